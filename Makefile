@@ -1,0 +1,48 @@
+# Every command is complete on a bare machine with Python 3.11 or later: what it needs is
+# installed in .venv first, once, and again when pyproject.toml changes.
+#
+#   make setup PYTHON=python3.12    to use another Python
+#
+# torch comes from pip's ordinary index, on Linux with its GPU libraries. Where an index
+# with CPU-only builds is configured (PIP_EXTRA_INDEX_URL, or pip's own configuration),
+# pip prefers the build of the same version that it finds there.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+SNAKEMAKE := $(BIN)/snakemake --workflow-profile workflow/profiles/default
+
+.PHONY: help setup run test lint report clean
+
+help: ## list these commands
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+
+setup: $(READY) ## install everything in .venv
+
+run: $(READY) ## run the study of config.yaml, then write results/report.html
+	$(SNAKEMAKE)
+	$(SNAKEMAKE) --report results/report.html
+
+test: lint ## check style and workflow, then run the tests
+	$(BIN)/pytest
+
+lint: $(READY) ## check style and workflow
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakemake --lint
+
+report: $(READY) ## write results/report.html from the results that are there
+	$(SNAKEMAKE) --report results/report.html
+
+clean: ## remove everything that a run made
+	rm -rf results .snakemake
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'Python 3.11 or later is needed: make setup PYTHON=/path/to/python' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+	  { echo 'Python cannot make environments: on Debian, apt install python3-venv' >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --editable '.[dev]'
+	touch $(READY)
