@@ -1,0 +1,26 @@
+# Circuits of a small language model, carried over to a larger one. See README.md.
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/prompts.smk"
+include: "workflow/rules/models.smk"
+include: "workflow/rules/attribution.smk"
+include: "workflow/rules/alignment.smk"
+include: "workflow/rules/faithfulness.smk"
+include: "workflow/rules/tables.smk"
+include: "workflow/rules/figures.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        study_results(),

@@ -1,0 +1,73 @@
+"""Alignments from source to target scores, and the mask that needs no source."""
+
+FIT_LIBRARY = library_digest(
+    "alignment",
+    "controls",
+    "interventions",
+    "architectures",
+    "batches",
+    "faithfulness",
+    "nodes",
+)
+
+
+rule fit_alignment:
+    input:
+        source="results/models/{source}/model.json",
+        target="results/models/{target}/model.json",
+        weights=weights("target"),
+        scores=training_inputs("results/scores/{source}/{task}/{method}.safetensors"),
+        pairs=training_inputs("results/pairs/{target}/{task}.parquet"),
+    output:
+        alignments=expand(
+            "results/alignments/{source}/{target}/{method}/{training_set}/seed-{seed}.safetensors",
+            seed=SEEDS,
+            allow_missing=True,
+        ),
+    log:
+        "results/logs/fit_alignment/{source}/{target}/{method}/{training_set}.log",
+    benchmark:
+        "results/benchmarks/fit_alignment/{source}/{target}/{method}/{training_set}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    params:
+        tasks=lambda w: training_tasks(w.training_set, TASKS),
+        seeds=SEEDS,
+        controls=lambda w: trained_controls(w.training_set, CONTROLS),
+        settings=fit_settings(),
+        batch_size=config["alignment"]["batch_size"],
+        examples=config["alignment"]["examples"],
+        library=FIT_LIBRARY,
+    message:
+        "Aligning {wildcards.source} to {wildcards.target} by {wildcards.method} on {wildcards.training_set}"
+    script:
+        "../scripts/fit_alignment.py"
+
+
+rule fit_free_mask:
+    input:
+        target="results/models/{target}/model.json",
+        weights=weights("target"),
+        pairs="results/pairs/{target}/{task}.parquet",
+    output:
+        masks=expand(
+            "results/masks/{target}/{task}/seed-{seed}.safetensors",
+            seed=SEEDS,
+            allow_missing=True,
+        ),
+    log:
+        "results/logs/fit_free_mask/{target}/{task}.log",
+    benchmark:
+        "results/benchmarks/fit_free_mask/{target}/{task}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    params:
+        seeds=SEEDS,
+        settings=fit_settings(),
+        batch_size=config["alignment"]["batch_size"],
+        examples=config["alignment"]["examples"],
+        library=FIT_LIBRARY,
+    message:
+        "Training a free mask on {wildcards.target} for {wildcards.task}"
+    script:
+        "../scripts/fit_free_mask.py"

@@ -1,0 +1,197 @@
+"""What the rules share: the checked configuration, names, and input functions."""
+
+import hashlib
+import re
+import sys
+from pathlib import Path
+
+HOME = Path(workflow.basedir)
+LIBRARY = HOME / "workflow/lib/circuit_transfer"
+# Snakemake hands its own search path to the scripts: no installation is needed.
+sys.path.insert(0, str(LIBRARY.parent))
+
+from circuit_transfer.checks import check_config, validate_config
+from circuit_transfer.controls import trained_controls, training_sets, training_tasks
+
+validate_config(config, HOME / "workflow/schemas/config.schema.yaml")
+check_config(config, ".", HOME)
+
+STUDY = config["study"]
+TASKS, METHODS, SEEDS = STUDY["tasks"], STUDY["methods"], STUDY["seeds"]
+TRANSFERS = [(pair["source"], pair["target"]) for pair in STUDY["transfers"]]
+NAMED = [*(model for pair in TRANSFERS for model in pair), *STUDY["models"]]
+# A study that names no model is about direct attribution on every model there is.
+MODELS = list(dict.fromkeys(NAMED or config["models"]))
+TARGETS = list(dict.fromkeys(target for _, target in TRANSFERS) or MODELS)
+CONTROLS = config["alignment"]["controls"]
+ABLATION = config["evaluation"]["ablations"][0]
+WORDS, FACTS = HOME / "data/words.yaml", HOME / "data/facts.csv"
+
+
+def any_of(names):
+    return "|".join(map(re.escape, names))
+
+
+wildcard_constraints:
+    model=any_of(config["models"]),
+    source=any_of(config["models"]),
+    target=any_of(config["models"]),
+    task=any_of(config["tasks"]),
+    method=any_of(["nap", "nap-ig-inputs", "nap-ig-activations", "exact"]),
+    training_set=any_of(training_sets(config["tasks"])),
+    seed=r"\d+",
+
+
+def library_digest(*modules):
+    """Hash library modules, so that the rules which use them rerun when they change."""
+    digest = hashlib.sha256()
+    for module in modules:
+        place = LIBRARY / module
+        files = sorted(place.glob("*.py")) if place.is_dir() else [f"{place}.py"]
+        for file in files:
+            digest.update(Path(file).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def in_order(value):
+    """Sort the keys of a mapping: their order in the configuration means nothing."""
+    if isinstance(value, dict):
+        return {key: in_order(value[key]) for key in sorted(value)}
+    return value
+
+
+def checkpoint(model):
+    """Find the checkpoint folder of a model: trained here, or given by its path.
+
+    A relative path is looked for in the working directory, then beside the Snakefile,
+    where the shipped models are.
+    """
+    entry = config["models"][model]
+    if "train" in entry:
+        return f"results/models/{model}/checkpoint"
+    here, shipped = Path(entry["path"]), HOME / entry["path"]
+    return str(shipped if shipped.is_dir() and not here.is_dir() else here)
+
+
+CHECKPOINT_FILES = ["config.json", "model.safetensors", "tokenizer.json"]
+
+
+def checkpoint_files(model):
+    """List the files of a checkpoint that the results depend on."""
+    folder = Path(checkpoint(model))
+    if "train" in config["models"][model]:
+        return [str(folder / name) for name in CHECKPOINT_FILES]
+    patterns = ["config.json", "*.safetensors", "*.safetensors.index.json", "token*.*"]
+    return sorted(str(file) for pattern in patterns for file in folder.glob(pattern))
+
+
+def weights(role):
+    """Make the input function for the checkpoint of the model in a wildcard."""
+    return lambda w: checkpoint_files(w[role])
+
+
+def fit_settings():
+    """Pick what `alignment.FitSettings` needs from the configuration."""
+    keys = ["epochs", "intervention", "learning_rate", "sparsity"]
+    return {key: config["alignment"][key] for key in keys}
+
+
+def training_inputs(pattern):
+    """Make the input function for one file per task of a training set."""
+    return lambda w: expand(
+        pattern, task=training_tasks(w.training_set, TASKS), allow_missing=True
+    )
+
+
+def evaluated_alignments(w):
+    """List the fits whose circuits are measured on a task: all but other zero-shots."""
+    zero_shots_of_others = {f"without-{task}" for task in TASKS if task != w.task}
+    return expand(
+        "results/alignments/{source}/{target}/{method}/{training_set}/seed-{seed}.safetensors",
+        training_set=[s for s in training_sets(TASKS) if s not in zero_shots_of_others],
+        seed=SEEDS,
+        source=w.source,
+        target=w.target,
+        method=w.method,
+    )
+
+
+def first_seed_alignments(w):
+    """List the fits of one seed that the node maps show."""
+    alone_or_without = [s for s in training_sets(TASKS) if s != "all"]
+    return expand(
+        "results/alignments/{source}/{target}/{method}/{training_set}/seed-{seed}.safetensors",
+        training_set=alone_or_without,
+        seed=SEEDS[0],
+        source=w.source,
+        target=w.target,
+        method=w.method,
+    )
+
+
+def free_masks(w):
+    """List the free masks of a task, if the study has that control."""
+    pattern = "results/masks/{target}/{task}/seed-{seed}.safetensors"
+    seeds = SEEDS if "free-mask" in CONTROLS else []
+    return expand(pattern, target=w.target, task=w.task, seed=seeds)
+
+
+def per_pair(pattern, **more):
+    """List the files of a pattern for every transfer of the study."""
+    return [
+        path
+        for source, target in TRANSFERS
+        for path in expand(pattern, source=source, target=target, **more)
+    ]
+
+
+def table_files(name, caption, category, **labels):
+    """Name a table's files; the report shows the page among them."""
+    return [
+        f"results/tables/{name}.csv",
+        f"results/tables/{name}.tex",
+        in_report(f"results/tables/{name}.html", caption, category, labels),
+    ]
+
+
+def figure_files(name, caption, category, **labels):
+    """Name a figure's files; the report shows the PNG."""
+    return [
+        f"results/figures/{name}.pdf",
+        in_report(f"results/figures/{name}.png", caption, category, labels),
+    ]
+
+
+def in_report(path, caption, category, labels):
+    """Mark a file for the report, labelled by what it shows and of which models."""
+    caption_path = HOME / "workflow/report" / f"{caption}.rst"
+    shows = {"shows": caption.replace("-", " "), **labels}
+    return report(path, caption=str(caption_path), category=category, labels=shows)
+
+
+def study_results():
+    """List everything the study ends in: tables and figures."""
+    names = [
+        "tables/models.csv",
+        "tables/rejects.csv",
+        *expand("figures/task-correlation/{model}.png", model=MODELS),
+    ]
+    if TRANSFERS:
+        pair, method = "{source}/{target}", "{source}/{target}/{method}"
+        names += [
+            *expand("tables/scaling/{task}.csv", task=TASKS),
+            *per_pair(f"tables/leaderboard/{pair}.csv"),
+            *per_pair(f"tables/controls/{pair}.csv"),
+            "figures/curves-by-pair.png",
+            "figures/recovery.png",
+            *per_pair(f"figures/transfer-matrix/{pair}.png"),
+            *per_pair(f"figures/controls/{pair}.png"),
+            *per_pair(f"figures/curves-by-task/{method}.png", method=METHODS),
+            *per_pair(f"figures/node-map/{method}.png", method=METHODS),
+            *per_pair(f"figures/alignment-matrix/{method}.png", method=METHODS),
+            *per_pair(f"figures/losses/{method}.png", method=METHODS),
+        ]
+    else:
+        pattern = "figures/gold-curves-by-task/{target}/{method}.png"
+        names += expand(pattern, target=TARGETS, method=METHODS)
+    return [f"results/{name}" for name in names]

@@ -1,0 +1,81 @@
+"""How faithful circuits are on the target: gold, random, aligned and controls."""
+
+EVALUATION = {
+    "ablation": ABLATION,
+    "proportions": config["evaluation"]["proportions"],
+    "examples": config["evaluation"]["examples"],
+    "batch_size": config["evaluation"]["batch_size"],
+    "library": library_digest(
+        "faithfulness", "interventions", "architectures", "batches", "nodes"
+    ),
+}
+
+
+rule evaluate_gold:
+    input:
+        model="results/models/{target}/model.json",
+        weights=weights("target"),
+        pairs="results/pairs/{target}/{task}.parquet",
+        scores="results/scores/{target}/{task}/{method}.safetensors",
+    output:
+        faithfulness="results/faithfulness/gold/{target}/{task}/{method}.parquet",
+    log:
+        "results/logs/evaluate_gold/{target}/{task}/{method}.log",
+    benchmark:
+        "results/benchmarks/evaluate_gold/{target}/{task}/{method}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    params:
+        **EVALUATION,
+    message:
+        "Evaluating gold circuits of {wildcards.target} on {wildcards.task} by {wildcards.method}"
+    script:
+        "../scripts/evaluate_gold.py"
+
+
+rule evaluate_random:
+    input:
+        model="results/models/{target}/model.json",
+        weights=weights("target"),
+        pairs="results/pairs/{target}/{task}.parquet",
+    output:
+        faithfulness="results/faithfulness/random/{target}/{task}.parquet",
+    log:
+        "results/logs/evaluate_random/{target}/{task}.log",
+    benchmark:
+        "results/benchmarks/evaluate_random/{target}/{task}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    params:
+        **EVALUATION,
+        rankings=config["evaluation"]["random_rankings"],
+    message:
+        "Evaluating random circuits of {wildcards.target} on {wildcards.task}"
+    script:
+        "../scripts/evaluate_random.py"
+
+
+rule evaluate_aligned:
+    input:
+        target="results/models/{target}/model.json",
+        weights=weights("target"),
+        pairs="results/pairs/{target}/{task}.parquet",
+        scores="results/scores/{source}/{task}/{method}.safetensors",
+        alignments=evaluated_alignments,
+        masks=free_masks,
+    output:
+        faithfulness="results/faithfulness/aligned/{source}/{target}/{task}/{method}.parquet",
+    log:
+        "results/logs/evaluate_aligned/{source}/{target}/{task}/{method}.log",
+    benchmark:
+        "results/benchmarks/evaluate_aligned/{source}/{target}/{task}/{method}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    params:
+        **EVALUATION,
+        controls=CONTROLS,
+        projection=library_digest("projection", "controls"),
+    message:
+        "Evaluating {wildcards.source} circuits on {wildcards.target}, {wildcards.task} by {wildcards.method}"
+    script:
+        "../scripts/evaluate_aligned.py"

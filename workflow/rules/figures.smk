@@ -1,0 +1,256 @@
+"""Figures, drawn from the tables, the scores and the alignments."""
+
+FIGURES = library_digest("figures", "tables", "nodes", "controls")
+
+
+rule plot_curves_by_pair:
+    input:
+        curves="results/tables/curves.parquet",
+        cpr="results/tables/cpr.parquet",
+    output:
+        figure_files("curves-by-pair", "curves-by-pair", "Is the transfer faithful?"),
+    log:
+        "results/logs/plot_curves_by_pair.log",
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        transfers=STUDY["transfers"],
+        methods=METHODS,
+        ablation=ABLATION,
+        library=FIGURES,
+    message:
+        "Drawing the curves of every pair"
+    script:
+        "../scripts/plot_curves_by_pair.py"
+
+
+rule plot_curves_by_task:
+    input:
+        curves="results/tables/curves.parquet",
+        cpr="results/tables/cpr.parquet",
+    output:
+        figure_files(
+            "curves-by-task/{source}/{target}/{method}",
+            "curves-by-task",
+            "Is the transfer faithful?",
+            source="{source}",
+            target="{target}",
+            method="{method}",
+        ),
+    log:
+        "results/logs/plot_curves_by_task/{source}/{target}/{method}.log",
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        tasks=TASKS,
+        ablation=ABLATION,
+        library=FIGURES,
+    message:
+        "Drawing the curves of {wildcards.source} to {wildcards.target} by {wildcards.method}"
+    script:
+        "../scripts/plot_curves_by_task.py"
+
+
+use rule plot_curves_by_task as plot_gold_curves_by_task with:
+    output:
+        figure_files(
+            "gold-curves-by-task/{target}/{method}",
+            "curves-by-task",
+            "Is the transfer faithful?",
+            target="{target}",
+            method="{method}",
+        ),
+    log:
+        "results/logs/plot_gold_curves_by_task/{target}/{method}.log",
+    message:
+        "Drawing the gold curves of {wildcards.target} by {wildcards.method}"
+
+
+rule plot_recovery:
+    input:
+        cpr="results/tables/cpr.parquet",
+    output:
+        figure_files("recovery", "recovery", "Is the transfer faithful?"),
+    log:
+        "results/logs/plot_recovery.log",
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        transfers=STUDY["transfers"],
+        methods=METHODS,
+        tasks=TASKS,
+        ablation=ABLATION,
+        library=FIGURES,
+    message:
+        "Drawing the recovery"
+    script:
+        "../scripts/plot_recovery.py"
+
+
+rule plot_transfer_matrix:
+    input:
+        cpr="results/tables/cpr.parquet",
+    output:
+        figure_files(
+            "transfer-matrix/{source}/{target}",
+            "transfer-matrix",
+            "Is the transfer faithful?",
+            source="{source}",
+            target="{target}",
+        ),
+    log:
+        "results/logs/plot_transfer_matrix/{source}/{target}.log",
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        methods=METHODS,
+        tasks=TASKS,
+        ablation=ABLATION,
+        library=FIGURES,
+    message:
+        "Drawing the transfer matrix of {wildcards.source} to {wildcards.target}"
+    script:
+        "../scripts/plot_transfer_matrix.py"
+
+
+rule plot_controls:
+    input:
+        cpr="results/tables/cpr.parquet",
+    output:
+        figure_files(
+            "controls/{source}/{target}",
+            "controls",
+            "Does the source matter?",
+            source="{source}",
+            target="{target}",
+        ),
+    log:
+        "results/logs/plot_controls/{source}/{target}.log",
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        methods=METHODS,
+        controls=CONTROLS,
+        ablation=ABLATION,
+        library=FIGURES,
+    message:
+        "Drawing the controls of {wildcards.source} to {wildcards.target}"
+    script:
+        "../scripts/plot_controls.py"
+
+
+rule plot_task_correlation:
+    input:
+        scores=expand(
+            "results/scores/{model}/{task}/{method}.safetensors",
+            task=TASKS,
+            method=METHODS,
+            allow_missing=True,
+        ),
+    output:
+        figure_files(
+            "task-correlation/{model}",
+            "task-correlation",
+            "What do the circuits look like?",
+            model="{model}",
+        ),
+    log:
+        "results/logs/plot_task_correlation/{model}.log",
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        methods=METHODS,
+        tasks=TASKS,
+        library=FIGURES,
+    message:
+        "Drawing how alike the circuits of {wildcards.model} are"
+    script:
+        "../scripts/plot_task_correlation.py"
+
+
+rule plot_node_map:
+    input:
+        source=expand(
+            "results/scores/{source}/{task}/{method}.safetensors",
+            task=TASKS,
+            allow_missing=True,
+        ),
+        gold=expand(
+            "results/scores/{target}/{task}/{method}.safetensors",
+            task=TASKS,
+            allow_missing=True,
+        ),
+        alignments=first_seed_alignments,
+    output:
+        figure_files(
+            "node-map/{source}/{target}/{method}",
+            "node-map",
+            "What do the circuits look like?",
+            source="{source}",
+            target="{target}",
+            method="{method}",
+        ),
+    log:
+        "results/logs/plot_node_map/{source}/{target}/{method}.log",
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        tasks=TASKS,
+        library=FIGURES,
+    message:
+        "Drawing the nodes of {wildcards.source} and {wildcards.target} by {wildcards.method}"
+    script:
+        "../scripts/plot_node_map.py"
+
+
+rule plot_alignment_matrix:
+    input:
+        alignment=f"results/alignments/{{source}}/{{target}}/{{method}}/all/seed-{SEEDS[0]}.safetensors",
+    output:
+        figure_files(
+            "alignment-matrix/{source}/{target}/{method}",
+            "alignment-matrix",
+            "What do the circuits look like?",
+            source="{source}",
+            target="{target}",
+            method="{method}",
+        ),
+    log:
+        "results/logs/plot_alignment_matrix/{source}/{target}/{method}.log",
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        library=FIGURES,
+    message:
+        "Drawing the alignment of {wildcards.source} to {wildcards.target} by {wildcards.method}"
+    script:
+        "../scripts/plot_alignment_matrix.py"
+
+
+rule plot_losses:
+    input:
+        alignments=expand(
+            "results/alignments/{source}/{target}/{method}/{training_set}/seed-{seed}.safetensors",
+            training_set=training_sets(TASKS),
+            seed=SEEDS,
+            allow_missing=True,
+        ),
+    output:
+        figure_files(
+            "losses/{source}/{target}/{method}",
+            "losses",
+            "How did the training go?",
+            source="{source}",
+            target="{target}",
+            method="{method}",
+        ),
+    log:
+        "results/logs/plot_losses/{source}/{target}/{method}.log",
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        library=FIGURES,
+    message:
+        "Drawing the losses of {wildcards.source} to {wildcards.target} by {wildcards.method}"
+    script:
+        "../scripts/plot_losses.py"

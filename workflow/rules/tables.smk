@@ -1,0 +1,138 @@
+"""Tables: every evaluated circuit in one frame, and the paper's tables from it."""
+
+TABLES = library_digest("tables")
+
+
+rule summarise_faithfulness:
+    input:
+        gold=expand(
+            "results/faithfulness/gold/{target}/{task}/{method}.parquet",
+            target=TARGETS,
+            task=TASKS,
+            method=METHODS,
+        ),
+        random=expand(
+            "results/faithfulness/random/{target}/{task}.parquet",
+            target=TARGETS,
+            task=TASKS,
+        ),
+        aligned=per_pair(
+            "results/faithfulness/aligned/{source}/{target}/{task}/{method}.parquet",
+            task=TASKS,
+            method=METHODS,
+        ),
+    output:
+        cpr="results/tables/cpr.parquet",
+        curves="results/tables/curves.parquet",
+    log:
+        "results/logs/summarise_faithfulness.log",
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        siblings=STUDY["siblings"],
+        library=TABLES,
+    message:
+        "Collecting every evaluated circuit"
+    script:
+        "../scripts/summarise_faithfulness.py"
+
+
+rule summarise_models:
+    input:
+        models=expand("results/models/{model}/model.json", model=MODELS),
+        pairs=expand("results/pairs/{model}/{task}.parquet", model=MODELS, task=TASKS),
+        rejects=expand(
+            "results/pairs/{model}/{task}.rejects.parquet", model=MODELS, task=TASKS
+        ),
+        curves="results/tables/curves.parquet",
+    output:
+        models=table_files("models", "models", "Models and tasks"),
+        rejects=table_files("rejects", "rejects", "Models and tasks"),
+    log:
+        "results/logs/summarise_models.log",
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        models=MODELS,
+        cells=[(model, task) for model in MODELS for task in TASKS],
+        ablation=ABLATION,
+        library=TABLES,
+    message:
+        "Tabulating models and rejects"
+    script:
+        "../scripts/summarise_models.py"
+
+
+rule summarise_leaderboard:
+    input:
+        cpr="results/tables/cpr.parquet",
+    output:
+        table_files(
+            "leaderboard/{source}/{target}",
+            "leaderboard",
+            "Is the transfer faithful?",
+            source="{source}",
+            target="{target}",
+        ),
+    log:
+        "results/logs/summarise_leaderboard/{source}/{target}.log",
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        tasks=TASKS,
+        methods=METHODS,
+        ablation=ABLATION,
+        library=TABLES,
+    message:
+        "Leaderboard of {wildcards.source} to {wildcards.target}"
+    script:
+        "../scripts/summarise_leaderboard.py"
+
+
+rule summarise_controls:
+    input:
+        cpr="results/tables/cpr.parquet",
+    output:
+        table_files(
+            "controls/{source}/{target}",
+            "controls",
+            "Does the source matter?",
+            source="{source}",
+            target="{target}",
+        ),
+    log:
+        "results/logs/summarise_controls/{source}/{target}.log",
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        tasks=TASKS,
+        methods=METHODS,
+        controls=CONTROLS,
+        ablation=ABLATION,
+        library=TABLES,
+    message:
+        "Controls of {wildcards.source} to {wildcards.target}"
+    script:
+        "../scripts/summarise_controls.py"
+
+
+rule summarise_scaling:
+    input:
+        cpr="results/tables/cpr.parquet",
+    output:
+        table_files(
+            "scaling/{task}", "scaling", "Is the transfer faithful?", task="{task}"
+        ),
+    log:
+        "results/logs/summarise_scaling/{task}.log",
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        transfers=STUDY["transfers"],
+        methods=METHODS,
+        ablation=ABLATION,
+        library=TABLES,
+    message:
+        "Scaling of {wildcards.task} over model pairs"
+    script:
+        "../scripts/summarise_scaling.py"
