@@ -1,0 +1,210 @@
+"""The files of a study: how they are written and read, and nothing else.
+
+Frames are Parquet, tensors are safetensors with text metadata, the rest is JSON.
+Writers are atomic: a file appears under its name only when it is whole.
+"""
+
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import safetensors.numpy
+from safetensors import SafetensorError, safe_open
+
+FORMAT = "circuit-transfer/1"
+# Metadata that is a name and stays text even where it looks like JSON (a task `2024`).
+NAMES = {"model", "task", "method", "source", "target", "training_set", "ablation"}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One score per node of one model on one task.
+
+    Attributes:
+        scores: float32 `(n_nodes,)`, higher supports the answer more.
+        nodes: the node names in order.
+        metadata: model, task, method, examples and the settings they were made with.
+    """
+
+    scores: np.ndarray
+    nodes: tuple[str, ...]
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The alignment matrices of one fit and its loss curves.
+
+    Attributes:
+        tensors: `alignment` `(n_source, n_target)`, `initial` (before training), `loss`
+            and `kl` `(n_steps,)`, and for a trained control `alignment/<control>` etc.
+        metadata: `source_nodes`, `target_nodes` and every setting of the fit.
+    """
+
+    tensors: dict[str, np.ndarray]
+    metadata: dict[str, Any]
+
+    @property
+    def alignment(self) -> np.ndarray:
+        """The trained matrix, float32 `(n_source, n_target)`."""
+        return self.tensors["alignment"]
+
+
+@contextmanager
+def atomic(path: Path | str) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; rename it to `path` on success."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_frame(frame: pl.DataFrame, path: Path | str) -> None:
+    """Write a frame as Parquet."""
+    with atomic(path) as partial:
+        frame.write_parquet(partial)
+
+
+def read_frame(path: Path | str, columns: Sequence[str] = ()) -> pl.DataFrame:
+    """Read a Parquet frame that must have the given columns.
+
+    Raises:
+        ValueError: the file is damaged, or a column is missing.
+    """
+    try:
+        frame = pl.read_parquet(path)
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"{path}: not a readable Parquet file ({error})") from error
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise ValueError(f"{path}: no column {missing}, only {frame.columns}")
+    return frame
+
+
+def write_json(value: Any, path: Path | str) -> None:
+    """Write a value as indented JSON."""
+    write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", path)
+
+
+def read_json(path: Path | str) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        ValueError: the file is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not a JSON file ({error})") from error
+
+
+def write_text(text: str, path: Path | str) -> None:
+    """Write a text file in UTF-8."""
+    with atomic(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_scores(
+    path: Path | str, scores: np.ndarray, *, nodes: Sequence[str], **metadata: Any
+) -> None:
+    """Write node scores `(n_nodes,)` with the settings they were made with."""
+    if scores.shape != (len(nodes),):
+        raise ValueError(f"scores {scores.shape} do not fit {len(nodes)} node names")
+    tensors = {"scores": scores.astype(np.float32)}
+    _write_tensors(path, tensors, {"nodes": list(nodes), **metadata})
+
+
+def read_scores(path: Path | str) -> Scores:
+    """Read what `write_scores` wrote.
+
+    Raises:
+        ValueError: the file is damaged, of another format, or misses the scores.
+    """
+    tensors, metadata = _read_tensors(path, needed=("scores",))
+    nodes = tuple(metadata.pop("nodes"))
+    return Scores(tensors["scores"], nodes, metadata)
+
+
+def write_alignment(
+    path: Path | str, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]
+) -> None:
+    """Write the tensors of a fit (see `Alignment`) with its settings."""
+    _write_tensors(path, tensors, metadata)
+
+
+def read_alignment(path: Path | str) -> Alignment:
+    """Read what `write_alignment` wrote.
+
+    Raises:
+        ValueError: the file is damaged, of another format, or misses the matrix.
+    """
+    return Alignment(*_read_tensors(path, needed=("alignment",)))
+
+
+def write_tensors(path: Path | str, tensors: Mapping[str, np.ndarray]) -> None:
+    """Write plain named tensors, such as the state of an interrupted training."""
+    _write_tensors(path, tensors, {})
+
+
+def read_tensors(path: Path | str) -> dict[str, np.ndarray]:
+    """Read what `write_tensors` wrote."""
+    return _read_tensors(path, needed=())[0]
+
+
+def _write_tensors(
+    path: Path | str, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]
+) -> None:
+    # safetensors metadata is text only: strings stay as they are, the rest is JSON.
+    text = {
+        key: value if isinstance(value, str) else json.dumps(value)
+        for key, value in {"format": FORMAT, **metadata}.items()
+    }
+    whole = {key: np.ascontiguousarray(value) for key, value in tensors.items()}
+    with atomic(path) as partial:
+        partial.write_bytes(_sorted_header(safetensors.numpy.save(whole, text)))
+
+
+def _sorted_header(data: bytes) -> bytes:
+    # safetensors writes metadata in a random order; files of equal content must be
+    # equal byte for byte. The layout is: header length, JSON header, tensor data.
+    length = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[8 + length :]
+
+
+def _read_tensors(
+    path: Path | str, needed: Sequence[str]
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a readable safetensors file: {error}") from error
+    if metadata.pop("format", None) != FORMAT:
+        raise ValueError(f"{path}: not written in the format {FORMAT}")
+    missing = [key for key in needed if key not in tensors]
+    if missing:
+        raise ValueError(f"{path}: no tensor {missing}, only {sorted(tensors)}")
+    return tensors, {key: _parsed(key, value) for key, value in metadata.items()}
+
+
+def _parsed(key: str, text: str) -> Any:
+    if key in NAMES:
+        return text
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

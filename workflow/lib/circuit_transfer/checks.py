@@ -1,0 +1,226 @@
+"""Checks of a study's configuration, made before any job runs."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
+from difflib import get_close_matches
+from itertools import chain
+from pathlib import Path
+
+import yaml
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.exceptions import best_match
+from jsonschema.validators import extend
+
+from circuit_transfer.generators import GENERATORS
+
+PAIR_SUFFIXES = (".jsonl", ".csv", ".parquet")
+# Alternatives in each line: a checkpoint needs one file of every line.
+CHECKPOINT_FILES = (
+    ("config.json",),
+    ("model.safetensors", "model.safetensors.index.json"),
+    ("tokenizer.json",),
+)
+
+
+def validate_config(config: dict, schema_path: Path | str) -> None:
+    """Check a config against its schema and fill in the defaults, in place.
+
+    As `snakemake.utils.validate`, but with the mistake in one line: Snakemake prints
+    the schema around it.
+
+    Raises:
+        ValueError: for the first wrong value, with its key and what was expected.
+    """
+    schema = yaml.safe_load(Path(schema_path).read_text())
+    error = best_match(_FillingValidator(schema).iter_errors(config))
+    if error is not None:
+        raise ValueError(_explain(error))
+
+
+def check_config(config: Mapping, *directories: Path | str) -> None:
+    """Check what a schema cannot: rules between keys, and files that must exist.
+
+    Args:
+        config: a config that is valid under the schema.
+        directories: where relative paths may start; the working directory if none.
+
+    Raises:
+        ValueError: for the first rule that is broken, with key, value and expectation.
+    """
+    check_study(config["study"], config["models"], config["tasks"])
+    check_proportions(config["evaluation"]["proportions"])
+    for name, model in config["models"].items():
+        check_model(f"models.{name}", model)
+    for name, task in config["tasks"].items():
+        check_task(f"tasks.{name}", task)
+    check_files(config, [Path(directory) for directory in directories or ["."]])
+
+
+def check_study(study: Mapping, models: Mapping, tasks: Mapping) -> None:
+    """Check that a study selects known models and tasks, in a way that makes sense."""
+    for name in study["tasks"]:
+        _check_known("study.tasks", name, tasks, "task under `tasks`")
+    for name in study["models"]:
+        _check_known("study.models", name, models, "model under `models`")
+    for transfer in study["transfers"]:
+        for role in ("source", "target"):
+            key = f"study.transfers.{role}"
+            _check_known(key, transfer[role], models, "model under `models`")
+        if transfer["source"] == transfer["target"]:
+            raise ValueError(
+                f"study.transfers: {transfer['source']!r} is both source and target; "
+                "expected two different models"
+            )
+    _check_siblings(study["siblings"], tasks)
+
+
+def _check_siblings(siblings: list[list[str]], tasks: Mapping) -> None:
+    paired = set()
+    for name in (name for pair in siblings for name in pair):
+        _check_known("study.siblings", name, tasks, "task under `tasks`")
+        if name in paired:
+            raise ValueError(
+                f"study.siblings: {name!r} is in two pairs; expected one sibling a task"
+            )
+        paired.add(name)
+
+
+def check_proportions(proportions: list[float]) -> None:
+    """Check that circuit sizes increase, as the area under a curve needs."""
+    for smaller, larger in zip(proportions, proportions[1:], strict=False):
+        if smaller >= larger:
+            raise ValueError(
+                f"evaluation.proportions: {smaller} comes before {larger}; "
+                "expected increasing proportions"
+            )
+
+
+def check_model(key: str, model: Mapping) -> None:
+    """Check one entry of `models`: where it comes from, and that its shape is possible.
+
+    Args:
+        key: where the entry is, for the message.
+        model: the entry.
+    """
+    _check_one_of(key, model, ("path", "train"))
+    if "train" in model:
+        _check_shape(f"{key}.train", model["train"])
+        for name in model["train"]["generators"]:
+            _check_known(f"{key}.train.generators", name, GENERATORS, "generator")
+
+
+def _check_shape(key: str, train: Mapping) -> None:
+    heads, kv_heads, d_model = train["heads"], train["kv_heads"], train["d_model"]
+    # Rotary position embeddings turn the values of a head in pairs.
+    if d_model % (2 * heads):
+        raise ValueError(
+            f"{key}.d_model: {d_model} is not an even number of values for each of "
+            f"{heads} heads; expected a multiple of {2 * heads}"
+        )
+    if heads % kv_heads:
+        raise ValueError(
+            f"{key}.kv_heads: {kv_heads} does not divide the number of heads, {heads}"
+        )
+
+
+def check_task(key: str, task: Mapping) -> None:
+    """Check one entry of `tasks`: where its prompt pairs come from.
+
+    Args:
+        key: where the entry is, for the message.
+        task: the entry.
+    """
+    _check_one_of(key, task, ("generator", "file"))
+    if "generator" in task:
+        _check_generated(key, task)
+    elif Path(task["file"]).suffix not in PAIR_SUFFIXES:
+        raise ValueError(
+            f"{key}.file: {task['file']!r}; expected a name that ends in "
+            + " or ".join(PAIR_SUFFIXES)
+        )
+
+
+def _check_generated(key: str, task: Mapping) -> None:
+    name = task["generator"]
+    _check_known(f"{key}.generator", name, GENERATORS, "generator")
+    if "counterfactual" in task:
+        known = GENERATORS[name].counterfactuals
+        what = f"counterfactual of {name}"
+        _check_known(f"{key}.counterfactual", task["counterfactual"], known, what)
+
+
+def check_files(config: Mapping, directories: Sequence[Path]) -> None:
+    """Check that the files of the models and tasks that a study uses exist.
+
+    Args:
+        config: the whole config.
+        directories: where relative paths may start.
+    """
+    study, models, tasks = config["study"], config["models"], config["tasks"]
+    for name in study["tasks"]:
+        if "file" in tasks[name]:
+            _check_file(f"tasks.{name}.file", tasks[name]["file"], directories)
+    pairs = ([pair["source"], pair["target"]] for pair in study["transfers"])
+    for name in dict.fromkeys(chain(*pairs, study["models"])):
+        if "path" in models[name]:
+            _check_checkpoint(f"models.{name}.path", models[name]["path"], directories)
+
+
+def _check_file(key: str, path: str, directories: Sequence[Path]) -> None:
+    if not any((directory / path).is_file() for directory in directories):
+        raise ValueError(f"{key}: no file {path} in {_join(directories)}")
+
+
+def _check_checkpoint(key: str, path: str, directories: Sequence[Path]) -> None:
+    folders = [directory / path for directory in directories]
+    folder = next((folder for folder in folders if folder.is_dir()), None)
+    if folder is None:
+        raise ValueError(f"{key}: no folder {path} in {_join(directories)}")
+    for alternatives in CHECKPOINT_FILES:
+        if not any((folder / name).is_file() for name in alternatives):
+            raise ValueError(
+                f"{key}: no {' or '.join(alternatives)} in {folder}; expected a "
+                "checkpoint in the Hugging Face layout, with safetensors weights"
+            )
+
+
+def _join(directories: Sequence[Path]) -> str:
+    return " or ".join(str(directory.resolve()) for directory in directories)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint for a message: the known name most like `name`, or all of them."""
+    known = list(known)
+    close = get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+
+
+def _check_known(key: str, name: str, known: Iterable[str], what: str) -> None:
+    if name not in known:
+        raise ValueError(f"{key}: no {what} is called {name!r}; {nearest(name, known)}")
+
+
+def _check_one_of(key: str, entry: Mapping, choices: tuple[str, str]) -> None:
+    if sum(choice in entry for choice in choices) != 1:
+        first, second = choices
+        raise ValueError(f"{key}: expected either `{first}` or `{second}`")
+
+
+def _fill_and_validate(validator, properties, instance, schema):
+    for name, subschema in properties.items():
+        if "default" in subschema:
+            instance.setdefault(name, deepcopy(subschema["default"]))
+    validate_properties = Draft202012Validator.VALIDATORS["properties"]
+    yield from validate_properties(validator, properties, instance, schema)
+
+
+_FillingValidator = extend(Draft202012Validator, {"properties": _fill_and_validate})
+
+
+def _explain(error: ValidationError) -> str:
+    where = ".".join(map(str, error.absolute_path)) or "config"
+    if error.validator != "additionalProperties":
+        return f"{where}: {error.message}"
+    known = error.schema["properties"]
+    unknown = next(name for name in error.instance if name not in known)
+    return f"{where}: unknown key {unknown!r}; {nearest(str(unknown), known)}"

@@ -1,0 +1,157 @@
+"""What an embedded model reads while it is trained, and when it gets harder.
+
+Models learn to look an option up suddenly and late, and not at all when four options
+are there from the start. So lookup tasks begin with two options, and a model goes on
+to the next level when it passes the one it is in.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from random import Random
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from circuit_transfer.generators import (
+    GENERATORS,
+    Words,
+    draw_pairs,
+    generate_prompts,
+)
+
+# The numbers of options of each level, and the mean probe accuracy of the lookup tasks
+# that ends it. The last level ends when every lookup task passes.
+LEVELS = ((2,), (2, 3), (4,))
+PASSED = (0.85, 0.7, 0.85)
+# Prompts are drawn in pools, which is faster than one by one; a pool serves for as
+# many steps as `POOL_STEPS`, then the next is drawn.
+POOL_SIZE = 2000
+POOL_STEPS = 500
+PROBES = 200
+HELD_OUT = 500
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Prompts with their answers as token ids, padded on the right.
+
+    Attributes:
+        ids: `(text, position)`.
+        mask: `(text, position)`, false where `ids` is padding.
+        answers: `(text,)`, the position of the first token of the answer.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    answers: Tensor
+
+    def __len__(self) -> int:
+        """Return the number of texts."""
+        return len(self.answers)
+
+    def __getitem__(self, rows: Tensor | slice) -> "Texts":
+        """Take some texts, without the positions that none of them uses."""
+        mask = self.mask[rows]
+        longest = int(mask.sum(1).max())
+        return Texts(self.ids[rows, :longest], mask[:, :longest], self.answers[rows])
+
+
+class Curriculum:
+    """The training texts of a set of generators, all from groups of the train split."""
+
+    def __init__(
+        self,
+        words: Words,
+        tokenizer: PreTrainedTokenizerFast,
+        generators: Sequence[str],
+        seed: int,
+    ) -> None:
+        """Make a curriculum; nothing is drawn yet."""
+        self.generators = tuple(generators)
+        self.lookups = [name for name in generators if GENERATORS[name].lookup]
+        self.first_level = 0 if self.lookups else len(LEVELS) - 1
+        self._words, self._tokenizer, self._seed = words, tokenizer, seed
+        self._pool = lru_cache(maxsize=1)(self._draw_pool)
+        self.probes = lru_cache(maxsize=1)(self._draw_probes)
+
+    def batch(self, step: int, level: int, size: int) -> Texts:
+        """The texts of a step: the same whenever seed, step and level are the same."""
+        pool = self._pool(level, step // POOL_STEPS)
+        rng = np.random.default_rng([self._seed, step, level])
+        return pool[torch.from_numpy(rng.integers(len(pool), size=size))]
+
+    def held_out(self) -> dict[str, Texts]:
+        """The prompts of the test split, from groups that no training text is from."""
+        texts = {}
+        for name in self.generators:
+            prompts = generate_prompts(
+                name, self._words, train=0, test=HELD_OUT, seed=self._seed
+            )
+            texts[name] = self._texts(list(prompts.select("clean", "answer").rows()))
+        return texts
+
+    def passes(self, level: int, accuracies: Mapping[str, float]) -> bool:
+        """Whether a model with these probe accuracies is done with the level."""
+        lookups = [accuracies[name] for name in self.lookups]
+        if not lookups:
+            return True
+        last = level == len(LEVELS) - 1
+        reached = min(lookups) if last else sum(lookups) / len(lookups)
+        return reached >= PASSED[level]
+
+    def _draw_probes(self, level: int) -> dict[str, Texts]:
+        """A few texts per generator, with as many options as the level has at most."""
+        most = max(LEVELS[level])
+        return {
+            name: self._texts(self._draw(name, (most,), PROBES, "probe"))
+            for name in self.generators
+        }
+
+    def _draw_pool(self, level: int, number: int) -> Texts:
+        rows = [
+            row
+            for name in self.generators
+            for row in self._draw(name, LEVELS[level], POOL_SIZE, f"{level}/{number}")
+        ]
+        return self._texts(rows)
+
+    def _draw(
+        self, name: str, options: Sequence[int], count: int, purpose: str
+    ) -> list[tuple[str, str]]:
+        """Clean prompts of the train split with answers, evenly over the options."""
+        if not GENERATORS[name].lookup:
+            options = options[:1]
+        return [
+            (pair.clean, pair.answer)
+            for number in options
+            for pair in islice(
+                draw_pairs(
+                    name,
+                    self._words,
+                    "train",
+                    Random(f"{name}/{number}/{purpose}/{self._seed}"),
+                    options=number,
+                ),
+                count // len(options),
+            )
+        ]
+
+    def _texts(self, rows: Sequence[tuple[str, str]]) -> Texts:
+        prompts, answers = zip(*rows, strict=True)
+        prompts = self._tokenizer(list(prompts)).input_ids
+        answers = self._tokenizer(list(answers), add_special_tokens=False).input_ids
+        joined = [
+            torch.tensor(prompt + answer)
+            for prompt, answer in zip(prompts, answers, strict=True)
+        ]
+        padded = torch.nn.utils.rnn.pad_sequence(joined, batch_first=True)
+        lengths = torch.tensor([len(ids) for ids in joined])
+        return Texts(
+            ids=padded,
+            mask=torch.arange(padded.shape[1]) < lengths[:, None],
+            answers=torch.tensor([len(ids) for ids in prompts]),
+        )

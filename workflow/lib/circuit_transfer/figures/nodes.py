@@ -1,0 +1,203 @@
+"""Node scores and alignments as pictures of the models' layers."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from circuit_transfer.artifacts import Alignment, Scores
+from circuit_transfer.controls import scaled
+from circuit_transfer.figures.style import heatmap, matrix_panels, message, panels, say
+from circuit_transfer.nodes import is_mlp, node_layers
+
+DIVERGING = "RdBu_r"
+NO_SCORES = "No scores: there is nothing to draw."
+
+
+def task_correlations(
+    scores: Mapping[tuple[str, str], np.ndarray],
+    *,
+    model: str,
+    methods: Sequence[str],
+    tasks: Sequence[str],
+) -> Figure:
+    """How alike the tasks' circuits are in one model, a panel per method.
+
+    Args:
+        scores: node scores `(n_nodes,)` by method and task.
+        model: the model's name, for the title.
+        methods: in the order of the panels.
+        tasks: in the order of rows and columns.
+    """
+    if not scores:
+        return message(NO_SCORES)
+    figure, axes = matrix_panels(len(methods), len(tasks))
+    for panel, method in zip(axes, methods, strict=True):
+        vectors = [scores.get((method, task)) for task in tasks]
+        image = heatmap(
+            panel,
+            correlations(vectors),
+            rows=tasks,
+            columns=tasks,
+            colours=DIVERGING,
+            norm=Normalize(-1, 1),
+        )
+        panel.set_title(method)
+    figure.colorbar(image, ax=axes, label="Pearson correlation", shrink=0.6)
+    figure.suptitle(model, fontsize=9)
+    return figure
+
+
+def correlations(vectors: Sequence[np.ndarray | None]) -> np.ndarray:
+    """Pearson correlations `(n, n)` of vectors; NaN for one that is missing or flat."""
+    result = np.full((len(vectors), len(vectors)), np.nan)
+    varied = [
+        index
+        for index, vector in enumerate(vectors)
+        if vector is not None and np.ptp(vector) > 0
+    ]
+    if varied:
+        known = np.corrcoef([vectors[index] for index in varied])
+        result[np.ix_(varied, varied)] = known
+    return result
+
+
+def node_grid(nodes: Sequence[str], scores: np.ndarray) -> np.ndarray:
+    """Scores as `(layer, head)` with an empty column and the MLPs on the right.
+
+    Raises:
+        ValueError: if there is not one score per node.
+    """
+    if scores.shape != (len(nodes),):
+        raise ValueError(f"scores {scores.shape} do not fit {len(nodes)} node names")
+    layers = node_layers(tuple(nodes))
+    heads = [None if is_mlp(node) else int(node.split(".h")[1]) for node in nodes]
+    n_heads = 1 + max(head for head in heads if head is not None)
+    grid = np.full((max(layers) + 1, n_heads + 2), np.nan)
+    columns = [n_heads + 1 if head is None else head for head in heads]
+    grid[layers, columns] = scores
+    return grid
+
+
+def project(scores: Scores, fit: Alignment) -> Scores:
+    """The scores that an alignment gives the target's nodes.
+
+    Raises:
+        ValueError: if the alignment was fitted to other source nodes.
+    """
+    if tuple(fit.metadata["source_nodes"]) != scores.nodes:
+        raise ValueError(
+            f"scores of {len(scores.nodes)} nodes do not fit the alignment's "
+            f"{len(fit.metadata['source_nodes'])} source nodes, or stand in other order"
+        )
+    nodes = tuple(fit.metadata["target_nodes"])
+    return Scores(scaled(scores.scores) @ fit.alignment, nodes, scores.metadata)
+
+
+def node_maps(maps: Mapping[str, Mapping[str, Scores | None]], *, title: str) -> Figure:
+    """Scores on each model's layers and heads: a row per task, a column per kind.
+
+    Args:
+        maps: by task, the scores under the heading of their column; None for a panel
+            that has nothing to show.
+        title: stands above all.
+    """
+    if not maps:
+        return message(NO_SCORES)
+    headings = list(next(iter(maps.values())))
+    figure, axes = panels(
+        len(maps) * len(headings), columns=len(headings), width=2.1, height=1.6
+    )
+    cells = [(task, heading) for task in maps for heading in headings]
+    for panel, (task, heading) in zip(axes, cells, strict=True):
+        _draw_nodes(panel, maps[task][heading])
+        place = panel.get_subplotspec()
+        if place.is_first_row():
+            panel.set_title(heading)
+        if place.is_first_col():
+            panel.set_ylabel(f"{task}\nlayer")
+    figure.suptitle(title, fontsize=9)
+    figure.supxlabel("head (MLP on the right)", fontsize=8)
+    colours = figure.colorbar(
+        _scale(1.0), ax=axes, shrink=0.4, ticks=[-1, 0, 1], aspect=30
+    )
+    colours.ax.set_yticklabels(["-max", "0", "max"])
+    return figure
+
+
+def alignment_matrix(fit: Alignment, *, title: str) -> Figure:
+    """The alignment as a heatmap, source nodes against target nodes, by layer."""
+    matrix = fit.alignment
+    if not np.isfinite(matrix).all():
+        return message("The alignment has no usable training pairs: nothing to draw.")
+    n_source, n_target = matrix.shape
+    ratio = np.clip(n_source / n_target, 0.3, 1.5)
+    figure, (axes,) = panels(1, columns=1, width=6.5, height=1.2 + 5.2 * ratio)
+    limit = np.abs(matrix).max() or 1.0
+    image = axes.imshow(
+        matrix,
+        cmap=DIVERGING,
+        norm=Normalize(-limit, limit),
+        aspect="auto",
+        interpolation="nearest",
+    )
+    _label_layers(axes, "y", fit.metadata["source_nodes"])
+    _label_layers(axes, "x", fit.metadata["target_nodes"])
+    axes.set(ylabel="source layer", xlabel="target layer", title=title)
+    figure.colorbar(image, ax=axes, label="weight", shrink=0.8)
+    return figure
+
+
+def layer_blocks(nodes: Sequence[str]) -> tuple[list[float], list[float]]:
+    """Where each layer's block ends, and where its middle is, in cells."""
+    layers = np.array(node_layers(tuple(nodes)))
+    edges = np.flatnonzero(np.diff(layers)) + 0.5
+    bounds = [-0.5, *edges.tolist(), len(nodes) - 0.5]
+    middles = [(low + high) / 2 for low, high in zip(bounds, bounds[1:], strict=False)]
+    return bounds[1:], middles
+
+
+def _label_layers(axes: Axes, side: str, nodes: Iterable[str]) -> None:
+    ends, middles = layer_blocks(list(nodes))
+    line = axes.axhline if side == "y" else axes.axvline
+    for end in ends[:-1]:
+        line(end, color="#555555", linewidth=0.4)
+    # Forty layers have no room for forty labels.
+    step = 1 + len(middles) // 16
+    labels = [str(layer) for layer in range(len(middles))]
+    axis = axes.yaxis if side == "y" else axes.xaxis
+    axis.set_ticks(middles[::step], labels[::step])
+    axis.set_tick_params(length=0)
+
+
+def _draw_nodes(axes: Axes, scores: Scores | None) -> None:
+    if scores is None or not np.isfinite(scores.scores).any():
+        say(axes, "-")
+        return
+    grid = node_grid(scores.nodes, scores.scores)
+    norm = _scale(np.nanmax(np.abs(grid)) or 1.0).norm
+    # Layer 0 at the bottom, where the computation starts.
+    axes.imshow(
+        grid,
+        cmap=DIVERGING,
+        norm=norm,
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+    )
+    n_layers, n_columns = grid.shape
+    heads = n_columns - 2
+    step = 1 + (heads - 1) // 8
+    places = [*range(0, heads, step), n_columns - 1]
+    axes.set_xticks(places, [*map(str, places[:-1]), "MLP"])
+    axes.set_yticks(range(0, n_layers, 1 + (n_layers - 1) // 8))
+    axes.tick_params(length=0)
+    # The gap between heads and MLPs is paper; the frame would close it.
+    axes.spines[:].set_visible(False)
+
+
+def _scale(limit: float) -> ScalarMappable:
+    return ScalarMappable(Normalize(-limit, limit), DIVERGING)

@@ -1,0 +1,127 @@
+"""What all figures share: colours, type, panels, and how they are written."""
+
+import logging
+from collections.abc import Sequence
+from math import ceil
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+
+from circuit_transfer.artifacts import atomic
+
+log = logging.getLogger(__name__)
+# It tells every step of embedding a font in a PDF.
+logging.getLogger("fontTools").setLevel(logging.WARNING)
+
+# Okabe and Ito's palette: told apart with any kind of colour vision.
+COLOURS = {
+    "gold": "#000000",
+    "in-distribution": "#0072B2",
+    "near-distribution": "#009E73",
+    "zero-shot": "#D55E00",
+    "best": "#CC79A7",
+    "all": "#E69F00",
+    "random": "#999999",
+}
+MISSING = "#dddddd"
+STYLE = {
+    "font.size": 8,
+    "axes.titlesize": 9,
+    "axes.labelsize": 8,
+    "legend.fontsize": 7,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "lines.linewidth": 1.4,
+    "legend.edgecolor": "none",
+    # Text stays text in the PDF: it can be searched, and edited in a paper.
+    "pdf.fonttype": 42,
+}
+# Artists take their style when they are made, so it is set before any figure is.
+matplotlib.rcParams.update(STYLE)
+
+
+def panels(
+    count: int, *, columns: int, width: float, height: float, **subplots: object
+) -> tuple[Figure, list[Axes]]:
+    """A figure with `count` panels of a size in inches, `columns` or fewer in a row."""
+    columns = min(count, columns)
+    rows = ceil(count / columns)
+    # "compressed" is "constrained" that also closes the gaps beside square panels.
+    figure = Figure(figsize=(columns * width, rows * height), layout="compressed")
+    axes = figure.subplots(rows, columns, squeeze=False, **subplots).flatten()
+    for unused in axes[count:]:
+        unused.remove()
+    return figure, list(axes[:count])
+
+
+def matrix_panels(count: int, cells: int) -> tuple[Figure, list[Axes]]:
+    """A figure with `count` square matrices of `cells` rows and columns."""
+    side = 0.42 * cells
+    # Row labels and colour bar stand once beside all matrices of a row.
+    beside = 2.5 / min(count, 3)
+    return panels(count, columns=3, width=side + beside, height=side + 1.3, sharey=True)
+
+
+def message(text: str) -> Figure:
+    """A figure that says why there is nothing to draw."""
+    figure = Figure(figsize=(5, 1.2))
+    figure.text(0.5, 0.5, text, ha="center", va="center", wrap=True)
+    return figure
+
+
+def say(axes: Axes, text: str) -> None:
+    """Turn a panel into a sentence."""
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes)
+
+
+def heatmap(
+    axes: Axes,
+    values: np.ndarray,
+    *,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    colours: Colormap | str,
+    norm: Normalize,
+) -> AxesImage:
+    """Draw `(row, column)` values as coloured cells with their numbers in them."""
+    colours = matplotlib.colormaps[colours].with_extremes(bad=MISSING)
+    image = axes.imshow(np.ma.masked_invalid(values), cmap=colours, norm=norm)
+    axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right")
+    axes.tick_params(length=0)
+    axes.tick_params(axis="x", pad=1)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.spines[:].set_visible(False)
+    for (row, column), value in np.ndenumerate(values):
+        text = f"{value:.2f}" if np.isfinite(value) else "-"
+        colour = readable_on(colours(norm(value))) if np.isfinite(value) else "black"
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=7)
+    return image
+
+
+def readable_on(colour: Sequence[float]) -> str:
+    """Black or white, whichever can be read on an RGB(A) colour."""
+    luminance = np.dot(colour[:3], (0.299, 0.587, 0.114))
+    return "black" if luminance > 0.5 else "white"
+
+
+def save(figure: Figure, *paths: Path | str) -> None:
+    """Write a figure in the format that each path's suffix names."""
+    # The layout is the slow part, and the same for every format.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for path in paths:
+        suffix = Path(path).suffix[1:]
+        # The same figure gives the same bytes: no date in the file.
+        metadata = {"CreationDate": None} if suffix == "pdf" else {}
+        with atomic(path) as partial:
+            figure.savefig(partial, format=suffix, dpi=160, metadata=metadata)
+        log.info("drew %s", path)

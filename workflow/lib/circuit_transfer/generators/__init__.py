@@ -1,0 +1,138 @@
+"""Prompt pairs of the tasks, drawn from word lists.
+
+A new task is one file that makes a `Generator`, and one line in `GENERATORS`.
+"""
+
+from collections.abc import Iterator
+from random import Random
+
+import polars as pl
+
+from circuit_transfer.generators.arc import ARC_CHALLENGE, ARC_EASY
+from circuit_transfer.generators.arithmetic import ADDITION, SUBTRACTION
+from circuit_transfer.generators.contract import Generator, PromptPair, split_of
+from circuit_transfer.generators.ioi import IOI
+from circuit_transfer.generators.mcqa import MCQA
+from circuit_transfer.generators.words import Words, read_words
+
+__all__ = [
+    "GENERATORS",
+    "Generator",
+    "PromptPair",
+    "Words",
+    "draw_pairs",
+    "generate_prompts",
+    "get_generator",
+    "read_words",
+    "split_of",
+]
+
+GENERATORS = {
+    "ioi": IOI,
+    "mcqa": MCQA,
+    "arithmetic-addition": ADDITION,
+    "arithmetic-subtraction": SUBTRACTION,
+    "arc-easy": ARC_EASY,
+    "arc-challenge": ARC_CHALLENGE,
+}
+OPTIONS = 4
+# Draws in a row without a new prompt after which a generator counts as exhausted.
+PATIENCE = 5_000
+
+
+def get_generator(name: str) -> Generator:
+    """Look a generator up.
+
+    Raises:
+        ValueError: There is none of this name.
+    """
+    if name not in GENERATORS:
+        raise ValueError(f"unknown generator {name!r}: expected one of {[*GENERATORS]}")
+    return GENERATORS[name]
+
+
+def draw_pairs(
+    name: str,
+    words: Words,
+    split: str,
+    rng: Random,
+    *,
+    counterfactual: str | None = None,
+    options: int = OPTIONS,
+) -> Iterator[PromptPair]:
+    """Draw pairs without end, repetitions included, both prompts from the split.
+
+    Raises:
+        ValueError: The generator or its counterfactual is unknown.
+    """
+    generator = get_generator(name)
+    counterfactual = counterfactual or generator.counterfactuals[0]
+    if counterfactual not in generator.counterfactuals:
+        raise ValueError(
+            f"generator {name!r} has no counterfactual {counterfactual!r}: "
+            f"expected one of {[*generator.counterfactuals]}"
+        )
+    while True:
+        pair = generator.draw(
+            rng, words, counterfactual=counterfactual, options=options
+        )
+        if split_of(pair.group) == split_of(pair.corrupted_group) == split:
+            yield pair
+
+
+def generate_prompts(
+    name: str,
+    words: Words,
+    *,
+    train: int,
+    test: int,
+    seed: int,
+    counterfactual: str | None = None,
+) -> pl.DataFrame:
+    """Write the prompts of a task: as many distinct ones for each split as asked for.
+
+    The rows of a split depend on the seed and their own number, not on the other
+    split; fewer rows are the beginning of more rows.
+
+    Raises:
+        ValueError: The generator cannot make that many distinct prompts.
+    """
+    rows = [
+        (
+            pair.clean,
+            pair.corrupted,
+            pair.answer,
+            pair.wrong_answer,
+            split,
+            pair.group,
+        )
+        for split, count in (("train", train), ("test", test))
+        for pair in _distinct(name, words, split, count, seed, counterfactual)
+    ]
+    columns = ("clean", "corrupted", "answer", "wrong_answer", "split", "group")
+    return pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String), orient="row")
+
+
+def _distinct(
+    name: str,
+    words: Words,
+    split: str,
+    count: int,
+    seed: int,
+    counterfactual: str | None,
+) -> list[PromptPair]:
+    """The first `count` pairs with different clean prompts."""
+    rng = Random(f"{name}/{split}/{seed}")
+    source = draw_pairs(name, words, split, rng, counterfactual=counterfactual)
+    found: dict[str, PromptPair] = {}
+    misses = 0
+    while len(found) < count:
+        pair = next(source)
+        misses = misses + 1 if pair.clean in found else 0
+        found.setdefault(pair.clean, pair)
+        if misses > PATIENCE:
+            raise ValueError(
+                f"generator {name!r} can make only {len(found)} distinct {split} "
+                f"prompts, but {count} were asked for"
+            )
+    return list(found.values())

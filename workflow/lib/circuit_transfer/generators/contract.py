@@ -1,0 +1,51 @@
+"""What a generator is: how it draws prompt pairs, and how pairs are split."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+
+from circuit_transfer.generators.words import Words
+
+
+@dataclass(frozen=True)
+class PromptPair:
+    """A clean prompt and its counterfactual, with the right answer to each.
+
+    Answers carry the leading space with which they follow the prompt. The groups
+    name what may not be in both splits; both belong to the same split.
+    """
+
+    clean: str
+    corrupted: str
+    answer: str
+    wrong_answer: str
+    group: str
+    corrupted_group: str
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A task as a source of prompt pairs.
+
+    Attributes:
+        draw: `draw(rng, words, *, counterfactual, options)` gives one pair; `options`
+            is the number of answer options, which only lookup tasks look at.
+        counterfactuals: Names that `draw` accepts; the first is the default.
+        vocabulary: Texts that hold every word that `draw` can write.
+        lookup: The answer is the letter of an option, which models learn suddenly and
+            late, so training starts such tasks with fewer options.
+    """
+
+    draw: Callable[..., PromptPair]
+    counterfactuals: tuple[str, ...]
+    vocabulary: Callable[[Words], Iterable[str]]
+    lookup: bool = False
+
+
+def split_of(group: str) -> str:
+    """Test for the tenth of all groups with the lowest hash, else train."""
+    return (
+        "test"
+        if int(sha256(group.encode()).hexdigest()[:8], 16) < 2**32 / 10
+        else "train"
+    )

@@ -1,0 +1,138 @@
+"""Read and change what the nodes of a plain Hugging Face model write.
+
+The only place that hooks models. Nodes are reached by site: the heads of a layer
+together (as `z`, the input of the output projection), or its MLP (its output). A site's
+activation always has the shape `(batch, position, nodes at the site, width)`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from circuit_transfer.architectures import node_sites
+
+Edit = Callable[[int, Tensor], Tensor]
+
+
+@contextmanager
+def edited(
+    model: nn.Module, edit: Edit, sites: Sequence[int] | None = None
+) -> Iterator[None]:
+    """Send what the nodes write through `edit(site, activation)` within the context.
+
+    `sites` restricts it to some sites; the others are not touched. Activation and
+    result are `(batch, position, nodes, width)`. All hooks are gone afterwards, also
+    when the body raises.
+    """
+    every = node_sites(model)
+    with ExitStack() as hooks:
+        for index in range(len(every)) if sites is None else sites:
+            module, at_input, n_nodes = every[index]
+            handle = _hook(module, at_input, n_nodes, index, edit)
+            hooks.callback(handle.remove)
+        yield
+
+
+@contextmanager
+def captured(model: nn.Module) -> Iterator[list[Tensor]]:
+    """Yield a list that a forward pass fills with every site's activation.
+
+    The tensors stay in the graph if there is one, so that a backward pass gives the
+    gradient at every node. One forward pass per context.
+    """
+    activations: list[Tensor] = []
+
+    def keep(_site: int, live: Tensor) -> Tensor:
+        activations.append(live)
+        return live
+
+    with edited(model, keep):
+        yield activations
+
+
+def mixing(
+    model: nn.Module,
+    mask: Tensor,
+    outside: Sequence[Tensor],
+    inside: Sequence[Tensor] | None = None,
+):
+    """Keep the masked share of every node and replace the rest, within the context.
+
+    A node's output becomes `mask * kept + (1 - mask) * outside`, where `kept` is its
+    live output or, if given, that of `inside`. A mask of ones and zeros is a circuit.
+
+    Args:
+        model: the model to hook.
+        mask: `(n_nodes,)`, in [0, 1].
+        outside: the activations of every site that replace a node outside the circuit.
+        inside: activations of every site to keep instead of the live ones.
+    """
+    shares = mask_by_site(model, mask)
+
+    def mix(site: int, live: Tensor) -> Tensor:
+        kept = live if inside is None else inside[site]
+        share = shares[site].to(live.dtype)
+        return share * kept + (1 - share) * outside[site]
+
+    return edited(model, mix)
+
+
+def pushing(model: nn.Module, mask: Tensor, towards: Sequence[Tensor]):
+    """Move every node's live output by the masked share of its way to `towards`.
+
+    The public release's intervention: the live output is already a mixture, since the
+    nodes before it were moved. Arguments as in `mixing`.
+    """
+    shares = mask_by_site(model, mask)
+
+    def push(site: int, live: Tensor) -> Tensor:
+        return live + shares[site].to(live.dtype) * (towards[site] - live)
+
+    return edited(model, push)
+
+
+def mask_by_site(model: nn.Module, mask: Tensor) -> list[Tensor]:
+    """Cut a mask `(n_nodes,)` into one `(nodes, 1)` per site.
+
+    Raises:
+        ValueError: the mask does not have one entry per node.
+    """
+    sizes = [n_nodes for _, _, n_nodes in node_sites(model)]
+    if mask.shape != (sum(sizes),):
+        raise ValueError(f"mask {tuple(mask.shape)} for a model of {sum(sizes)} nodes")
+    return [share[:, None] for share in mask.split(sizes)]
+
+
+def answer_logits(
+    model: nn.Module, ids: Tensor | None = None, *, embeddings: Tensor | None = None
+) -> Tensor:
+    """Return the logits at the last position, float32 `(batch, vocabulary)`.
+
+    The prompts are token ids `(batch, position)` or embeddings
+    `(batch, position, d_model)`, all of one length and not padded.
+    """
+    output = model(
+        input_ids=ids, inputs_embeds=embeddings, logits_to_keep=1, use_cache=False
+    )
+    return output.logits[:, -1].float()
+
+
+@torch.no_grad()
+def run_captured(model: nn.Module, ids: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Run prompts and return the answer logits and every site's activation."""
+    with captured(model) as activations:
+        logits = answer_logits(model, ids)
+    return logits, activations
+
+
+def _hook(module: nn.Module, at_input: bool, n_nodes: int, site: int, edit: Edit):
+    def apply(activation: Tensor) -> Tensor:
+        return edit(site, activation.unflatten(-1, (n_nodes, -1))).flatten(-2)
+
+    if at_input:
+        return module.register_forward_pre_hook(
+            lambda _module, inputs: (apply(inputs[0]), *inputs[1:])
+        )
+    return module.register_forward_hook(lambda _module, _inputs, output: apply(output))

@@ -1,0 +1,159 @@
+"""What stands where in each table: methods, regimes and pairs against tasks."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+import polars as pl
+
+from circuit_transfer.tables.curves import (
+    ALIGNED_REGIMES,
+    UNTRAINED,
+    Means,
+    pair_means,
+)
+from circuit_transfer.tables.typesetting import Table
+
+MEAN_NOTE = "The mean is over the tasks that have a cell, (n/N) where some have none."
+RANDOM_NOTE = {
+    True: "random: untrained alignments.",
+    False: "random: random rankings of the nodes (untrained alignments were not run).",
+}
+
+
+def leaderboard(
+    cpr: pl.DataFrame,
+    *,
+    source: str,
+    target: str,
+    tasks: Sequence[str],
+    methods: Sequence[str],
+) -> Table:
+    """CPR of one pair: each method's regimes beside gold and random, by task."""
+    means = pair_means(cpr, source, target)
+    untrained = any(row == UNTRAINED for _, row, _ in means)
+    rows = ("random", "gold", *ALIGNED_REGIMES)
+    return _by_task(
+        means, methods, rows, tasks, note=f"{MEAN_NOTE} {RANDOM_NOTE[untrained]}"
+    )
+
+
+def controls_table(
+    cpr: pl.DataFrame,
+    *,
+    source: str,
+    target: str,
+    tasks: Sequence[str],
+    methods: Sequence[str],
+    controls: Sequence[str],
+) -> Table:
+    """CPR of one pair: each method's controls beside zero-shot and the best regime."""
+    note = f"{MEAN_NOTE} best: the best of {', '.join(ALIGNED_REGIMES)} on each task."
+    rows = (*controls, "zero-shot", "best")
+    return _by_task(pair_means(cpr, source, target), methods, rows, tasks, note=note)
+
+
+def _by_task(
+    means: Means,
+    methods: Sequence[str],
+    rows: Sequence[str],
+    tasks: Sequence[str],
+    *,
+    note: str,
+) -> Table:
+    lines = []
+    for method in methods:
+        for row in rows:
+            cells = {task: means.get((method, row, task)) for task in tasks}
+            present = [value for value in cells.values() if value is not None]
+            mean = fmean(present) if present else None
+            labels = {"method": method, "row": row}
+            lines.append(labels | cells | {"mean": mean, "n_tasks": len(present)})
+    values = {column: pl.Float64 for column in (*tasks, "mean")}
+    names = {"method": pl.String, "row": pl.String}
+    frame = pl.DataFrame(lines, schema=names | values | {"n_tasks": pl.Int64})
+    return Table(
+        frame, labels=2, ranked=True, covered=("n_tasks", len(tasks)), note=note
+    )
+
+
+def scaling(
+    cpr: pl.DataFrame,
+    *,
+    task: str,
+    transfers: Iterable[Mapping[str, str]],
+    methods: Sequence[str],
+) -> Table:
+    """CPR of one task: what each pair's best alignment reaches of the gold circuit."""
+    columns = ("random", "best", "gold")
+    lines = []
+    pairs = [(pair["source"], pair["target"]) for pair in transfers]
+    means = {pair: pair_means(cpr, *pair) for pair in pairs}
+    for method in methods:
+        for source, target in pairs:
+            of_pair = means[source, target]
+            cells = {row: of_pair.get((method, row, task)) for row in columns}
+            share = recovery(cells["best"], cells["gold"])
+            percent = None if share is None else 100 * share
+            labels = {"method": method, "pair": f"{source} → {target}"}
+            lines.append(labels | cells | {"recovery_percent": percent})
+    values = {column: pl.Float64 for column in (*columns, "recovery_percent")}
+    schema = {"method": pl.String, "pair": pl.String} | values
+    note = "recovery: the best alignment's CPR as a share of the gold circuit's."
+    return Table(pl.DataFrame(lines, schema=schema), labels=2, note=note)
+
+
+def recovery(aligned: float | None, gold: float | None) -> float | None:
+    """Share of the gold CPR that an aligned circuit reaches; none without a gold."""
+    if aligned is None or gold is None or gold <= 0:
+        return None
+    return aligned / gold
+
+
+def models_table(
+    models: Mapping[str, Mapping[str, Any]],
+    curves: pl.DataFrame,
+    counts: Mapping[tuple[str, str], Mapping[str, int]],
+) -> Table:
+    """Each model's shape, and by task its accuracy and how many pairs it was given.
+
+    Args:
+        models: by name, the descriptions of the models.
+        curves: all curves; the accuracy is read from the gold curves' full circuit,
+            or from the description for a model that no circuit was evaluated on.
+        counts: by model and task the number of `train`, `test` and `rejected` pairs.
+    """
+    full = curves.filter((pl.col("kind") == "gold") & (pl.col("proportion") == 1.0))
+    full = full.group_by("target", "task").agg(pl.col("accuracy").mean())
+    measured = {(target, task): accuracy for target, task, accuracy in full.iter_rows()}
+    lines = []
+    for (name, task), count in counts.items():
+        model = models[name]
+        shape = {
+            "model": name,
+            "architecture": model["architecture"],
+            "layers": model["layers"],
+            "heads": model["heads"],
+            "nodes": len(model["nodes"]),
+            "task": task,
+        }
+        stated = model.get("accuracy", {}).get(task)
+        lines.append(shape | {"accuracy": measured.get((name, task), stated)} | count)
+    counted = ("train", "test", "rejected")
+    schema = {"model": pl.String, "architecture": pl.String}
+    schema |= {column: pl.Int64 for column in ("layers", "heads", "nodes")}
+    schema |= {"task": pl.String, "accuracy": pl.Float64}
+    schema |= {column: pl.Int64 for column in counted}
+    note = "accuracy: of the full model on the test pairs; train, test: usable pairs."
+    return Table(pl.DataFrame(lines, schema=schema), labels=6, decimals=3, note=note)
+
+
+def rejects_table(rejects: Mapping[tuple[str, str], pl.DataFrame]) -> Table:
+    """The rows that could not be used, by model and task, and why."""
+    columns = {"row": pl.Int64, "reason": pl.String, "clean": pl.String}
+    names = {"model": pl.String, "task": pl.String}
+    frames = [pl.DataFrame(schema=names | columns)]
+    for (model, task), frame in rejects.items():
+        named = frame.with_columns(model=pl.lit(model), task=pl.lit(task))
+        frames.append(named.select(*names, *columns).cast(names | columns))
+    return Table(pl.concat(frames), labels=5, note="row: counted from 0 in the file.")

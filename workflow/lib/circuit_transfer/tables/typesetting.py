@@ -1,0 +1,209 @@
+"""Tables as text: CSV with full numbers, TeX and HTML as a reader wants them."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from html import escape as escape_html
+from pathlib import Path
+
+import polars as pl
+
+from circuit_transfer.artifacts import write_text
+
+log = logging.getLogger(__name__)
+
+EMPTY = "-"
+TEX_ESCAPES = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "→": r"$\to$",
+}
+TEX_RANKS = {0: "{}", 1: r"\textbf{{{}}}", 2: r"\underline{{{}}}"}
+HTML_RANKS = {0: "{}", 1: "<b>{}</b>", 2: "<u>{}</u>"}
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{title}</title>
+<style>
+body {{ font: 14px/1.5 system-ui, sans-serif; margin: 1.5em; color: #222; }}
+h1 {{ font-size: 1.2em; }}
+table {{ border-collapse: collapse; border-bottom: 2px solid; }}
+th, td {{ padding: .2em .8em; text-align: right; white-space: nowrap; }}
+th {{ border-top: 2px solid; border-bottom: 1px solid; }}
+.name {{ text-align: left; }}
+tr.block td {{ border-top: 1px solid #999; }}
+p {{ max-width: 50em; color: #555; }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+{body}
+<p>{note}</p>
+</body>
+</html>
+"""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A frame and how to show it.
+
+    Attributes:
+        frame: the full numbers; columns in the order in which they are shown.
+        labels: how many of the first columns name the row; where the first of them
+            changes, a new block begins.
+        ranked: whether the best and second of each column and block are marked.
+        covered: a column that counts the tasks in `mean`, and how many there could be.
+        decimals: digits shown after the point.
+        note: a sentence for the reader.
+    """
+
+    frame: pl.DataFrame
+    labels: int
+    ranked: bool = False
+    covered: tuple[str, int] | None = None
+    decimals: int = 2
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row as shown: its texts, each text's rank (0, 1 or 2), whether it opens."""
+
+    texts: list[str]
+    ranks: list[int]
+    opens_block: bool
+
+
+def write_table(table: Table, *paths: Path | str, title: str) -> None:
+    """Write a table in the format that each path's suffix names: csv, tex or html."""
+    makers = {".csv": to_csv, ".tex": to_tex, ".html": partial(to_html, title=title)}
+    for path in paths:
+        write_text(makers[Path(path).suffix](table), path)
+    log.info("%s: %d rows", title, table.frame.height)
+
+
+def to_csv(table: Table) -> str:
+    """Plain numbers in full precision; an empty cell is empty."""
+    return table.frame.write_csv()
+
+
+def to_tex(table: Table) -> str:
+    r"""A `tabular` for `\input`: needs the package booktabs only."""
+    columns = _shown_columns(table)
+    layout = "l" * table.labels + "r" * (len(columns) - table.labels)
+    lines = [rf"\begin{{tabular}}{{{layout}}}", r"\toprule"]
+    lines += [_tex_row(map(_heading, columns), [0] * len(columns)), r"\midrule"]
+    for number, line in enumerate(shown_lines(table)):
+        if line.opens_block and number:
+            lines.append(r"\midrule")
+        lines.append(_tex_row(line.texts, line.ranks))
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    return "\n".join(lines) + "\n"
+
+
+def to_html(table: Table, title: str) -> str:
+    """A page of its own, without anything to load."""
+    columns = _shown_columns(table)
+    rows = [_html_row("th", map(_heading, columns), [0] * len(columns), table.labels)]
+    for line in shown_lines(table):
+        row = _html_row("td", line.texts, line.ranks, table.labels)
+        rows.append(
+            row.replace("<tr>", '<tr class="block">') if line.opens_block else row
+        )
+    body = "<table>\n" + "\n".join(rows) + "\n</table>"
+    if table.frame.is_empty():
+        body = "<p>There is nothing to show: no rows.</p>"
+    return PAGE.format(
+        title=escape_html(title), body=body, note=escape_html(table.note)
+    )
+
+
+def shown_lines(table: Table) -> Iterator[Line]:
+    """Yield the rows as they are shown: rounded, ranked, each block named once."""
+    columns = _shown_columns(table)
+    first = columns[0]
+    for block in table.frame.partition_by(first, maintain_order=True):
+        ranks = [_ranks(block, column, table) for column in columns]
+        for number, row in enumerate(block.iter_rows(named=True)):
+            texts = [_text(row, column, table) for column in columns]
+            if number:
+                texts[0] = ""
+            yield Line(texts, [rank[number] for rank in ranks], number == 0)
+
+
+def _shown_columns(table: Table) -> list[str]:
+    hidden = table.covered[0] if table.covered else None
+    return [column for column in table.frame.columns if column != hidden]
+
+
+def _ranks(block: pl.DataFrame, column: str, table: Table) -> list[int]:
+    none = [0] * block.height
+    if not table.ranked or column in block.columns[: table.labels]:
+        return none
+    values = [None if v is None else round(v, table.decimals) for v in block[column]]
+    if column == "mean" and table.covered:
+        # Means over different tasks do not compete.
+        counts = block[table.covered[0]].to_list()
+        values = [
+            value if count == max(counts) else None
+            for value, count in zip(values, counts, strict=True)
+        ]
+    present = sorted({value for value in values if value is not None}, reverse=True)
+    # A single value has nothing to be better than.
+    rank_of = dict(zip(present[:2], (1, 2), strict=False)) if len(present) > 1 else {}
+    return [rank_of.get(value, 0) for value in values]
+
+
+def _text(row: dict, column: str, table: Table) -> str:
+    value = row[column]
+    if value is None:
+        return EMPTY
+    if not isinstance(value, float):
+        return str(value)
+    if column.endswith("_percent"):
+        return f"{value:.0f}"
+    # Adding zero turns the -0.0 that rounding can leave into 0.0.
+    text = f"{round(value, table.decimals) + 0.0:.{table.decimals}f}"
+    if column == "mean" and table.covered:
+        counts, full = table.covered
+        return text if row[counts] == full else f"{text} ({row[counts]}/{full})"
+    return text
+
+
+def _heading(column: str) -> str:
+    return column.replace("_percent", " (%)").replace("_", " ")
+
+
+def _tex_row(texts: Sequence[str], ranks: Sequence[int]) -> str:
+    cells = [
+        TEX_RANKS[rank].format(_tex_text(text))
+        for text, rank in zip(texts, ranks, strict=True)
+    ]
+    return " & ".join(cells) + r" \\"
+
+
+def _tex_text(text: str) -> str:
+    escaped = "".join(TEX_ESCAPES.get(letter, letter) for letter in text)
+    is_negative = text.startswith("-") and text[1:2].isdigit()
+    return f"$-${escaped[1:]}" if is_negative else escaped
+
+
+def _html_row(tag: str, texts: Sequence[str], ranks: Sequence[int], labels: int) -> str:
+    cells = []
+    for number, (text, rank) in enumerate(zip(texts, ranks, strict=True)):
+        name = ' class="name"' if number < labels else ""
+        cells.append(
+            f"<{tag}{name}>{HTML_RANKS[rank].format(escape_html(text))}</{tag}>"
+        )
+    return f"<tr>{''.join(cells)}</tr>"

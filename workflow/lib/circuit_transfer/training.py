@@ -1,0 +1,281 @@
+"""Train an embedded model until it knows its tasks.
+
+The learning rate is held until the lookup tasks are learned (they appear suddenly, and
+never while it falls), then it falls to almost nothing (arithmetic is learned mostly
+there). Training is a pure function of its settings and the words: interrupted and
+resumed, it ends with the same weights.
+"""
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+from circuit_transfer.curriculum import LEVELS, Curriculum, Texts
+from circuit_transfer.generators import GENERATORS, Words, get_generator
+from circuit_transfer.objective import accuracy, training_loss
+from circuit_transfer.training_state import load_state, save_state
+from circuit_transfer.vocabulary import build_tokenizer
+
+log = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_LOGS = 5
+# The part of the learning rate that is left when the decay ends.
+FLOOR = 0.02
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """The `train:` entry of a model in the config, which describes every key."""
+
+    architecture: str
+    layers: int
+    heads: int
+    kv_heads: int
+    d_model: int
+    d_mlp: int
+    learning_rate: float
+    batch_size: int = 64
+    warmup_steps: int = 200
+    decay_steps: int = 2500
+    max_steps: int = 12000
+    probe_every: int = 250
+    required_accuracy: float = 0.98
+    generators: tuple[str, ...] = tuple(GENERATORS)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check what can be wrong before any step is spent.
+
+        Raises:
+            ValueError: A generator is unknown, or the decay is longer than the budget.
+        """
+        object.__setattr__(self, "generators", tuple(self.generators))
+        for name in self.generators:
+            get_generator(name)
+        if self.decay_steps > self.max_steps:
+            raise ValueError(
+                f"decay_steps {self.decay_steps} do not fit into "
+                f"max_steps {self.max_steps}"
+            )
+
+
+@dataclass
+class Progress:
+    """How far a training has come."""
+
+    level: int
+    step: int = 0
+    decay_start: int | None = None
+    seconds: float = 0.0
+    history: list[dict] = field(default_factory=list)
+
+
+class Training:
+    """One training run: made, or found again in `state_path`, then advanced."""
+
+    def __init__(
+        self, settings: TrainingSettings, words: Words, state_path: Path | str
+    ) -> None:
+        """Make the model, or take up what an interrupted run has left."""
+        self.settings = settings
+        self.tokenizer = build_tokenizer(words, architecture=settings.architecture)
+        self.model = build_model(settings, self.tokenizer)
+        self.curriculum = Curriculum(
+            words, self.tokenizer, settings.generators, settings.seed
+        )
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(),
+            lr=settings.learning_rate,
+            betas=(0.9, 0.98),
+            weight_decay=0.1,
+            fused=True,
+        )
+        self.progress = Progress(level=self.curriculum.first_level)
+        self._state_path = Path(state_path)
+        self.identity = {
+            "settings": asdict(settings) | {"generators": list(settings.generators)},
+            "words": sha256(repr(words).encode()).hexdigest(),
+        }
+        self._resume()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the decay has ended."""
+        start = self.progress.decay_start
+        return (
+            start is not None
+            and self.progress.step >= start + self.settings.decay_steps
+        )
+
+    def advance(self) -> None:
+        """Train up to the next probe, look what has been learned, save the state."""
+        start = last_log = time.monotonic()
+        tokens = 0
+        self.model.train()
+        while not self.finished:
+            batch = self.curriculum.batch(
+                self.progress.step, self.progress.level, self.settings.batch_size
+            )
+            loss = self._step(batch)
+            self.progress.step += 1
+            tokens += int(batch.mask.sum())
+            now = time.monotonic()
+            if now - last_log > SECONDS_BETWEEN_LOGS:
+                last_log = now
+                self._log_step(loss, tokens / (now - start))
+            if self.progress.step % self.settings.probe_every == 0:
+                break
+        self._look()
+        self.progress.seconds += time.monotonic() - start
+        self._save()
+
+    def held_out_accuracies(self) -> dict[str, float]:
+        """The part of right answers per task on prompts of the test split."""
+        return {
+            name: accuracy(self.model, texts)
+            for name, texts in self.curriculum.held_out().items()
+        }
+
+    def _step(self, batch: Texts) -> float:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate()
+        loss = training_loss(self.model, batch)
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        return loss.item()
+
+    def _learning_rate(self) -> float:
+        step, start = self.progress.step, self.progress.decay_start
+        factor = min(1.0, (step + 1) / max(1, self.settings.warmup_steps))
+        if start is not None:
+            factor *= 1 - (1 - FLOOR) * (step - start) / self.settings.decay_steps
+        return self.settings.learning_rate * factor
+
+    def _look(self) -> None:
+        """Probe, and go to the next level or into the decay when it is time."""
+        progress = self.progress
+        accuracies = {
+            name: accuracy(self.model, texts)
+            for name, texts in self.curriculum.probes(progress.level).items()
+        }
+        progress.history.append({"step": progress.step, **accuracies})
+        log.info(
+            "step %d, level %d: %s", progress.step, progress.level, _listed(accuracies)
+        )
+        if progress.decay_start is not None:
+            return
+        passed = self.curriculum.passes(progress.level, accuracies)
+        if passed and progress.level < len(LEVELS) - 1:
+            progress.level += 1
+            log.info(
+                "lookup tasks have up to %d options now", LEVELS[progress.level][-1]
+            )
+        elif passed or self._latest_decay():
+            progress.decay_start = progress.step
+            log.info("the learning rate falls from here on")
+
+    def _latest_decay(self) -> bool:
+        """Whether a decay that starts one probe later would go beyond the budget."""
+        left = self.settings.max_steps - self.progress.step
+        return left < self.settings.decay_steps + self.settings.probe_every
+
+    def _log_step(self, loss: float, speed: float) -> None:
+        log.info(
+            "step %d, loss %.3f, learning rate %.2g, %.0f tokens/s",
+            self.progress.step,
+            loss,
+            self._learning_rate(),
+            speed,
+        )
+
+    def _save(self) -> None:
+        save_state(
+            self._state_path,
+            self.model,
+            self.optimizer,
+            step=self.progress.step,
+            progress=asdict(self.progress),
+            **self.identity,
+        )
+
+    def _resume(self) -> None:
+        state = load_state(
+            self._state_path, self.model, self.optimizer, matching=self.identity
+        )
+        if state is not None:
+            self.progress = Progress(**state["progress"])
+            log.info("resumed from %s, step %d", self._state_path, self.progress.step)
+
+
+def train(
+    settings: TrainingSettings, words: Words, state_path: Path | str
+) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, dict]:
+    """Train a model and return it with its tokenizer and a record of the training.
+
+    Args:
+        settings: What to train and how.
+        words: What the generators draw from.
+        state_path: A folder for the state, from which a new call goes on.
+
+    Raises:
+        ValueError: The accuracy of a task on its test split is below what is required
+            when the step budget has ended.
+    """
+    training = Training(settings, words, state_path)
+    while not training.finished:
+        training.advance()
+    accuracies = training.held_out_accuracies()
+    log.info("test split: %s", _listed(accuracies))
+    if min(accuracies.values()) < settings.required_accuracy:
+        raise ValueError(
+            f"after {training.progress.step} steps not every task reaches an accuracy "
+            f"of {settings.required_accuracy} on its test split: {_listed(accuracies)}"
+        )
+    record = {
+        "accuracy": accuracies,
+        "steps": training.progress.step,
+        "seconds": round(training.progress.seconds, 1),
+        **training.identity,
+        "history": training.progress.history,
+    }
+    return training.model, training.tokenizer, record
+
+
+def build_model(
+    settings: TrainingSettings, tokenizer: PreTrainedTokenizerFast
+) -> PreTrainedModel:
+    """Make a model with random weights that depend on the seed alone."""
+    torch.manual_seed(settings.seed)
+    config = AutoConfig.for_model(
+        settings.architecture,
+        vocab_size=len(tokenizer),
+        hidden_size=settings.d_model,
+        intermediate_size=settings.d_mlp,
+        num_hidden_layers=settings.layers,
+        num_attention_heads=settings.heads,
+        num_key_value_heads=settings.kv_heads,
+        max_position_embeddings=128,
+        tie_word_embeddings=False,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        use_cache=False,
+    )
+    return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+
+
+def _listed(accuracies: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in accuracies.items())

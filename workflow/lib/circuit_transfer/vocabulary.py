@@ -1,0 +1,62 @@
+"""Tokenizers of the embedded models: one token for every word of the generators."""
+
+from tokenizers import Regex, Tokenizer, pre_tokenizers, processors
+from tokenizers.models import WordLevel
+from transformers import PreTrainedTokenizerFast
+
+from circuit_transfer.generators import GENERATORS, Words
+
+SPECIAL_TOKENS = {
+    "unk_token": "<unk>",
+    "pad_token": "<pad>",
+    "bos_token": "<bos>",
+    "eos_token": "<eos>",
+}
+# What the real families do: Llama 3 takes numbers of up to three digits whole and
+# begins every text with a token of its own, Qwen splits digits and begins plainly.
+NUMBERS = {"llama": r"\d{1,3}", "qwen2": r"\d"}
+STARTS_WITH_BOS = {"llama": True, "qwen2": False}
+
+
+def build_tokenizer(words: Words, *, architecture: str) -> PreTrainedTokenizerFast:
+    """Make the tokenizer that knows whatever any generator can write.
+
+    A space before a word belongs to no token. Load a saved one by
+    `PreTrainedTokenizerFast`: for `qwen2`, `AutoTokenizer` puts its own in place.
+
+    Raises:
+        ValueError: There is no tokenizer for the architecture.
+    """
+    if architecture not in NUMBERS:
+        raise ValueError(
+            f"architecture {architecture!r}: expected one of {[*NUMBERS]} to train"
+        )
+    split = _pre_tokenizer(NUMBERS[architecture])
+    known = {
+        piece
+        for generator in GENERATORS.values()
+        for text in generator.vocabulary(words)
+        for piece, _ in split.pre_tokenize_str(text)
+    }
+    ids = {
+        token: index
+        for index, token in enumerate((*SPECIAL_TOKENS.values(), *sorted(known)))
+    }
+    tokenizer = Tokenizer(WordLevel(ids, unk_token=SPECIAL_TOKENS["unk_token"]))
+    tokenizer.pre_tokenizer = split
+    if STARTS_WITH_BOS[architecture]:
+        bos = SPECIAL_TOKENS["bos_token"]
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{bos} $A", special_tokens=[(bos, ids[bos])]
+        )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIAL_TOKENS)
+
+
+def _pre_tokenizer(numbers: str) -> pre_tokenizers.PreTokenizer:
+    return pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.WhitespaceSplit(),
+            pre_tokenizers.Punctuation("isolated"),
+            pre_tokenizers.Split(Regex(numbers), "isolated"),
+        ]
+    )

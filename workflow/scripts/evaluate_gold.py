@@ -1,0 +1,60 @@
+"""Measure the circuits that direct attribution gives on the target itself."""
+
+from pathlib import Path
+
+import polars as pl
+
+from circuit_transfer.artifacts import (
+    read_frame,
+    read_json,
+    read_scores,
+    write_frame,
+)
+from circuit_transfer.batches import pair_batches
+from circuit_transfer.faithfulness import evaluate_circuits
+from circuit_transfer.job import job
+from circuit_transfer.models import load_model
+from circuit_transfer.pairs import select_pairs
+
+
+def evaluate_gold(
+    model_path: Path | str,
+    pairs_path: Path | str,
+    scores_path: Path | str,
+    faithfulness_path: Path | str,
+    *,
+    target: str,
+    task: str,
+    method: str,
+    ablation: str,
+    proportions: list[float],
+    examples: int,
+    batch_size: int,
+) -> None:
+    """Read scores of the target's nodes, write the faithfulness of every size."""
+    gold = read_scores(scores_path)
+    labels = {"target": target, "task": task, "method": method, "ablation": ablation}
+    rankings = pl.DataFrame([{**labels, "scores": gold.scores.tolist()}])
+    description = read_json(model_path)
+    model = load_model(description["path"], dtype=description["dtype"])
+    pairs = select_pairs(read_frame(pairs_path), "test", examples)
+    batches = pair_batches(pairs, batch_size, model.device)
+    frame = evaluate_circuits(model, batches, rankings, proportions)
+    write_frame(frame, faithfulness_path)
+
+
+if __name__ == "__main__":
+    with job(snakemake.log[0]):
+        evaluate_gold(
+            snakemake.input.model,
+            snakemake.input.pairs,
+            snakemake.input.scores,
+            snakemake.output.faithfulness,
+            target=snakemake.wildcards.target,
+            task=snakemake.wildcards.task,
+            method=snakemake.wildcards.method,
+            ablation=snakemake.params.ablation,
+            proportions=snakemake.params.proportions,
+            examples=snakemake.params.examples,
+            batch_size=snakemake.params.batch_size,
+        )

@@ -1,0 +1,75 @@
+"""Draw source, gold and aligned scores on the models' layers and heads."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from circuit_transfer.artifacts import Scores, read_alignment, read_scores
+from circuit_transfer.figures.nodes import node_maps, project
+from circuit_transfer.figures.style import save
+from circuit_transfer.job import job
+
+
+def plot_node_map(
+    source_paths: Iterable[Path | str],
+    gold_paths: Iterable[Path | str],
+    alignment_paths: Iterable[Path | str],
+    figure_paths: Iterable[Path | str],
+    *,
+    source: str,
+    target: str,
+    method: str,
+    tasks: Sequence[str],
+) -> None:
+    """Draw one pair's scores by one method, a row per task.
+
+    Args:
+        source_paths: the source model's scores of every task.
+        gold_paths: the target model's scores of every task.
+        alignment_paths: alignments by one seed; those trained on a task alone and on
+            all but a task are drawn, where they are there.
+        figure_paths: one path per format.
+        source: name of the source model.
+        target: name of the target model.
+        method: the attribution method of the scores.
+        tasks: in the order of the rows.
+    """
+    sources, golds = _by_task(source_paths), _by_task(gold_paths)
+    fits = {
+        fit.metadata["training_set"]: fit
+        for fit in map(read_alignment, alignment_paths)
+    }
+
+    def aligned(task: str, training_set: str) -> Scores | None:
+        fit = fits.get(training_set)
+        return project(sources[task], fit) if fit and task in sources else None
+
+    maps = {
+        task: {
+            f"source {source}": sources.get(task),
+            f"gold {target}": golds.get(task),
+            "aligned, zero-shot": aligned(task, f"without-{task}"),
+            "aligned, in-distribution": aligned(task, f"only-{task}"),
+        }
+        for task in tasks
+    }
+    figure = node_maps(maps, title=f"{source} → {target}, {method}")
+    save(figure, *figure_paths)
+
+
+def _by_task(paths: Iterable[Path | str]) -> dict[str, Scores]:
+    files = [read_scores(path) for path in paths]
+    return {file.metadata["task"]: file for file in files}
+
+
+if __name__ == "__main__":
+    with job(snakemake.log[0]):
+        plot_node_map(
+            snakemake.input.source,
+            snakemake.input.gold,
+            snakemake.input.alignments,
+            snakemake.output,
+            source=snakemake.wildcards.source,
+            target=snakemake.wildcards.target,
+            method=snakemake.wildcards.method,
+            tasks=snakemake.params.tasks,
+        )

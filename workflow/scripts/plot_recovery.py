@@ -1,0 +1,43 @@
+"""Draw the share of the gold CPR that aligned circuits recover."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from circuit_transfer.artifacts import read_frame
+from circuit_transfer.figures.comparisons import recovery_bars
+from circuit_transfer.figures.style import save
+from circuit_transfer.job import job
+
+
+def plot_recovery(
+    cpr_path: Path | str,
+    figure_paths: Iterable[Path | str],
+    *,
+    transfers: Sequence[Mapping[str, str]],
+    methods: Sequence[str],
+    tasks: Sequence[str],
+    ablation: str,
+) -> None:
+    """Draw the recovery of every pair, regime and method."""
+    cpr = read_frame(cpr_path).filter(pl.col("ablation") == ablation)
+    figure = recovery_bars(
+        cpr,
+        transfers=transfers,
+        methods=methods,
+        tasks=tasks,
+    )
+    save(figure, *figure_paths)
+
+
+if __name__ == "__main__":
+    with job(snakemake.log[0]):
+        plot_recovery(
+            snakemake.input.cpr,
+            snakemake.output,
+            transfers=snakemake.params.transfers,
+            methods=snakemake.params.methods,
+            tasks=snakemake.params.tasks,
+            ablation=snakemake.params.ablation,
+        )

@@ -1,0 +1,48 @@
+"""Reduce all faithfulness curves of a study to the frames that tables are made from."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from circuit_transfer.artifacts import read_frame, write_frame
+from circuit_transfer.job import job
+from circuit_transfer.tables.curves import CURVE, summarise
+
+log = logging.getLogger(__name__)
+
+GOLD_COLUMNS = ("target", "task", "method", "ablation", *CURVE)
+RANDOM_COLUMNS = (*GOLD_COLUMNS, "seed")
+ALIGNED_COLUMNS = (*GOLD_COLUMNS, "source", "training_set", "control", "seed")
+
+
+def summarise_faithfulness(
+    gold_paths: Iterable[Path | str],
+    random_paths: Iterable[Path | str],
+    aligned_paths: Iterable[Path | str],
+    curves_path: Path | str,
+    cpr_path: Path | str,
+    *,
+    siblings: Iterable[Sequence[str]],
+) -> None:
+    """Read every curve, write all of them in one frame and their areas in another."""
+    curves, cpr = summarise(
+        [read_frame(path, GOLD_COLUMNS) for path in gold_paths],
+        [read_frame(path, RANDOM_COLUMNS) for path in random_paths],
+        [read_frame(path, ALIGNED_COLUMNS) for path in aligned_paths],
+        siblings=siblings,
+    )
+    log.info("%d circuits, %d rows of curves", cpr.height, curves.height)
+    write_frame(curves, curves_path)
+    write_frame(cpr, cpr_path)
+
+
+if __name__ == "__main__":
+    with job(snakemake.log[0]):
+        summarise_faithfulness(
+            snakemake.input.gold,
+            snakemake.input.random,
+            snakemake.input.aligned,
+            snakemake.output.curves,
+            snakemake.output.cpr,
+            siblings=snakemake.params.siblings,
+        )

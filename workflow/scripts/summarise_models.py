@@ -1,0 +1,79 @@
+"""List every model with its accuracy and pairs, and every row that was rejected."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from circuit_transfer.artifacts import read_frame, read_json
+from circuit_transfer.job import job
+from circuit_transfer.tables.layouts import models_table, rejects_table
+from circuit_transfer.tables.typesetting import write_table
+
+log = logging.getLogger(__name__)
+
+
+def summarise_models(
+    model_paths: Iterable[Path | str],
+    pairs_paths: Iterable[Path | str],
+    rejects_paths: Iterable[Path | str],
+    curves_path: Path | str,
+    models_table_paths: Iterable[Path | str],
+    rejects_table_paths: Iterable[Path | str],
+    *,
+    models: Sequence[str],
+    cells: Iterable[Sequence[str]],
+    ablation: str,
+) -> None:
+    """Count the pairs of every model and task, and write both tables.
+
+    Args:
+        model_paths: the descriptions, in the order of `models`.
+        pairs_paths: the usable pairs of every (model, task), in the order of `cells`.
+        rejects_paths: the unusable rows, in the same order.
+        curves_path: all curves of the study.
+        models_table_paths: one path per format.
+        rejects_table_paths: one path per format.
+        models: names of the models.
+        cells: model and task of every file of pairs.
+        ablation: whose full circuits the accuracy is read from.
+    """
+    names = [tuple(cell) for cell in cells]
+    shapes = dict(zip(models, map(read_json, model_paths), strict=True))
+    pairs = dict(
+        zip(names, (read_frame(p, ["split"]) for p in pairs_paths), strict=True)
+    )
+    rejects = dict(zip(names, map(read_frame, rejects_paths), strict=True))
+    counts = {cell: _counts(pairs[cell]["split"], rejects[cell]) for cell in names}
+    for (model, task), count in counts.items():
+        if not count["test"]:
+            log.warning("%s has no usable test pair of %s: empty cells", model, task)
+    curves = read_frame(curves_path, ["kind", "target", "task", "ablation", "accuracy"])
+    curves = curves.filter(pl.col("ablation") == ablation)
+    table = models_table(shapes, curves, counts)
+    write_table(table, *models_table_paths, title="Models and their pairs")
+    write_table(rejects_table(rejects), *rejects_table_paths, title="Rejected rows")
+
+
+def _counts(split: pl.Series, rejects: pl.DataFrame) -> dict[str, int]:
+    return {
+        "train": int((split == "train").sum()),
+        "test": int((split == "test").sum()),
+        "rejected": rejects.height,
+    }
+
+
+if __name__ == "__main__":
+    with job(snakemake.log[0]):
+        summarise_models(
+            snakemake.input.models,
+            snakemake.input.pairs,
+            snakemake.input.rejects,
+            snakemake.input.curves,
+            snakemake.output.models,
+            snakemake.output.rejects,
+            models=snakemake.params.models,
+            cells=snakemake.params.cells,
+            ablation=snakemake.params.ablation,
+        )

@@ -1,0 +1,38 @@
+"""Tabulate what the pairs of a study recover of the gold circuit on one task."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from circuit_transfer.artifacts import read_frame
+from circuit_transfer.job import job
+from circuit_transfer.tables.layouts import scaling
+from circuit_transfer.tables.typesetting import write_table
+
+
+def summarise_scaling(
+    cpr_path: Path | str,
+    table_paths: Iterable[Path | str],
+    *,
+    task: str,
+    transfers: Sequence[Mapping[str, str]],
+    methods: Sequence[str],
+    ablation: str,
+) -> None:
+    """Write one task's table of pairs, one path per format."""
+    cpr = read_frame(cpr_path).filter(pl.col("ablation") == ablation)
+    table = scaling(cpr, task=task, transfers=transfers, methods=methods)
+    write_table(table, *table_paths, title=f"CPR on {task} by pair")
+
+
+if __name__ == "__main__":
+    with job(snakemake.log[0]):
+        summarise_scaling(
+            snakemake.input.cpr,
+            snakemake.output,
+            task=snakemake.wildcards.task,
+            transfers=snakemake.params.transfers,
+            methods=snakemake.params.methods,
+            ablation=snakemake.params.ablation,
+        )
