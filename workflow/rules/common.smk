@@ -10,7 +10,7 @@ LIBRARY = HOME / "workflow/lib/circuit_transfer"
 # Snakemake hands its own search path to the scripts: no installation is needed.
 sys.path.insert(0, str(LIBRARY.parent))
 
-from circuit_transfer.checks import check_config, validate_config
+from circuit_transfer.checks import check_config, studied_models, validate_config
 from circuit_transfer.controls import trained_controls, training_sets, training_tasks
 
 validate_config(config, HOME / "workflow/schemas/config.schema.yaml")
@@ -19,9 +19,7 @@ check_config(config, ".", HOME)
 STUDY = config["study"]
 TASKS, METHODS, SEEDS = STUDY["tasks"], STUDY["methods"], STUDY["seeds"]
 TRANSFERS = [(pair["source"], pair["target"]) for pair in STUDY["transfers"]]
-NAMED = [*(model for pair in TRANSFERS for model in pair), *STUDY["models"]]
-# A study that names no model is about direct attribution on every model there is.
-MODELS = list(dict.fromkeys(NAMED or config["models"]))
+MODELS = studied_models(STUDY, config["models"])
 TARGETS = list(dict.fromkeys(target for _, target in TRANSFERS) or MODELS)
 CONTROLS = config["alignment"]["controls"]
 ABLATION = config["evaluation"]["ablations"][0]
@@ -83,6 +81,13 @@ def checkpoint_files(model):
         return [str(folder / name) for name in CHECKPOINT_FILES]
     patterns = ["config.json", "*.safetensors", "*.safetensors.index.json", "token*.*"]
     return sorted(str(file) for pattern in patterns for file in folder.glob(pattern))
+
+
+def training_record(w):
+    """Name the record of a model's training, if it has one."""
+    record = Path(checkpoint(w.model)) / "training.json"
+    trained_here = "train" in config["models"][w.model]
+    return str(record) if trained_here or record.is_file() else []
 
 
 def weights(role):

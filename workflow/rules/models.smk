@@ -29,6 +29,7 @@ rule train_model:
 rule describe_model:
     input:
         weights=weights("model"),
+        record=training_record,
     output:
         model="results/models/{model}/model.json",
     log:

@@ -14,6 +14,8 @@ from jsonschema.validators import extend
 from circuit_transfer.generators import GENERATORS
 
 PAIR_SUFFIXES = (".jsonl", ".csv", ".parquet")
+# Columns beside those of the tasks in the tables.
+RESERVED = ("mean", "method", "circuit")
 # Alternatives in each line: a checkpoint needs one file of every line.
 CHECKPOINT_FILES = (
     ("config.json",),
@@ -56,10 +58,24 @@ def check_config(config: Mapping, *directories: Path | str) -> None:
     check_files(config, [Path(directory) for directory in directories or ["."]])
 
 
+def studied_models(study: Mapping, models: Mapping) -> list[str]:
+    """Return the models of a study: of its transfers, those it names, else all.
+
+    A study that names no model is about direct attribution on every model there is.
+    """
+    pairs = ([pair["source"], pair["target"]] for pair in study["transfers"])
+    return list(dict.fromkeys(chain(*pairs, study["models"])) or models)
+
+
 def check_study(study: Mapping, models: Mapping, tasks: Mapping) -> None:
     """Check that a study selects known models and tasks, in a way that makes sense."""
     for name in study["tasks"]:
         _check_known("study.tasks", name, tasks, "task under `tasks`")
+        if name in RESERVED:
+            raise ValueError(
+                f"study.tasks: {name!r} is the name of a column in the tables; "
+                "expected another name"
+            )
     for name in study["models"]:
         _check_known("study.models", name, models, "model under `models`")
     for transfer in study["transfers"]:
@@ -160,8 +176,7 @@ def check_files(config: Mapping, directories: Sequence[Path]) -> None:
     for name in study["tasks"]:
         if "file" in tasks[name]:
             _check_file(f"tasks.{name}.file", tasks[name]["file"], directories)
-    pairs = ([pair["source"], pair["target"]] for pair in study["transfers"])
-    for name in dict.fromkeys(chain(*pairs, study["models"])):
+    for name in studied_models(study, models):
         if "path" in models[name]:
             _check_checkpoint(f"models.{name}.path", models[name]["path"], directories)
 
@@ -185,7 +200,7 @@ def _check_checkpoint(key: str, path: str, directories: Sequence[Path]) -> None:
 
 
 def _join(directories: Sequence[Path]) -> str:
-    return " or ".join(str(directory.resolve()) for directory in directories)
+    return " or ".join(dict.fromkeys(str(each.resolve()) for each in directories))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -31,6 +31,8 @@ def load_model(
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
 
+    from circuit_transfer.architectures import architecture_of
+
     transformers_logging.disable_progress_bar()
     model = AutoModelForCausalLM.from_pretrained(
         folder,
@@ -39,6 +41,7 @@ def load_model(
         local_files_only=True,
         trust_remote_code=False,
     )
+    architecture_of(model.config.model_type)
     device = device or pick_device()
     for name, parameter in model.named_parameters():
         if not parameter.isfinite().all():
@@ -54,11 +57,11 @@ def load_tokenizer(folder: Path | str):
         FileNotFoundError: the folder has none.
     """
     check_checkpoint(folder)
-    from transformers import AutoTokenizer
+    # `tokenizer.json` is the whole tokenizer. AutoTokenizer would rebuild parts of it by
+    # what it thinks of the family (a qwen2 folder gets another pre-tokenizer).
+    from transformers import PreTrainedTokenizerFast
 
-    return AutoTokenizer.from_pretrained(
-        folder, local_files_only=True, trust_remote_code=False
-    )
+    return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
 
 
 def describe_model(folder: Path | str, *, dtype: str = "float32") -> dict[str, Any]:
@@ -109,7 +112,7 @@ def check_checkpoint(folder: Path | str) -> None:
             "model.safetensors",
             "model.safetensors.index.json",
         ],
-        "a tokenizer (tokenizer.json or tokenizer_config.json)": TOKENIZER_FILES,
+        "a tokenizer (tokenizer.json)": ["tokenizer.json"],
     }
     for what, names in needed.items():
         if not any((folder / name).is_file() for name in names):
@@ -117,12 +120,5 @@ def check_checkpoint(folder: Path | str) -> None:
 
 
 def _fingerprint(folder: Path) -> str:
-    """Return a hash of the tokenizer's files, whatever else the folder holds."""
-    digest = hashlib.sha256()
-    for name in TOKENIZER_FILES:
-        if (folder / name).is_file():
-            digest.update(name.encode() + (folder / name).read_bytes())
-    return digest.hexdigest()[:16]
-
-
-TOKENIZER_FILES = ["tokenizer.json", "tokenizer_config.json"]
+    """Return a hash of the tokenizer, whatever else the folder holds."""
+    return hashlib.sha256((folder / "tokenizer.json").read_bytes()).hexdigest()[:16]

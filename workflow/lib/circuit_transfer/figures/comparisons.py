@@ -163,7 +163,8 @@ def _draw_dots(axes: Axes, frame: pl.DataFrame, rows: Sequence[str]) -> None:
         of_row = frame.filter(pl.col("row") == row)
         if of_row.is_empty():
             continue
-        seeds = of_row.group_by("seed").agg(pl.col("cpr").mean())["cpr"].to_list()
+        by_seed = of_row.group_by("seed", maintain_order=True).agg(pl.mean("cpr"))
+        seeds = by_seed["cpr"].to_list()
         mean, deviation = _mean(seeds), _deviation(seeds)
         colour = COLOURS.get(row, COLOURS["random"])
         axes.errorbar(

@@ -81,11 +81,15 @@ def mean_curve(curves: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray
     Tasks are averaged within each seed first, so that the deviation is that of the
     number a reader compares.
     """
-    seeds = curves.group_by("seed", "proportion").agg(pl.col("faithfulness").mean())
-    sizes = seeds.group_by("proportion").agg(
-        mean=pl.col("faithfulness").mean(), deviation=pl.col("faithfulness").std()
+    # In a fixed order: sums depend on it in the last digit, and files must not.
+    seeds = curves.group_by("seed", "proportion", maintain_order=True).agg(
+        pl.col("faithfulness").mean()
     )
-    sizes = sizes.sort("proportion").fill_null(0.0)
+    sizes = seeds.group_by("proportion").agg(
+        mean=pl.col("faithfulness").mean(),
+        deviation=pl.col("faithfulness").std().fill_null(0.0),
+    )
+    sizes = sizes.sort("proportion")
     return tuple(sizes[name].to_numpy() for name in ("proportion", "mean", "deviation"))
 
 
@@ -119,6 +123,8 @@ def _of_method(frame: pl.DataFrame, method: str) -> pl.DataFrame:
 
 
 def _draw_curves(axes: Axes, curves: pl.DataFrame, cpr: pl.DataFrame) -> None:
+    # A task that corruption does not change has no faithfulness at any size.
+    curves, cpr = curves.drop_nulls("faithfulness"), cpr.drop_nulls("cpr")
     if curves.is_empty():
         say(axes, "-")
         return
@@ -130,7 +136,8 @@ def _draw_curves(axes: Axes, curves: pl.DataFrame, cpr: pl.DataFrame) -> None:
         if curve.is_empty():
             continue
         sizes, mean, deviation = mean_curve(curve)
-        area = cpr.filter(pl.col("regime") == name).group_by("task").agg(_mean_cpr())
+        of_regime = cpr.filter(pl.col("regime") == name)
+        area = of_regime.group_by("task", maintain_order=True).agg(pl.mean("cpr"))
         title = "random rankings" if name == "random" else name
         label = f"{title} {area['cpr'].mean():.2f}"
         if area.height < n_tasks:
@@ -146,10 +153,6 @@ def _draw_curves(axes: Axes, curves: pl.DataFrame, cpr: pl.DataFrame) -> None:
         )
     axes.set_xscale("log")
     axes.legend(loc="upper left", title="CPR", title_fontsize=7, alignment="left")
-
-
-def _mean_cpr() -> pl.Expr:
-    return pl.col("cpr").mean()
 
 
 def _label_edges(axes: Sequence[Axes], xlabel: str, ylabel: str) -> None:

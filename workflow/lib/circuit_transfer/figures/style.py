@@ -67,7 +67,7 @@ def matrix_panels(count: int, cells: int) -> tuple[Figure, list[Axes]]:
     side = 0.42 * cells
     # Row labels and colour bar stand once beside all matrices of a row.
     beside = 2.5 / min(count, 3)
-    return panels(count, columns=3, width=side + beside, height=side + 1.3, sharey=True)
+    return panels(count, columns=3, width=side + beside, height=side + 1.6, sharey=True)
 
 
 def message(text: str) -> Figure:

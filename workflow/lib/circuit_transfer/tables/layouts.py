@@ -67,10 +67,10 @@ def _by_task(
             cells = {task: means.get((method, row, task)) for task in tasks}
             present = [value for value in cells.values() if value is not None]
             mean = fmean(present) if present else None
-            labels = {"method": method, "row": row}
+            labels = {"method": method, "circuit": row}
             lines.append(labels | cells | {"mean": mean, "n_tasks": len(present)})
     values = {column: pl.Float64 for column in (*tasks, "mean")}
-    names = {"method": pl.String, "row": pl.String}
+    names = {"method": pl.String, "circuit": pl.String}
     frame = pl.DataFrame(lines, schema=names | values | {"n_tasks": pl.Int64})
     return Table(
         frame, labels=2, ranked=True, covered=("n_tasks", len(tasks)), note=note

@@ -40,7 +40,8 @@ h1 {{ font-size: 1.2em; }}
 table {{ border-collapse: collapse; border-bottom: 2px solid; }}
 th, td {{ padding: .2em .8em; text-align: right; white-space: nowrap; }}
 th {{ border-top: 2px solid; border-bottom: 1px solid; }}
-.name {{ text-align: left; }}
+th {{ vertical-align: bottom; white-space: normal; }}
+.name {{ text-align: left; white-space: normal; min-width: 9em; }}
 tr.block td {{ border-top: 1px solid #999; }}
 p {{ max-width: 50em; color: #555; }}
 </style>

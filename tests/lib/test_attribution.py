@@ -1,0 +1,162 @@
+import pytest
+import reference
+import torch
+from torch import nn
+
+from circuit_transfer.attribution import METHODS, attribute
+from circuit_transfer.batches import pair_batches
+from circuit_transfer.interventions import answer_logits, edited, run_captured
+
+FAMILIES = ("llama", "qwen2", "gpt2")
+
+
+def assert_scores(actual, expected, share=1e-5):
+    """Compare scores with a tolerance relative to the largest of them."""
+    scale = expected.abs().max()
+    torch.testing.assert_close(
+        actual.double(), expected.double(), rtol=0, atol=share * scale.item()
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_scores_equal_the_slow_implementation(tiny_model, tiny_pairs, family, method):
+    model, pairs = tiny_model(family).requires_grad_(False), tiny_pairs(4)
+    expected = torch.stack(
+        [
+            reference.node_scores(model, pair, method, steps=3)
+            for pair in pair_batches(pairs, batch_size=1)
+        ]
+    )
+    result = attribute(model, pair_batches(pairs, 2), method=method, ig_steps=3)
+    assert result.nodes.dtype == torch.float32
+    assert_scores(result.nodes, expected)
+    assert_scores(result.mean(), expected.mean(0))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_batch_size_and_order_do_not_matter(tiny_model, tiny_pairs, method):
+    model, pairs = tiny_model("llama").requires_grad_(False), tiny_pairs(7)
+
+    def mean(frame, batch_size):
+        batches = pair_batches(frame, batch_size)
+        return attribute(model, batches, method=method, ig_steps=2).mean()
+
+    expected = mean(pairs, 7)
+    # In batches of 3 the last one of a length is short and must not count more.
+    for frame, batch_size in ((pairs, 1), (pairs, 3), (pairs.reverse(), 2)):
+        assert_scores(mean(frame, batch_size), expected, share=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_scores_do_not_grow_with_repeated_pairs(tiny_model, tiny_pairs, method):
+    model, pairs = tiny_model("gpt2").requires_grad_(False), tiny_pairs(3)
+    once = attribute(model, pair_batches(pairs, 4), method=method)
+    twice = attribute(model, pair_batches(pairs.vstack(pairs), 4), method=method)
+    assert len(twice.nodes) == 2 * len(once.nodes)
+    assert_scores(twice.mean(), once.mean(), share=1e-6)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_effect_is_what_corrupting_everything_costs(tiny_model, tiny_pairs, family):
+    model = tiny_model(family).requires_grad_(False)
+    (pair,) = pair_batches(tiny_pairs(1), 1)
+    whole, _ = reference.run(model, pair.clean)
+    corrupted, _ = reference.run(model, pair.corrupted)
+    ends = (
+        reference.logit_diff(logits, pair.answer, pair.wrong_answer)
+        for logits in (whole, corrupted)
+    )
+    expected = next(ends) - next(ends)
+    for method in METHODS:
+        result = attribute(model, [pair], method=method, ig_steps=1)
+        assert_scores(result.effect, expected)
+        summary = result.summary()
+        assert summary["effect"] == pytest.approx(expected.item(), rel=1e-5)
+        assert ("input_score" in summary) == (method != "nap-ig-activations")
+
+
+def limit(model, batches, method, part):
+    """Return the limit of many steps: the error of the sum falls as one over steps."""
+    few, many = (
+        part(attribute(model, batches, method=method, ig_steps=steps))
+        for steps in (80, 160)
+    )
+    return 2 * many - few
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_input_scores_sum_to_the_effect(tiny_model, tiny_pairs, family):
+    model = tiny_model(family).requires_grad_(False)
+    batches = pair_batches(tiny_pairs(4), 4)
+    effect = attribute(model, batches, method="nap").effect
+    found = limit(model, batches, "nap-ig-inputs", lambda result: result.input)
+    assert_scores(found, effect, share=0.01)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_integrated_activations_sum_to_patching_the_site(
+    tiny_model, tiny_pairs, family
+):
+    model = tiny_model(family).requires_grad_(False)
+    (pair,) = pair_batches(tiny_pairs(1), 1)
+    scores = limit(model, [pair], "nap-ig-activations", lambda result: result.nodes[0])
+    exact = attribute(model, [pair], method="exact").nodes[0]
+    by_layer = scores.reshape(2, 5)
+    assert_scores(by_layer[:, 4], exact.reshape(2, 5)[:, 4], share=0.01)
+    assert_scores(by_layer[:, :4].sum(1), heads_patched(model, pair), share=0.01)
+
+
+@torch.no_grad()
+def heads_patched(model, pair):
+    """Return the drop of the metric when all heads of a layer are corrupted."""
+    _, corrupted = run_captured(model, pair.corrupted)
+    whole = pair.logit_diff(answer_logits(model, pair.clean))
+    drops = []
+    for site in (0, 2):
+        with edited(model, lambda index, _live: corrupted[index], sites=[site]):
+            drops.append(whole - pair.logit_diff(answer_logits(model, pair.clean)))
+    return torch.cat(drops)
+
+
+def test_every_method_is_exact_on_a_linear_model(tiny_model, tiny_pairs):
+    model = linear_(tiny_model("gpt2")).requires_grad_(False)
+    batches = pair_batches(tiny_pairs(4), 2)
+    exact = attribute(model, batches, method="exact").nodes
+    for method in ("nap", "nap-ig-inputs", "nap-ig-activations"):
+        result = attribute(model, batches, method=method, ig_steps=3)
+        assert_scores(result.nodes, exact)
+        if result.input is not None:
+            assert_scores(result.input, result.effect)
+
+
+def linear_(model):
+    """Take out what is not linear: norms, activations, and attention's softmax.
+
+    Without queries and keys every head attends evenly to all earlier positions.
+    """
+    model.transformer.ln_f = nn.Identity()
+    for block in model.transformer.h:
+        block.ln_1 = block.ln_2 = block.mlp.act = nn.Identity()
+        queries_and_keys = slice(0, 2 * model.config.n_embd)
+        block.attn.c_attn.weight.data[:, queries_and_keys] = 0
+        block.attn.c_attn.bias.data[queries_and_keys] = 0
+    return model
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_scores_of_a_bfloat16_model_are_float32(tiny_model, tiny_pairs, method):
+    model = tiny_model("llama", dtype=torch.bfloat16).requires_grad_(False)
+    batches = pair_batches(tiny_pairs(4), 4)
+    scores = attribute(model, batches, method=method, ig_steps=2).nodes
+    rounded = model.float()
+    expected = attribute(rounded, batches, method=method, ig_steps=2).nodes
+    assert scores.dtype == torch.float32
+    assert not torch.equal(scores, scores.bfloat16().float())
+    # bfloat16 keeps 8 bits, and errors add up along the layers.
+    assert_scores(scores, expected, share=0.15)
+
+
+def test_an_unknown_method_is_named(tiny_model):
+    with pytest.raises(ValueError, match="'eap' is not one of nap, nap-ig-inputs"):
+        attribute(tiny_model("llama", layers=1), [], method="eap")

@@ -1,0 +1,185 @@
+from copy import deepcopy
+
+import pytest
+
+from circuit_transfer.checks import check_config, nearest, studied_models
+
+TRAIN = {"heads": 4, "kv_heads": 2, "d_model": 32, "generators": ["ioi", "mcqa"]}
+CONFIG = {
+    "study": {
+        "tasks": ["ioi", "mine"],
+        "models": [],
+        "transfers": [{"source": "small", "target": "large"}],
+        "siblings": [["ioi", "mcqa"]],
+    },
+    "models": {
+        "small": {"train": TRAIN},
+        "large": {"path": "models/large"},
+        "unused": {"path": "nowhere"},
+    },
+    "tasks": {
+        "ioi": {"generator": "ioi"},
+        "mcqa": {"generator": "mcqa"},
+        "mine": {"file": "mine.csv"},
+        "unused": {"file": "nowhere.csv"},
+    },
+    "evaluation": {"proportions": [0.1, 0.5, 1.0]},
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    checkpoint = tmp_path / "models/large"
+    checkpoint.mkdir(parents=True)
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        (checkpoint / name).touch()
+    (tmp_path / "mine.csv").touch()
+    return tmp_path
+
+
+def test_good_config_passes_whatever_lies_in_unused_entries(folder):
+    check_config(CONFIG, folder)
+
+
+def test_study_of_attribution_alone_passes(folder):
+    config = deepcopy(CONFIG)
+    config["study"].update(models=["large"], transfers=[], siblings=[])
+    check_config(config, folder)
+
+
+def test_files_may_lie_in_any_of_the_directories(folder, tmp_path_factory):
+    check_config(CONFIG, tmp_path_factory.mktemp("elsewhere"), folder)
+
+
+def test_relative_paths_start_in_the_working_directory(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    check_config(CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "message"),
+    [
+        (
+            "study.tasks",
+            ["iio"],
+            "study.tasks: no task .* 'iio'; did you mean 'ioi'",
+        ),
+        (
+            "study.models",
+            ["larg"],
+            "study.models: no model .* 'larg'; did you mean 'large'",
+        ),
+        ("study.models", ["unused"], "models.unused.path: no folder nowhere in /"),
+        (
+            "study.transfers",
+            [{"source": "smal", "target": "large"}],
+            "study.transfers.source: no model .* 'smal'; did you mean 'small'",
+        ),
+        (
+            "study.transfers",
+            [{"source": "small", "target": "xyz"}],
+            "study.transfers.target: no model .* 'xyz'; known: small, large, unused",
+        ),
+        (
+            "study.transfers",
+            [{"source": "small", "target": "small"}],
+            "study.transfers: 'small' is both source and target",
+        ),
+        (
+            "study.siblings",
+            [["ioi", "mqca"]],
+            "study.siblings: no task .* 'mqca'; did you mean 'mcqa'",
+        ),
+        (
+            "study.siblings",
+            [["ioi", "mcqa"], ["mine", "ioi"]],
+            "study.siblings: 'ioi' is in two pairs",
+        ),
+        (
+            "evaluation.proportions",
+            [0.1, 0.5, 0.5, 1.0],
+            "evaluation.proportions: 0.5 comes before 0.5",
+        ),
+        ("models.small", {}, "models.small: expected either `path` or `train`"),
+        (
+            "models.small.path",
+            "models/large",
+            "models.small: expected either `path` or `train`",
+        ),
+        (
+            "models.small.train.d_model",
+            30,
+            "models.small.train.d_model: 30 .* multiple of 8",
+        ),
+        (
+            "models.small.train.d_model",
+            36,
+            "models.small.train.d_model: 36 .* multiple of 8",
+        ),
+        (
+            "models.small.train.kv_heads",
+            3,
+            "models.small.train.kv_heads: 3 does not divide .* 4",
+        ),
+        (
+            "models.small.train.generators",
+            ["ioy"],
+            "models.small.train.generators: no generator is called 'ioy'",
+        ),
+        ("tasks.ioi", {}, "tasks.ioi: expected either `generator` or `file`"),
+        (
+            "tasks.ioi.generator",
+            "arithmetic",
+            "tasks.ioi.generator: no generator .* did you mean 'arithmetic-",
+        ),
+        (
+            "tasks.ioi.counterfactual",
+            "other-operands",
+            "tasks.ioi.counterfactual: no counterfactual of ioi .* 'other-operands'",
+        ),
+        ("tasks.mine.file", "mine.txt", "tasks.mine.file: 'mine.txt'; .* .parquet"),
+        ("tasks.mine.file", "none.csv", "tasks.mine.file: no file none.csv in /"),
+        ("models.large.path", "none", "models.large.path: no folder none in /"),
+    ],
+)
+def test_broken_rule_is_named_with_key_and_value(folder, keys, value, message):
+    config = deepcopy(CONFIG)
+    *path, last = keys.split(".")
+    entry = config
+    for key in path:
+        entry = entry[key]
+    entry[last] = value
+    with pytest.raises(ValueError, match=f"^{message}"):
+        check_config(config, folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_incomplete_checkpoint_names_the_missing_file(folder, name):
+    (folder / "models/large" / name).unlink()
+    with pytest.raises(ValueError, match=f"^models.large.path: no {name}"):
+        check_config(CONFIG, folder)
+
+
+def test_sharded_weights_are_weights(folder):
+    weights = folder / "models/large/model.safetensors"
+    weights.rename(weights.with_name("model.safetensors.index.json"))
+    check_config(CONFIG, folder)
+
+
+def test_nearest_gives_the_likeliest_name_or_all():
+    assert nearest("ioo", ["mcqa", "ioi"]) == "did you mean 'ioi'?"
+    assert nearest("xyz", ["mcqa", "ioi"]) == "known: mcqa, ioi"
+
+
+def test_a_task_may_not_be_called_like_a_column(folder):
+    config = deepcopy(CONFIG)
+    config["tasks"]["mean"] = {"generator": "ioi"}
+    config["study"]["tasks"] = ["mean"]
+    with pytest.raises(ValueError, match="study.tasks: 'mean' is the name of a column"):
+        check_config(config, folder)
+
+
+def test_a_study_that_names_no_model_is_about_all():
+    study = {"transfers": [], "models": []}
+    assert studied_models(study, {"a": {}, "b": {}}) == ["a", "b"]
+    assert studied_models(study | {"models": ["b"]}, {"a": {}, "b": {}}) == ["b"]

@@ -1,0 +1,175 @@
+import pytest
+import reference
+import torch
+
+from circuit_transfer.architectures import architecture_of, node_sites
+from circuit_transfer.interventions import (
+    answer_logits,
+    captured,
+    edited,
+    mask_by_site,
+    mixing,
+    pushing,
+    run_captured,
+)
+from circuit_transfer.nodes import node_names
+
+FAMILIES = ("llama", "qwen2", "gpt2")
+IDS = torch.tensor([[5, 9, 12, 7, 30], [6, 8, 8, 25, 30]])
+OTHER = torch.tensor([[15, 9, 2, 17, 30], [16, 4, 8, 35, 30]])
+NODES = node_names(2, 4)
+
+
+@pytest.fixture(params=FAMILIES)
+def model(tiny_model, request):
+    return tiny_model(request.param).requires_grad_(False)
+
+
+def unchanged(_site, live):
+    return live
+
+
+def contexts(model):
+    """Return every context manager of the module, ready to be entered."""
+    _, activations = run_captured(model, IDS)
+    half = torch.full((len(NODES),), 0.5)
+    return {
+        "edited": edited(model, unchanged),
+        "captured": captured(model),
+        "mixing": mixing(model, half, activations),
+        "pushing": pushing(model, half, activations),
+    }
+
+
+def count_hooks(model):
+    return sum(
+        len(module._forward_hooks) + len(module._forward_pre_hooks)
+        for module in model.modules()
+    )
+
+
+@pytest.mark.parametrize("name", ["edited", "captured", "mixing", "pushing"])
+def test_hooks_are_gone_also_when_the_body_raises(model, name):
+    before = answer_logits(model, IDS)
+    with pytest.raises(KeyError, match="body"), contexts(model)[name]:
+        assert count_hooks(model) == len(node_sites(model))
+        answer_logits(model, IDS)
+        raise KeyError("body")
+    assert count_hooks(model) == 0
+    assert torch.equal(answer_logits(model, IDS), before)
+
+
+def test_hooks_are_gone_when_an_edit_raises(model):
+    def broken(site, live):
+        raise RuntimeError(f"edit of site {site}")
+
+    with pytest.raises(RuntimeError, match="edit of site 2"):  # noqa: SIM117
+        with edited(model, broken, sites=[2]):
+            answer_logits(model, IDS)
+    assert count_hooks(model) == 0
+
+
+def test_an_edit_that_changes_nothing_changes_no_bit(model):
+    before, activations = run_captured(model, IDS)
+    assert torch.equal(before, answer_logits(model, IDS))
+    with edited(model, unchanged):
+        assert torch.equal(answer_logits(model, IDS), before)
+    with mixing(model, torch.ones(len(NODES)), activations):
+        assert torch.equal(answer_logits(model, IDS), before)
+    with pushing(model, torch.zeros(len(NODES)), activations):
+        assert torch.equal(answer_logits(model, IDS), before)
+
+
+def test_the_answer_logits_are_those_of_the_last_position(model):
+    every = model(IDS).logits
+    torch.testing.assert_close(answer_logits(model, IDS), every[:, -1])
+    embeddings = model.get_input_embeddings()(IDS)
+    embedded = answer_logits(model, embeddings=embeddings)
+    torch.testing.assert_close(embedded, every[:, -1])
+
+
+def test_captured_heads_write_what_the_reference_says(model):
+    _, outputs = reference.run(model, IDS)
+    _, activations = run_captured(model, IDS)
+    for layer in range(2):
+        mlp = activations[2 * layer + 1]
+        assert mlp.shape == (2, 5, 1, 32)
+        assert close(mlp[..., 0, :], outputs[f"m{layer}"])
+        z = activations[2 * layer]
+        assert z.shape == (2, 5, 4, 8)
+        projection = node_sites(model)[2 * layer][0]
+        whole = projection(z.flatten(-2))
+        for head in range(4):
+            without = z.clone()
+            without[..., head, :] = 0
+            written = whole - projection(without.flatten(-2))
+            assert close(written, outputs[f"a{layer}.h{head}"])
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_patching_one_node_is_replacing_what_it_adds(model, name):
+    _, other = reference.run(model, OTHER)
+    edit = reference.replaced({name: other[name]})
+    expected, _ = reference.run(model, IDS, edit=edit)
+    _, activations = run_captured(model, OTHER)
+    mask = torch.ones(len(NODES))
+    mask[NODES.index(name)] = 0
+    with mixing(model, mask, activations):
+        assert close(answer_logits(model, IDS), expected[:, -1])
+
+
+def test_soft_masks_mix_as_defined(model):
+    mask = torch.rand(len(NODES), generator=torch.Generator().manual_seed(0))
+    shares = dict(zip(NODES, mask.double(), strict=True))
+    _, here = run_captured(model, IDS)
+    _, there = run_captured(model, OTHER)
+    _, plain_here = reference.run(model, IDS)
+    _, plain_there = reference.run(model, OTHER)
+    cases = [
+        (mixing(model, mask, there), reference.mixed(shares, plain_there)),
+        (
+            mixing(model, mask, there, inside=here),
+            reference.mixed(shares, plain_there, plain_here),
+        ),
+        (pushing(model, mask, there), reference.pushed(shares, plain_there)),
+    ]
+    for context, edit in cases:
+        expected, _ = reference.run(model, IDS, edit=edit)
+        with context:
+            assert close(answer_logits(model, IDS), expected[:, -1])
+
+
+def test_only_the_sites_asked_for_are_edited(model):
+    seen = []
+
+    def record(site, live):
+        seen.append((site, live.shape[-2]))
+        return live
+
+    with edited(model, record, sites=[1, 2]):
+        answer_logits(model, IDS)
+    assert seen == [(1, 1), (2, 4)]
+    seen.clear()
+    with edited(model, record):
+        answer_logits(model, IDS)
+    assert seen == [(0, 4), (1, 1), (2, 4), (3, 1)]
+
+
+def test_a_mask_of_the_wrong_length_is_an_error(model):
+    with pytest.raises(ValueError, match=r"mask \(9,\) for a model of 10 nodes"):
+        mask_by_site(model, torch.ones(9))
+    with pytest.raises(ValueError, match=r"mask \(1, 10\)"):
+        mixing(model, torch.ones(1, 10), [])
+    with pytest.raises(ValueError, match=r"mask \(11,\)"):
+        pushing(model, torch.ones(11), [])
+    assert count_hooks(model) == 0
+
+
+def test_an_unknown_family_is_an_error():
+    with pytest.raises(ValueError, match="'opt' is not supported; known: gpt2, llama"):
+        architecture_of("opt")
+
+
+def close(actual, expected):
+    error = (actual.double() - expected).abs().max()
+    return error < 1e-5 * expected.abs().max()

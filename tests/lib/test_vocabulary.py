@@ -1,0 +1,68 @@
+import pytest
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
+
+from circuit_transfer.generators import GENERATORS, generate_prompts, read_words
+from circuit_transfer.vocabulary import build_tokenizer
+
+ARCHITECTURES = ("llama", "qwen2")
+CASES = [
+    (name, counterfactual)
+    for name, generator in GENERATORS.items()
+    for counterfactual in generator.counterfactuals
+]
+
+
+@pytest.fixture(scope="module")
+def words():
+    return read_words("data/words.yaml", "data/facts.csv")
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(("name", "counterfactual"), CASES)
+def test_every_word_is_known_and_pairs_are_equally_long(
+    architecture, name, counterfactual, words
+):
+    tokenizer = build_tokenizer(words, architecture=architecture)
+    frame = generate_prompts(
+        name, words, train=250, test=250, seed=0, counterfactual=counterfactual
+    )
+    ids = {
+        column: tokenizer(frame[column].to_list()).input_ids
+        for column in ("clean", "corrupted", "answer", "wrong_answer")
+    }
+    for texts in ids.values():
+        assert not any(tokenizer.unk_token_id in text for text in texts)
+    for clean, corrupted in zip(ids["clean"], ids["corrupted"], strict=True):
+        assert len(clean) == len(corrupted)
+
+
+def test_numbers_are_whole_for_llama_and_digits_for_qwen(words):
+    text = "The sum of 64 and 99 is 163"
+    llama = build_tokenizer(words, architecture="llama")
+    qwen = build_tokenizer(words, architecture="qwen2")
+    assert llama.tokenize(text)[-1:] == ["163"]
+    assert qwen.tokenize(text)[-3:] == ["1", "6", "3"]
+    assert llama(text).input_ids[0] == llama.bos_token_id
+    assert qwen.bos_token_id not in qwen(text).input_ids
+    answer = llama(" 163", add_special_tokens=False).input_ids
+    assert llama(text).input_ids[-1:] == answer
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_saved_tokenizer_gives_the_same_ids(architecture, words, tmp_path):
+    tokenizer = build_tokenizer(words, architecture=architecture)
+    tokenizer.save_pretrained(tmp_path)
+    AutoConfig.for_model(architecture).save_pretrained(tmp_path)
+    # AutoTokenizer would put a tokenizer of its own in the place of a qwen2 one.
+    loader = {"llama": AutoTokenizer, "qwen2": PreTrainedTokenizerFast}[architecture]
+    loaded = loader.from_pretrained(tmp_path)
+    for name in GENERATORS:
+        texts = generate_prompts(name, words, train=20, test=0, seed=0)["clean"]
+        texts = texts.to_list()
+        assert loaded(texts).input_ids == tokenizer(texts).input_ids
+    assert loaded.pad_token_id == tokenizer.pad_token_id
+
+
+def test_unknown_architecture_is_an_error(words):
+    with pytest.raises(ValueError, match="'gpt2': expected one of"):
+        build_tokenizer(words, architecture="gpt2")

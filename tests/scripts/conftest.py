@@ -1,0 +1,98 @@
+"""A small study on disk, made by the stages themselves, for the tests of the stages."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+PROPORTIONS = [0.05, 0.3, 0.6, 1.0]
+EVALUATION = {"ablation": "counterfactual", "proportions": PROPORTIONS}
+EVALUATION |= {"examples": 4, "batch_size": 3}
+
+
+@dataclass(frozen=True)
+class Study:
+    """Paths of a study with the models `source` and `target`.
+
+    Its tasks are `a` and `b`, and `none`, of which no pair can be used.
+    """
+
+    folder: Path
+
+    def model(self, name: str) -> Path:
+        return self.folder / "models" / f"{name}.json"
+
+    def prompts(self, task: str) -> Path:
+        return self.folder / "prompts" / f"{task}.parquet"
+
+    def pairs(self, model: str, task: str) -> Path:
+        return self.folder / "pairs" / model / f"{task}.parquet"
+
+    def rejects(self, model: str, task: str) -> Path:
+        return self.folder / "rejects" / model / f"{task}.parquet"
+
+    def scores(self, model: str, task: str) -> Path:
+        return self.folder / "scores" / model / f"{task}.safetensors"
+
+
+def write_prompts(path: Path, seed: int, *, usable: bool) -> None:
+    """Write pairs of random words; unusable ones have prompts of unequal length."""
+    import numpy as np
+    import polars as pl
+
+    from circuit_transfer.artifacts import write_frame
+
+    generator = np.random.default_rng(seed)
+    rows = []
+    for number in range(10):
+        words = generator.choice(30, 6, replace=False)
+        start, other, left, right = words[:4]
+        rows.append(
+            {
+                "clean": f"w{start} w{left} w{right} :",
+                "corrupted": f"w{other} w{left} w{right} :" + " yes" * (not usable),
+                "answer": f" w{left}",
+                "wrong_answer": f" w{right}",
+                "split": "train" if number < 6 else "test",
+                "group": str(number),
+            }
+        )
+    write_frame(pl.DataFrame(rows), path)
+
+
+@pytest.fixture(scope="session")
+def study(tiny_checkpoint, tmp_path_factory) -> Study:
+    """The study up to the node scores (by `nap`)."""
+    from attribute_nodes import attribute_nodes
+    from describe_model import describe_model
+    from tokenize_pairs import tokenize_pairs
+
+    made = Study(tmp_path_factory.mktemp("study"))
+    for seed, task in enumerate(("a", "b", "none")):
+        write_prompts(made.prompts(task), seed, usable=task != "none")
+    for layers, model in enumerate(("source", "target"), start=1):
+        checkpoint = tiny_checkpoint("llama", layers=layers, seed=layers)
+        path = made.model(model)
+        described = {"model": model, "checkpoint": checkpoint}
+        describe_model(path, None, **described, dtype="float32")
+        for task in ("a", "b", "none"):
+            pairs, rejects = made.pairs(model, task), made.rejects(model, task)
+            tokenize_pairs(made.prompts(task), path, pairs, rejects)
+            attribute_nodes(
+                path,
+                pairs,
+                made.scores(model, task),
+                task=task,
+                method="nap",
+                examples=4,
+                batch_size=3,
+                ig_steps=2,
+                ablation="counterfactual",
+            )
+    return made
+
+
+@pytest.fixture(scope="session")
+def evaluation() -> dict:
+    """The settings that every evaluation stage takes."""
+    return EVALUATION

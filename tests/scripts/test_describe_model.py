@@ -1,0 +1,31 @@
+import pytest
+from describe_model import describe_model
+
+from circuit_transfer.artifacts import read_json, write_json
+from circuit_transfer.models import describe_model as describe
+
+
+def test_the_description_is_named_and_has_the_nodes(study):
+    found = read_json(study.model("target"))
+    assert found["model"] == "target"
+    assert len(found["nodes"]) == 10
+    assert found == {"model": "target", **describe(found["path"])}
+
+
+def test_a_trained_model_brings_its_accuracy(tiny_checkpoint, tmp_path):
+    checkpoint = tiny_checkpoint("gpt2", layers=1)
+    accuracy = {"ioi": 0.99}
+    path, record = tmp_path / "model.json", tmp_path / "training.json"
+    write_json({"accuracy": accuracy, "steps": 7}, record)
+    described = {"model": "tiny", "checkpoint": checkpoint, "dtype": "bfloat16"}
+    describe_model(path, record, **described)
+    found = read_json(path)
+    assert found["accuracy"] == accuracy
+    assert found["dtype"] == "bfloat16"
+
+
+def test_a_missing_checkpoint_is_named(tmp_path):
+    absent = {"checkpoint": tmp_path / "absent", "dtype": "float32"}
+    with pytest.raises(FileNotFoundError, match="absent: no such checkpoint folder"):
+        describe_model(tmp_path / "model.json", None, model="x", **absent)
+    assert not (tmp_path / "model.json").exists()

@@ -1,0 +1,53 @@
+import pytest
+from evaluate_random import evaluate_random
+
+from circuit_transfer.artifacts import read_frame, read_json, write_json
+from circuit_transfer.faithfulness import MEASURES
+
+COLUMNS = ["target", "task", "method", "ablation", "seed", *MEASURES]
+
+
+def evaluate(study, path, evaluation, *, task="a", rankings=3, model=None):
+    evaluate_random(
+        model or study.model("target"),
+        study.pairs("target", task),
+        path,
+        target="target",
+        task=task,
+        rankings=rankings,
+        **evaluation,
+    )
+    return read_frame(path)
+
+
+def test_every_ranking_has_a_row_for_every_size(study, tmp_path, evaluation):
+    frame = evaluate(study, tmp_path / "random.parquet", evaluation)
+    assert frame.columns == COLUMNS
+    assert set(frame["method"]) == {"random"}
+    assert frame["seed"].to_list() == [seed for seed in range(3) for _ in range(4)]
+    assert frame["n_nodes"].to_list() == [0, 3, 6, 10] * 3
+    by_seed = frame.filter(n_nodes=3)["faithfulness"]
+    assert by_seed.n_unique() == 3
+    assert set(frame.filter(n_nodes=10)["faithfulness"]) == {1.0}
+
+
+def test_more_rankings_begin_with_the_same(study, tmp_path, evaluation):
+    few = evaluate(study, tmp_path / "few", evaluation, rankings=2)
+    many = evaluate(study, tmp_path / "many", evaluation, rankings=4)
+    assert many[: len(few)].equals(few)
+
+
+def test_a_task_without_usable_pairs_has_columns_and_no_rows(
+    study, tmp_path, evaluation
+):
+    empty = evaluate(study, tmp_path / "empty", evaluation, task="none")
+    assert empty.columns == COLUMNS
+    assert empty.is_empty()
+
+
+def test_a_checkpoint_that_is_gone_is_named(study, tmp_path, evaluation):
+    description = read_json(study.model("target"))
+    moved = tmp_path / "model.json"
+    write_json({**description, "path": str(tmp_path / "gone")}, moved)
+    with pytest.raises(FileNotFoundError, match="gone: no such checkpoint folder"):
+        evaluate(study, tmp_path / "random", evaluation, model=moved)

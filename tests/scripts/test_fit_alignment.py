@@ -1,0 +1,109 @@
+import numpy as np
+import pytest
+from fit_alignment import fit_alignment
+
+from circuit_transfer.alignment import FitSettings, fit, prepare
+from circuit_transfer.artifacts import (
+    read_alignment,
+    read_frame,
+    read_json,
+    read_scores,
+)
+from circuit_transfer.batches import pair_batches
+from circuit_transfer.controls import scaled
+from circuit_transfer.models import load_model
+
+SETTINGS = {"intervention": "circuit", "epochs": 2, "learning_rate": 0.1}
+SETTINGS |= {"sparsity": 0.1}
+LABELS = {"source": "source", "target": "target", "method": "nap"}
+
+
+def fit_tasks(study, folder, tasks, *, training_set, controls=(), **changes):
+    """Fit the seeds 0 and 1 and return what was written, by seed."""
+    paths = {seed: folder / f"seed-{seed}.safetensors" for seed in (0, 1)}
+    fit_alignment(
+        study.model("source"),
+        study.model("target"),
+        {task: study.scores("source", task) for task in tasks},
+        {task: study.pairs("target", task) for task in tasks},
+        paths,
+        controls=list(controls),
+        settings=SETTINGS | changes,
+        batch_size=2,
+        examples=5,
+        training_set=training_set,
+        **LABELS,
+    )
+    return {seed: read_alignment(path) for seed, path in paths.items()}
+
+
+def test_a_fit_has_its_matrix_curves_and_settings(study, tmp_path):
+    made = fit_tasks(study, tmp_path, ["a", "b"], training_set="all")
+    assert not np.array_equal(made[0].alignment, made[1].alignment)
+    for seed, found in made.items():
+        assert found.alignment.shape == (5, 10)
+        assert found.alignment.dtype == np.float32
+        assert set(found.tensors) == {"alignment", "initial", "loss", "kl"}
+        # 5 examples are 3 for each task, so 2 batches of 2 at most, for 2 epochs.
+        assert found.tensors["loss"].shape == found.tensors["kl"].shape == (8,)
+        assert found.metadata == {
+            **LABELS,
+            **SETTINGS,
+            "training_set": "all",
+            "tasks": ["a", "b"],
+            "examples": 5,
+            "seed": seed,
+            "source_nodes": read_json(study.model("source"))["nodes"],
+            "target_nodes": read_json(study.model("target"))["nodes"],
+        }
+
+
+def test_the_matrix_is_the_library_s(study, tmp_path):
+    made = fit_tasks(study, tmp_path, ["a", "b"], training_set="all")
+    model = load_model(read_json(study.model("target"))["path"])
+    tasks = ("a", "b")
+    pairs = {task: read_frame(study.pairs("target", task))[:3] for task in tasks}
+    prepared = prepare(model, {t: pair_batches(pairs[t], 2) for t in tasks})
+    sources = {t: scaled(read_scores(study.scores("source", t)).scores) for t in tasks}
+    assert {np.abs(each).max() for each in sources.values()} == {1.0}
+    settings = FitSettings(**SETTINGS)
+    expected = fit(model, prepared, sources, settings, n_target=10, seed=1)
+    assert np.array_equal(made[1].alignment, expected.alignment.numpy())
+
+
+def test_trained_controls_lie_beside_the_matrix(study, tmp_path):
+    controls = ["source-free", "random-source"]
+    made = fit_tasks(
+        study, tmp_path, ["a"], training_set="without-b", controls=controls
+    )
+    for control in controls:
+        for name in ("alignment", "loss", "kl"):
+            found = made[0].tensors[f"{name}/{control}"]
+            assert found.shape == made[0].tensors[name].shape
+            assert np.isfinite(found).all()
+
+
+def test_the_files_are_the_same_again_byte_by_byte(study, tmp_path):
+    for folder in ("one", "two"):
+        fit_tasks(study, tmp_path / folder, ["b"], training_set="only-b")
+    first, second = (tmp_path / each / "seed-0.safetensors" for each in ("one", "two"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_task_without_usable_pairs_is_left_out(study, tmp_path):
+    made = fit_tasks(study, tmp_path, ["a", "none"], training_set="without-b")
+    assert made[0].metadata["tasks"] == ["a"]
+    assert np.isfinite(made[0].alignment).all()
+
+
+def test_without_any_usable_task_the_matrix_is_unknown(study, tmp_path):
+    made = fit_tasks(study, tmp_path, ["none"], training_set="only-none")
+    assert made[0].alignment.shape == (5, 10)
+    assert np.isnan(made[0].alignment).all()
+    assert made[0].metadata["tasks"] == []
+
+
+def test_an_unknown_intervention_is_named(study, tmp_path):
+    with pytest.raises(ValueError, match="intervention 'noise' is not one of"):
+        fit_tasks(study, tmp_path, ["a"], training_set="only-a", intervention="noise")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+from fit_free_mask import fit_free_mask
+
+from circuit_transfer.artifacts import read_alignment, read_json
+
+SETTINGS = {"intervention": "circuit", "epochs": 6, "learning_rate": 0.1}
+SETTINGS |= {"sparsity": 0.1}
+
+
+def fit_task(study, folder, task, **changes):
+    paths = {seed: folder / f"seed-{seed}.safetensors" for seed in (0, 1)}
+    fit_free_mask(
+        study.model("target"),
+        study.pairs("target", task),
+        paths,
+        target="target",
+        task=task,
+        settings=SETTINGS | changes,
+        batch_size=2,
+        examples=4,
+    )
+    return {seed: read_alignment(path) for seed, path in paths.items()}
+
+
+def test_a_mask_has_one_row_and_learns(study, tmp_path):
+    made = fit_task(study, tmp_path, "a")
+    assert not np.array_equal(made[0].alignment, made[1].alignment)
+    for seed, found in made.items():
+        assert found.alignment.shape == (1, 10)
+        loss = found.tensors["loss"]
+        assert loss.shape == (12,)
+        assert loss[-2:].mean() < loss[:2].mean()
+        assert found.metadata == {
+            **SETTINGS,
+            "target": "target",
+            "task": "a",
+            "examples": 4,
+            "seed": seed,
+            "target_nodes": read_json(study.model("target"))["nodes"],
+        }
+
+
+def test_a_task_without_usable_pairs_has_an_unknown_mask(study, tmp_path):
+    made = fit_task(study, tmp_path, "none")
+    assert np.isnan(made[0].alignment).all()
+    assert made[0].alignment.shape == (1, 10)
+
+
+def test_an_unknown_intervention_is_named(study, tmp_path):
+    with pytest.raises(ValueError, match="intervention 'noise' is not one of"):
+        fit_task(study, tmp_path, "a", intervention="noise")

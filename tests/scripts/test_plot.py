@@ -1,0 +1,191 @@
+"""The stages that draw: files in, whole figures out."""
+
+import numpy as np
+import pytest
+import synthetic_study as study
+from matplotlib.image import imread
+from plot_alignment_matrix import plot_alignment_matrix
+from plot_controls import plot_controls
+from plot_curves_by_pair import plot_curves_by_pair
+from plot_curves_by_task import plot_curves_by_task
+from plot_losses import plot_losses
+from plot_node_map import plot_node_map
+from plot_recovery import plot_recovery
+from plot_task_correlation import plot_task_correlation
+from plot_transfer_matrix import plot_transfer_matrix
+
+from circuit_transfer.artifacts import write_alignment, write_frame, write_scores
+from circuit_transfer.nodes import node_names
+from circuit_transfer.tables import summarise
+
+PAIR = {"source": study.SOURCE, "target": study.TARGET}
+SOURCE_NODES, TARGET_NODES = node_names(2, 2), node_names(3, 4)
+
+
+@pytest.fixture(scope="module")
+def study_folder(tmp_path_factory):
+    """A folder with all that the figures of a small study are drawn from."""
+    folder = tmp_path_factory.mktemp("study")
+    curves, cpr = summarise(
+        study.gold_frames(),
+        study.random_frames(),
+        study.aligned_frames(),
+        siblings=study.SIBLINGS,
+    )
+    write_frame(curves, folder / "curves.parquet")
+    write_frame(cpr, folder / "cpr.parquet")
+    random = np.random.default_rng(0)
+    for model, names in (("source", SOURCE_NODES), ("target", TARGET_NODES)):
+        for task in study.TASKS:
+            path = folder / model / f"{task}.safetensors"
+            labels = {"model": model, "task": task, "method": "nap"}
+            write_scores(path, random.normal(size=len(names)), nodes=names, **labels)
+    for training_set in ("all", "only-ioi", "without-ioi"):
+        tensors = {
+            "alignment": random.normal(size=(len(SOURCE_NODES), len(TARGET_NODES))),
+            "loss": np.linspace(2, 1, 20),
+            "kl": np.linspace(1.9, 0.9, 20),
+        }
+        metadata = {
+            "source_nodes": SOURCE_NODES,
+            "target_nodes": TARGET_NODES,
+            "training_set": training_set,
+            "seed": 0,
+        }
+        path = folder / "alignments" / f"{training_set}.safetensors"
+        write_alignment(path, tensors, metadata)
+    return folder
+
+
+def scores_of(folder, model):
+    return [folder / model / f"{task}.safetensors" for task in study.TASKS]
+
+
+def alignments_of(folder):
+    return sorted((folder / "alignments").iterdir())
+
+
+def draw_curves_by_pair(folder, paths):
+    plot_curves_by_pair(
+        folder / "curves.parquet",
+        folder / "cpr.parquet",
+        paths,
+        transfers=[PAIR],
+        methods=study.METHODS,
+        ablation="counterfactual",
+    )
+
+
+def draw_curves_by_task(folder, paths):
+    plot_curves_by_task(
+        folder / "curves.parquet",
+        folder / "cpr.parquet",
+        paths,
+        **PAIR,
+        method="nap",
+        tasks=study.TASKS,
+        ablation="counterfactual",
+    )
+
+
+def draw_recovery(folder, paths):
+    plot_recovery(
+        folder / "cpr.parquet",
+        paths,
+        transfers=[PAIR],
+        methods=study.METHODS,
+        tasks=study.TASKS,
+        ablation="counterfactual",
+    )
+
+
+def draw_transfer_matrix(folder, paths):
+    plot_transfer_matrix(
+        folder / "cpr.parquet",
+        paths,
+        **PAIR,
+        methods=study.METHODS,
+        tasks=study.TASKS,
+        ablation="counterfactual",
+    )
+
+
+def draw_controls(folder, paths):
+    plot_controls(
+        folder / "cpr.parquet",
+        paths,
+        **PAIR,
+        methods=study.METHODS,
+        controls=study.CONTROLS,
+        ablation="counterfactual",
+    )
+
+
+def draw_task_correlation(folder, paths):
+    scores = scores_of(folder, "target")
+    plot_task_correlation(
+        scores, paths, model="target", methods=["nap"], tasks=study.TASKS
+    )
+
+
+def draw_node_map(folder, paths):
+    plot_node_map(
+        scores_of(folder, "source"),
+        scores_of(folder, "target"),
+        alignments_of(folder),
+        paths,
+        **PAIR,
+        method="nap",
+        tasks=study.TASKS,
+    )
+
+
+def draw_alignment_matrix(folder, paths):
+    path = folder / "alignments" / "all.safetensors"
+    plot_alignment_matrix(path, paths, title="a → b, nap")
+
+
+def draw_losses(folder, paths):
+    plot_losses(alignments_of(folder), paths, title="a → b, nap")
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        draw_alignment_matrix,
+        draw_controls,
+        draw_curves_by_pair,
+        draw_curves_by_task,
+        draw_losses,
+        draw_node_map,
+        draw_recovery,
+        draw_task_correlation,
+        draw_transfer_matrix,
+    ],
+)
+def test_figures_are_whole(draw, study_folder, tmp_path):
+    pdf, png = tmp_path / "figure.pdf", tmp_path / "figure.png"
+    draw(study_folder, [pdf, png])
+    assert pdf.read_bytes().startswith(b"%PDF")
+    pixels = imread(png)[..., :3]
+    assert pixels.std() > 0.02
+    # Something that was cut off would reach the edge of the image.
+    border = [pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]
+    assert all((edge == 1).all() for edge in border)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "figure.pdf",
+        "figure.png",
+    ]
+
+
+def test_a_node_map_refuses_an_alignment_of_another_source(study_folder, tmp_path):
+    with pytest.raises(ValueError, match="do not fit the alignment's 6 source nodes"):
+        plot_node_map(
+            scores_of(study_folder, "target"),
+            scores_of(study_folder, "target"),
+            alignments_of(study_folder),
+            [tmp_path / "figure.png"],
+            **PAIR,
+            method="nap",
+            tasks=study.TASKS,
+        )

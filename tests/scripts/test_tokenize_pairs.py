@@ -1,0 +1,44 @@
+import polars as pl
+import pytest
+from tokenize_pairs import tokenize_pairs
+
+from circuit_transfer.artifacts import read_frame, write_frame
+from circuit_transfer.pairs import PAIR_SCHEMA, REJECT_SCHEMA
+
+
+def test_usable_pairs_keep_their_split(study):
+    pairs = read_frame(study.pairs("target", "a"))
+    assert pairs.schema == PAIR_SCHEMA
+    assert pairs["split"].to_list() == ["train"] * 6 + ["test"] * 4
+    assert set(pairs["clean_ids"].list.len()) == {4}
+    rejects = read_frame(study.rejects("target", "a"))
+    assert rejects.is_empty()
+    assert rejects.schema == REJECT_SCHEMA
+
+
+def test_unusable_pairs_are_rejected_with_their_reason(study):
+    assert read_frame(study.pairs("source", "none")).schema == PAIR_SCHEMA
+    assert read_frame(study.pairs("source", "none")).is_empty()
+    rejects = read_frame(study.rejects("source", "none"))
+    prompts = read_frame(study.prompts("none"))
+    assert rejects["clean"].to_list() == prompts["clean"].to_list()
+    assert set(rejects["reason"]) == {"clean prompt has 4 tokens, corrupted 5"}
+
+
+def test_a_word_that_the_model_does_not_know_is_rejected(study, tmp_path):
+    prompts = read_frame(study.prompts("a"))
+    odd = prompts.with_columns(clean=pl.lit("hello w1 w2 :"))
+    write_frame(odd, tmp_path / "odd.parquet")
+    rejected = tmp_path / "rejects"
+    tokenize_pairs(
+        tmp_path / "odd.parquet", study.model("source"), tmp_path / "pairs", rejected
+    )
+    reasons = set(read_frame(rejected)["reason"])
+    assert reasons == {"a word is not in the model's vocabulary"}
+
+
+def test_a_missing_column_is_named(study, tmp_path):
+    write_frame(read_frame(study.prompts("a")).drop("split"), tmp_path / "prompts")
+    paths = (study.model("source"), tmp_path / "pairs", tmp_path / "rejects")
+    with pytest.raises(ValueError, match=r"prompts: no column \['split'\]"):
+        tokenize_pairs(tmp_path / "prompts", *paths)

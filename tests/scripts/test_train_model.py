@@ -1,0 +1,66 @@
+import pytest
+import torch
+from train_model import train_model
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from circuit_transfer.artifacts import read_json
+from circuit_transfer.generators import generate_prompts, read_words
+
+DATA = {"words_path": "data/words.yaml", "facts_path": "data/facts.csv"}
+ENTRY = {
+    "architecture": "llama",
+    "layers": 1,
+    "heads": 2,
+    "kv_heads": 1,
+    "d_model": 16,
+    "d_mlp": 16,
+    "learning_rate": 0.01,
+    "batch_size": 16,
+    "warmup_steps": 10,
+    "decay_steps": 20,
+    "max_steps": 60,
+    "probe_every": 20,
+    "required_accuracy": 0.0,
+    "generators": ["ioi"],
+    "seed": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("models")
+    path = folder / "tiny"
+    train_model(path, model="tiny", entry=ENTRY, state_path=folder / "state", **DATA)
+    return path
+
+
+def test_the_checkpoint_loads_and_knows_what_the_record_says(checkpoint):
+    model = AutoModelForCausalLM.from_pretrained(checkpoint)
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    words = read_words(**DATA)
+    prompts = generate_prompts("ioi", words, train=0, test=500, seed=0)
+    right = 0
+    for clean, answer in prompts.select("clean", "answer").rows():
+        ids = tokenizer(clean, return_tensors="pt").input_ids
+        guess = model(ids).logits[0, -1].argmax()
+        right += int(tokenizer(answer, add_special_tokens=False).input_ids[0] == guess)
+    record = read_json(checkpoint / "training.json")
+    assert record["accuracy"] == {"ioi": pytest.approx(right / 500)}
+
+
+def test_the_record_and_the_card_have_the_settings(checkpoint):
+    record = read_json(checkpoint / "training.json")
+    assert record["settings"] == ENTRY
+    assert record["steps"] == 40
+    card = (checkpoint / "README.md").read_text()
+    assert f"| ioi | {record['accuracy']['ioi']:.3f} |" in card
+
+
+def test_a_failed_training_leaves_its_state_but_no_checkpoint(tmp_path):
+    path, state = tmp_path / "tiny", tmp_path / "state"
+    entry = ENTRY | {"required_accuracy": 1.0}
+    with pytest.raises(ValueError, match="not every task reaches an accuracy of 1.0"):
+        train_model(path, model="tiny", entry=entry, state_path=state, **DATA)
+    assert not path.exists()
+    assert (state / "state.json").exists()

@@ -1,0 +1,212 @@
+"""Run a tiny study for real: every stage, then what reruns, then what is refused."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+
+HOME = Path(__file__).parents[2]
+TINY = Path(__file__).with_name("tiny.yaml")
+PAIR = "tiny-source/tiny-target"
+METHOD = "nap-ig-inputs"
+
+
+class Study:
+    """A folder with a config, in which the workflow runs."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.config = yaml.safe_load(TINY.read_text())
+
+    def snakemake(self, *arguments: str, cores: int = 2) -> subprocess.CompletedProcess:
+        (self.folder / "study.yaml").write_text(yaml.safe_dump(self.config))
+        command = [sys.executable, "-m", "snakemake"]
+        command += ["--snakefile", str(HOME / "Snakefile"), "--directory", "."]
+        command += ["--configfile", "study.yaml", "--cores", str(cores), *arguments]
+        return subprocess.run(
+            command, cwd=self.folder, capture_output=True, text=True, check=False
+        )
+
+    def planned(self) -> dict[str, int]:
+        """Return how many jobs of each rule a run would start."""
+        result = self.snakemake("--dry-run", "--quiet", "host")
+        assert result.returncode == 0, result.stderr
+        text = result.stdout + result.stderr
+        counts = re.findall(r"^(\w+) +(\d+)$", text.split("total")[0], re.MULTILINE)
+        return {rule: int(count) for rule, count in counts}
+
+    def result(self, path: str) -> Path:
+        return self.folder / "results" / path
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> Study:
+    """The tiny study, finished."""
+    study = Study(tmp_path_factory.mktemp("study"))
+    result = study.snakemake()
+    assert result.returncode == 0, result.stdout + result.stderr
+    return study
+
+
+@pytest.fixture
+def changed(study):
+    """The finished study, whose config a test may change: it is put back."""
+    config = yaml.safe_load(TINY.read_text())
+    yield study
+    study.config = config
+
+
+def test_every_evaluated_circuit_is_in_the_summary(study):
+    cpr = pl.read_parquet(study.result("tables/cpr.parquet"))
+    counts = dict(cpr.group_by("kind").len().rows())
+    tasks, seeds, rankings = 3, 2, 3
+    # All three alone, this task left out, and all; then six controls with a seed each
+    # and the depth heuristic, which has none.
+    aligned = tasks * ((3 + 1 + 1) * seeds + 6 * seeds + 1)
+    assert counts == {"gold": tasks, "random": tasks * rankings, "aligned": aligned}
+    assert cpr["cpr"].is_finite().all()
+
+
+def test_tables_and_figures_are_there(study):
+    for name in ("leaderboard", "controls"):
+        for end in ("csv", "tex", "html"):
+            assert study.result(f"tables/{name}/{PAIR}.{end}").stat().st_size > 100
+    figures = ["recovery", "curves-by-pair", f"transfer-matrix/{PAIR}"]
+    figures += [f"{name}/{PAIR}/{METHOD}" for name in ("node-map", "alignment-matrix")]
+    for name in figures:
+        assert study.result(f"figures/{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert study.result(f"figures/{name}.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_second_run_has_nothing_to_do(study):
+    assert study.planned() == {}
+
+
+def test_a_changed_task_reruns_its_cone_and_nothing_else(changed):
+    changed.config["tasks"]["ioi"]["seed"] = 7
+    planned = changed.planned()
+    # Two models tokenize and score it; it is in only-ioi, all, and the two without-sets
+    # that leave another task out. Circuits from those are measured on every task.
+    assert {rule: n for rule, n in planned.items() if not rule.startswith("plot")} == {
+        "write_prompts": 1,
+        "tokenize_pairs": 2,
+        "attribute_nodes": 2,
+        "fit_alignment": 4,
+        "fit_free_mask": 1,
+        "evaluate_gold": 1,
+        "evaluate_random": 1,
+        "evaluate_aligned": 3,
+        "summarise_faithfulness": 1,
+        "summarise_models": 1,
+        "summarise_leaderboard": 1,
+        "summarise_controls": 1,
+        "summarise_scaling": 3,
+        "all": 1,
+    }
+
+
+def test_reordered_config_keys_rerun_nothing(changed):
+    changed.config["tasks"]["ioi"] = dict(
+        reversed(changed.config["tasks"]["ioi"].items())
+    )
+    changed.config["alignment"] = dict(reversed(changed.config["alignment"].items()))
+    assert changed.planned() == {}
+
+
+def test_results_do_not_depend_on_the_number_of_cores(study):
+    paths = [
+        study.result(f"scores/tiny-target/ioi/{METHOD}.safetensors"),
+        study.result(f"alignments/{PAIR}/{METHOD}/without-ioi/seed-1.safetensors"),
+    ]
+    before = [path.read_bytes() for path in paths]
+    for path in paths:
+        path.unlink()
+    names = [str(path.relative_to(study.folder)) for path in paths]
+    result = study.snakemake("--rerun-triggers", "mtime", "--", *names, cores=1)
+    assert result.returncode == 0, result.stderr
+    assert [path.read_bytes() for path in paths] == before
+
+
+def test_the_report_opens_in_a_browser(study):
+    result = study.snakemake("--report", "report.html")
+    assert result.returncode == 0, result.stderr
+    report = study.folder / "report.html"
+    assert "transfer-matrix" in report.read_text()
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no chromium to open the report in")
+    page = subprocess.run(
+        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
+        + ["--virtual-time-budget=5000", report.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    ).stdout
+    assert "Does the source matter?" in page
+
+
+def test_pairs_of_unequal_length_are_rejected_with_their_row(changed):
+    rows = [
+        "clean,corrupted,answer,wrong_answer",
+        "The sum of 12 and 34 is,The sum of 11 and 20 is, 46, 31",
+        "The sum of 12 and 34 is,The sum of 11 is, 46, 31",
+    ]
+    (changed.folder / "own.csv").write_text("\n".join(rows) + "\n")
+    changed.config["tasks"]["own"] = {"file": "own.csv"}
+    result = changed.snakemake("results/pairs/tiny-target/own.parquet")
+    assert result.returncode == 0, result.stdout + result.stderr
+    rejects = pl.read_parquet(changed.result("pairs/tiny-target/own.rejects.parquet"))
+    assert rejects["row"].to_list() == [1]
+    assert "9 tokens, corrupted 7" in rejects["reason"][0].replace("8", "9", 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["study"]["tasks"].append("iot"), "iot"),
+        (lambda c: c["alignment"].update(learnig_rate=1), "learning_rate"),
+        (lambda c: c["models"].update(x={"path": "no/folder"}), None),
+        (
+            lambda c: (
+                c["models"].update(x={"path": "no/folder"}),
+                c["study"]["transfers"].append(
+                    {"source": "x", "target": "tiny-target"}
+                ),
+            ),
+            "no/folder",
+        ),
+        (lambda c: c["tasks"]["ioi"].update(generator="ioj"), "ioj"),
+    ],
+    ids=[
+        "unknown task",
+        "misspelt key",
+        "unused model",
+        "missing checkpoint",
+        "generator",
+    ],
+)
+def test_a_bad_config_stops_before_any_job(changed, change, message):
+    change(changed.config)
+    result = changed.snakemake("--dry-run")
+    if message is None:
+        assert result.returncode == 0, result.stderr
+        return
+    assert result.returncode != 0
+    assert message in result.stdout + result.stderr
+
+
+def test_the_workflow_passes_the_linter():
+    result = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--lint"],
+        cwd=HOME,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
