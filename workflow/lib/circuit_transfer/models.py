@@ -23,7 +23,8 @@ def load_model(
 
     Raises:
         FileNotFoundError: a file of the checkpoint is missing.
-        ValueError: the model's family is not supported, or weights are not finite.
+        ValueError: the family is not supported, or weights are missing or not finite.
+        safetensors.SafetensorError: the weights' file is damaged.
     """
     check_checkpoint(folder)
     # Imported here: 2 seconds that only the stages that run a model should pay.
@@ -34,14 +35,18 @@ def load_model(
     from circuit_transfer.architectures import architecture_of
 
     transformers_logging.disable_progress_bar()
-    model = AutoModelForCausalLM.from_pretrained(
+    model, report = AutoModelForCausalLM.from_pretrained(
         folder,
+        output_loading_info=True,
         dtype=getattr(torch, dtype),
         use_safetensors=True,
         local_files_only=True,
         trust_remote_code=False,
     )
     architecture_of(model.config.model_type)
+    if report["missing_keys"]:
+        # They would be left as random numbers.
+        raise ValueError(f"{folder}: no weights for {sorted(report['missing_keys'])}")
     device = device or pick_device()
     for name, parameter in model.named_parameters():
         if not parameter.isfinite().all():
@@ -57,8 +62,8 @@ def load_tokenizer(folder: Path | str):
         FileNotFoundError: the folder has none.
     """
     check_checkpoint(folder)
-    # `tokenizer.json` is the whole tokenizer. AutoTokenizer would rebuild parts of it by
-    # what it thinks of the family (a qwen2 folder gets another pre-tokenizer).
+    # `tokenizer.json` is the whole tokenizer. AutoTokenizer would rebuild parts of it
+    # by what it thinks of the family (a qwen2 folder gets another pre-tokenizer).
     from transformers import PreTrainedTokenizerFast
 
     return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
@@ -107,12 +112,12 @@ def check_checkpoint(folder: Path | str) -> None:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such checkpoint folder")
     needed = {
-        "a model configuration (config.json)": ["config.json"],
+        "model configuration (config.json)": ["config.json"],
         "safetensors weights (model.safetensors or its index)": [
             "model.safetensors",
             "model.safetensors.index.json",
         ],
-        "a tokenizer (tokenizer.json)": ["tokenizer.json"],
+        "tokenizer (tokenizer.json)": ["tokenizer.json"],
     }
     for what, names in needed.items():
         if not any((folder / name).is_file() for name in names):
