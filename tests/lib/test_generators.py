@@ -15,7 +15,7 @@ CASES = [
     for name, generator in GENERATORS.items()
     for counterfactual in generator.counterfactuals
 ]
-COUNT = 500
+TRAIN, TEST = 500, 250
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def having(options: dict, facts: dict, column: str, value: str) -> list[str]:
 @pytest.mark.parametrize(("name", "counterfactual"), CASES)
 def test_answers_and_counterfactuals_are_right(name, counterfactual, words, facts):
     frame = generate_prompts(
-        name, words, train=COUNT, test=COUNT, seed=0, counterfactual=counterfactual
+        name, words, train=TRAIN, test=TEST, seed=0, counterfactual=counterfactual
     )
     for row in frame.iter_rows(named=True):
         assert row["answer"] == f" {solve(row['clean'], facts)}"
@@ -82,13 +82,13 @@ def test_answers_and_counterfactuals_are_right(name, counterfactual, words, fact
 @pytest.mark.parametrize(("name", "counterfactual"), CASES)
 def test_no_prompt_is_in_both_splits(name, counterfactual, words):
     frame = generate_prompts(
-        name, words, train=COUNT, test=COUNT, seed=1, counterfactual=counterfactual
+        name, words, train=TRAIN, test=TEST, seed=1, counterfactual=counterfactual
     )
     sides = {
         split: {text for column in ("clean", "corrupted") for text in part[column]}
         for (split,), part in frame.group_by("split")
     }
-    assert frame["clean"].n_unique() == len(frame) == 2 * COUNT
+    assert frame["clean"].n_unique() == len(frame) == TRAIN + TEST
     assert not sides["train"] & sides["test"]
     assert all(split_of(row[5]) == row[4] for row in frame.rows())
 

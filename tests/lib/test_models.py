@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from circuit_transfer.models import describe_model, load_model, load_tokenizer
@@ -86,14 +87,13 @@ def test_a_missing_folder_is_named(tmp_path, reader):
 @pytest.mark.parametrize(
     ("missing", "what"),
     [
-        ("config.json", r"no a model configuration|no model configuration"),
-        ("model.safetensors", "safetensors weights"),
-        ("tokenizer*", r"no tokenizer \(tokenizer.json\)"),
+        ("config.json", r"no model configuration \(config.json\)"),
+        ("model.safetensors", "no safetensors weights"),
+        ("tokenizer.json", r"no tokenizer \(tokenizer.json\)"),
     ],
 )
 def test_a_missing_file_is_named(folder, reader, missing, what):
-    for path in folder.glob(missing):
-        path.unlink()
+    (folder / missing).unlink()
     with pytest.raises(FileNotFoundError, match=what) as error:
         reader(folder)
     assert str(folder) in str(error.value)
@@ -136,5 +136,13 @@ def test_a_checkpoint_with_a_missing_weight_is_not_filled_up(folder):
 def test_truncated_weights_are_an_error(folder):
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(Exception, match="(?i)incomplete|deserializing"):
+    with pytest.raises(SafetensorError, match="(?i)incomplete|deserializing"):
         load_model(folder)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2"])
+def test_the_tokenizer_is_read_as_it_was_saved(tiny_checkpoint, tiny_tokenizer, family):
+    text = "w3 w4: yes, no."
+    found = load_tokenizer(tiny_checkpoint(family, layers=1))
+    assert found.encode(text) == tiny_tokenizer().encode(text)
+    assert found.unk_token_id == 0

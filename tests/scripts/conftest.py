@@ -7,7 +7,7 @@ import pytest
 
 PROPORTIONS = [0.05, 0.3, 0.6, 1.0]
 EVALUATION = {"ablation": "counterfactual", "proportions": PROPORTIONS}
-EVALUATION |= {"examples": 4, "batch_size": 3}
+EVALUATION |= {"examples": 3, "batch_size": 2}
 
 
 @dataclass(frozen=True)
@@ -96,3 +96,20 @@ def study(tiny_checkpoint, tmp_path_factory) -> Study:
 def evaluation() -> dict:
     """The settings that every evaluation stage takes."""
     return EVALUATION
+
+
+@pytest.fixture(scope="session")
+def full_logit_diff(study) -> float:
+    """What the whole target does on the first three test pairs of task `a`."""
+    import torch
+
+    from circuit_transfer.artifacts import read_frame, read_json
+    from circuit_transfer.models import load_model
+
+    model = load_model(read_json(study.model("target"))["path"])
+    pairs = read_frame(study.pairs("target", "a")).filter(split="test")[:3]
+    with torch.no_grad():
+        logits = model(torch.tensor(pairs["clean_ids"].to_list())).logits[:, -1]
+    answers = pairs.select("answer_id", "wrong_answer_id").rows()
+    diffs = [row[a] - row[b] for row, (a, b) in zip(logits, answers, strict=True)]
+    return float(sum(diffs) / 3)

@@ -21,7 +21,7 @@ def evaluate(study, path, evaluation, task="a", scores_of="target"):
     return read_frame(path)
 
 
-def test_every_size_has_a_row(study, tmp_path, evaluation):
+def test_every_size_has_a_row(study, tmp_path, evaluation, full_logit_diff):
     frame = evaluate(study, tmp_path / "gold.parquet", evaluation)
     assert frame.columns == COLUMNS
     keys = frame.select("target", "task", "method", "ablation").unique()
@@ -30,6 +30,7 @@ def test_every_size_has_a_row(study, tmp_path, evaluation):
     assert frame["n_nodes"].to_list() == [0, 3, 6, 10]
     assert frame["faithfulness"][0] == 0.0
     assert frame["faithfulness"][-1] == 1.0
+    assert frame["logit_diff"][-1] == pytest.approx(full_logit_diff, rel=1e-4)
     assert frame["kl"][-1] == 0.0
     assert frame["kl"][0] > 0
 

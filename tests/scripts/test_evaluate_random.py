@@ -20,7 +20,9 @@ def evaluate(study, path, evaluation, *, task="a", rankings=3, model=None):
     return read_frame(path)
 
 
-def test_every_ranking_has_a_row_for_every_size(study, tmp_path, evaluation):
+def test_every_ranking_has_a_row_for_every_size(
+    study, tmp_path, evaluation, full_logit_diff
+):
     frame = evaluate(study, tmp_path / "random.parquet", evaluation)
     assert frame.columns == COLUMNS
     assert set(frame["method"]) == {"random"}
@@ -28,7 +30,11 @@ def test_every_ranking_has_a_row_for_every_size(study, tmp_path, evaluation):
     assert frame["n_nodes"].to_list() == [0, 3, 6, 10] * 3
     by_seed = frame.filter(n_nodes=3)["faithfulness"]
     assert by_seed.n_unique() == 3
-    assert set(frame.filter(n_nodes=10)["faithfulness"]) == {1.0}
+    full = frame.filter(n_nodes=10)
+    assert set(full["faithfulness"]) == {1.0}
+    assert full["logit_diff"].to_list() == pytest.approx(
+        [full_logit_diff] * 3, rel=1e-4
+    )
 
 
 def test_more_rankings_begin_with_the_same(study, tmp_path, evaluation):

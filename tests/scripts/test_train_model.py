@@ -54,6 +54,7 @@ def test_the_record_and_the_card_have_the_settings(checkpoint):
     assert record["settings"] == ENTRY
     assert record["steps"] == 40
     card = (checkpoint / "README.md").read_text()
+    assert not (checkpoint.parent / "state").exists()
     assert f"| ioi | {record['accuracy']['ioi']:.3f} |" in card
 
 

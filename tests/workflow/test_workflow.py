@@ -210,3 +210,17 @@ def test_the_workflow_passes_the_linter():
         check=False,
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_the_readme_shows_every_rule():
+    result = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--list-rules"],
+        cwd=HOME,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rules = set(re.findall(r"^\w+_\w+$", result.stdout, re.MULTILINE))
+    text = (HOME / "README.md").read_text()
+    assert len(rules) > 20
+    assert {rule for rule in rules if rule not in text} == set()

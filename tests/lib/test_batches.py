@@ -1,0 +1,25 @@
+import polars as pl
+import torch
+
+from circuit_transfer.batches import PairBatch, pair_batches
+
+
+def test_batches_hold_every_pair_once_and_are_never_padded(tiny_pairs):
+    pairs = tiny_pairs(7)
+    batches = pair_batches(pairs, 2)
+    assert [len(batch) for batch in batches] == [2, 2, 2, 1]
+    assert [batch.clean.shape[1] for batch in batches] == [5, 5, 7, 7]
+    by_length = pairs.sort(pl.col("clean_ids").list.len(), maintain_order=True)
+    for name in ("clean", "corrupted"):
+        rows = [row for batch in batches for row in getattr(batch, name).tolist()]
+        assert rows == by_length[f"{name}_ids"].to_list()
+    for name in ("answer", "wrong_answer"):
+        ids = torch.cat([getattr(batch, name) for batch in batches]).tolist()
+        assert ids == by_length[f"{name}_id"].to_list()
+
+
+def test_the_logit_difference_is_answer_minus_wrong_answer():
+    none = torch.empty(2, 0)
+    batch = PairBatch(none, none, torch.tensor([0, 2]), torch.tensor([1, 0]))
+    logits = torch.tensor([[5.0, 2.0, 0.0], [1.0, 0.0, -3.0]])
+    assert batch.logit_diff(logits).tolist() == [3.0, -4.0]
