@@ -4,7 +4,8 @@ from train_model import train_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from circuit_transfer.artifacts import read_json
-from circuit_transfer.generators import generate_prompts, read_words
+from circuit_transfer.curriculum import Curriculum
+from circuit_transfer.generators import read_words
 
 DATA = {"words_path": "data/words.yaml", "facts_path": "data/facts.csv"}
 ENTRY = {
@@ -38,13 +39,11 @@ def checkpoint(tmp_path_factory):
 def test_the_checkpoint_loads_and_knows_what_the_record_says(checkpoint):
     model = AutoModelForCausalLM.from_pretrained(checkpoint)
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-    words = read_words(**DATA)
-    prompts = generate_prompts("ioi", words, train=0, test=500, seed=0)
+    held_out = Curriculum(read_words(**DATA), tokenizer, ["ioi"], 0).held_out()["ioi"]
     right = 0
-    for clean, answer in prompts.select("clean", "answer").rows():
-        ids = tokenizer(clean, return_tensors="pt").input_ids
-        guess = model(ids).logits[0, -1].argmax()
-        right += int(tokenizer(answer, add_special_tokens=False).input_ids[0] == guess)
+    for ids, answer in zip(held_out.ids, held_out.answers, strict=True):
+        guess = model(ids[None, :answer]).logits[0, -1].argmax()
+        right += int(guess == ids[answer])
     record = read_json(checkpoint / "training.json")
     assert record["accuracy"] == {"ioi": pytest.approx(right / 500)}
 

@@ -30,7 +30,8 @@ def test_writes_the_prompts_of_a_file(tmp_path):
     source = tmp_path / "own.jsonl"
     source.write_text(json.dumps(row))
     path = tmp_path / "own.parquet"
-    write_prompts(path, task="own", entry={"file": str(source)}, **DATA)
+    entry = {"file": "own.jsonl"}
+    write_prompts(path, task="own", entry=entry, file_path=source, **DATA)
     assert pl.read_parquet(path).to_dicts() == [row]
 
 

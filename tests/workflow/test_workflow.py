@@ -159,46 +159,41 @@ def test_pairs_of_unequal_length_are_rejected_with_their_row(changed):
     ]
     (changed.folder / "own.csv").write_text("\n".join(rows) + "\n")
     changed.config["tasks"]["own"] = {"file": "own.csv"}
-    result = changed.snakemake("results/pairs/tiny-target/own.parquet")
+    result = changed.snakemake("--", "results/pairs/tiny-target/own.parquet")
     assert result.returncode == 0, result.stdout + result.stderr
     rejects = pl.read_parquet(changed.result("pairs/tiny-target/own.rejects.parquet"))
     assert rejects["row"].to_list() == [1]
-    assert "9 tokens, corrupted 7" in rejects["reason"][0].replace("8", "9", 1)
+    assert rejects["reason"].to_list() == ["clean prompt has 8 tokens, corrupted 6"]
+
+
+def _add_a_model_that_is_not_there(config: dict) -> None:
+    config["models"]["x"] = {"path": "no/folder"}
+    config["study"]["transfers"] = [{"source": "x", "target": "tiny-target"}]
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c["study"]["tasks"].append("iot"), "iot"),
-        (lambda c: c["alignment"].update(learnig_rate=1), "learning_rate"),
-        (lambda c: c["models"].update(x={"path": "no/folder"}), None),
-        (
-            lambda c: (
-                c["models"].update(x={"path": "no/folder"}),
-                c["study"]["transfers"].append(
-                    {"source": "x", "target": "tiny-target"}
-                ),
-            ),
-            "no/folder",
-        ),
-        (lambda c: c["tasks"]["ioi"].update(generator="ioj"), "ioj"),
+        (lambda config: config["study"]["tasks"].append("iot"), "'iot'; did you mean"),
+        (lambda config: config["alignment"].update(learnig_rate=1), "'learning_rate'"),
+        (lambda config: config["tasks"]["ioi"].update(generator="ioj"), "'ioi'"),
+        (_add_a_model_that_is_not_there, "models.x.path: no folder no/folder"),
     ],
-    ids=[
-        "unknown task",
-        "misspelt key",
-        "unused model",
-        "missing checkpoint",
-        "generator",
-    ],
+    ids=["unknown task", "misspelt key", "unknown generator", "missing checkpoint"],
 )
-def test_a_bad_config_stops_before_any_job(changed, change, message):
-    change(changed.config)
-    result = changed.snakemake("--dry-run")
-    if message is None:
-        assert result.returncode == 0, result.stderr
-        return
+def test_a_bad_config_stops_before_any_job(tmp_path, change, message):
+    study = Study(tmp_path)
+    change(study.config)
+    result = study.snakemake()
     assert result.returncode != 0
     assert message in result.stdout + result.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_an_entry_that_is_not_used_costs_nothing(tmp_path):
+    study = Study(tmp_path)
+    study.config["models"]["unused"] = {"path": "no/folder"}
+    assert study.planned()["train_model"] == 2
 
 
 def test_the_workflow_passes_the_linter():

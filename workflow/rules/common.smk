@@ -58,17 +58,28 @@ def in_order(value):
     return value
 
 
-def checkpoint(model):
-    """Find the checkpoint folder of a model: trained here, or given by its path.
+def at_hand(path):
+    """Find a file or folder of the configuration.
 
-    A relative path is looked for in the working directory, then beside the Snakefile,
+    A relative path starts in the working directory, or else beside the Snakefile,
     where the shipped models are.
     """
+    shipped = HOME / path
+    return str(shipped if shipped.exists() and not Path(path).exists() else path)
+
+
+def checkpoint(model):
+    """Find the checkpoint folder of a model: trained here, or given by its path."""
     entry = config["models"][model]
     if "train" in entry:
         return f"results/models/{model}/checkpoint"
-    here, shipped = Path(entry["path"]), HOME / entry["path"]
-    return str(shipped if shipped.is_dir() and not here.is_dir() else here)
+    return at_hand(entry["path"])
+
+
+def pairs_file(w):
+    """Name the file that a task's pairs are read from, if it has no generator."""
+    entry = config["tasks"][w.task]
+    return at_hand(entry["file"]) if "file" in entry else []
 
 
 CHECKPOINT_FILES = ["config.json", "model.safetensors", "tokenizer.json"]

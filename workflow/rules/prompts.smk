@@ -5,7 +5,7 @@ rule write_prompts:
     input:
         words=WORDS,
         facts=FACTS,
-        file=lambda w: config["tasks"][w.task].get("file", []),
+        file=pairs_file,
     output:
         prompts="results/prompts/{task}.parquet",
     log:

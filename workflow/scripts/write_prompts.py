@@ -21,10 +21,14 @@ def write_prompts(
     entry: dict[str, Any],
     words_path: Path | str,
     facts_path: Path | str,
+    file_path: Path | str | None = None,
 ) -> None:
-    """Write the pairs of a task's config entry, one row each, with split and group."""
-    if "file" in entry:
-        prompts = read_file(entry["file"])
+    """Write the pairs of a task's config entry, one row each, with split and group.
+
+    They are read from `file_path` if it is given, else drawn by the entry's generator.
+    """
+    if file_path:
+        prompts = read_file(file_path)
     else:
         prompts = generate_prompts(
             entry["generator"],
@@ -47,4 +51,5 @@ if __name__ == "__main__":
             entry=snakemake.params.entry,
             words_path=snakemake.input.words,
             facts_path=snakemake.input.facts,
+            file_path=snakemake.input.file or None,
         )
