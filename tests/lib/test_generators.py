@@ -15,7 +15,7 @@ CASES = [
     for name, generator in GENERATORS.items()
     for counterfactual in generator.counterfactuals
 ]
-TRAIN, TEST = 500, 250
+TRAIN, TEST = 500, 200
 
 
 @pytest.fixture(scope="module")
@@ -93,11 +93,11 @@ def test_no_prompt_is_in_both_splits(name, counterfactual, words):
     assert all(split_of(row[5]) == row[4] for row in frame.rows())
 
 
-def test_operands_of_test_sums_are_never_trained_on(words):
+def test_ordered_operands_of_test_sums_are_never_trained_on(words):
     frame = generate_prompts("arithmetic-addition", words, train=2000, test=400, seed=0)
     pairs = {
         split: {
-            frozenset(re.findall(r"\d+", text))
+            tuple(re.findall(r"\d+", text))
             for text in [*part["clean"], *part["corrupted"]]
         }
         for (split,), part in frame.group_by("split")

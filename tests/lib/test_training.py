@@ -8,6 +8,8 @@ from circuit_transfer.curriculum import LEVELS, PASSED, Curriculum, Texts
 from circuit_transfer.generators import GENERATORS, read_words
 from circuit_transfer.objective import accuracy, training_loss
 from circuit_transfer.training import (
+    CYCLE_PART,
+    CYCLE_PEAK,
     FLOOR,
     Training,
     TrainingSettings,
@@ -106,6 +108,27 @@ def test_the_decay_is_whole_and_in_the_budget(words, tmp_path):
     assert rates == sorted(rates[:1]) + sorted(rates[1:], reverse=True)
 
 
+def test_a_task_that_is_missed_gets_smaller_cycles_while_the_budget_lasts(
+    words, tmp_path
+):
+    # The first decay starts at the second probe, the latest that the budget allows.
+    settings = replace(SETTINGS, max_steps=25, warmup_steps=2)
+    training = Training(settings, words, tmp_path)
+    while not training.finished:
+        training.advance()
+    assert (training.progress.decay_start, training.progress.step) == (15, 25)
+    assert not training.start_cycle()
+    training.settings = replace(settings, max_steps=30)
+    assert training.start_cycle()
+    rates = []
+    while not training.finished:
+        rates.append(training._learning_rate())
+        training._step(training.curriculum.batch(training.progress.step, 2, 4))
+        training.progress.step += 1
+    assert len(rates) == int(settings.decay_steps * CYCLE_PART)
+    assert max(rates) <= CYCLE_PEAK * settings.learning_rate
+
+
 def test_impossible_settings_are_errors():
     with pytest.raises(ValueError, match="decay_steps 10 do not fit into max_steps 5"):
         replace(SETTINGS, max_steps=5)
@@ -152,7 +175,7 @@ def test_every_generator_gets_as_many_tokens(words, tokenizer):
     texts = curriculum.batch(0, 0, 20_000)
     is_sum = texts.mask.sum(1) < 16
     shares = [int(texts.mask[rows].sum()) for rows in (is_sum, ~is_sum)]
-    assert shares[0] == pytest.approx(shares[1], rel=0.03)
+    assert shares[0] == pytest.approx(shares[1], rel=0.05)
 
 
 def test_levels_end_when_they_are_passed(words, tokenizer):

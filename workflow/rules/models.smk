@@ -19,7 +19,14 @@ rule train_model:
     params:
         entry=lambda w: in_order(config["models"][w.model].get("train")),
         state="results/models/{model}/training-state",
-        library=library_digest("generators", "vocabulary", "curriculum", "training"),
+        library=library_digest(
+            "generators",
+            "vocabulary",
+            "curriculum",
+            "objective",
+            "training",
+            "training_state",
+        ),
     message:
         "Training {wildcards.model}"
     script:

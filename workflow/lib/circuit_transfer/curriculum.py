@@ -20,7 +20,6 @@ from circuit_transfer.generators import (
     GENERATORS,
     Words,
     draw_pairs,
-    generate_prompts,
 )
 
 # The numbers of options of each level, and the mean probe accuracy of the lookup tasks
@@ -32,6 +31,7 @@ PASSED = (0.85, 0.7, 0.85)
 POOL_SIZE = 2000
 POOL_STEPS = 500
 PROBES = 200
+# As many as a generator has, if it has fewer.
 HELD_OUT = 500
 
 
@@ -59,6 +59,11 @@ class Texts:
         longest = int(mask.sum(1).max())
         return Texts(self.ids[rows, :longest], mask[:, :longest], self.answers[rows])
 
+    def by_length(self, parts: int) -> list["Texts"]:
+        """Cut into parts of similar length, which need less padding."""
+        order = self.mask.sum(1).argsort(stable=True)
+        return [self[rows] for rows in order.chunk(parts)]
+
 
 class Curriculum:
     """The training texts of a set of generators, all from groups of the train split."""
@@ -80,18 +85,16 @@ class Curriculum:
 
     def batch(self, step: int, level: int, size: int) -> Texts:
         """The texts of a step: the same whenever seed, step and level are the same."""
-        pool = self._pool(level, step // POOL_STEPS)
+        pool, weights = self._pool(level, step // POOL_STEPS)
         rng = np.random.default_rng([self._seed, step, level])
-        return pool[torch.from_numpy(rng.integers(len(pool), size=size))]
+        return pool[torch.from_numpy(rng.choice(len(pool), size=size, p=weights))]
 
     def held_out(self) -> dict[str, Texts]:
-        """The prompts of the test split, from groups that no training text is from."""
+        """Distinct prompts of the test split: no training text is from their groups."""
         texts = {}
         for name in self.generators:
-            prompts = generate_prompts(
-                name, self._words, train=0, test=HELD_OUT, seed=self._seed
-            )
-            texts[name] = self._texts(list(prompts.select("clean", "answer").rows()))
+            drawn = self._draw(name, LEVELS[-1], 10 * HELD_OUT, "held-out", "test")
+            texts[name] = self._texts(list(dict.fromkeys(drawn))[:HELD_OUT])
         return texts
 
     def passes(self, level: int, accuracies: Mapping[str, float]) -> bool:
@@ -111,18 +114,29 @@ class Curriculum:
             for name in self.generators
         }
 
-    def _draw_pool(self, level: int, number: int) -> Texts:
+    def _draw_pool(self, level: int, number: int) -> tuple[Texts, np.ndarray]:
+        """The texts to choose from, and how likely each is to be chosen."""
         rows = [
             row
             for name in self.generators
             for row in self._draw(name, LEVELS[level], POOL_SIZE, f"{level}/{number}")
         ]
-        return self._texts(rows)
+        pool = self._texts(rows)
+        # Every generator gets as many tokens as any other, so that short prompts come
+        # more often: sums need the most examples and are the shortest.
+        lengths = pool.mask.sum(1).reshape(len(self.generators), -1).double().numpy()
+        weights = np.broadcast_to(1 / lengths.mean(1, keepdims=True), lengths.shape)
+        return pool, (weights / weights.sum()).flatten()
 
     def _draw(
-        self, name: str, options: Sequence[int], count: int, purpose: str
+        self,
+        name: str,
+        options: Sequence[int],
+        count: int,
+        purpose: str,
+        split: str = "train",
     ) -> list[tuple[str, str]]:
-        """Clean prompts of the train split with answers, evenly over the options."""
+        """Clean prompts with their answers, evenly over the numbers of options."""
         if not GENERATORS[name].lookup:
             options = options[:1]
         return [
@@ -132,7 +146,7 @@ class Curriculum:
                 draw_pairs(
                     name,
                     self._words,
-                    "train",
+                    split,
                     Random(f"{name}/{number}/{purpose}/{self._seed}"),
                     options=number,
                 ),

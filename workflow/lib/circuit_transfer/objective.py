@@ -8,23 +8,37 @@ from transformers import PreTrainedModel
 from circuit_transfer.curriculum import Texts
 
 IGNORED = -100
+# Parts of a batch that are padded separately; more cost more than they save.
+PARTS = 2
 
 
 def training_loss(model: PreTrainedModel, batch: Texts) -> Tensor:
-    """Cross entropy over all tokens, plus that of the answers once more.
+    """Mean cross entropy over all tokens, plus that over the answers.
 
     Without the first, lookup is not learned; without the second, everything is slow.
     """
-    logits = model(batch.ids).logits  # (batch, position, vocabulary)
-    targets = batch.ids.masked_fill(~batch.mask, IGNORED)
+    losses = [_summed_losses(model, part) for part in batch.by_length(PARTS)]
+    everything, answers = (sum(terms) for terms in zip(*losses, strict=True))
+    # The first token of a text is never predicted.
+    return everything / batch.mask[:, 1:].sum() + answers / len(batch)
+
+
+def _summed_losses(model: PreTrainedModel, texts: Texts) -> tuple[Tensor, Tensor]:
+    logits = model(texts.ids).logits  # (text, position, vocabulary)
+    targets = texts.ids.masked_fill(~texts.mask, IGNORED)
     everything = functional.cross_entropy(
-        logits[:, :-1].flatten(0, 1), targets[:, 1:].flatten(), ignore_index=IGNORED
+        logits[:, :-1].flatten(0, 1),
+        targets[:, 1:].flatten(),
+        ignore_index=IGNORED,
+        reduction="sum",
     )
-    rows = torch.arange(len(batch))
+    rows = torch.arange(len(texts))
     answers = functional.cross_entropy(
-        logits[rows, batch.answers - 1], batch.ids[rows, batch.answers]
+        logits[rows, texts.answers - 1],
+        texts.ids[rows, texts.answers],
+        reduction="sum",
     )
-    return everything + answers
+    return everything, answers
 
 
 @torch.inference_mode()

@@ -37,7 +37,7 @@ GENERATORS = {
 }
 OPTIONS = 4
 # Draws in a row without a new prompt after which a generator counts as exhausted.
-PATIENCE = 5_000
+PATIENCE = 3_000
 
 
 def get_generator(name: str) -> Generator:
@@ -76,7 +76,8 @@ def draw_pairs(
         pair = generator.draw(
             rng, words, counterfactual=counterfactual, options=options
         )
-        if split_of(pair.group) == split_of(pair.corrupted_group) == split:
+        in_split = split_of(pair.group) == split_of(pair.corrupted_group) == split
+        if in_split and (pair.testable or split == "train"):
             yield pair
 
 

@@ -6,7 +6,8 @@ from random import Random
 from circuit_transfer.generators.contract import Generator, PromptPair, split_of
 from circuit_transfer.generators.words import Words
 
-LOWEST, HIGHEST = 10, 99
+# Larger numbers take small models very long to learn.
+LOWEST, HIGHEST = 10, 59
 TEMPLATES = {
     "+": ("The sum of {} and {} is", "Q: How much is {} plus {}? A:"),
     "-": ("The difference of {} and {} is", "Q: How much is {} minus {}? A:"),
@@ -23,8 +24,8 @@ def _result(sign: str, operands: tuple[int, int]) -> int:
 
 
 def _group(sign: str, operands: tuple[int, int]) -> str:
-    """Both orders of a sum are one group; a difference always has one order."""
-    return sign.join(map(str, sorted(operands)))
+    """Name a pair of operands, in their order."""
+    return sign.join(map(str, operands))
 
 
 def _draw(sign: str) -> Callable[..., PromptPair]:
@@ -47,6 +48,8 @@ def _draw(sign: str) -> Callable[..., PromptPair]:
             wrong_answer=f" {_result(sign, corrupted)}",
             group=_group(sign, clean),
             corrupted_group=_group(sign, corrupted),
+            # A number at an end has a neighbour on one side only to learn it from.
+            testable=not {LOWEST, HIGHEST} & {*clean, *corrupted},
         )
 
     return draw

@@ -12,7 +12,8 @@ class PromptPair:
     """A clean prompt and its counterfactual, with the right answer to each.
 
     Answers carry the leading space with which they follow the prompt. The groups
-    name what may not be in both splits; both belong to the same split.
+    name what may not be in both splits; both belong to the same split. A pair that is
+    not `testable` is for training alone.
     """
 
     clean: str
@@ -21,6 +22,7 @@ class PromptPair:
     wrong_answer: str
     group: str
     corrupted_group: str
+    testable: bool = True
 
 
 @dataclass(frozen=True)
