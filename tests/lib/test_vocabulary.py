@@ -24,7 +24,7 @@ def test_every_word_is_known_and_pairs_are_equally_long(
 ):
     tokenizer = build_tokenizer(words, architecture=architecture)
     frame = generate_prompts(
-        name, words, train=250, test=250, seed=0, counterfactual=counterfactual
+        name, words, train=300, test=200, seed=0, counterfactual=counterfactual
     )
     ids = {
         column: tokenizer(frame[column].to_list()).input_ids
