@@ -7,9 +7,3 @@ Symbols used in docstrings:
     site        one place where nodes write: the heads of a layer together, or its MLP
     width       numbers per node at a site: d_head for a head, d_model for an MLP
 """
-
-import gc
-
-# The imports of a model stage make a million objects that live to the end; looking
-# through them again and again is a fifth of a short job. This package comes first.
-gc.set_threshold(50_000)
