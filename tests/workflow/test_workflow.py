@@ -196,25 +196,21 @@ def test_an_entry_that_is_not_used_costs_nothing(tmp_path):
     assert study.planned()["train_model"] == 2
 
 
-def test_the_workflow_passes_the_linter():
-    result = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--lint"],
-        cwd=HOME,
-        capture_output=True,
-        text=True,
-        check=False,
+def _at_home(*arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "snakemake", *arguments]
+    return subprocess.run(
+        command, cwd=HOME, capture_output=True, text=True, check=False
     )
+
+
+def test_the_workflow_passes_the_linter():
+    result = _at_home("--lint")
     assert result.returncode == 0, result.stderr
 
 
 def test_the_readme_shows_every_rule():
-    result = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--list-rules"],
-        cwd=HOME,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    result = _at_home("--list-rules")
+    assert result.returncode == 0, result.stderr
     rules = set(re.findall(r"^\w+_\w+$", result.stdout, re.MULTILINE))
     text = (HOME / "README.md").read_text()
     assert len(rules) > 20
