@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from circuit_transfer.curriculum import LEVELS, PASSED, Curriculum, Texts
+from circuit_transfer.embedded import TrainingSettings, build_model
 from circuit_transfer.generators import GENERATORS, read_words
 from circuit_transfer.objective import accuracy, training_loss
 from circuit_transfer.training import (
@@ -12,8 +13,6 @@ from circuit_transfer.training import (
     CYCLE_PEAK,
     FLOOR,
     Training,
-    TrainingSettings,
-    build_model,
     train,
 )
 from circuit_transfer.vocabulary import build_tokenizer

@@ -23,6 +23,7 @@ rule train_model:
             "generators",
             "vocabulary",
             "curriculum",
+            "embedded",
             "objective",
             "training",
             "training_state",

@@ -14,15 +14,11 @@ from hashlib import sha256
 from pathlib import Path
 
 import torch
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from circuit_transfer.curriculum import LEVELS, Curriculum, Texts
-from circuit_transfer.generators import GENERATORS, Words, get_generator
+from circuit_transfer.embedded import TrainingSettings, build_model
+from circuit_transfer.generators import Words
 from circuit_transfer.objective import accuracy, training_loss
 from circuit_transfer.training_state import load_state, save_state
 from circuit_transfer.vocabulary import build_tokenizer
@@ -35,42 +31,6 @@ FLOOR = 0.02
 # What a cycle after the first one has of the learning rate and of the decay's steps.
 CYCLE_PEAK = 1 / 4
 CYCLE_PART = 1 / 8
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """The `train:` entry of a model in the config, which describes every key."""
-
-    architecture: str
-    layers: int
-    heads: int
-    kv_heads: int
-    d_model: int
-    d_mlp: int
-    learning_rate: float
-    batch_size: int = 64
-    warmup_steps: int = 200
-    decay_steps: int = 2500
-    max_steps: int = 12000
-    probe_every: int = 250
-    required_accuracy: float = 0.98
-    generators: tuple[str, ...] = tuple(GENERATORS)
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Check what can be wrong before any step is spent.
-
-        Raises:
-            ValueError: A generator is unknown, or the decay is longer than the budget.
-        """
-        object.__setattr__(self, "generators", tuple(self.generators))
-        for name in self.generators:
-            get_generator(name)
-        if self.decay_steps > self.max_steps:
-            raise ValueError(
-                f"decay_steps {self.decay_steps} do not fit into "
-                f"max_steps {self.max_steps}"
-            )
 
 
 @dataclass
@@ -281,29 +241,6 @@ def train(
         "history": training.progress.history,
     }
     return training.model, training.tokenizer, record
-
-
-def build_model(
-    settings: TrainingSettings, tokenizer: PreTrainedTokenizerFast
-) -> PreTrainedModel:
-    """Make a model with random weights that depend on the seed alone."""
-    torch.manual_seed(settings.seed)
-    config = AutoConfig.for_model(
-        settings.architecture,
-        vocab_size=len(tokenizer),
-        hidden_size=settings.d_model,
-        intermediate_size=settings.d_mlp,
-        num_hidden_layers=settings.layers,
-        num_attention_heads=settings.heads,
-        num_key_value_heads=settings.kv_heads,
-        max_position_embeddings=128,
-        tie_word_embeddings=False,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        use_cache=False,
-    )
-    return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
 
 
 def _listed(accuracies: Mapping[str, float]) -> str:
