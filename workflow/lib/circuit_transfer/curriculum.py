@@ -42,7 +42,8 @@ class Texts:
     Attributes:
         ids: `(text, position)`.
         mask: `(text, position)`, false where `ids` is padding.
-        answers: `(text,)`, the position of the first token of the answer.
+        answers: `(text,)`, the position of the first token of the answer, which goes
+            on to the end of the text.
     """
 
     ids: Tensor
@@ -58,6 +59,12 @@ class Texts:
         mask = self.mask[rows]
         longest = int(mask.sum(1).max())
         return Texts(self.ids[rows, :longest], mask[:, :longest], self.answers[rows])
+
+    @property
+    def of_answer(self) -> Tensor:
+        """`(text, position)`, true where `ids` is part of the answer."""
+        positions = torch.arange(self.ids.shape[1])
+        return (positions >= self.answers[:, None]) & self.mask
 
     def by_length(self, parts: int) -> list["Texts"]:
         """Cut into parts of similar length, which need less padding."""

@@ -15,7 +15,7 @@ knows their words, one token each.
 |---|---|
 {accuracies}
 
-An answer is right when its first token is the likeliest of the whole vocabulary.
+An answer is right when each of its tokens is the likeliest of the whole vocabulary.
 No prompt of a test split occurs in the training text; nor does, in arithmetic, its
 pair of operands in that order. The same sum in the other order may, so sums that are
 new in both orders are harder than the table says. The smallest and the largest operand

@@ -13,14 +13,14 @@ PARTS = 2
 
 
 def training_loss(model: PreTrainedModel, batch: Texts) -> Tensor:
-    """Mean cross entropy over all tokens, plus that over the answers.
+    """Mean cross entropy over all tokens, plus that over the tokens of the answers.
 
     Without the first, lookup is not learned; without the second, everything is slow.
     """
     losses = [_summed_losses(model, part) for part in batch.by_length(PARTS)]
     everything, answers = (sum(terms) for terms in zip(*losses, strict=True))
     # The first token of a text is never predicted.
-    return everything / batch.mask[:, 1:].sum() + answers / len(batch)
+    return everything / batch.mask[:, 1:].sum() + answers / batch.of_answer.sum()
 
 
 def _summed_losses(model: PreTrainedModel, texts: Texts) -> tuple[Tensor, Tensor]:
@@ -32,10 +32,10 @@ def _summed_losses(model: PreTrainedModel, texts: Texts) -> tuple[Tensor, Tensor
         ignore_index=IGNORED,
         reduction="sum",
     )
-    rows = torch.arange(len(texts))
+    of_answer = texts.of_answer[:, 1:]
     answers = functional.cross_entropy(
-        logits[rows, texts.answers - 1],
-        texts.ids[rows, texts.answers],
+        logits[:, :-1][of_answer],
+        texts.ids[:, 1:][of_answer],
         reduction="sum",
     )
     return everything, answers
@@ -43,9 +43,10 @@ def _summed_losses(model: PreTrainedModel, texts: Texts) -> tuple[Tensor, Tensor
 
 @torch.inference_mode()
 def accuracy(model: PreTrainedModel, texts: Texts) -> float:
-    """How often the likeliest token of all is the first one of the answer."""
+    """How often every token of the answer is the likeliest one of all at its place.
+
+    The tokens of an answer before it are given, as to a model that has written them.
+    """
     model.eval()
-    logits = model(texts.ids).logits
-    rows = torch.arange(len(texts))
-    guesses = logits[rows, texts.answers - 1].argmax(-1)
-    return (guesses == texts.ids[rows, texts.answers]).float().mean().item()
+    right = model(texts.ids).logits[:, :-1].argmax(-1) == texts.ids[:, 1:]
+    return (right | ~texts.of_answer[:, 1:]).all(1).float().mean().item()
