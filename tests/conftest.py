@@ -21,15 +21,49 @@ LLAMA = {
     "max_position_embeddings": 64,
 }
 GPT2 = {"n_embd": 32, "n_inner": 48, "n_head": 4, "n_positions": 64}
-SETTINGS = {"llama": LLAMA, "qwen2": LLAMA, "gpt2": GPT2}
+GEMMA = LLAMA | {
+    "num_key_value_heads": 1,
+    "head_dim": 10,
+    "query_pre_attn_scalar": 5,
+    "sliding_window": 3,
+    "final_logit_softcapping": 4.0,
+}
+# Whatever a family can do must show in its tiny model: heads of another width than
+# d_model / heads, windows shorter than the prompts, caps and angles that matter.
+SETTINGS = {
+    "gemma2": GEMMA | {"attn_logit_softcapping": 1.5},
+    "gemma3_text": GEMMA
+    | {
+        "sliding_window_pattern": 2,
+        "rope_parameters": {
+            "sliding_attention": {"rope_type": "default", "rope_theta": 10.0},
+            "full_attention": {"rope_type": "default", "rope_theta": 1000.0},
+        },
+    },
+    "gpt2": GPT2,
+    # Heads of 9, of which 4 are turned.
+    "gpt_neox": {
+        "hidden_size": 36,
+        "intermediate_size": 48,
+        "num_attention_heads": 4,
+        "rotary_pct": 0.5,
+        "max_position_embeddings": 64,
+    },
+    "llama": LLAMA,
+    "mistral": LLAMA | {"head_dim": 6, "sliding_window": 3},
+    "olmo2": LLAMA | {"attention_bias": True},
+    "phi3": LLAMA | {"partial_rotary_factor": 0.5, "sliding_window": 3},
+    "qwen2": LLAMA,
+    "qwen3": LLAMA | {"head_dim": 12, "tie_word_embeddings": True},
+}
 
 
 @pytest.fixture(scope="session")
 def tiny_model() -> Callable:
     """A function that makes a small random causal language model.
 
-    `tiny_model("llama")`, `"qwen2"` or `"gpt2"`; every call gives a new model, so a
-    test may change it. Equal arguments give equal weights.
+    `tiny_model("llama")` or another name of `SETTINGS`; every call gives a new model,
+    so a test may change it. Equal arguments give equal weights.
     """
 
     def make(name: str, layers: int = 2, dtype=None, seed: int = 0, **settings):
@@ -64,7 +98,7 @@ def randomise_(model, seed: int) -> None:
             noise = torch.randn(parameter.shape, generator=generator)
             is_norm = "norm" in name or ".ln_" in name
             if is_norm and name.endswith("weight"):
-                parameter.copy_(1 + 0.2 * noise)
+                parameter.add_(0.2 * noise)  # to 1, and to 0 where a norm adds the 1
             else:
                 parameter.copy_(0.25 * noise)
 
@@ -131,9 +165,10 @@ def tiny_pairs() -> Callable:
             clean, corrupted = generator.integers(len(SPECIAL), 44, (2, length))
             corrupted[-1] = clean[-1]
             answer, wrong = generator.choice(len(VOCABULARY), 2, replace=False)
-            rows.append((row, split, clean.tolist(), corrupted.tolist(), answer, wrong))
+            ids = ([answer], [wrong])
+            rows.append((row, split, clean.tolist(), corrupted.tolist(), *ids))
         columns = ["row", "split", "clean_ids", "corrupted_ids"]
-        schema = [*columns, "answer_id", "wrong_answer_id"]
+        schema = [*columns, "answer_ids", "wrong_answer_ids"]
         return pl.DataFrame(rows, schema=schema, orient="row")
 
     return make

@@ -3,11 +3,13 @@ import reference
 import torch
 from torch import nn
 
+from circuit_transfer.architectures import ARCHITECTURES
 from circuit_transfer.attribution import METHODS, attribute
 from circuit_transfer.batches import pair_batches
 from circuit_transfer.interventions import answer_logits, edited, run_captured
+from circuit_transfer.models import load_model
 
-FAMILIES = ("llama", "qwen2", "gpt2")
+FAMILIES = sorted(ARCHITECTURES)
 
 
 def assert_scores(actual, expected, share=1e-5):
@@ -64,7 +66,7 @@ def test_the_effect_is_what_corrupting_everything_costs(tiny_model, tiny_pairs, 
     whole, _ = reference.run(model, pair.clean)
     corrupted, _ = reference.run(model, pair.corrupted)
     ends = (
-        reference.logit_diff(logits, pair.answer, pair.wrong_answer)
+        reference.logit_diff(logits, pair.answers, pair.wrong_answers)
         for logits in (whole, corrupted)
     )
     expected = next(ends) - next(ends)
@@ -76,11 +78,11 @@ def test_the_effect_is_what_corrupting_everything_costs(tiny_model, tiny_pairs, 
         assert ("input_score" in summary) == (method != "nap-ig-activations")
 
 
-def limit(model, batches, method, part):
+def limit(model, batches, method, part, steps):
     """Return the limit of many steps: the error of the sum falls as one over steps."""
     few, many = (
-        part(attribute(model, batches, method=method, ig_steps=steps))
-        for steps in (80, 160)
+        part(attribute(model, batches, method=method, ig_steps=each))
+        for each in (steps, 2 * steps)
     )
     return 2 * many - few
 
@@ -88,9 +90,9 @@ def limit(model, batches, method, part):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_input_scores_sum_to_the_effect(tiny_model, tiny_pairs, family):
     model = tiny_model(family).requires_grad_(False)
-    batches = pair_batches(tiny_pairs(4), 4)
+    batches = pair_batches(tiny_pairs(4).gather_every(2), 4)
     effect = attribute(model, batches, method="nap").effect
-    found = limit(model, batches, "nap-ig-inputs", lambda result: result.input)
+    found = limit(model, batches, "nap-ig-inputs", lambda result: result.input, 80)
     assert_scores(found, effect, share=0.01)
 
 
@@ -100,7 +102,9 @@ def test_integrated_activations_sum_to_patching_the_site(
 ):
     model = tiny_model(family).requires_grad_(False)
     (pair,) = pair_batches(tiny_pairs(1), 1)
-    scores = limit(model, [pair], "nap-ig-activations", lambda result: result.nodes[0])
+    scores = limit(
+        model, [pair], "nap-ig-activations", lambda result: result.nodes[0], steps=25
+    )
     exact = attribute(model, [pair], method="exact").nodes[0]
     by_layer = scores.reshape(2, 5)
     assert_scores(by_layer[:, 4], exact.reshape(2, 5)[:, 4], share=0.01)
@@ -155,6 +159,24 @@ def test_scores_of_a_bfloat16_model_are_float32(tiny_model, tiny_pairs, method):
     assert not torch.equal(scores, scores.bfloat16().float())
     # bfloat16 keeps 8 bits, and errors add up along the layers.
     assert_scores(scores, expected, share=0.15)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_half_precision_ranks_the_nodes_alike(tiny_checkpoint, tiny_pairs, family):
+    folder, batches = tiny_checkpoint(family), pair_batches(tiny_pairs(4), 4)
+    models = {
+        dtype: load_model(folder, dtype=dtype, device="cpu")
+        for dtype in ("float32", "bfloat16", "float16")
+    }
+    for method in METHODS:
+        scores = {
+            dtype: attribute(model, batches, method=method, ig_steps=3).nodes.flatten()
+            for dtype, model in models.items()
+        }
+        for dtype in ("bfloat16", "float16"):
+            pair = torch.stack([scores["float32"], scores[dtype]])
+            assert torch.corrcoef(pair)[0, 1] > 0.99, (dtype, method)
+            assert not torch.equal(*pair)
 
 
 def test_an_unknown_method_is_named(tiny_model):

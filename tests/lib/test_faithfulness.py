@@ -6,6 +6,7 @@ import pytest
 import reference
 import torch
 
+from circuit_transfer.architectures import ARCHITECTURES
 from circuit_transfer.batches import pair_batches
 from circuit_transfer.faithfulness import (
     MEASURES,
@@ -16,7 +17,7 @@ from circuit_transfer.faithfulness import (
 )
 from circuit_transfer.nodes import node_names
 
-FAMILIES = ("llama", "qwen2", "gpt2")
+FAMILIES = sorted(ARCHITECTURES)
 NODES = node_names(2, 4)
 N = len(NODES)
 PROPORTIONS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -43,7 +44,9 @@ def test_empty_is_the_corrupted_run_and_full_the_clean_run(
         diffs = []
         for batch in batches:
             logits, _ = reference.run(model, getattr(batch, side))
-            diffs.append(reference.logit_diff(logits, batch.answer, batch.wrong_answer))
+            diffs.append(
+                reference.logit_diff(logits, batch.answers, batch.wrong_answers)
+            )
         torch.testing.assert_close(
             metrics.logit_diff[row].double(), torch.cat(diffs), rtol=1e-5, atol=1e-5
         )
@@ -81,7 +84,7 @@ def test_circuits_equal_plain_patching(tiny_model, tiny_pairs, family):
 def by_hand(logits, full, pair):
     """Return logit difference, divergence and accuracy of one example, in floats."""
     circuit, whole = logits.tolist(), full.tolist()
-    answer, wrong = int(pair.answer), int(pair.wrong_answer)
+    answer, wrong = int(pair.answers), int(pair.wrong_answers)
 
     def log_total(values):
         return math.log(sum(math.exp(value) for value in values))
@@ -115,8 +118,9 @@ def test_accuracy_counts_the_most_likely_token_of_all(tiny_model, tiny_pairs):
         model(torch.tensor([ids])).logits[0, -1].topk(2).indices[1].item()
         for ids in pairs["clean_ids"].to_list()
     ]
-    answers = pl.Series("answer_id", [*second[:3], best[3]])
-    pairs = pairs.with_columns(answers, pl.Series("wrong_answer_id", worst))
+    answers = pl.Series("answer_ids", [[each] for each in [*second[:3], best[3]]])
+    wrong = pl.Series("wrong_answer_ids", [[each] for each in worst])
+    pairs = pairs.with_columns(answers, wrong)
     metrics = run_circuits(model, pair_batches(pairs, 2), torch.ones(1, N))
     assert metrics.accuracy.tolist() == [[0.0, 0.0, 0.0, 1.0]]
     assert (metrics.logit_diff > 0).all()

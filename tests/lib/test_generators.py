@@ -2,6 +2,7 @@ import csv
 import re
 from pathlib import Path
 
+import polars as pl
 import pytest
 import yaml
 
@@ -74,9 +75,10 @@ def test_answers_and_counterfactuals_are_right(name, counterfactual, words, fact
         name, words, train=TRAIN, test=TEST, seed=0, counterfactual=counterfactual
     )
     for row in frame.iter_rows(named=True):
-        assert row["answer"] == f" {solve(row['clean'], facts)}"
-        assert row["wrong_answer"] == f" {solve(row['corrupted'], facts)}"
-        assert row["answer"] != row["wrong_answer"]
+        assert row["answers"] == [f" {solve(row['clean'], facts)}"]
+        assert row["wrong_answers"] == [f" {solve(row['corrupted'], facts)}"]
+        assert row["answers"] != row["wrong_answers"]
+        assert row["single_token"] == name.startswith("arithmetic")
 
 
 @pytest.mark.parametrize(("name", "counterfactual"), CASES)
@@ -90,7 +92,8 @@ def test_no_prompt_is_in_both_splits(name, counterfactual, words):
     }
     assert frame["clean"].n_unique() == len(frame) == TRAIN + TEST
     assert not sides["train"] & sides["test"]
-    assert all(split_of(row[5]) == row[4] for row in frame.rows())
+    splits = frame["group"].map_elements(split_of, pl.String)
+    assert splits.to_list() == frame["split"].to_list()
 
 
 def test_ordered_operands_of_test_sums_are_never_trained_on(words):
@@ -115,9 +118,11 @@ def test_same_seed_same_prompts_and_fewer_rows_are_the_beginning(name, words):
     many = generate_prompts(name, words, train=40, test=30, seed=3)
     few = generate_prompts(name, words, train=10, test=30, seed=3)
     other = generate_prompts(name, words, train=40, test=30, seed=4)
-    assert many.rows()[:10] == few.rows()[:10]
-    assert many.rows()[40:] == few.rows()[10:]
-    assert many.rows() != other.rows()
+    assert many["row"].to_list() == list(range(1, 71))
+    many, few, other = (frame.drop("row").rows() for frame in (many, few, other))
+    assert many[:10] == few[:10]
+    assert many[40:] == few[10:]
+    assert many != other
 
 
 def test_symbol_changes_every_letter_and_question_changes_none(words):

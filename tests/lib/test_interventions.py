@@ -1,8 +1,13 @@
 import pytest
 import reference
 import torch
+from transformers.models.gpt_neox.modeling_gpt_neox import GPTNeoXLayer
 
-from circuit_transfer.architectures import architecture_of, node_sites
+from circuit_transfer.architectures import (
+    ARCHITECTURES,
+    architecture_of,
+    node_sites,
+)
 from circuit_transfer.interventions import (
     answer_logits,
     captured,
@@ -14,15 +19,19 @@ from circuit_transfer.interventions import (
 )
 from circuit_transfer.nodes import node_names
 
-FAMILIES = ("llama", "qwen2", "gpt2")
+VARIANTS = [
+    *((family, {}) for family in sorted(ARCHITECTURES)),
+    ("gpt_neox", {"use_parallel_residual": False}),
+]
 IDS = torch.tensor([[5, 9, 12, 7, 30], [6, 8, 8, 25, 30]])
 OTHER = torch.tensor([[15, 9, 2, 17, 30], [16, 4, 8, 35, 30]])
 NODES = node_names(2, 4)
 
 
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(params=VARIANTS, ids=lambda variant: "-".join(map(str, variant)))
 def model(tiny_model, request):
-    return tiny_model(request.param).requires_grad_(False)
+    family, settings = request.param
+    return tiny_model(family, **settings).requires_grad_(False)
 
 
 def unchanged(_site, live):
@@ -93,17 +102,34 @@ def test_captured_heads_write_what_the_reference_says(model):
     _, activations = run_captured(model, IDS)
     for layer in range(2):
         mlp = activations[2 * layer + 1]
-        assert mlp.shape == (2, 5, 1, 32)
+        assert mlp.shape == (2, 5, 1, model.config.hidden_size)
         assert close(mlp[..., 0, :], outputs[f"m{layer}"])
         z = activations[2 * layer]
-        assert z.shape == (2, 5, 4, 8)
         projection = node_sites(model)[2 * layer][0]
+        assert z.shape[:3] == (2, 5, 4)
+        assert z.flatten(-2).shape[-1] == projection.weight.numel() // mlp.shape[-1]
         whole = projection(z.flatten(-2))
         for head in range(4):
             without = z.clone()
             without[..., head, :] = 0
             written = whole - projection(without.flatten(-2))
             assert close(written, outputs[f"a{layer}.h{head}"])
+
+
+def test_activations_come_in_the_order_of_the_sites(tiny_model):
+    class MlpFirst(GPTNeoXLayer):
+        def forward(self, residual, **settings):
+            mlp = self.mlp(self.post_attention_layernorm(residual))
+            attended, _ = self.attention(self.input_layernorm(residual), **settings)
+            return residual + mlp + attended
+
+    model = tiny_model("gpt_neox").requires_grad_(False)
+    _, expected = run_captured(model, IDS)
+    for layer in model.gpt_neox.layers:
+        layer.__class__ = MlpFirst
+    _, activations = run_captured(model, IDS)
+    for found, one in zip(activations, expected, strict=True):
+        torch.testing.assert_close(found, one)
 
 
 @pytest.mark.parametrize("name", NODES)
@@ -166,7 +192,8 @@ def test_a_mask_of_the_wrong_length_is_an_error(model):
 
 
 def test_an_unknown_family_is_an_error():
-    with pytest.raises(ValueError, match="'opt' is not supported; known: gpt2, llama"):
+    known = ", ".join(sorted(ARCHITECTURES))
+    with pytest.raises(ValueError, match=f"'opt' is not supported; known: {known}"):
         architecture_of("opt")
 
 

@@ -4,18 +4,32 @@ import pytest
 import reference
 import torch
 
-FAMILIES = ("llama", "qwen2", "gpt2")
+from circuit_transfer.architectures import ARCHITECTURES
+
+FAMILIES = sorted(ARCHITECTURES)
+VARIANTS = [
+    *((family, {}) for family in FAMILIES),
+    ("gpt_neox", {"use_parallel_residual": False}),
+    ("llama", {"tie_word_embeddings": True}),
+    (
+        "qwen2",
+        {"use_sliding_window": True, "sliding_window": 3, "max_window_layers": 1},
+    ),
+]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_the_plain_forward_pass_equals_hugging_face(tiny_model, family):
-    model = tiny_model(family)
+@pytest.mark.parametrize(("family", "settings"), VARIANTS)
+def test_the_plain_forward_pass_equals_hugging_face(tiny_model, family, settings):
+    model = tiny_model(family, **settings)
     ids = torch.randint(0, 40, (3, 7), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         theirs = model(ids).logits.double()
         ours, outputs = reference.run(model, ids)
-        embedded, _ = reference.run(model, embeddings=reference.embed(model, ids))
+        embeddings = reference.embed(model, ids)
+        embedded, _ = reference.run(model, embeddings=embeddings)
+        read = model.get_input_embeddings()(ids).double()
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5 * theirs.abs().max())
+    torch.testing.assert_close(embeddings, read, rtol=1e-6, atol=0)
     assert torch.equal(ours, embedded)
     assert len(outputs) == 10
 

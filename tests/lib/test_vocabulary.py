@@ -26,12 +26,14 @@ def test_every_word_is_known_and_pairs_are_equally_long(
     frame = generate_prompts(
         name, words, train=300, test=200, seed=0, counterfactual=counterfactual
     )
-    ids = {
-        column: tokenizer(frame[column].to_list()).input_ids
-        for column in ("clean", "corrupted", "answer", "wrong_answer")
+    texts = {column: frame[column].to_list() for column in ("clean", "corrupted")}
+    texts |= {
+        column: frame[column].list.first().to_list()
+        for column in ("answers", "wrong_answers")
     }
-    for texts in ids.values():
-        assert not any(tokenizer.unk_token_id in text for text in texts)
+    ids = {column: tokenizer(each).input_ids for column, each in texts.items()}
+    for rows in ids.values():
+        assert not any(tokenizer.unk_token_id in row for row in rows)
     for clean, corrupted in zip(ids["clean"], ids["corrupted"], strict=True):
         assert len(clean) == len(corrupted)
 

@@ -1,7 +1,7 @@
 """Where the nodes of each model family sit: one row per `model_type`.
 
 The only place that knows model families. A family is added by adding its row here and
-its name to the parity tests.
+its plain forward pass to the parity tests.
 """
 
 from dataclasses import dataclass
@@ -13,12 +13,20 @@ from torch import nn
 class Architecture:
     """Module names of one family, as its Hugging Face implementation has them.
 
+    What a node's output is, in every family (as `hook_z` and `hook_mlp_out` are in
+    TransformerLens):
+
+    - An attention head: its slice of `z`, the input of the output projection. A norm
+      after the projection (Gemma, OLMo 2) is no part of a head: it reads the sum of
+      all heads, whatever they write.
+    - An MLP: what the block adds to the residual stream. Where a norm follows the MLP,
+      that is the norm's output, so the row names the norm.
+
     Attributes:
         layers: the list of layers, from the model.
-        attention_projection: the output projection, from a layer. Its input is `z`, the
-            heads' outputs side by side, in which every head's contribution to the
-            residual stream is linear.
-        mlp: the MLP block, from a layer. Its output is what it adds to the residual.
+        attention_projection: the output projection, from a layer. Takes `z`, the heads'
+            outputs side by side, as its first argument.
+        mlp: the module that returns the MLP's output, from a layer.
     """
 
     layers: str
@@ -27,11 +35,21 @@ class Architecture:
 
 
 _LLAMA_LIKE = Architecture("model.layers", "self_attn.o_proj", "mlp")
+_NORM_AFTER_MLP = Architecture(
+    "model.layers", "self_attn.o_proj", "post_feedforward_layernorm"
+)
 
 ARCHITECTURES = {
+    "gemma2": _NORM_AFTER_MLP,
+    "gemma3_text": _NORM_AFTER_MLP,
     "gpt2": Architecture("transformer.h", "attn.c_proj", "mlp"),
+    "gpt_neox": Architecture("gpt_neox.layers", "attention.dense", "mlp"),
     "llama": _LLAMA_LIKE,
+    "mistral": _LLAMA_LIKE,
+    "olmo2": _NORM_AFTER_MLP,
+    "phi3": _LLAMA_LIKE,
     "qwen2": _LLAMA_LIKE,
+    "qwen3": _LLAMA_LIKE,
 }
 
 
@@ -45,6 +63,11 @@ def architecture_of(model_type: str) -> Architecture:
         known = ", ".join(sorted(ARCHITECTURES))
         raise ValueError(f"model_type {model_type!r} is not supported; known: {known}")
     return ARCHITECTURES[model_type]
+
+
+def has_parallel_mlp(config) -> bool:
+    """Tell whether a layer's MLP reads what its heads read, not what they write."""
+    return bool(getattr(config, "use_parallel_residual", False))
 
 
 def node_sites(model: nn.Module) -> list[tuple[nn.Module, bool, int]]:

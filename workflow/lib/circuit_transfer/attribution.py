@@ -163,12 +163,11 @@ def _products(
 ) -> Tensor:
     """Sum `(clean - corrupted) * gradient` over positions and width.
 
-    Returns float32 `(batch, n_nodes)`.
+    Returns float32 `(batch, n_nodes)`, on the device of the first site.
     """
     sites = zip(clean, corrupted, gradients, strict=True)
-    return torch.cat(
-        [((a - b).float() * g.float()).sum((1, 3)).detach() for a, b, g in sites], dim=1
-    )
+    products = [((a - b).float() * g.float()).sum((1, 3)) for a, b, g in sites]
+    return torch.cat([p.detach().to(clean[0].device) for p in products], dim=1)
 
 
 METHODS = {

@@ -14,24 +14,40 @@ class PairBatch:
     Attributes:
         clean: token ids `(batch, position)`.
         corrupted: token ids `(batch, position)`.
-        answer: token ids `(batch,)`, right after the clean prompt.
-        wrong_answer: token ids `(batch,)`.
+        answers: token ids `(batch, answers)`, each right after the clean prompt;
+            where a pair has fewer than others, -1.
+        wrong_answers: token ids `(batch, wrong answers)`, in the same way.
     """
 
     clean: Tensor
     corrupted: Tensor
-    answer: Tensor
-    wrong_answer: Tensor
+    answers: Tensor
+    wrong_answers: Tensor
 
     def __len__(self) -> int:
         """Return the number of pairs."""
-        return len(self.answer)
+        return len(self.clean)
 
     def logit_diff(self, logits: Tensor) -> Tensor:
-        """Return answer minus wrong logit `(batch,)` of `(batch, vocabulary)`."""
-        right = logits.gather(1, self.answer[:, None])
-        wrong = logits.gather(1, self.wrong_answer[:, None])
-        return (right - wrong).squeeze(1)
+        """Return the metric `(batch,)` of logits `(batch, vocabulary)`.
+
+        The mean logit of the right answers minus the mean logit of the wrong ones: for
+        one of each, the logit difference (DFA, arXiv 2604.24302, Section 3).
+        """
+        right = _mean_logit(logits, self.answers)
+        return right - _mean_logit(logits, self.wrong_answers)
+
+    def correct(self, logits: Tensor) -> Tensor:
+        """Return where the likeliest token of all is a right answer, `(batch,)`."""
+        answers = self.answers.to(logits.device)
+        return (logits.argmax(-1, keepdim=True) == answers).any(1)
+
+
+def _mean_logit(logits: Tensor, ids: Tensor) -> Tensor:
+    ids = ids.to(logits.device)
+    given = ids >= 0
+    chosen = logits.gather(1, ids.clamp(min=0))
+    return (chosen * given).sum(1) / given.sum(1)
 
 
 def pair_batches(
@@ -54,11 +70,14 @@ def pair_batches(
 
 def _batch(part: pl.DataFrame, device: torch.device | str) -> PairBatch:
     def tensor(column: str) -> Tensor:
-        return torch.tensor(part[column].to_list(), dtype=torch.long, device=device)
+        rows = part[column].to_list()
+        most = max(map(len, rows))
+        padded = [row + [-1] * (most - len(row)) for row in rows]
+        return torch.tensor(padded, dtype=torch.long, device=device)
 
     return PairBatch(
         clean=tensor("clean_ids"),
         corrupted=tensor("corrupted_ids"),
-        answer=tensor("answer_id"),
-        wrong_answer=tensor("wrong_answer_id"),
+        answers=tensor("answer_ids"),
+        wrong_answers=tensor("wrong_answer_ids"),
     )

@@ -33,10 +33,10 @@ class Metrics:
     """What circuits do on every example, each float32 `(circuits, examples)`.
 
     Attributes:
-        logit_diff: answer minus wrong-answer logit.
+        logit_diff: answer minus wrong-answer logit (means, where there are several).
         kl: Kullback-Leibler divergence of the circuit's next-token distribution from
             the whole model's, over the whole vocabulary, in nats.
-        accuracy: 1 where the answer is the most likely token of all.
+        accuracy: 1 where a right answer is the most likely token of all.
     """
 
     logit_diff: Tensor
@@ -75,8 +75,13 @@ def run_circuits(
     for batch in progress(batches, len(batches), "batches of pairs"):
         full = answer_logits(model, batch.clean)
         _, corrupted = run_captured(model, batch.corrupted)
-        logits = [_run(model, batch, mask, full, corrupted) for mask in unique]
-        rows.append([_measure(batch, each, full) for each in logits])
+        # One circuit's logits at a time: with a large vocabulary they are large.
+        rows.append(
+            [
+                _measure(batch, _run(model, batch, mask, full, corrupted), full)
+                for mask in unique
+            ]
+        )
     per_circuit = zip(*rows, strict=True)
     stacked = torch.stack([torch.cat(parts, dim=1) for parts in per_circuit])
     return Metrics(*stacked[which].unbind(1))
@@ -161,7 +166,7 @@ def _run(
 
 def _measure(batch: PairBatch, logits: Tensor, full: Tensor) -> Tensor:
     """Return logit difference, divergence and accuracy, `(3, batch)`."""
-    correct = (logits.argmax(-1) == batch.answer).float()
+    correct = batch.correct(logits).float()
     rows = [batch.logit_diff(logits), answer_divergence(full, logits), correct]
     return torch.stack(rows).cpu()
 

@@ -3,6 +3,9 @@
 The only place that hooks models. Nodes are reached by site: the heads of a layer
 together (as `z`, the input of the output projection), or its MLP (its output). A site's
 activation always has the shape `(batch, position, nodes at the site, width)`.
+
+The layers of a model may lie on several devices. A site's activation stays on the
+device where it was written; what replaces it is brought there.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -37,15 +40,16 @@ def edited(
 
 @contextmanager
 def captured(model: nn.Module) -> Iterator[list[Tensor]]:
-    """Yield a list that a forward pass fills with every site's activation.
+    """Yield a list that a forward pass fills with every site's activation, in order.
 
     The tensors stay in the graph if there is one, so that a backward pass gives the
     gradient at every node. One forward pass per context.
     """
-    activations: list[Tensor] = []
+    activations: list[Tensor | None] = [None] * len(node_sites(model))
 
-    def keep(_site: int, live: Tensor) -> Tensor:
-        activations.append(live)
+    def keep(site: int, live: Tensor) -> Tensor:
+        # By site: the order of computation within a layer is the family's own.
+        activations[site] = live
         return live
 
     with edited(model, keep):
@@ -72,9 +76,9 @@ def mixing(
     shares = mask_by_site(model, mask)
 
     def mix(site: int, live: Tensor) -> Tensor:
-        kept = live if inside is None else inside[site]
-        share = shares[site].to(live.dtype)
-        return share * kept + (1 - share) * outside[site]
+        kept = live if inside is None else inside[site].to(live.device)
+        share = shares[site].to(live)
+        return share * kept + (1 - share) * outside[site].to(live.device)
 
     return edited(model, mix)
 
@@ -88,7 +92,7 @@ def pushing(model: nn.Module, mask: Tensor, towards: Sequence[Tensor]):
     shares = mask_by_site(model, mask)
 
     def push(site: int, live: Tensor) -> Tensor:
-        return live + shares[site].to(live.dtype) * (towards[site] - live)
+        return live + shares[site].to(live) * (towards[site].to(live.device) - live)
 
     return edited(model, push)
 
@@ -111,12 +115,14 @@ def answer_logits(
     """Return the logits at the last position, float32 `(batch, vocabulary)`.
 
     The prompts are token ids `(batch, position)` or embeddings
-    `(batch, position, d_model)`, all of one length and not padded.
+    `(batch, position, d_model)`, all of one length and not padded. The logits come
+    back to the prompts' device.
     """
     output = model(
         input_ids=ids, inputs_embeds=embeddings, logits_to_keep=1, use_cache=False
     )
-    return output.logits[:, -1].float()
+    prompts = ids if embeddings is None else embeddings
+    return output.logits[:, -1].float().to(prompts.device)
 
 
 @torch.no_grad()

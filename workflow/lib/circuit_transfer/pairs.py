@@ -1,14 +1,17 @@
 """Turn text pairs into token ids, and keep out the pairs that cannot be used.
 
 A pair is usable when both prompts have the same number of tokens, so that positions
-correspond, and the two answers begin with different tokens.
+correspond, and right and wrong answers begin with different tokens.
 """
 
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
+
+from circuit_transfer.prompts import ALONE, REJECT_SCHEMA
 
 log = logging.getLogger(__name__)
 
@@ -17,20 +20,32 @@ PAIR_SCHEMA = {
     "split": pl.String,
     "clean_ids": pl.List(pl.Int32),
     "corrupted_ids": pl.List(pl.Int32),
-    "answer_id": pl.Int32,
-    "wrong_answer_id": pl.Int32,
+    "answer_ids": pl.List(pl.Int32),
+    "wrong_answer_ids": pl.List(pl.Int32),
 }
-REJECT_SCHEMA = {
-    "row": pl.Int64,
-    "reason": pl.String,
-    "clean": pl.String,
-    "corrupted": pl.String,
-    "answer": pl.String,
-    "wrong_answer": pl.String,
-}
-TEXT_COLUMNS = ("clean", "corrupted", "answer", "wrong_answer")
+
+TEXT_COLUMNS = ("clean", "corrupted", "answers", "wrong_answers")
 
 Encode = Callable[[str], list[int]]
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """What this room needs of a tokenizer.
+
+    Attributes:
+        encode: text to token ids, with the model's special tokens.
+        encode_alone: the same without special tokens.
+        context: the longest prompt that the model takes, in tokens.
+        vocabulary: the number of token ids that the model knows.
+        unknown: id of the token for unknown words, which a pair must not need.
+    """
+
+    encode: Encode
+    encode_alone: Encode
+    context: int
+    vocabulary: int
+    unknown: int | None = None
 
 
 @dataclass(frozen=True)
@@ -41,29 +56,21 @@ class Tokenized:
     rejects: pl.DataFrame
 
 
-def tokenize_pairs(
-    prompts: pl.DataFrame, encode: Encode, *, context: int, unknown: int | None = None
-) -> Tokenized:
-    """Tokenize and check every row of a frame of text pairs.
+def tokenize_pairs(prompts: pl.DataFrame, tokenizer: Tokenizer) -> Tokenized:
+    """Tokenize and check every row of a frame of text pairs (`PROMPT_SCHEMA`).
 
-    Args:
-        prompts: columns `clean`, `corrupted`, `answer`, `wrong_answer`, `split`.
-        encode: text to token ids, with the model's special tokens.
-        context: the longest prompt that the model takes, in tokens.
-        unknown: id of the token for unknown words, which a pair must not need.
-
-    Returns:
-        Every row either as a pair or as a reject, with its number and the reason.
+    Every row becomes either a pair or a reject, with its number and the reason.
     """
     pairs, rejects = [], []
-    for number, row in enumerate(prompts.iter_rows(named=True)):
+    for row in prompts.iter_rows(named=True):
         try:
-            ids = _tokenize_row(row, encode, context, unknown)
+            ids = _tokenize_row(row, tokenizer)
         except _Reject as reject:
+            place = {"file": row["file"], "row": row["row"], "reason": str(reject)}
             texts = {column: row[column] for column in TEXT_COLUMNS}
-            rejects.append({"row": number, "reason": str(reject), **texts})
+            rejects.append(place | texts)
         else:
-            pairs.append({"row": number, "split": row["split"], **ids})
+            pairs.append({"row": row["row"], "split": row["split"], **ids})
     log.info("%d usable pairs, %d rejected", len(pairs), len(rejects))
     return Tokenized(
         pl.DataFrame(pairs, schema=PAIR_SCHEMA),
@@ -80,42 +87,70 @@ class _Reject(Exception):
     """Why a row cannot be used."""
 
 
-def _tokenize_row(
-    row: dict[str, str], encode: Encode, context: int, unknown: int | None
-) -> dict[str, list[int] | int]:
-    for column in TEXT_COLUMNS:
+def _tokenize_row(row: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
+    for column in TEXT_COLUMNS[:2]:
         if not (row[column] or "").strip():
             raise _Reject(f"{column} is empty")
-    clean, corrupted = encode(row["clean"]), encode(row["corrupted"])
+    clean, corrupted = (
+        tokenizer.encode(row["clean"]),
+        tokenizer.encode(row["corrupted"]),
+    )
     if len(clean) != len(corrupted):
         raise _Reject(
             f"clean prompt has {len(clean)} tokens, corrupted {len(corrupted)}"
         )
-    if len(clean) > context:
-        raise _Reject(f"{len(clean)} tokens, the model takes {context}")
+    if len(clean) > tokenizer.context:
+        raise _Reject(f"{len(clean)} tokens, the model takes {tokenizer.context}")
     if clean == corrupted:
         raise _Reject("clean and corrupted prompt are the same")
-    answer = _first_answer_token(row, "answer", clean, encode)
-    wrong = _first_answer_token(row, "wrong_answer", clean, encode)
-    if answer == wrong:
+    answers = _answer_tokens(row, "answer", clean, tokenizer)
+    wrong = _answer_tokens(row, "wrong_answer", clean, tokenizer)
+    if {*answers} & {*wrong}:
         raise _Reject("answer and wrong answer begin with the same token")
-    if unknown is not None and unknown in {*clean, *corrupted, answer, wrong}:
+    used = {*clean, *corrupted, *answers, *wrong}
+    if tokenizer.unknown in used:
         raise _Reject("a word is not in the model's vocabulary")
+    if not 0 <= min(used) <= max(used) < tokenizer.vocabulary:
+        raise _Reject(
+            f"a token id is not below the size of the model's vocabulary, "
+            f"{tokenizer.vocabulary}"
+        )
     return {
         "clean_ids": clean,
         "corrupted_ids": corrupted,
-        "answer_id": answer,
-        "wrong_answer_id": wrong,
+        "answer_ids": answers,
+        "wrong_answer_ids": wrong,
     }
 
 
-def _first_answer_token(
-    row: dict[str, str], column: str, prompt: list[int], encode: Encode
-) -> int:
-    """Return the token that follows the prompt when it is read with its answer."""
-    whole = encode(row["clean"] + row[column])
+def _answer_tokens(
+    row: dict[str, Any], column: str, prompt: list[int], tokenizer: Tokenizer
+) -> list[int]:
+    """Return the first token of every answer, each once, in order."""
+    if row[f"{column}_ids"]:
+        return list(dict.fromkeys(row[f"{column}_ids"]))
+    texts = row[f"{column}s"]
+    if not texts or not all((text or "").strip() for text in texts):
+        raise _Reject(f"{column} is empty")
+    tokens = []
+    for text in texts:
+        if row["tokenized"] == ALONE:
+            ids = tokenizer.encode_alone(text)
+        else:
+            ids = _following(column, row["clean"], text, prompt, tokenizer.encode)
+        if not ids:
+            raise _Reject(f"{column} has no token of its own")
+        if row["single_token"] and len(ids) > 1:
+            raise _Reject(f"{column} has {len(ids)} tokens, the task needs one")
+        tokens.append(ids[0])
+    return list(dict.fromkeys(tokens))
+
+
+def _following(
+    column: str, clean: str, answer: str, prompt: list[int], encode: Encode
+) -> list[int]:
+    """Return the tokens that follow the prompt when it is read with its answer."""
+    whole = encode(clean + answer)
     if whole[: len(prompt)] != prompt:
         raise _Reject(f"{column} runs into the last token of the prompt")
-    if len(whole) == len(prompt):
-        raise _Reject(f"{column} has no token of its own")
-    return whole[len(prompt)]
+    return whole[len(prompt) :]

@@ -14,6 +14,7 @@ from circuit_transfer.generators.contract import Generator, PromptPair, split_of
 from circuit_transfer.generators.ioi import IOI
 from circuit_transfer.generators.mcqa import MCQA
 from circuit_transfer.generators.words import Words, read_words
+from circuit_transfer.prompts import Prompt, prompt_frame
 
 __all__ = [
     "GENERATORS",
@@ -92,26 +93,31 @@ def generate_prompts(
 ) -> pl.DataFrame:
     """Write the prompts of a task: as many distinct ones for each split as asked for.
 
+    Returns a frame of `prompts.PROMPT_SCHEMA`.
     The rows of a split depend on the seed and their own number, not on the other
     split; fewer rows are the beginning of more rows.
 
     Raises:
         ValueError: The generator cannot make that many distinct prompts.
     """
-    rows = [
-        (
-            pair.clean,
-            pair.corrupted,
-            pair.answer,
-            pair.wrong_answer,
-            split,
-            pair.group,
-        )
+    drawn = [
+        (pair, split)
         for split, count in (("train", train), ("test", test))
         for pair in _distinct(name, words, split, count, seed, counterfactual)
     ]
-    columns = ("clean", "corrupted", "answer", "wrong_answer", "split", "group")
-    return pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String), orient="row")
+    return prompt_frame(
+        Prompt(
+            clean=pair.clean,
+            corrupted=pair.corrupted,
+            answers=(pair.answer,),
+            wrong_answers=(pair.wrong_answer,),
+            split=split,
+            group=pair.group,
+            row=number,
+            single_token=GENERATORS[name].single_token,
+        )
+        for number, (pair, split) in enumerate(drawn, start=1)
+    )
 
 
 def _distinct(

@@ -63,5 +63,7 @@ def _vocabulary(sign: str) -> Callable[[Words], Iterator[str]]:
     return vocabulary
 
 
-ADDITION = Generator(_draw("+"), ("random",), _vocabulary("+"))
-SUBTRACTION = Generator(_draw("-"), ("random",), _vocabulary("-"))
+ADDITION, SUBTRACTION = (
+    Generator(_draw(sign), ("random",), _vocabulary(sign), single_token=True)
+    for sign in TEMPLATES
+)

@@ -36,12 +36,15 @@ class Generator:
         vocabulary: Texts that hold every word that `draw` can write.
         lookup: The answer is the letter of an option, which models learn suddenly and
             late, so training starts such tasks with fewer options.
+        single_token: An answer must be one token: of a number, the first digit alone
+            is no answer. Models that split numbers have few pairs, or none.
     """
 
     draw: Callable[..., PromptPair]
     counterfactuals: tuple[str, ...]
     vocabulary: Callable[[Words], Iterable[str]]
     lookup: bool = False
+    single_token: bool = False
 
 
 def split_of(group: str) -> str:

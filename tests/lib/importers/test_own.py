@@ -1,0 +1,157 @@
+import json
+
+import polars as pl
+import pytest
+from written import write
+
+from circuit_transfer.importers import import_task
+from circuit_transfer.prompts import PROMPT_SCHEMA, REJECT_SCHEMA
+
+ROWS = [
+    {
+        "clean": f"clean {number}",
+        "corrupted": f"corrupted {number}",
+        "answer": " yes",
+        "wrong_answer": " no",
+    }
+    for number in range(200)
+]
+# sha256 by hand: an even first byte is train.
+FIRST_SPLITS = ["train", "train", "test", "train", "train", "train", "train", "test"]
+
+
+def read(path):
+    imported = import_task({"file": path.name}, path)
+    assert imported.rejects.is_empty()
+    assert imported.rejects.schema == REJECT_SCHEMA
+    return imported.prompts
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+def test_every_type_gives_the_same_frame(suffix, tmp_path):
+    path = write(tmp_path / f"pairs{suffix}", ROWS)
+    frame = read(path)
+    assert frame.schema == PROMPT_SCHEMA
+    assert frame.select("clean", "corrupted").to_dicts() == [
+        {"clean": row["clean"], "corrupted": row["corrupted"]} for row in ROWS
+    ]
+    assert frame["answers"].to_list() == [[" yes"]] * 200
+    assert frame["wrong_answers"].to_list() == [[" no"]] * 200
+    assert frame["group"].to_list() == [row["clean"] for row in ROWS]
+    assert frame["row"].to_list() == [*range(1, 201)]
+    assert set(frame["file"]) == {str(path)}
+    assert set(frame["tokenized"]) == {"following"}
+    # The same hash in every process and file type, not far from half and half.
+    assert frame["split"].to_list()[:8] == FIRST_SPLITS
+    assert 70 < (frame["split"] == "test").sum() < 130
+
+
+def test_rows_of_a_group_share_their_split(tmp_path):
+    rows = [row | {"group": str(number % 20)} for number, row in enumerate(ROWS)]
+    frame = read(write(tmp_path / "pairs.csv", rows))
+    splits = frame.group_by("group").agg(pl.col("split").n_unique())
+    assert splits["split"].to_list() == [1] * 20
+    assert frame["split"].n_unique() == 2
+
+
+def test_a_given_split_is_kept_and_other_columns_are_left_out(tmp_path):
+    rows = [
+        row | {"split": "test" if number % 3 else "train", "tokenized": "x"}
+        for number, row in enumerate(ROWS)
+    ]
+    frame = read(write(tmp_path / "pairs.parquet", rows))
+    assert frame["split"].to_list() == [row["split"] for row in rows]
+    assert set(frame["tokenized"]) == {"following"}
+
+
+def test_an_empty_cell_of_a_csv_is_empty_text(tmp_path):
+    path = tmp_path / "pairs.csv"
+    path.write_text('clean,corrupted,answer,wrong_answer\n,"", a, b\n')
+    assert read(path).select("clean", "corrupted").rows() == [("", "")]
+
+
+@pytest.mark.parametrize("plural", ["", "s"])
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_an_answer_may_be_a_list(suffix, plural, tmp_path):
+    row = {
+        "clean": "1 ",
+        "corrupted": "2 ",
+        f"answer{plural}": ["a", "b"],
+        f"wrong_answer{plural}": ["c"],
+    }
+    frame = read(write(tmp_path / f"pairs{suffix}", [row]))
+    assert frame["answers"].to_list() == [["a", "b"]]
+    assert frame["wrong_answers"].to_list() == [["c"]]
+
+
+def test_a_list_in_a_csv_is_text(tmp_path):
+    row = ROWS[0] | {"answer": '["a", "b"]'}
+    frame = read(write(tmp_path / "pairs.csv", [row]))
+    assert frame["answers"].to_list() == [['["a", "b"]']]
+
+
+def test_a_prompts_file_gives_its_pairs_again(tmp_path):
+    given = {
+        "file": "before.csv",
+        "row": 7,
+        "split": "test",
+        "group": "g",
+        "clean": "a",
+        "corrupted": "b",
+        "answers": [],
+        "wrong_answers": [],
+        "answer_ids": [4, 5],
+        "wrong_answer_ids": [6],
+        "tokenized": "alone",
+        "single_token": True,
+    }
+    path = tmp_path / "prompts.parquet"
+    pl.DataFrame([given], schema=PROMPT_SCHEMA).write_parquet(path)
+    assert read(path).to_dicts() == [given | {"file": str(path), "row": 1}]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"answer": 7}, r"pairs.jsonl: row 2, column answer: expected text, found 7"),
+        ({"answer": None}, r"row 2, column answer: expected text, found None"),
+        ({"answer": [" a", 7]}, r"row 2, column answer: expected text, found 7"),
+        ({"answer": []}, r"row 2, column answer: expected text, found an empty list"),
+        ({"answer": "\ud800"}, r"row 2, column answer: expected text, found '\\ud800'"),
+        ({"split": "dev"}, r"row 1, column split: expected text, found None"),
+        ({"answers": [" a"]}, r"columns \['answer', 'answers'\]: expected one of the"),
+    ],
+)
+def test_bad_cells_are_named(change, message, tmp_path):
+    rows = [ROWS[0], ROWS[1] | change]
+    with pytest.raises(ValueError, match=message):
+        read(write(tmp_path / "pairs.jsonl", rows))
+
+
+def test_a_row_of_json_lines_is_its_line(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    first, second = map(json.dumps, ROWS[:2])
+    path.write_text(f"{first}\n\n{second}\n\n")
+    assert read(path)["row"].to_list() == [1, 3]
+
+
+def test_missing_columns_are_named(tmp_path):
+    path = write(tmp_path / "pairs.jsonl", [{"clean": "a"}])
+    message = r"no column \['corrupted', 'answer', 'wrong_answer'\], only \['clean'\]"
+    with pytest.raises(ValueError, match=message):
+        read(path)
+
+
+def test_a_group_in_both_splits_is_an_error(tmp_path):
+    rows = [
+        ROWS[0] | {"group": "g", "split": "train"},
+        ROWS[1] | {"group": "g", "split": "test"},
+    ]
+    with pytest.raises(ValueError, match="rows 1 and 2, column split"):
+        read(write(tmp_path / "pairs.csv", rows))
+    same = [ROWS[0] | {"split": "train"}, ROWS[0] | {"split": "test"}]
+    with pytest.raises(ValueError, match="rows 1 and 2, column split"):
+        read(write(tmp_path / "pairs.csv", same))
+    bad = [ROWS[0] | {"split": "dev"}]
+    with pytest.raises(ValueError, match="row 1, column split: expected train or test"):
+        read(write(tmp_path / "pairs.csv", bad))

@@ -1,0 +1,113 @@
+"""Pairs from the CSV files of EAP-IG (Hanna et al., arXiv 2403.17806)."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from circuit_transfer.importers.rows import (
+    Imported,
+    Part,
+    UnusableRow,
+    always,
+    as_integer,
+    sort_rows,
+    text,
+    texts,
+    token_ids,
+)
+from circuit_transfer.importers.tables import Table, read_table
+from circuit_transfer.prompts import ALONE
+
+# The names that its tasks give to right and wrong answers.
+ID_COLUMNS = (
+    ("correct_idx", "incorrect_idx"),
+    ("answers_idx", "corrupted_answers_idx"),
+    ("clean_answer_idx", "corrupted_answer_idx"),
+    ("country_idx", "corrupted_country_idx"),
+)
+TEXT_COLUMNS = (("answer", "wrong_answer"), ("answers", "wrong_answers"))
+YEAR_COLUMNS = ("label", "correct_idx")
+YEAR_PROMPT = re.compile(r"(?P<century>\d\d)(?P<year>\d\d)\b.*\b(?P=century)$", re.S)
+
+
+def read_eap_ig(path: Path | str) -> Imported:
+    """Read `clean` and `corrupted` with answers; all other columns are left out.
+
+    Answers are token ids, a number or a list: `correct_idx` and `incorrect_idx`, or the
+    names of other tasks. **They hold for the one tokenizer that the file was made
+    with;** with another they are other words. Text columns `answer` and `wrong_answer`
+    do as well. `corrupted_hard` and an index column without a name are left out.
+
+    In the greater-than task the one column is the last two digits of the year in the
+    prompt, `label` or, as other files have it, `correct_idx` without `incorrect_idx`.
+    A leading zero is lost in it: 4 is the year 04. Right are the two-digit numbers
+    above it, wrong the others, each a token by itself (arXiv 2305.00586).
+
+    A hash of the clean prompt decides the split.
+
+    Raises:
+        ValueError: The file cannot be read, or has no such columns, or no rows.
+    """
+    table = read_table(path)
+    table.require("clean", "corrupted")
+    if not table.rows:
+        raise ValueError(f"{path}: no rows")
+    parts = {"clean": text("clean"), "corrupted": text("corrupted")}
+    return sort_rows(table.rows, parts | _answers(table), str(path)).frames()
+
+
+def _answers(table: Table) -> dict[str, Part]:
+    for right, wrong in ID_COLUMNS:
+        if {right, wrong} <= {*table.columns}:
+            return {
+                "answer_ids": token_ids(right),
+                "wrong_answer_ids": token_ids(wrong),
+            }
+    for right, wrong in TEXT_COLUMNS:
+        if {right, wrong} <= {*table.columns}:
+            return {"answers": texts(right), "wrong_answers": texts(wrong)}
+    for column in YEAR_COLUMNS:
+        if column in table.columns:
+            return _years(column)
+    known = [*ID_COLUMNS, *TEXT_COLUMNS, YEAR_COLUMNS[0]]
+    raise ValueError(
+        f"{table.path}: no columns of answers, only {[*table.columns]}: "
+        f"expected one of {known}"
+    )
+
+
+def _years(column: str) -> dict[str, Part]:
+    def following(cells: dict[str, Any]) -> tuple[str, ...]:
+        return _two_digits(_year(cells, column) + 1, 100)
+
+    def others(cells: dict[str, Any]) -> tuple[str, ...]:
+        return _two_digits(0, _year(cells, column) + 1)
+
+    return {
+        "answers": following,
+        "wrong_answers": others,
+        "tokenized": always(ALONE),
+        "single_token": always(True),
+    }
+
+
+def _year(cells: dict[str, Any], column: str) -> int:
+    """Read a year, and make sure that it is that of the prompt.
+
+    A column of this name may as well hold something else, such as token ids.
+    """
+    found = cells.get(column)
+    year = int(found) if str(found).isdecimal() else as_integer(found)
+    prompt = YEAR_PROMPT.search(str(cells.get("clean")))
+    if not prompt or int(prompt["year"]) != year:
+        raise UnusableRow(
+            f"{column}: expected the last two digits of the year in a prompt that ends "
+            f"with its first two, found {found!r}"
+        )
+    if year == 99:
+        raise UnusableRow(f"{column}: no two-digit number is greater than 99")
+    return year
+
+
+def _two_digits(start: int, stop: int) -> tuple[str, ...]:
+    return tuple(f"{number:02d}" for number in range(start, stop))

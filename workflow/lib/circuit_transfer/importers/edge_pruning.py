@@ -1,0 +1,80 @@
+"""Pairs from the JSON Lines of Edge Pruning (Bhaskar et al., arXiv 2406.16778)."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from circuit_transfer.importers.rows import (
+    Imported,
+    Part,
+    UnusableRow,
+    as_text,
+    sort_rows,
+    text,
+)
+from circuit_transfer.importers.tables import Table, read_table
+
+SPAN = re.compile(r"(?P<prompt>.*?)<predict>(?P<answer>.*?)</predict>", re.S)
+
+
+def read_edge_pruning(path: Path | str) -> Imported:
+    """Read `clean` and `corrupted` texts whose answer is `<predict> marked</predict>`.
+
+    The text before the span is the prompt, the span the answer, and what follows is
+    left out. White space on both sides of the opening tag counts once and belongs to
+    the answer. The span of the corrupted text is the wrong answer; without one the row
+    is rejected, because there is no logit difference without a wrong answer.
+
+    A column `split` has `train`, `validation` and `test`; validation stands in for test
+    in a file without test rows, and is rejected in one that has them. Without the
+    column, a hash of the clean prompt decides.
+
+    Raises:
+        ValueError: The file cannot be read, has no such columns or no rows.
+    """
+    table = read_table(path, (".jsonl",))
+    table.require("clean", "corrupted")
+    parts = {
+        "clean": _prompt("clean"),
+        "corrupted": _prompt("corrupted"),
+        "answers": _answer("clean", "answer"),
+        "wrong_answers": _answer("corrupted", "wrong answer"),
+    }
+    if "split" in table.columns:
+        parts["split"] = _split(table)
+    return sort_rows(table.rows, parts, str(path)).with_splits_apart().frames()
+
+
+def _prompt(column: str) -> Part:
+    def part(cells: dict[str, Any]) -> str:
+        whole = as_text(cells.get(column), column)
+        span = SPAN.match(whole)
+        return span["prompt"].rstrip() if span else whole
+
+    return part
+
+
+def _answer(column: str, role: str) -> Part:
+    def part(cells: dict[str, Any]) -> tuple[str, ...]:
+        span = SPAN.match(as_text(cells.get(column), column))
+        if not span or not span["answer"].strip():
+            raise UnusableRow(f"{column}: no <predict> span, so no {role}")
+        spaced = span["prompt"] != span["prompt"].rstrip()
+        inside = span["answer"]
+        return (inside if inside[0].isspace() or not spaced else f" {inside}",)
+
+    return part
+
+
+def _split(table: Table) -> Part:
+    has_test = any(row.cells.get("split") == "test" for row in table.rows)
+    used = {"train": "train", "test": "test"}
+    used |= {} if has_test else {"validation": "test"}
+
+    def part(cells: dict[str, Any]) -> str:
+        split = text("split")(cells)
+        if split not in used:
+            raise UnusableRow(f"split: expected one of {[*used]}, found {split!r}")
+        return used[split]
+
+    return part

@@ -1,0 +1,107 @@
+"""Find the data files of a MIB dataset, laid out as on the Hugging Face hub."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from circuit_transfer.importers.tables import check_file
+
+SUFFIXES = (".parquet", ".jsonl")
+SPLIT_NAMES = {"train": "train", "test": "test"} | dict.fromkeys(
+    ("validation", "valid", "val", "dev"), "validation"
+)
+SPLIT_NAME = re.compile(rf"(?:^|[^a-z])({'|'.join(SPLIT_NAMES)})(?![a-z])")
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One file of a dataset.
+
+    Attributes:
+        path: where it is.
+        name: how rows refer to it: its path in the folder, or as it was given.
+        split: `train`, `test`, or None where the name does not say.
+    """
+
+    path: Path
+    name: str
+    split: str | None
+
+
+def find_files(path: Path | str, configuration: str | None = None) -> list[DataFile]:
+    """Find the files to read: `path` itself, or those in the folder, shards in order.
+
+    A split is part of a file's name, or else of a folder's: `train.jsonl`,
+    `data/test-00000-of-00001.parquet`, `validation/0000.parquet`. Validation stands in
+    for test where there is no test, and is not read where there is. The folders above,
+    but for `data`, are the configuration: `4_answer_choices/test.jsonl`. A file without
+    a split beside files with one is no data.
+
+    Raises:
+        ValueError: There is no data, or it is in files of both types, or it has several
+            configurations and none, or an unknown one, is chosen.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ValueError(f"{path}: no such file or folder")
+    if not path.is_dir():
+        check_file(path, SUFFIXES)
+        split = _split(Path(path.name))
+        return [DataFile(path, str(path), "test" if split == "validation" else split)]
+    inside = sorted(_data_files(path))
+    if not inside:
+        raise ValueError(
+            f"{path}: no data files ({', '.join(SUFFIXES)}) in this folder"
+        )
+    chosen = _of_configuration(path, inside, configuration)
+    if len({file.suffix for file in chosen}) > 1:
+        names = [str(file) for file in chosen]
+        raise ValueError(f"{path}: expected files of one type, found {names}")
+    return [
+        DataFile(path / file, file.as_posix(), split)
+        for file, split in _used_splits(chosen)
+    ]
+
+
+def _data_files(folder: Path) -> list[Path]:
+    """List the files in a folder and below, hidden ones left out, relative to it."""
+    found = [file.relative_to(folder) for file in folder.rglob("*") if file.is_file()]
+    return [
+        file
+        for file in found
+        if file.suffix in SUFFIXES
+        and not any(part.startswith(".") for part in file.parts)
+    ]
+
+
+def _split(file: Path) -> str | None:
+    for part in (file.stem, *reversed(file.parts[:-1])):
+        if found := SPLIT_NAME.search(part.lower()):
+            return SPLIT_NAMES[found[1]]
+    return None
+
+
+def _configuration(file: Path) -> str:
+    folders = [part for part in file.parts[:-1] if part not in {"data", *SPLIT_NAMES}]
+    return "/".join(folders)
+
+
+def _of_configuration(
+    folder: Path, files: list[Path], configuration: str | None
+) -> list[Path]:
+    there = sorted({_configuration(file) for file in files})
+    if configuration is None and len(there) == 1:
+        return files
+    if configuration not in there:
+        found = f"{configuration!r} is not one" if configuration else "choose one"
+        raise ValueError(f"{folder}: {found} of the configurations {there}")
+    return [file for file in files if _configuration(file) == configuration]
+
+
+def _used_splits(files: list[Path]) -> list[tuple[Path, str | None]]:
+    splits = {file: _split(file) for file in files}
+    if not any(splits.values()):
+        return [(file, None) for file in files]
+    test = "test" if "test" in splits.values() else "validation"
+    used = {"train": "train", test: "test"}
+    return [(file, used[split]) for file, split in splits.items() if split in used]

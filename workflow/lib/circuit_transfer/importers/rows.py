@@ -1,0 +1,210 @@
+"""Turn rows into pairs, and rows that give none into rejects with their reason."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from reprlib import repr as shortened
+from typing import Any
+
+import polars as pl
+
+from circuit_transfer.importers.tables import Row
+from circuit_transfer.prompts import (
+    SPLITS,
+    Prompt,
+    Reject,
+    prompt_frame,
+    reject_frame,
+)
+
+TEXTS = ("clean", "corrupted", "answers", "wrong_answers")
+# Token ids are kept as 32 bit integers.
+LARGEST_ID = 2**31 - 1
+
+# How one attribute of a `Prompt` is got from the cells of a row.
+Part = Callable[[dict[str, Any]], Any]
+
+
+class UnusableRow(Exception):
+    """Why a row gives no pair."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """The pairs of a file (`PROMPT_SCHEMA`) and the other rows (`REJECT_SCHEMA`)."""
+
+    prompts: pl.DataFrame
+    rejects: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """Rows as pairs and rejects, before they become frames."""
+
+    prompts: tuple[Prompt, ...] = ()
+    rejects: tuple[Reject, ...] = ()
+
+    def __add__(self, other: "Sorted") -> "Sorted":
+        """Put the rows of two files one after the other."""
+        return Sorted(self.prompts + other.prompts, self.rejects + other.rejects)
+
+    def with_splits_apart(self) -> "Sorted":
+        """Reject test pairs whose clean prompt is in the train split as well."""
+        known = {p.clean for p in self.prompts if p.split == "train"}
+        leaks = {p for p in self.prompts if p.split == "test" and p.clean in known}
+        rejects = [_reject(p, "the clean prompt is in the train split") for p in leaks]
+        return Sorted(
+            tuple(p for p in self.prompts if p not in leaks),
+            (*self.rejects, *rejects),
+        )
+
+    def head(self, **limits: int | None) -> "Sorted":
+        """Keep the first pairs of each split, as many as `train` and `test` say."""
+        room = {split: limits.get(split) for split in SPLITS}
+        kept = []
+        for prompt in self.prompts:
+            if room[prompt.split] is None:
+                kept.append(prompt)
+            elif room[prompt.split] > 0:
+                room[prompt.split] -= 1
+                kept.append(prompt)
+        return replace(self, prompts=tuple(kept))
+
+    def frames(self) -> Imported:
+        """Return both as frames, rejects in the order of their rows."""
+        rejects = sorted(self.rejects, key=lambda reject: (reject.file, reject.row))
+        return Imported(prompt_frame(self.prompts), reject_frame(rejects))
+
+
+def sort_rows(rows: Iterable[Row], parts: Mapping[str, Part], file: str) -> Sorted:
+    """Make a pair of every row, or a reject that has every reason against it.
+
+    Args:
+        rows: of one file.
+        parts: for attributes of `Prompt`, how each is got from a row's cells; it raises
+            `UnusableRow`. By default the group is the clean prompt, and a hash of the
+            group decides the split.
+        file: the name that the rows are known by.
+    """
+    prompts, rejects = [], []
+    for row in rows:
+        found, reasons = _try_parts(row, parts)
+        if not reasons and (reason := _contradiction(found)):
+            reasons = [reason]
+        if reasons:
+            texts = {name: found[name] for name in TEXTS if name in found}
+            reason = "; ".join(dict.fromkeys(reasons))
+            rejects.append(Reject(reason=reason, row=row.number, file=file, **texts))
+        else:
+            prompts.append(_prompt(row, found, file))
+    return Sorted(tuple(prompts), tuple(rejects))
+
+
+def half(group: str) -> str:
+    """Return the split of a group by its hash: half of all groups are in each."""
+    return SPLITS[sha256(group.encode()).digest()[0] % 2]
+
+
+def text(column: str) -> Part:
+    """Get the text of a column."""
+
+    def part(cells: dict[str, Any]) -> str:
+        return as_text(cells.get(column), column)
+
+    return part
+
+
+def texts(column: str) -> Part:
+    """Get the texts of a column: one, or a list of at least one."""
+
+    def part(cells: dict[str, Any]) -> tuple[str, ...]:
+        found = cells.get(column)
+        found = [found] if isinstance(found, str) else found
+        if not isinstance(found, list) or not found:
+            raise UnusableRow(f"{column}: expected texts, found {shortened(found)}")
+        return tuple(as_text(each, column) for each in found)
+
+    return part
+
+
+def token_ids(column: str) -> Part:
+    """Get token ids from a number or list, also if it is written as text: `[1, 2]`."""
+
+    def part(cells: dict[str, Any]) -> tuple[int, ...]:
+        found = parsed = cells.get(column)
+        if isinstance(found, str):
+            try:
+                parsed = json.loads(found)
+            except json.JSONDecodeError:
+                parsed = None
+        ids = [*map(as_integer, parsed if isinstance(parsed, list) else [parsed])]
+        if not ids or not all(i is not None and 0 <= i <= LARGEST_ID for i in ids):
+            raise UnusableRow(f"{column}: expected token ids, found {shortened(found)}")
+        return tuple(ids)
+
+    return part
+
+
+def always(value: Any) -> Part:
+    """Get the same from every row."""
+    return lambda cells: value
+
+
+def as_text(value: Any, name: str) -> str:
+    """Return a value that is text.
+
+    Raises:
+        UnusableRow: It is not.
+    """
+    if not is_text(value):
+        raise UnusableRow(f"{name}: expected text, found {shortened(value)}")
+    return value
+
+
+def is_text(value: Any) -> bool:
+    """Whether a value is text that can be written as UTF-8 (JSON allows other)."""
+    try:
+        return isinstance(value, str) and value.encode() is not None
+    except UnicodeEncodeError:
+        return False
+
+
+def as_integer(value: Any) -> int | None:
+    """Return a whole number as an integer, and None for anything else."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return value if whole else None
+
+
+def _try_parts(row: Row, parts: Mapping[str, Part]) -> tuple[dict[str, Any], list[str]]:
+    found, reasons = {}, []
+    for name, part in parts.items():
+        try:
+            found[name] = part(row.cells)
+        except UnusableRow as reason:
+            reasons.append(str(reason))
+    return found, reasons
+
+
+def _contradiction(found: dict[str, Any]) -> str | None:
+    for right, wrong in (
+        ("answers", "wrong_answers"),
+        ("answer_ids", "wrong_answer_ids"),
+    ):
+        both = set(found.get(right, ())) & set(found.get(wrong, ()))
+        if both:
+            return f"{sorted(both)[0]!r} is both a right and a wrong answer"
+    return None
+
+
+def _prompt(row: Row, found: dict[str, Any], file: str) -> Prompt:
+    texts = {"answers": (), "wrong_answers": (), "group": found["clean"]} | found
+    split = found.get("split") or half(texts["group"])
+    return Prompt(**{**texts, "split": split}, row=row.number, file=file)
+
+
+def _reject(prompt: Prompt, reason: str) -> Reject:
+    texts = {name: getattr(prompt, name) for name in TEXTS}
+    return Reject(reason=reason, row=prompt.row, file=prompt.file, **texts)

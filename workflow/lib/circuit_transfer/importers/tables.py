@@ -1,0 +1,148 @@
+"""Read the rows of a file, whatever its type, and say where a broken file breaks."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: its cells by column, and its number in its file, from 1.
+
+    In JSON Lines the number is that of the line, in other files that of the record.
+    """
+
+    number: int
+    cells: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """All rows of a file; a column is there when any row has it."""
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+    def require(self, *columns: str) -> None:
+        """Make sure of columns.
+
+        Raises:
+            ValueError: Columns are missing.
+        """
+        missing = [column for column in columns if column not in self.columns]
+        if missing:
+            raise ValueError(
+                f"{self.path}: no column {missing}, only {[*self.columns]}"
+            )
+
+
+def read_table(path: Path | str, suffixes: tuple[str, ...] = ()) -> Table:
+    """Read a file of type `.jsonl`, `.csv` or `.parquet`.
+
+    Args:
+        path: the file.
+        suffixes: the types that will do, by default all three.
+
+    Raises:
+        ValueError: Naming the file, and its row if it is one: the file is missing, of
+            another type or broken.
+    """
+    path = Path(path)
+    check_file(path, suffixes or tuple(READERS))
+    return READERS[path.suffix](path)
+
+
+def read_json(path: Path | str) -> Any:
+    """Read a `.json` file as one value.
+
+    Raises:
+        ValueError: Naming file and line: the file is missing, of another type or
+            broken.
+    """
+    path = Path(path)
+    check_file(path, (".json",))
+    text = _decoded(path, _content(path), 1, "line")
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        line = getattr(error, "lineno", 1)
+        raise ValueError(f"{path}: line {line}: not JSON ({error})") from error
+
+
+def check_file(path: Path, suffixes: tuple[str, ...]) -> None:
+    """Make sure that a file is there and of a known type.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if path.suffix not in suffixes:
+        raise ValueError(f"{path}: expected a file of type {', '.join(suffixes)}")
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+
+
+def _read_jsonl(path: Path) -> Table:
+    rows = tuple(_objects(path))
+    columns = dict.fromkeys(key for row in rows for key in row.cells)
+    return Table(path, tuple(columns), rows)
+
+
+def _objects(path: Path) -> Iterator[Row]:
+    # Only a line feed ends a row: JSON texts may hold other separators as they are.
+    for number, content in enumerate(_content(path).split(b"\n"), start=1):
+        line = _decoded(path, content, number, "row").strip()
+        if not line:
+            continue
+        try:
+            cells = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise ValueError(f"{path}: row {number}: not JSON ({error})") from error
+        if not isinstance(cells, dict):
+            raise ValueError(f"{path}: row {number}: expected an object, found {line}")
+        yield Row(number, cells)
+
+
+def _read_csv(path: Path) -> Table:
+    content = _content(path)
+    _decoded(path, content, 1, "line")
+    try:
+        frame = pl.read_csv(content, infer_schema=False, empty_string_is_null=False)
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"{path}: not a readable CSV file ({error})") from error
+    return _from_frame(path, frame)
+
+
+def _read_parquet(path: Path) -> Table:
+    try:
+        frame = pl.read_parquet(path)
+    # Damage within the pages makes the reader panic instead.
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise ValueError(f"{path}: not a readable Parquet file ({error})") from error
+    return _from_frame(path, frame)
+
+
+READERS = {".jsonl": _read_jsonl, ".csv": _read_csv, ".parquet": _read_parquet}
+
+
+def _from_frame(path: Path, frame: pl.DataFrame) -> Table:
+    rows = enumerate(frame.iter_rows(named=True), start=1)
+    return Table(path, tuple(frame.columns), tuple(Row(*row) for row in rows))
+
+
+def _content(path: Path) -> bytes:
+    return path.read_bytes().removeprefix(BYTE_ORDER_MARK)
+
+
+def _decoded(path: Path, content: bytes, first: int, unit: str) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        number = first + content.count(b"\n", 0, error.start)
+        raise ValueError(f"{path}: {unit} {number}: not UTF-8 ({error})") from error
