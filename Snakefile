@@ -18,6 +18,12 @@ include: "workflow/rules/alignment.smk"
 include: "workflow/rules/faithfulness.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/exchange.smk"
+include: "workflow/rules/estimate.smk"
+
+
+onstart:
+    check_hub(workflow.dag.needrun_jobs())
 
 
 rule all:

@@ -9,6 +9,7 @@ CONFIG = {
     "study": {
         "tasks": ["ioi", "mine"],
         "models": [],
+        "methods": ["nap"],
         "transfers": [{"source": "small", "target": "large"}],
         "siblings": [["ioi", "mcqa"]],
     },
@@ -20,10 +21,11 @@ CONFIG = {
     "tasks": {
         "ioi": {"generator": "ioi"},
         "mcqa": {"generator": "mcqa"},
-        "mine": {"file": "mine.csv"},
-        "unused": {"file": "nowhere.csv"},
+        "mine": {"file": "mine.csv", "format": "pairs"},
+        "unused": {"file": "nowhere.csv", "format": "pairs"},
+        "theirs": {"mib": "ioi", "path": "mib"},
     },
-    "evaluation": {"proportions": [0.1, 0.5, 1.0]},
+    "evaluation": {"proportions": [0.1, 0.5, 1.0], "circuits": {}},
 }
 
 
@@ -31,8 +33,9 @@ CONFIG = {
 def folder(tmp_path):
     checkpoint = tmp_path / "models/large"
     checkpoint.mkdir(parents=True)
-    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+    for name in ("model.safetensors", "tokenizer.json"):
         (checkpoint / name).touch()
+    (checkpoint / "config.json").write_text('{"model_type": "llama"}')
     (tmp_path / "mine.csv").touch()
     return tmp_path
 
@@ -100,11 +103,11 @@ def test_relative_paths_start_in_the_working_directory(folder, monkeypatch):
             [0.1, 0.5, 0.5, 1.0],
             "evaluation.proportions: 0.5 comes before 0.5",
         ),
-        ("models.small", {}, "models.small: expected either `path` or `train`"),
+        ("models.small", {}, "models.small: expected either `path`, `hub` or `train`"),
         (
             "models.small.path",
             "models/large",
-            "models.small: expected either `path` or `train`",
+            "models.small: expected either `path`, `hub` or `train`",
         ),
         (
             "models.small.train.d_model",
@@ -126,7 +129,7 @@ def test_relative_paths_start_in_the_working_directory(folder, monkeypatch):
             ["ioy"],
             "models.small.train.generators: no generator is called 'ioy'",
         ),
-        ("tasks.ioi", {}, "tasks.ioi: expected either `generator` or `file`"),
+        ("tasks.ioi", {}, "tasks.ioi: expected either `generator`, `file` or `mib`"),
         (
             "tasks.ioi.generator",
             "arithmetic",
@@ -138,6 +141,40 @@ def test_relative_paths_start_in_the_working_directory(folder, monkeypatch):
             "tasks.ioi.counterfactual: no counterfactual of ioi .* 'other-operands'",
         ),
         ("tasks.mine.file", "mine.txt", "tasks.mine.file: 'mine.txt'; .* .parquet"),
+        (
+            "tasks.mine.format",
+            "auto-circuit",
+            "tasks.mine.file: 'mine.csv'; .* ends in .json for the format auto-circuit",
+        ),
+        ("models.large.revision", "main", "models.large.revision: only a `hub` model"),
+        ("tasks.theirs.hub", "a/b", "tasks.theirs: expected either `path` or `hub`"),
+        (
+            "tasks.theirs",
+            {"mib": "ioi", "hub": "a/b"},
+            "tasks.theirs.revision: missing",
+        ),
+        ("tasks.theirs.revision", "main", "tasks.theirs.revision: only a `hub` data"),
+        ("study.tasks", ["theirs"], "tasks.theirs.path: no file or folder mib in /"),
+        (
+            "evaluation.circuits",
+            {"found": {"importances": "x.json", "target": "small", "task": "ioi"}},
+            "evaluation.circuits.found.target: no target of the study .* 'small'",
+        ),
+        (
+            "evaluation.circuits",
+            {"found": {"importances": "x.json", "target": "large", "task": "mcqa"}},
+            "evaluation.circuits.found.task: no studied task is called 'mcqa'",
+        ),
+        (
+            "evaluation.circuits",
+            {"nap": {"importances": "x.json", "target": "large", "task": "ioi"}},
+            "evaluation.circuits.nap: 'nap' is a method",
+        ),
+        (
+            "evaluation.circuits",
+            {"found": {"importances": "x.json", "target": "large", "task": "ioi"}},
+            "evaluation.circuits.found.importances: no file x.json in /",
+        ),
         ("tasks.mine.file", "none.csv", "tasks.mine.file: no file none.csv in /"),
         ("models.large.path", "none", "models.large.path: no folder none in /"),
     ],
@@ -156,7 +193,28 @@ def test_broken_rule_is_named_with_key_and_value(folder, keys, value, message):
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
 def test_incomplete_checkpoint_names_the_missing_file(folder, name):
     (folder / "models/large" / name).unlink()
-    with pytest.raises(ValueError, match=f"^models.large.path: no {name}"):
+    with pytest.raises(ValueError, match=f"^models.large.path: .*large: no .*{name}"):
+        check_config(CONFIG, folder)
+
+
+def test_pickled_weights_are_refused_with_the_way_out(folder):
+    weights = folder / "models/large/model.safetensors"
+    weights.rename(weights.with_name("pytorch_model.bin"))
+    with pytest.raises(ValueError, match="^models.large.path: .*save_pretrained"):
+        check_config(CONFIG, folder)
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ('{"model_type": "mamba"}', "'mamba' is not supported; known: gemma2, "),
+        ("{}", "None is not supported"),
+        ('{"model_type": ', "config.json: not a JSON file"),
+    ],
+)
+def test_a_model_of_no_known_family_is_refused(folder, written, message):
+    (folder / "models/large/config.json").write_text(written)
+    with pytest.raises(ValueError, match=f"^models.large.path: .*{message}"):
         check_config(CONFIG, folder)
 
 

@@ -12,7 +12,7 @@ LIBRARY = ROOT / "workflow/lib"
 SCRIPTS = ROOT / "workflow/scripts"
 ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
 # Where the name to import is not the name to install.
-PACKAGES = {"yaml": "pyyaml"}
+PACKAGES = {"yaml": "pyyaml", "huggingface_hub": "huggingface-hub"}
 
 
 def project_pins():

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from circuit_transfer.checks import CHECKPOINT_FILES, check_config, validate_config
+from circuit_transfer.checks import check_config, validate_config
+from circuit_transfer.importers import FORMATS, MIB_TASKS
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
@@ -26,7 +27,11 @@ CONFIG = {
         "transfers": [{"source": "small", "target": "large"}],
     },
     "models": {"small": {"train": TRAIN}, "large": {"path": "models/large"}},
-    "tasks": {"ioi": {"generator": "ioi"}, "mine": {"file": "mine.csv"}},
+    "tasks": {
+        "ioi": {"generator": "ioi"},
+        "mine": {"file": "mine.csv"},
+        "theirs": {"mib": "ioi", "hub": "mib-bench/ioi", "revision": "main"},
+    },
     "attribution": {},
     "alignment": {
         "epochs": 3,
@@ -78,8 +83,9 @@ def test_every_study_is_valid_on_top_of_the_default_config(study, tmp_path):
         if "path" in model:
             folder = tmp_path / model["path"]
             folder.mkdir(parents=True, exist_ok=True)
-            for alternatives in CHECKPOINT_FILES:
-                (folder / alternatives[0]).touch()
+            for name in ("model.safetensors", "tokenizer.json"):
+                (folder / name).touch()
+            (folder / "config.json").write_text('{"model_type": "qwen2"}')
     check_config(config, tmp_path)
 
 
@@ -90,7 +96,8 @@ def test_defaults_are_filled_in_at_every_level():
     assert config["models"]["small"]["train"]["max_steps"] == 12000
     assert config["models"]["large"] == {"path": "models/large", "dtype": "float32"}
     assert config["tasks"]["ioi"]["train"] == 200
-    assert config["tasks"]["mine"] == {"file": "mine.csv"}
+    assert config["tasks"]["mine"] == {"file": "mine.csv", "format": "pairs"}
+    assert config["evaluation"]["circuits"] == {}
     assert config["attribution"]["ig_steps"] == 5
     assert config["evaluation"]["proportions"][-1] == 1
 
@@ -105,6 +112,7 @@ def test_defaults_are_filled_in_at_every_level():
         "models.small.train.",
         "tasks.ioi.",
         "tasks.mine.",
+        "tasks.theirs.",
         "attribution.",
         "alignment.",
         "evaluation.",
@@ -134,6 +142,11 @@ def test_mistyped_key_comes_with_the_right_one():
         ("models.Small", {"path": "x"}, "'Small' does not match"),
         ("models.small.dtype", "int8", "^models.small.dtype: 'int8' is not one of"),
         ("tasks.ioi.train", 0, "^tasks.ioi.train: 0 is less than"),
+        ("tasks.mine.format", "mib", "^tasks.mine.format: 'mib' is not one of"),
+        ("tasks.theirs.mib", "mcqa", "^tasks.theirs.mib: 'mcqa' is not one of"),
+        ("tasks.theirs.leading_space", "yes", "^tasks.theirs.leading_space: 'yes' is"),
+        ("tasks.theirs.hub", "ioi", "^tasks.theirs.hub: 'ioi' does not match"),
+        ("models.large.device_map", "cuda", "^models.large.device_map: 'cuda' is not"),
         ("tasks.mine.generator", "ioi", "^tasks.mine: unknown key 'generator'"),
         ("attribution.ablation", "zero", "^attribution.ablation: 'zero' is not one of"),
         ("alignment.learning_rate", "1e-3", "^alignment.learning_rate: '1e-3' is not"),
@@ -164,8 +177,15 @@ def objects(schema):
 
 def test_every_key_is_described_and_no_object_takes_unknown_keys():
     found = list(objects(read(SCHEMA)))
-    assert len(found) == 10
+    assert len(found) == 12
     for schema in found:
         assert schema["additionalProperties"] is False
         for key, value in schema["properties"].items():
             assert value.get("description"), key
+
+
+def test_the_schema_offers_what_the_importers_read():
+    definitions = read(SCHEMA)["$defs"]
+    formats = definitions["file_task"]["properties"]["format"]["enum"]
+    assert formats == [*FORMATS]
+    assert set(definitions["mib_task"]["properties"]["mib"]["enum"]) == {*MIB_TASKS}

@@ -11,9 +11,11 @@ from circuit_transfer.tables import curve_areas, regime, summarise
 from circuit_transfer.tables.curves import pair_means
 from circuit_transfer.tables.layouts import (
     controls_table,
+    imported_table,
     leaderboard,
     models_table,
     recovery,
+    rejects_summary_table,
     rejects_table,
     scaling,
 )
@@ -127,6 +129,71 @@ def test_a_curve_that_was_given_twice_is_named():
         summarise([frame, frame], [], [], siblings=[])
 
 
+def _flat(name, task, faithfulness):
+    return study.curve(faithfulness, target=study.TARGET, task=task, method=name)
+
+
+def test_imported_circuits_have_a_kind_of_their_own(summary):
+    both = summarise(
+        study.gold_frames(),
+        study.random_frames(),
+        study.aligned_frames(),
+        siblings=study.SIBLINGS,
+        # The name of a method is no reason to take it for a gold circuit.
+        imported=[_flat("nap", "ioi", 0.9), _flat("mine", "ioi", 1.2)],
+    )
+    for with_them, without in zip(both, summary, strict=True):
+        theirs = with_them.filter(pl.col("kind") == "imported")
+        assert with_them.filter(pl.col("kind") != "imported").equals(without)
+        assert set(theirs["regime"]) == {"imported"}
+    areas = both[1].filter(pl.col("kind") == "imported")
+    areas = areas.select("method", "cpr", "cmd").sort("method").rows()
+    assert areas[0] == ("mine", pytest.approx(0.999 * 1.2), pytest.approx(0.999 * 0.2))
+    assert areas[1] == ("nap", pytest.approx(0.999 * 0.9), pytest.approx(0.999 * 0.1))
+    # Nor do they change what a pair's tables show.
+    tables = [
+        leaderboard(cpr, **PAIR, tasks=study.TASKS, methods=study.METHODS)
+        for cpr in (both[1], summary[1])
+    ]
+    assert tables[0].frame.equals(tables[1].frame)
+
+
+def test_imported_table_compares_on_the_same_target_and_task():
+    nap = [frame for frame in study.gold_frames() if frame["method"][0] == "nap"]
+    exact = [_flat("exact", task, 0.5) for task in study.TASKS]
+    _, cpr = summarise(
+        nap + exact,
+        study.random_frames(),
+        study.aligned_frames(),
+        siblings=study.SIBLINGS,
+        imported=[_flat("mine", "addition", 1.2)],
+    )
+    circuits = {
+        "mine": {"target": study.TARGET, "task": "addition"},
+        "no-pairs": {"target": study.TARGET, "task": "ioi"},
+        "elsewhere": {"target": "other", "task": "ioi"},
+    }
+    table = imported_table(cpr, circuits=circuits, methods=study.METHODS)
+    rows = table.frame.rows()
+    assert len(rows) == 3 * (1 + 2 + 1)
+    assert [row[:4] for row in rows[:4]] == [
+        ("mine", "big_model", "addition", "imported"),
+        ("mine", "big_model", "addition", "gold, nap"),
+        ("mine", "big_model", "addition", "gold, exact"),
+        ("mine", "big_model", "addition", "random-rankings"),
+    ]
+    levels = [1.2, study.level("gold", "addition"), 0.5]
+    levels.append(study.level("random-rankings", "addition"))
+    assert [row[4] for row in rows[:4]] == pytest.approx([0.999 * v for v in levels])
+    distances = [0.999 * abs(1 - v) for v in levels]
+    assert [row[5] for row in rows[:4]] == pytest.approx(distances)
+    # Nothing measured for the second; the third's target has no gold circuits either.
+    assert rows[4][4:] == (None, None) and rows[5][4] is not None
+    assert {row[4:] for row in rows[8:]} == {(None, None)}
+    blocks = [line.opens_block for line in shown_lines(table)]
+    assert blocks == [True, False, False, False] * 3
+
+
 def _row(table, method, row):
     return table.frame.row(
         by_predicate=(pl.col("method") == method) & (pl.col("circuit") == row),
@@ -219,12 +286,34 @@ def test_models_table(summary):
     assert table.frame.row(0)[-3:] == (7, 3, 2)
 
 
+REJECTS = pl.DataFrame(
+    {
+        "file": ["own.csv", "own.csv", "own.csv", None],
+        "row": [4, 7, 9, 2],
+        "reason": ["12 tokens, 11 fit", "answer is empty", "9 tokens, 8 fit", "odd"],
+        "clean": ["a<b", "c", "d", "e"],
+    }
+)
+
+
 def test_rejects_table_lists_rows_and_reasons():
-    rejects = pl.DataFrame({"row": [4], "reason": ["too long"], "clean": ["a<b"]})
-    table = rejects_table({("m", "ioi"): rejects, ("m", "add"): rejects.clear()})
-    assert table.frame.rows() == [("m", "ioi", 4, "too long", "a<b")]
+    table = rejects_table({("m", "ioi"): REJECTS, ("m", "add"): REJECTS.clear()})
+    first = ("m", "ioi", "own.csv", 4, "12 tokens, 11 fit", "a<b")
+    assert table.frame.rows()[0] == first
+    assert len(table.frame) == 4
     assert "a&lt;b" in to_html(table, "Rejects")
     assert "nothing to show" in to_html(rejects_table({}), "Rejects")
+
+
+def test_rejects_are_counted_by_reason_whatever_its_numbers():
+    table = rejects_summary_table({("m", "ioi"): REJECTS, ("n", "ioi"): REJECTS[:1]})
+    assert table.frame.rows() == [
+        ("m", "ioi", "N tokens, N fit", "own.csv, row 4", 2),
+        ("m", "ioi", "answer is empty", "own.csv, row 7", 1),
+        ("m", "ioi", "odd", "row 2", 1),
+        ("n", "ioi", "N tokens, N fit", "own.csv, row 4", 1),
+    ]
+    assert rejects_summary_table({}).frame.is_empty()
 
 
 def _ranked_table():

@@ -25,6 +25,9 @@ class Study:
     def prompts(self, task: str) -> Path:
         return self.folder / "prompts" / f"{task}.parquet"
 
+    def prompt_rejects(self, task: str) -> Path:
+        return self.folder / "prompts" / f"{task}.rejects.parquet"
+
     def pairs(self, model: str, task: str) -> Path:
         return self.folder / "pairs" / model / f"{task}.parquet"
 
@@ -35,29 +38,31 @@ class Study:
         return self.folder / "scores" / model / f"{task}.safetensors"
 
 
-def write_prompts(path: Path, seed: int, *, usable: bool) -> None:
+def write_prompts(study: Study, task: str, seed: int, *, usable: bool) -> None:
     """Write pairs of random words; unusable ones have prompts of unequal length."""
     import numpy as np
-    import polars as pl
 
     from circuit_transfer.artifacts import write_frame
+    from circuit_transfer.prompts import Prompt, prompt_frame, reject_frame
 
     generator = np.random.default_rng(seed)
     rows = []
-    for number in range(10):
+    for number in range(1, 11):
         words = generator.choice(30, 6, replace=False)
         start, other, left, right = words[:4]
         rows.append(
-            {
-                "clean": f"w{start} w{left} w{right} :",
-                "corrupted": f"w{other} w{left} w{right} :" + " yes" * (not usable),
-                "answer": f" w{left}",
-                "wrong_answer": f" w{right}",
-                "split": "train" if number < 6 else "test",
-                "group": str(number),
-            }
+            Prompt(
+                clean=f"w{start} w{left} w{right} :",
+                corrupted=f"w{other} w{left} w{right} :" + " yes" * (not usable),
+                answers=(f" w{left}",),
+                wrong_answers=(f" w{right}",),
+                split="train" if number < 7 else "test",
+                group=str(number),
+                row=number,
+            )
         )
-    write_frame(pl.DataFrame(rows), path)
+    write_frame(prompt_frame(rows), study.prompts(task))
+    write_frame(reject_frame([]), study.prompt_rejects(task))
 
 
 @pytest.fixture(scope="session")
@@ -69,7 +74,7 @@ def study(tiny_checkpoint, tmp_path_factory) -> Study:
 
     made = Study(tmp_path_factory.mktemp("study"))
     for seed, task in enumerate(("a", "b", "none")):
-        write_prompts(made.prompts(task), seed, usable=task != "none")
+        write_prompts(made, task, seed, usable=task != "none")
     for layers, model in enumerate(("source", "target"), start=1):
         checkpoint = tiny_checkpoint("llama", layers=layers, seed=layers)
         path = made.model(model)
@@ -77,7 +82,8 @@ def study(tiny_checkpoint, tmp_path_factory) -> Study:
         describe_model(path, None, **described, dtype="float32")
         for task in ("a", "b", "none"):
             pairs, rejects = made.pairs(model, task), made.rejects(model, task)
-            tokenize_pairs(made.prompts(task), path, pairs, rejects)
+            prompts = (made.prompts(task), made.prompt_rejects(task))
+            tokenize_pairs(*prompts, path, pairs, rejects)
             attribute_nodes(
                 path,
                 pairs,
@@ -110,6 +116,6 @@ def full_logit_diff(study) -> float:
     pairs = read_frame(study.pairs("target", "a")).filter(split="test")[:3]
     with torch.no_grad():
         logits = model(torch.tensor(pairs["clean_ids"].to_list())).logits[:, -1]
-    answers = pairs.select("answer_id", "wrong_answer_id").rows()
-    diffs = [row[a] - row[b] for row, (a, b) in zip(logits, answers, strict=True)]
+    answers = pairs.select("answer_ids", "wrong_answer_ids").rows()
+    diffs = [row[a] - row[b] for row, ([a], [b]) in zip(logits, answers, strict=True)]
     return float(sum(diffs) / 3)

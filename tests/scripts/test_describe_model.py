@@ -22,6 +22,15 @@ def test_a_trained_model_brings_its_accuracy(tiny_checkpoint, tmp_path):
     found = read_json(path)
     assert found["accuracy"] == accuracy
     assert found["dtype"] == "bfloat16"
+    assert "hub" not in found
+
+
+def test_how_to_load_a_model_is_kept(tiny_checkpoint, tmp_path):
+    load = {"dtype": "float16", "attn_implementation": "eager", "device_map": "auto"}
+    checkpoint = tiny_checkpoint("gpt2", layers=1)
+    path = tmp_path / "model.json"
+    describe_model(path, None, model="tiny", checkpoint=checkpoint, **load)
+    assert read_json(path).items() >= load.items()
 
 
 def test_a_missing_checkpoint_is_named(tmp_path):

@@ -5,6 +5,7 @@ import pytest
 import synthetic_study as study
 from summarise_controls import summarise_controls
 from summarise_faithfulness import summarise_faithfulness
+from summarise_imported import summarise_imported
 from summarise_leaderboard import summarise_leaderboard
 from summarise_models import summarise_models
 from summarise_scaling import summarise_scaling
@@ -137,6 +138,38 @@ def test_summarise_controls(tables, tmp_path):
     assert table["ioi"].to_list() == pytest.approx(expected)
 
 
+def test_summarise_imported(tmp_path):
+    theirs = study.curve(0.9, target=study.TARGET, task="ioi", method="mine")
+    other = theirs.with_columns(ablation=pl.lit("zero"), faithfulness=0.0)
+    summarise_faithfulness(
+        write_frames(study.gold_frames(), tmp_path / "gold"),
+        write_frames(study.random_frames(), tmp_path / "random"),
+        [],
+        tmp_path / "curves.parquet",
+        tmp_path / "cpr.parquet",
+        siblings=[],
+        imported_paths=write_frames([theirs, other], tmp_path / "imported"),
+    )
+    paths = formats(tmp_path, "imported")
+    summarise_imported(
+        tmp_path / "cpr.parquet",
+        paths,
+        circuits={"mine": {"target": study.TARGET, "task": "ioi", "importances": "x"}},
+        methods=study.METHODS,
+        ablation="counterfactual",
+    )
+    table = pl.read_csv(paths[0])
+    assert table.columns == ["name", "target", "task", "circuit", "cpr", "cmd"]
+    rows = ["imported", "gold, nap", "gold, exact", "random-rankings"]
+    assert table["circuit"].to_list() == rows
+    levels = [0.9, 0.8, 0.8, 0.3]
+    assert table["cpr"].to_list() == pytest.approx([0.999 * each for each in levels])
+    assert (
+        r"mine & big\_model & ioi & imported & 0.90 & 0.10 \\" in paths[1].read_text()
+    )
+    assert "<title>Imported circuits</title>" in paths[2].read_text()
+
+
 def test_summarise_scaling(tables, tmp_path):
     paths = formats(tmp_path, "scaling")
     summarise_scaling(
@@ -156,8 +189,10 @@ def test_summarise_models(tables, tmp_path):
     write_json(model, tmp_path / "model.json")
     write_frame(pl.DataFrame({"split": ["train", "test", "test"]}), tmp_path / "pairs")
     rejects = {"row": [5], "reason": ["lengths differ: 4 and 5"], "clean": ["A b c"]}
+    rejects |= {"file": ["own.csv"]}
     write_frame(pl.DataFrame(rejects), tmp_path / "rejects")
     models, rejected = formats(tmp_path, "models"), formats(tmp_path, "rejects")
+    summary = formats(tmp_path, "rejects-summary")
     summarise_models(
         [tmp_path / "model.json"],
         [tmp_path / "pairs"],
@@ -165,6 +200,7 @@ def test_summarise_models(tables, tmp_path):
         tables / "curves.parquet",
         models,
         rejected,
+        summary,
         models=[study.TARGET],
         cells=[[study.TARGET, "ioi"]],
         ablation="counterfactual",
@@ -185,3 +221,6 @@ def test_summarise_models(tables, tmp_path):
     ]
     assert pl.read_csv(rejected[0])["row"].to_list() == [5]
     assert "lengths differ: 4 and 5" in rejected[2].read_text()
+    assert pl.read_csv(summary[0]).rows() == [
+        ("big_model", "ioi", "lengths differ: N and N", "own.csv, row 5", 1)
+    ]

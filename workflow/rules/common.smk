@@ -10,8 +10,20 @@ LIBRARY = HOME / "workflow/lib/circuit_transfer"
 # Snakemake hands its own search path to the scripts: no installation is needed.
 sys.path.insert(0, str(LIBRARY.parent))
 
-from circuit_transfer.checks import check_config, studied_models, validate_config
-from circuit_transfer.controls import trained_controls, training_sets, training_tasks
+from circuit_transfer.checks import (
+    check_config,
+    studied_models,
+    studied_targets,
+    validate_config,
+)
+from circuit_transfer.controls import (
+    evaluated_training_sets,
+    trained_controls,
+    training_sets,
+    training_tasks,
+)
+from circuit_transfer.importers import data_files
+from circuit_transfer.models import LOAD_OPTIONS
 
 validate_config(config, HOME / "workflow/schemas/config.schema.yaml")
 check_config(config, ".", HOME)
@@ -20,8 +32,9 @@ STUDY = config["study"]
 TASKS, METHODS, SEEDS = STUDY["tasks"], STUDY["methods"], STUDY["seeds"]
 TRANSFERS = [(pair["source"], pair["target"]) for pair in STUDY["transfers"]]
 MODELS = studied_models(STUDY, config["models"])
-TARGETS = list(dict.fromkeys(target for _, target in TRANSFERS) or MODELS)
+TARGETS = studied_targets(STUDY, config["models"])
 CONTROLS = config["alignment"]["controls"]
+CIRCUITS = config["evaluation"]["circuits"]
 ABLATION = config["evaluation"]["ablations"][0]
 WORDS, FACTS = HOME / "data/words.yaml", HOME / "data/facts.csv"
 
@@ -37,6 +50,7 @@ wildcard_constraints:
     task=any_of(config["tasks"]),
     method=any_of(["nap", "nap-ig-inputs", "nap-ig-activations", "exact"]),
     training_set=any_of(training_sets(config["tasks"])),
+    circuit=any_of(CIRCUITS),
     seed=r"\d+",
 
 
@@ -68,18 +82,25 @@ def at_hand(path):
     return str(shipped if shipped.exists() and not Path(path).exists() else path)
 
 
+def pairs_path(w):
+    """Find the file or folder that a task's pairs are read from, if it is on disk."""
+    entry = config["tasks"][w.task]
+    path = entry.get("file") or entry.get("path")
+    return at_hand(path) if path else None
+
+
+def pair_files(w):
+    """List the files that a task's pairs are read from."""
+    path = pairs_path(w)
+    return data_files(config["tasks"][w.task], path) if path else []
+
+
 def checkpoint(model):
-    """Find the checkpoint folder of a model: trained here, or given by its path."""
+    """Find the checkpoint folder of a model; that of a hub model is in its record."""
     entry = config["models"][model]
     if "train" in entry:
         return f"results/models/{model}/checkpoint"
-    return at_hand(entry["path"])
-
-
-def pairs_file(w):
-    """Name the file that a task's pairs are read from, if it has no generator."""
-    entry = config["tasks"][w.task]
-    return at_hand(entry["file"]) if "file" in entry else []
+    return at_hand(entry["path"]) if "path" in entry else None
 
 
 CHECKPOINT_FILES = ["config.json", "model.safetensors", "tokenizer.json"]
@@ -87,6 +108,8 @@ CHECKPOINT_FILES = ["config.json", "model.safetensors", "tokenizer.json"]
 
 def checkpoint_files(model):
     """List the files of a checkpoint that the results depend on."""
+    if is_remote(model):
+        return [download_record(model)]
     folder = Path(checkpoint(model))
     if "train" in config["models"][model]:
         return [str(folder / name) for name in CHECKPOINT_FILES]
@@ -94,11 +117,39 @@ def checkpoint_files(model):
     return sorted(str(file) for pattern in patterns for file in folder.glob(pattern))
 
 
-def training_record(w):
-    """Name the record of a model's training, if it has one."""
+def is_remote(model):
+    """Tell whether a model is on the hub."""
+    return "hub" in config["models"][model]
+
+
+def download_record(model):
+    """Name the record of a hub model's download: its commit, and where it lies."""
+    return f"results/models/{model}/download.json"
+
+
+def model_record(w):
+    """Name the record of a model's download or training, if it has one."""
+    if is_remote(w.model):
+        return download_record(w.model)
     record = Path(checkpoint(w.model)) / "training.json"
     trained_here = "train" in config["models"][w.model]
     return str(record) if trained_here or record.is_file() else []
+
+
+def load_options(model):
+    """Pick from a model's entry how every stage loads it."""
+    entry = config["models"][model]
+    return {option: entry[option] for option in LOAD_OPTIONS if option in entry}
+
+
+def check_hub(jobs):
+    """Stop a run where a model that it is to download cannot be had from the hub."""
+    models = [job.wildcards.model for job in jobs if job.rule.name == "download_model"]
+    if models:
+        # Imported here: not every run of Snakemake should pay for the hub's client.
+        from circuit_transfer.hub import check_models
+
+        check_models({model: config["models"][model] for model in models})
 
 
 def weights(role):
@@ -120,11 +171,10 @@ def training_inputs(pattern):
 
 
 def evaluated_alignments(w):
-    """List the fits whose circuits are measured on a task: all but other zero-shots."""
-    zero_shots_of_others = {f"without-{task}" for task in TASKS if task != w.task}
+    """List the fits whose circuits are measured on a task."""
     return expand(
         "results/alignments/{source}/{target}/{method}/{training_set}/seed-{seed}.safetensors",
-        training_set=[s for s in training_sets(TASKS) if s not in zero_shots_of_others],
+        training_set=evaluated_training_sets(w.task, TASKS),
         seed=SEEDS,
         source=w.source,
         target=w.target,
@@ -190,6 +240,7 @@ def study_results():
     names = [
         "tables/models.csv",
         "tables/rejects.csv",
+        *(["tables/imported.csv"] if CIRCUITS else []),
         *expand("figures/task-correlation/{model}.png", model=MODELS),
     ]
     if TRANSFERS:

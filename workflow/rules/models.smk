@@ -1,4 +1,9 @@
-"""Models: trained here or given, described, and every task tokenized for them."""
+"""Models: trained or downloaded or given, described, and every task tokenized."""
+
+
+# The machine that starts the jobs has a network; those that run them may have none.
+localrules:
+    download_model,
 
 
 rule train_model:
@@ -34,10 +39,28 @@ rule train_model:
         "../scripts/train_model.py"
 
 
+rule download_model:
+    output:
+        record="results/models/{model}/download.json",
+    log:
+        "results/logs/download_model/{model}.log",
+    benchmark:
+        "results/benchmarks/download_model/{model}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    params:
+        repository=lambda w: config["models"][w.model]["hub"],
+        revision=lambda w: config["models"][w.model].get("revision", "main"),
+    message:
+        "Downloading {wildcards.model}"
+    script:
+        "../scripts/download_model.py"
+
+
 rule describe_model:
     input:
         weights=weights("model"),
-        record=training_record,
+        record=model_record,
     output:
         model="results/models/{model}/model.json",
     log:
@@ -48,7 +71,7 @@ rule describe_model:
         "../../envs/torch.yaml"
     params:
         checkpoint=lambda w: checkpoint(w.model),
-        dtype=lambda w: config["models"][w.model].get("dtype", "float32"),
+        load=lambda w: load_options(w.model),
         library=library_digest("models", "architectures", "nodes"),
     message:
         "Describing {wildcards.model}"
@@ -59,6 +82,7 @@ rule describe_model:
 rule tokenize_pairs:
     input:
         prompts="results/prompts/{task}.parquet",
+        rejects="results/prompts/{task}.rejects.parquet",
         model="results/models/{model}/model.json",
         weights=weights("model"),
     output:
@@ -71,7 +95,7 @@ rule tokenize_pairs:
     conda:
         "../../envs/torch.yaml"
     params:
-        library=library_digest("pairs"),
+        library=library_digest("pairs", "prompts"),
     message:
         "Tokenizing {wildcards.task} for {wildcards.model}"
     script:
@@ -80,6 +104,9 @@ rule tokenize_pairs:
 
 rule models:
     input:
-        expand("results/models/{model}/model.json", model=config["models"]),
+        expand(
+            "results/models/{model}/model.json",
+            model=[m for m in config["models"] if m in MODELS or not is_remote(m)],
+        ),
     message:
         "Every model of the configuration is at hand"

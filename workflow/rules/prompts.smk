@@ -1,13 +1,19 @@
 """Text pairs of every task: drawn by a generator or read from a file."""
 
 
+# Needs the network where the rows are on the hub.
+localrules:
+    write_prompts,
+
+
 rule write_prompts:
     input:
         words=WORDS,
         facts=FACTS,
-        file=pairs_file,
+        files=pair_files,
     output:
         prompts="results/prompts/{task}.parquet",
+        rejects="results/prompts/{task}.rejects.parquet",
     log:
         "results/logs/write_prompts/{task}.log",
     benchmark:
@@ -16,7 +22,8 @@ rule write_prompts:
         "../../envs/figures.yaml"
     params:
         entry=lambda w: in_order(config["tasks"][w.task]),
-        library=library_digest("generators", "importers"),
+        path=pairs_path,
+        library=library_digest("generators", "importers", "prompts", "hub"),
     message:
         "Writing the prompts of {wildcards.task}"
     script:

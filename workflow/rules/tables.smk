@@ -21,6 +21,10 @@ rule summarise_faithfulness:
             task=TASKS,
             method=METHODS,
         ),
+        imported=[
+            f"results/faithfulness/imported/{circuit['target']}/{circuit['task']}/{name}.parquet"
+            for name, circuit in CIRCUITS.items()
+        ],
     output:
         cpr="results/tables/cpr.parquet",
         curves="results/tables/curves.parquet",
@@ -48,6 +52,9 @@ rule summarise_models:
     output:
         models=table_files("models", "models", "Models and tasks"),
         rejects=table_files("rejects", "rejects", "Models and tasks"),
+        rejects_summary=table_files(
+            "rejects-summary", "rejects-summary", "Models and tasks"
+        ),
     log:
         "results/logs/summarise_models.log",
     conda:
@@ -136,3 +143,23 @@ rule summarise_scaling:
         "Scaling of {wildcards.task} over model pairs"
     script:
         "../scripts/summarise_scaling.py"
+
+
+rule summarise_imported:
+    input:
+        cpr="results/tables/cpr.parquet",
+    output:
+        table_files("imported", "imported", "Imported circuits"),
+    log:
+        "results/logs/summarise_imported.log",
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        circuits=in_order(CIRCUITS),
+        methods=METHODS,
+        ablation=ABLATION,
+        library=TABLES,
+    message:
+        "Tabulating imported circuits"
+    script:
+        "../scripts/summarise_imported.py"

@@ -9,7 +9,7 @@ from circuit_transfer.artifacts import read_frame, read_json, write_scores
 from circuit_transfer.attribution import attribute
 from circuit_transfer.batches import pair_batches
 from circuit_transfer.job import job
-from circuit_transfer.models import load_model
+from circuit_transfer.models import load_described
 from circuit_transfer.pairs import select_pairs
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def attribute_nodes(
         log.warning("no usable training pair of %s for this model", task)
         scores = np.full(len(description["nodes"]), np.nan, np.float32)
     else:
-        model = load_model(description["path"], dtype=description["dtype"])
+        model = load_described(description)
         batches = pair_batches(pairs, batch_size, model.device)
         result = attribute(model, batches, method=method, ig_steps=ig_steps)
         scores = result.mean().cpu().numpy()

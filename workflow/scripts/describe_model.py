@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from circuit_transfer.artifacts import read_json, write_json
 from circuit_transfer.job import job
@@ -9,22 +10,29 @@ from circuit_transfer.models import describe_model as describe
 
 log = logging.getLogger(__name__)
 
+ORIGIN = ("repository", "revision", "commit")
+
 
 def describe_model(
     model_path: Path | str,
     record_path: Path | str | None,
     *,
     model: str,
-    checkpoint: Path | str,
-    dtype: str,
+    checkpoint: Path | str | None,
+    **load: Any,
 ) -> None:
     """Write what the study needs to know of a model as JSON.
 
-    The record of its training, if it has one, tells its accuracy per task.
+    The record of its download, if it has one, tells its folder and where it is from;
+    that of its training its accuracy per task. `load` is how every stage loads it.
     """
-    description = {"model": model, **describe(checkpoint, dtype=dtype)}
-    if record_path:
-        description["accuracy"] = read_json(record_path)["accuracy"]
+    record = read_json(record_path) if record_path else {}
+    folder = record.get("folder", checkpoint)
+    description = {"model": model, **describe(folder, **load)}
+    if "accuracy" in record:
+        description["accuracy"] = record["accuracy"]
+    if "repository" in record:
+        description["hub"] = {key: record[key] for key in ORIGIN}
     log.info("%s: %d nodes", model, len(description["nodes"]))
     write_json(description, model_path)
 
@@ -36,5 +44,5 @@ if __name__ == "__main__":
             snakemake.input.record or None,
             model=snakemake.wildcards.model,
             checkpoint=snakemake.params.checkpoint,
-            dtype=snakemake.params.dtype,
+            **snakemake.params.load,
         )

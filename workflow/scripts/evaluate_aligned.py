@@ -15,7 +15,7 @@ from circuit_transfer.artifacts import (
 from circuit_transfer.batches import pair_batches
 from circuit_transfer.faithfulness import evaluate_circuits
 from circuit_transfer.job import job
-from circuit_transfer.models import load_model
+from circuit_transfer.models import load_described
 from circuit_transfer.pairs import select_pairs
 from circuit_transfer.projection import projected_rankings
 
@@ -49,7 +49,7 @@ def evaluate_aligned(
         *(pl.lit(value).alias(key) for key, value in keys.items()), pl.all()
     )
     description = read_json(target_path)
-    model = load_model(description["path"], dtype=description["dtype"])
+    model = load_described(description)
     pairs = select_pairs(read_frame(pairs_path), "test", examples)
     batches = pair_batches(pairs, batch_size, model.device)
     frame = evaluate_circuits(model, batches, rankings, proportions)

@@ -13,7 +13,7 @@ from circuit_transfer.artifacts import (
 from circuit_transfer.batches import pair_batches
 from circuit_transfer.faithfulness import evaluate_circuits
 from circuit_transfer.job import job
-from circuit_transfer.models import load_model
+from circuit_transfer.models import load_described
 from circuit_transfer.pairs import select_pairs
 
 
@@ -41,7 +41,7 @@ def evaluate_random(
             for seed, scores in enumerate(random)
         ]
     )
-    model = load_model(description["path"], dtype=description["dtype"])
+    model = load_described(description)
     pairs = select_pairs(read_frame(pairs_path), "test", examples)
     batches = pair_batches(pairs, batch_size, model.device)
     frame = evaluate_circuits(model, batches, circuits, proportions)

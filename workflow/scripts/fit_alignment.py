@@ -18,7 +18,7 @@ from circuit_transfer.artifacts import (
 from circuit_transfer.batches import pair_batches
 from circuit_transfer.controls import scaled
 from circuit_transfer.job import job
-from circuit_transfer.models import load_model
+from circuit_transfer.models import load_described
 from circuit_transfer.pairs import select_pairs
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def fit_alignment(
     }
     usable = [t for t in scores if np.isfinite(scores[t]).all() and len(pairs[t])]
     log.info("training on %s, %d pairs each", ", ".join(usable) or "nothing", share)
-    model = load_model(target["path"], dtype=target["dtype"])
+    model = load_described(target)
     prepared = prepare(
         model, {t: pair_batches(pairs[t], batch_size, model.device) for t in usable}
     )

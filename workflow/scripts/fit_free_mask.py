@@ -10,7 +10,7 @@ from circuit_transfer.alignment import FitSettings, fit_with_controls, prepare
 from circuit_transfer.artifacts import read_frame, read_json, write_alignment
 from circuit_transfer.batches import pair_batches
 from circuit_transfer.job import job
-from circuit_transfer.models import load_model
+from circuit_transfer.models import load_described
 from circuit_transfer.pairs import select_pairs
 
 
@@ -32,7 +32,7 @@ def fit_free_mask(
     description = read_json(target_path)
     nodes = description["nodes"]
     pairs = select_pairs(read_frame(pairs_path), "train", examples)
-    model = load_model(description["path"], dtype=description["dtype"])
+    model = load_described(description)
     prepared = prepare(model, {task: pair_batches(pairs, batch_size, model.device)})
     sources = {} if pairs.is_empty() else {task: np.ones(1, np.float32)}
     labels = {"target": target, "task": task, **settings, "examples": examples}

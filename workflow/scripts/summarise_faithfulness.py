@@ -23,6 +23,7 @@ def summarise_faithfulness(
     cpr_path: Path | str,
     *,
     siblings: Iterable[Sequence[str]],
+    imported_paths: Iterable[Path | str] = (),
 ) -> None:
     """Read every curve, write all of them in one frame and their areas in another."""
     curves, cpr = summarise(
@@ -30,6 +31,7 @@ def summarise_faithfulness(
         [read_frame(path, RANDOM_COLUMNS) for path in random_paths],
         [read_frame(path, ALIGNED_COLUMNS) for path in aligned_paths],
         siblings=siblings,
+        imported=[read_frame(path, GOLD_COLUMNS) for path in imported_paths],
     )
     log.info("%d circuits, %d rows of curves", cpr.height, curves.height)
     write_frame(curves, curves_path)
@@ -45,4 +47,5 @@ if __name__ == "__main__":
             snakemake.output.curves,
             snakemake.output.cpr,
             siblings=snakemake.params.siblings,
+            imported_paths=snakemake.input.imported,
         )

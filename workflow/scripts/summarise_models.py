@@ -8,7 +8,11 @@ import polars as pl
 
 from circuit_transfer.artifacts import read_frame, read_json
 from circuit_transfer.job import job
-from circuit_transfer.tables.layouts import models_table, rejects_table
+from circuit_transfer.tables.layouts import (
+    models_table,
+    rejects_summary_table,
+    rejects_table,
+)
 from circuit_transfer.tables.typesetting import write_table
 
 log = logging.getLogger(__name__)
@@ -21,12 +25,13 @@ def summarise_models(
     curves_path: Path | str,
     models_table_paths: Iterable[Path | str],
     rejects_table_paths: Iterable[Path | str],
+    rejects_summary_paths: Iterable[Path | str],
     *,
     models: Sequence[str],
     cells: Iterable[Sequence[str]],
     ablation: str,
 ) -> None:
-    """Count the pairs of every model and task, and write both tables.
+    """Count the pairs of every model and task, and write the tables.
 
     Args:
         model_paths: the descriptions, in the order of `models`.
@@ -35,6 +40,7 @@ def summarise_models(
         curves_path: all curves of the study.
         models_table_paths: one path per format.
         rejects_table_paths: one path per format.
+        rejects_summary_paths: one path per format.
         models: names of the models.
         cells: model and task of every file of pairs.
         ablation: whose full circuits the accuracy is read from.
@@ -54,6 +60,8 @@ def summarise_models(
     table = models_table(shapes, curves, counts)
     write_table(table, *models_table_paths, title="Models and their pairs")
     write_table(rejects_table(rejects), *rejects_table_paths, title="Rejected rows")
+    summary = rejects_summary_table(rejects)
+    write_table(summary, *rejects_summary_paths, title="Reasons of rejected rows")
 
 
 def _counts(split: pl.Series, rejects: pl.DataFrame) -> dict[str, int]:
@@ -73,6 +81,7 @@ if __name__ == "__main__":
             snakemake.input.curves,
             snakemake.output.models,
             snakemake.output.rejects,
+            snakemake.output.rejects_summary,
             models=snakemake.params.models,
             cells=snakemake.params.cells,
             ablation=snakemake.params.ablation,

@@ -2,36 +2,49 @@
 
 from pathlib import Path
 
+import polars as pl
+
 from circuit_transfer.artifacts import read_frame, read_json, write_frame
 from circuit_transfer.job import job
 from circuit_transfer.models import load_tokenizer
-from circuit_transfer.pairs import TEXT_COLUMNS
+from circuit_transfer.pairs import Tokenizer
 from circuit_transfer.pairs import tokenize_pairs as tokenize
+from circuit_transfer.prompts import PROMPT_SCHEMA, REJECT_SCHEMA
 
 
 def tokenize_pairs(
     prompts_path: Path | str,
+    prompt_rejects_path: Path | str,
     model_path: Path | str,
     pairs_path: Path | str,
     rejects_path: Path | str,
 ) -> None:
-    """Read text pairs, write token ids and, beside them, the rejected rows."""
+    """Read text pairs, write token ids and, beside them, the rejected rows.
+
+    Rows that gave no pair for any model come first among the rejects.
+    """
     description = read_json(model_path)
     tokenizer = load_tokenizer(description["path"])
     tokenized = tokenize(
-        read_frame(prompts_path, [*TEXT_COLUMNS, "split"]),
-        tokenizer.encode,
-        context=description["context"],
-        unknown=tokenizer.unk_token_id,
+        read_frame(prompts_path, [*PROMPT_SCHEMA]),
+        Tokenizer(
+            encode=tokenizer.encode,
+            encode_alone=lambda text: tokenizer.encode(text, add_special_tokens=False),
+            context=description["context"],
+            vocabulary=description["vocabulary"],
+            unknown=tokenizer.unk_token_id,
+        ),
     )
+    earlier = read_frame(prompt_rejects_path, [*REJECT_SCHEMA])
     write_frame(tokenized.pairs, pairs_path)
-    write_frame(tokenized.rejects, rejects_path)
+    write_frame(pl.concat([earlier, tokenized.rejects]), rejects_path)
 
 
 if __name__ == "__main__":
     with job(snakemake.log[0]):
         tokenize_pairs(
             snakemake.input.prompts,
+            snakemake.input.rejects,
             snakemake.input.model,
             snakemake.output.pairs,
             snakemake.output.rejects,

@@ -1,4 +1,4 @@
-"""Write the prompt pairs of one task: drawn by its generator, or read from a file."""
+"""Write the prompt pairs of one task: drawn by its generator, or read from files."""
 
 import logging
 from pathlib import Path
@@ -8,27 +8,33 @@ import polars as pl
 
 from circuit_transfer.artifacts import write_frame
 from circuit_transfer.generators import generate_prompts, read_words
-from circuit_transfer.importers import read_file
+from circuit_transfer.hub import download_dataset
+from circuit_transfer.importers import Imported, import_task
 from circuit_transfer.job import job
+from circuit_transfer.prompts import reject_frame
 
 log = logging.getLogger(__name__)
 
 
 def write_prompts(
     prompts_path: Path | str,
+    rejects_path: Path | str,
     *,
     task: str,
     entry: dict[str, Any],
     words_path: Path | str,
     facts_path: Path | str,
-    file_path: Path | str | None = None,
+    path: Path | str | None = None,
 ) -> None:
-    """Write the pairs of a task's config entry, one row each, with split and group.
+    """Write the pairs of a task's config entry, and the rows that give none.
 
-    They are read from `file_path` if it is given, else drawn by the entry's generator.
+    They are read from `path`, a file or folder, if it is given, from the hub if the
+    entry says so, else drawn by the entry's generator.
     """
-    if file_path:
-        prompts = read_file(file_path)
+    if "hub" in entry:
+        imported = _from_hub(entry)
+    elif path:
+        imported = import_task(entry, path)
     else:
         prompts = generate_prompts(
             entry["generator"],
@@ -38,18 +44,38 @@ def write_prompts(
             seed=entry.get("seed", 0),
             counterfactual=entry.get("counterfactual"),
         )
-    counts = dict(prompts.group_by("split").len().sort(pl.col("split")).rows())
-    log.info("%s: %d pairs, %s", task, len(prompts), counts)
-    write_frame(prompts, prompts_path)
+        imported = Imported(prompts, reject_frame([]))
+    _log_counts(task, imported)
+    write_frame(imported.prompts, prompts_path)
+    write_frame(imported.rejects, rejects_path)
+
+
+def _from_hub(entry: dict[str, Any]) -> Imported:
+    configuration = entry.get("configuration")
+    folder = download_dataset(entry["hub"], entry["revision"], configuration)
+    # Only the files of the configuration were downloaded.
+    inside = {key: entry[key] for key in entry if key != "configuration"}
+    return import_task(inside, folder)
+
+
+def _log_counts(task: str, imported: Imported) -> None:
+    counts = dict(imported.prompts.group_by("split").len().sort(pl.col("split")).rows())
+    log.info("%s: %d pairs, %s", task, len(imported.prompts), counts)
+    reasons = imported.rejects["reason"].value_counts(sort=True)
+    if len(reasons):
+        reason, rows = reasons.row(0)
+        rejected = len(imported.rejects)
+        log.info("%s: %d rows rejected, %d: %s", task, rejected, rows, reason)
 
 
 if __name__ == "__main__":
     with job(snakemake.log[0]):
         write_prompts(
             snakemake.output.prompts,
+            snakemake.output.rejects,
             task=snakemake.wildcards.task,
             entry=snakemake.params.entry,
             words_path=snakemake.input.words,
             facts_path=snakemake.input.facts,
-            file_path=snakemake.input.file or None,
+            path=snakemake.params.path or None,
         )

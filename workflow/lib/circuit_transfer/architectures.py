@@ -4,9 +4,14 @@ The only place that knows model families. A family is added by adding its row he
 its plain forward pass to the parity tests.
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-from torch import nn
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    # Not at run time: a configuration is checked without torch.
+    from torch import nn
 
 
 @dataclass(frozen=True)

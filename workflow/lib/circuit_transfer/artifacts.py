@@ -152,13 +152,15 @@ def read_alignment(path: Path | str) -> Alignment:
     return Alignment(*_read_tensors(path, needed=("alignment",)))
 
 
-def write_tensors(path: Path | str, tensors: Mapping[str, np.ndarray]) -> None:
+def write_tensors(
+    path: Path | str, tensors: Mapping[str, np.ndarray], **metadata: Any
+) -> None:
     """Write plain named tensors, such as the state of an interrupted training."""
-    _write_tensors(path, tensors, {})
+    _write_tensors(path, tensors, metadata)
 
 
 def read_tensors(path: Path | str) -> dict[str, np.ndarray]:
-    """Read what `write_tensors` wrote."""
+    """Read the tensors that `write_tensors` wrote."""
     return _read_tensors(path, needed=())[0]
 
 

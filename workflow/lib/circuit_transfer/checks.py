@@ -11,17 +11,13 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.exceptions import best_match
 from jsonschema.validators import extend
 
+from circuit_transfer.architectures import architecture_of
 from circuit_transfer.generators import GENERATORS
+from circuit_transfer.importers import FORMATS
+from circuit_transfer.models import missing_part, read_model_type
 
-PAIR_SUFFIXES = (".jsonl", ".csv", ".parquet")
 # Columns beside those of the tasks in the tables.
 RESERVED = ("mean", "method", "circuit")
-# Alternatives in each line: a checkpoint needs one file of every line.
-CHECKPOINT_FILES = (
-    ("config.json",),
-    ("model.safetensors", "model.safetensors.index.json"),
-    ("tokenizer.json",),
-)
 
 
 def validate_config(config: dict, schema_path: Path | str) -> None:
@@ -51,6 +47,7 @@ def check_config(config: Mapping, *directories: Path | str) -> None:
     """
     check_study(config["study"], config["models"], config["tasks"])
     check_proportions(config["evaluation"]["proportions"])
+    check_circuits(config)
     for name, model in config["models"].items():
         check_model(f"models.{name}", model)
     for name, task in config["tasks"].items():
@@ -65,6 +62,12 @@ def studied_models(study: Mapping, models: Mapping) -> list[str]:
     """
     pairs = ([pair["source"], pair["target"]] for pair in study["transfers"])
     return list(dict.fromkeys(chain(*pairs, study["models"])) or models)
+
+
+def studied_targets(study: Mapping, models: Mapping) -> list[str]:
+    """Return the models whose circuits are measured: all targets, else all models."""
+    targets = dict.fromkeys(pair["target"] for pair in study["transfers"])
+    return list(targets) or studied_models(study, models)
 
 
 def check_study(study: Mapping, models: Mapping, tasks: Mapping) -> None:
@@ -111,6 +114,18 @@ def check_proportions(proportions: list[float]) -> None:
             )
 
 
+def check_circuits(config: Mapping) -> None:
+    """Check that circuits from elsewhere are of models and tasks of the study."""
+    study = config["study"]
+    for name, circuit in config["evaluation"]["circuits"].items():
+        key = f"evaluation.circuits.{name}"
+        targets = studied_targets(study, config["models"])
+        _check_known(f"{key}.target", circuit["target"], targets, "target of the study")
+        _check_known(f"{key}.task", circuit["task"], study["tasks"], "studied task")
+        if name in study["methods"]:
+            raise ValueError(f"{key}: {name!r} is a method; expected another name")
+
+
 def check_model(key: str, model: Mapping) -> None:
     """Check one entry of `models`: where it comes from, and that its shape is possible.
 
@@ -118,7 +133,9 @@ def check_model(key: str, model: Mapping) -> None:
         key: where the entry is, for the message.
         model: the entry.
     """
-    _check_one_of(key, model, ("path", "train"))
+    _check_one_of(key, model, ("path", "hub", "train"))
+    if "revision" in model and "hub" not in model:
+        raise ValueError(f"{key}.revision: only a `hub` model has one")
     if "train" in model:
         _check_shape(f"{key}.train", model["train"])
         for name in model["train"]["generators"]:
@@ -146,14 +163,29 @@ def check_task(key: str, task: Mapping) -> None:
         key: where the entry is, for the message.
         task: the entry.
     """
-    _check_one_of(key, task, ("generator", "file"))
+    _check_one_of(key, task, ("generator", "file", "mib"))
     if "generator" in task:
         _check_generated(key, task)
-    elif Path(task["file"]).suffix not in PAIR_SUFFIXES:
+    elif "mib" in task:
+        _check_mib(key, task)
+    else:
+        suffixes = FORMATS[task["format"]].suffixes
+        if Path(task["file"]).suffix not in suffixes:
+            raise ValueError(
+                f"{key}.file: {task['file']!r}; expected a name that ends in "
+                f"{' or '.join(suffixes)} for the format {task['format']}"
+            )
+
+
+def _check_mib(key: str, task: Mapping) -> None:
+    _check_one_of(key, task, ("path", "hub"))
+    if "hub" in task and "revision" not in task:
         raise ValueError(
-            f"{key}.file: {task['file']!r}; expected a name that ends in "
-            + " or ".join(PAIR_SUFFIXES)
+            f"{key}.revision: missing; expected the commit of {task['hub']}, so that "
+            "the rows stay the same, or `main`"
         )
+    if "path" in task and "revision" in task:
+        raise ValueError(f"{key}.revision: only a `hub` data set has one")
 
 
 def _check_generated(key: str, task: Mapping) -> None:
@@ -176,6 +208,11 @@ def check_files(config: Mapping, directories: Sequence[Path]) -> None:
     for name in study["tasks"]:
         if "file" in tasks[name]:
             _check_file(f"tasks.{name}.file", tasks[name]["file"], directories)
+        if "path" in tasks[name]:
+            _check_there(f"tasks.{name}.path", tasks[name]["path"], directories)
+    for name, circuit in config["evaluation"]["circuits"].items():
+        key = f"evaluation.circuits.{name}.importances"
+        _check_file(key, circuit["importances"], directories)
     for name in studied_models(study, models):
         if "path" in models[name]:
             _check_checkpoint(f"models.{name}.path", models[name]["path"], directories)
@@ -186,17 +223,23 @@ def _check_file(key: str, path: str, directories: Sequence[Path]) -> None:
         raise ValueError(f"{key}: no file {path} in {_join(directories)}")
 
 
+def _check_there(key: str, path: str, directories: Sequence[Path]) -> None:
+    if not any((directory / path).exists() for directory in directories):
+        raise ValueError(f"{key}: no file or folder {path} in {_join(directories)}")
+
+
 def _check_checkpoint(key: str, path: str, directories: Sequence[Path]) -> None:
     folders = [directory / path for directory in directories]
     folder = next((folder for folder in folders if folder.is_dir()), None)
     if folder is None:
         raise ValueError(f"{key}: no folder {path} in {_join(directories)}")
-    for alternatives in CHECKPOINT_FILES:
-        if not any((folder / name).is_file() for name in alternatives):
-            raise ValueError(
-                f"{key}: no {' or '.join(alternatives)} in {folder}; expected a "
-                "checkpoint in the Hugging Face layout, with safetensors weights"
-            )
+    missing = missing_part([file.name for file in folder.iterdir()])
+    if missing:
+        raise ValueError(f"{key}: {folder}: {missing}")
+    try:
+        architecture_of(read_model_type(folder))
+    except ValueError as error:
+        raise ValueError(f"{key}: {folder}: {error}") from error
 
 
 def _join(directories: Sequence[Path]) -> str:
@@ -215,15 +258,15 @@ def _check_known(key: str, name: str, known: Iterable[str], what: str) -> None:
         raise ValueError(f"{key}: no {what} is called {name!r}; {nearest(name, known)}")
 
 
-def _check_one_of(key: str, entry: Mapping, choices: tuple[str, str]) -> None:
+def _check_one_of(key: str, entry: Mapping, choices: Sequence[str]) -> None:
     if sum(choice in entry for choice in choices) != 1:
-        first, second = choices
-        raise ValueError(f"{key}: expected either `{first}` or `{second}`")
+        *others, last = (f"`{choice}`" for choice in choices)
+        raise ValueError(f"{key}: expected either {', '.join(others)} or {last}")
 
 
 def _fill_and_validate(validator, properties, instance, schema):
     for name, subschema in properties.items():
-        if "default" in subschema:
+        if "default" in subschema and isinstance(instance, dict):
             instance.setdefault(name, deepcopy(subschema["default"]))
     validate_properties = Draft202012Validator.VALIDATORS["properties"]
     yield from validate_properties(validator, properties, instance, schema)

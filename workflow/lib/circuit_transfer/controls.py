@@ -47,6 +47,15 @@ def training_tasks(training_set: str, tasks: Sequence[str]) -> list[str]:
     return [each for each in tasks if (each == task) == (kind == "only")]
 
 
+def evaluated_training_sets(task: str, tasks: Sequence[str]) -> list[str]:
+    """Return the training sets whose circuits are measured on a task.
+
+    All but the zero-shot sets of other tasks.
+    """
+    others = {f"without-{each}" for each in tasks if each != task}
+    return [each for each in training_sets(tasks) if each not in others]
+
+
 def trained_controls(training_set: str, controls: Sequence[str]) -> list[str]:
     """Return the controls that are trained beside the matrix of a training set.
 

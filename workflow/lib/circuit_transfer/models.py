@@ -1,25 +1,42 @@
 """Load and describe checkpoints in the Hugging Face layout, from disk only."""
 
 import hashlib
+import json
 import logging
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from circuit_transfer.artifacts import read_json
 from circuit_transfer.job import pick_device
 from circuit_transfer.nodes import node_names
 
 log = logging.getLogger(__name__)
 
+LOAD_OPTIONS = ("dtype", "attn_implementation", "device_map")
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
 
 def load_model(
-    folder: Path | str, *, dtype: str = "float32", device: str | None = None
+    folder: Path | str,
+    *,
+    dtype: str = "float32",
+    device: str | None = None,
+    attn_implementation: str | None = None,
+    device_map: str | Mapping[str, str | int] | None = None,
 ):
     """Load a causal language model for inference, with frozen parameters.
 
     Args:
         folder: the checkpoint folder; weights must be safetensors.
         dtype: of the weights and the passes: `float32`, `bfloat16` or `float16`.
-        device: where to put it; by default a GPU when there is one.
+        device: where to put the whole model; by default a GPU when there is one.
+        attn_implementation: `eager`, `sdpa` or what else transformers knows; by
+            default its choice for the family.
+        device_map: how to spread the model over devices and disk instead: `auto`, or
+            a device for every module. Needs accelerate.
 
     Raises:
         FileNotFoundError: a file of the checkpoint is missing.
@@ -34,25 +51,35 @@ def load_model(
 
     from circuit_transfer.architectures import architecture_of
 
+    architecture_of(read_model_type(folder))
     transformers_logging.disable_progress_bar()
     model, report = AutoModelForCausalLM.from_pretrained(
         folder,
         output_loading_info=True,
         dtype=getattr(torch, dtype),
+        attn_implementation=attn_implementation,
+        device_map=device_map,
         use_safetensors=True,
         local_files_only=True,
         trust_remote_code=False,
     )
-    architecture_of(model.config.model_type)
     if report["missing_keys"]:
         # They would be left as random numbers.
         raise ValueError(f"{folder}: no weights for {sorted(report['missing_keys'])}")
-    device = device or pick_device()
-    for name, parameter in model.named_parameters():
+    for name, parameter in _parameters(model):
         if not parameter.isfinite().all():
             raise ValueError(f"{folder}: weight {name} is not finite")
-    log.info("loaded %s: %s, %s on %s", folder, model.config.model_type, dtype, device)
-    return model.requires_grad_(False).eval().to(device)
+    if device_map is None:
+        model.to(device or pick_device())
+    where = device_map or model.device
+    log.info("loaded %s: %s, %s on %s", folder, model.config.model_type, dtype, where)
+    return model.requires_grad_(False).eval()
+
+
+def load_described(description: Mapping[str, Any]):
+    """Load the model of a description by `load_model`, as the description says."""
+    options = {option: description[option] for option in LOAD_OPTIONS}
+    return load_model(description["path"], **options)
 
 
 def load_tokenizer(folder: Path | str):
@@ -60,20 +87,36 @@ def load_tokenizer(folder: Path | str):
 
     Raises:
         FileNotFoundError: the folder has none.
+        ValueError: its settings ask for a BOS token and name none.
     """
     check_checkpoint(folder)
     # `tokenizer.json` is the whole tokenizer. AutoTokenizer would rebuild parts of it
     # by what it thinks of the family (a qwen2 folder gets another pre-tokenizer).
     from transformers import PreTrainedTokenizerFast
 
-    return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    plain = tokenizer.encode("a", add_special_tokens=False)
+    if _asks_for_bos(Path(folder)) and tokenizer.encode("a")[:1] == plain[:1]:
+        # Older checkpoints say so in their settings alone, where it is overlooked.
+        if tokenizer.bos_token_id is None:
+            raise ValueError(
+                f"{folder}: tokenizer_config.json has add_bos_token and no bos_token"
+            )
+        tokenizer.add_bos_token = True
+    return tokenizer
 
 
-def describe_model(folder: Path | str, *, dtype: str = "float32") -> dict[str, Any]:
+def describe_model(
+    folder: Path | str,
+    *,
+    dtype: str = "float32",
+    attn_implementation: str | None = None,
+    device_map: str | Mapping[str, str | int] | None = None,
+) -> dict[str, Any]:
     """Return what the study needs to know of a model, without loading its weights.
 
-    Keys: `path`, `architecture`, `layers`, `heads`, `kv_heads`, `d_model`,
-    `context`, `vocabulary`, `dtype`, `nodes`, `tokenizer` (fingerprint).
+    Keys: `path`, how to load it (`dtype`, `attn_implementation`, `device_map`),
+    `tokenizer` (fingerprint), and those of `describe_configuration`.
 
     Raises:
         FileNotFoundError: a file of the checkpoint is missing.
@@ -84,21 +127,53 @@ def describe_model(folder: Path | str, *, dtype: str = "float32") -> dict[str, A
 
     from circuit_transfer.architectures import architecture_of
 
+    architecture_of(read_model_type(folder))
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    architecture_of(config.model_type)
-    layers, heads = config.num_hidden_layers, config.num_attention_heads
     return {
         "path": str(folder),
+        **describe_configuration(config),
+        "dtype": dtype,
+        "attn_implementation": attn_implementation,
+        "device_map": device_map,
+        "tokenizer": _fingerprint(Path(folder)),
+    }
+
+
+def describe_configuration(config) -> dict[str, Any]:
+    """Return what a model of a `transformers` configuration is made of.
+
+    The model is built and run without memory for its weights, so `parameters` is exact
+    (a tied matrix counts once) and the nodes are known to be where they should be.
+
+    Keys: `architecture`, `layers`, `heads`, `kv_heads`, `d_model`, `context` (in
+    positions), `vocabulary`, `parameters`, `parallel_mlp`, `nodes`.
+
+    Raises:
+        ValueError: the family is not supported, or its row in the table of families
+            does not fit the model.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from circuit_transfer.architectures import architecture_of, has_parallel_mlp
+
+    architecture_of(config.model_type)
+    with torch.device("meta"):
+        # Eager: the other implementations look at the mask, which has no values.
+        model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+    _check_sites(model)
+    layers, heads = config.num_hidden_layers, config.num_attention_heads
+    return {
         "architecture": config.model_type,
         "layers": layers,
         "heads": heads,
-        "kv_heads": getattr(config, "num_key_value_heads", heads),
+        "kv_heads": getattr(config, "num_key_value_heads", None) or heads,
         "d_model": config.hidden_size,
         "context": config.max_position_embeddings,
         "vocabulary": config.vocab_size,
-        "dtype": dtype,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "parallel_mlp": has_parallel_mlp(config),
         "nodes": list(node_names(layers, heads)),
-        "tokenizer": _fingerprint(Path(folder)),
     }
 
 
@@ -111,19 +186,112 @@ def check_checkpoint(folder: Path | str) -> None:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such checkpoint folder")
-    needed = {
-        "model configuration (config.json)": ["config.json"],
-        "safetensors weights (model.safetensors or its index)": [
-            "model.safetensors",
-            "model.safetensors.index.json",
-        ],
-        "tokenizer (tokenizer.json)": ["tokenizer.json"],
-    }
-    for what, names in needed.items():
-        if not any((folder / name).is_file() for name in names):
-            raise FileNotFoundError(f"{folder}: no {what} in this folder")
+    missing = missing_part([file.name for file in folder.iterdir()])
+    if missing:
+        raise FileNotFoundError(f"{folder}: {missing}")
+    for name in weight_files(folder):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder}: no {name}, which {INDEX} names")
+
+
+def missing_part(files: Collection[str]) -> str | None:
+    """Say which part of a checkpoint is not among some file names, and the way out."""
+    if "config.json" not in files:
+        return "no model configuration (config.json)"
+    if WEIGHTS not in files and INDEX not in files:
+        return _missing_weights(files)
+    if "tokenizer.json" not in files:
+        return (
+            "no tokenizer (tokenizer.json); an older one is converted by "
+            "`AutoTokenizer.from_pretrained(...).save_pretrained(folder)`"
+        )
+    return None
+
+
+def weight_files(folder: Path | str) -> list[str]:
+    """List the weight files of a checkpoint: one, or the shards that its index names.
+
+    Only the configuration and the index need to be there.
+    """
+    index = Path(folder) / INDEX
+    # Where there are both, transformers reads the single file.
+    if (Path(folder) / WEIGHTS).is_file() or not index.is_file():
+        return [WEIGHTS]
+    return sorted(set(read_json(index)["weight_map"].values()))
+
+
+def read_model_type(folder: Path | str) -> str | None:
+    """Return the family that a checkpoint's configuration names.
+
+    Raises:
+        ValueError: the configuration is not JSON.
+    """
+    return read_json(Path(folder) / "config.json").get("model_type")
+
+
+def _missing_weights(files: Collection[str]) -> str:
+    pickled = sorted(file for file in files if file.endswith(PICKLED))
+    if not pickled:
+        return f"no safetensors weights ({WEIGHTS} or its index)"
+    return (
+        f"no safetensors weights, only {pickled[0]}: reading pickled weights can run "
+        "any code, so they are not read. Convert them in an environment that you "
+        "trust, with `AutoModelForCausalLM.from_pretrained(...).save_pretrained("
+        "folder, safe_serialization=True)` and the same of AutoTokenizer, and give "
+        "that folder as `path:`"
+    )
+
+
+def _parameters(model) -> Iterator[tuple[str, Any]]:
+    """Yield every parameter with its values, also those that wait on the disk."""
+    for prefix, module in model.named_modules():
+        own = dict(module.named_parameters(prefix, recurse=False))
+        if any(parameter.is_meta for parameter in own.values()):
+            from accelerate.utils import align_module_device
+
+            with align_module_device(module):
+                yield from module.named_parameters(prefix, recurse=False)
+        else:
+            yield from own.items()
+
+
+def _check_sites(model) -> None:
+    """Run a model without values and compare every site with its configuration."""
+    import torch
+
+    from circuit_transfer.interventions import captured
+
+    config = model.config
+    heads, width = config.num_attention_heads, config.hidden_size
+    head_width = getattr(config, "head_dim", None) or width // heads
+    expected = [(heads, head_width), (1, width)] * config.num_hidden_layers
+    ids = torch.zeros(1, 2, dtype=torch.long, device="meta")
+    try:
+        with torch.no_grad(), captured(model) as activations:
+            model(ids, attention_mask=torch.ones_like(ids), use_cache=False)
+        found = [tuple(each.shape[2:]) for each in activations]
+    except (AttributeError, RuntimeError) as error:
+        raise ValueError(
+            f"the table of families does not fit a {config.model_type}: {error}"
+        ) from error
+    if found != expected:
+        raise ValueError(
+            f"the table of families does not fit a {config.model_type}: "
+            f"(nodes, width) at its sites are {found}, expected {expected}"
+        )
+
+
+def _asks_for_bos(folder: Path) -> bool:
+    """Tell whether the tokenizer's settings want a token before every text."""
+    settings = folder / "tokenizer_config.json"
+    if not settings.is_file():
+        return False
+    return json.loads(settings.read_text()).get("add_bos_token") is True
 
 
 def _fingerprint(folder: Path) -> str:
     """Return a hash of the tokenizer, whatever else the folder holds."""
-    return hashlib.sha256((folder / "tokenizer.json").read_bytes()).hexdigest()[:16]
+    digest = hashlib.sha256((folder / "tokenizer.json").read_bytes())
+    if _asks_for_bos(folder):
+        digest.update(b"add_bos_token")
+    return digest.hexdigest()[:16]

@@ -91,14 +91,17 @@ def summarise(
     aligned: Iterable[pl.DataFrame],
     *,
     siblings: Iterable[Sequence[str]],
+    imported: Iterable[pl.DataFrame] = (),
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Stack all curves with their regime, and reduce each to its CPR and CMD.
+
+    Circuits from elsewhere, `imported`, have their own name as method.
 
     Returns:
         The curves, one row per circuit and size, and the areas, one row per circuit.
     """
     pairs = [tuple(pair) for pair in siblings]
-    kinds = {"gold": gold, "random": random, "aligned": aligned}
+    kinds = {"gold": gold, "random": random, "aligned": aligned, "imported": imported}
     curves = pl.concat(_stack(frames, kind) for kind, frames in kinds.items())
     curves = curves.with_columns(
         regime=pl.struct("kind", "control", "training_set", "task").map_elements(

@@ -8,6 +8,7 @@ import polars as pl
 
 from circuit_transfer.tables.curves import (
     ALIGNED_REGIMES,
+    RANKINGS,
     UNTRAINED,
     Means,
     pair_means,
@@ -110,6 +111,36 @@ def recovery(aligned: float | None, gold: float | None) -> float | None:
     return aligned / gold
 
 
+def imported_table(
+    cpr: pl.DataFrame,
+    *,
+    circuits: Mapping[str, Mapping[str, str]],
+    methods: Sequence[str],
+) -> Table:
+    """CPR and CMD of imported circuits beside gold and random ones, a block for each.
+
+    Args:
+        cpr: the areas of all circuits.
+        circuits: by name, the `target` and the `task` that each was evaluated on.
+        methods: whose gold circuits they are compared with.
+    """
+    keys = ("kind", "method", "target", "task")
+    means = cpr.group_by(keys).agg(pl.col("cpr", "cmd").mean())
+    areas = {row[:4]: row[4:] for row in means.iter_rows()}
+    lines = []
+    for name, place in circuits.items():
+        on = (place["target"], place["task"])
+        rows = {"imported": ("imported", name)}
+        rows |= {f"gold, {method}": ("gold", method) for method in methods}
+        rows |= {RANKINGS: ("random", "random")}
+        for row, circuit in rows.items():
+            lines.append((name, *on, row, *areas.get((*circuit, *on), (None, None))))
+    schema = dict.fromkeys(("name", "target", "task", "circuit"), pl.String)
+    schema |= {"cpr": pl.Float64, "cmd": pl.Float64}
+    note = "CPR: higher is better; CMD: lower is better. random-rankings: their mean."
+    return Table(pl.DataFrame(lines, schema=schema, orient="row"), labels=4, note=note)
+
+
 def models_table(
     models: Mapping[str, Mapping[str, Any]],
     curves: pl.DataFrame,
@@ -151,9 +182,41 @@ def models_table(
 def rejects_table(rejects: Mapping[tuple[str, str], pl.DataFrame]) -> Table:
     """The rows that could not be used, by model and task, and why."""
     columns = {"row": pl.Int64, "reason": pl.String, "clean": pl.String}
+    note = "row: counted from 1 in its file, or in the prompts that were generated."
+    return Table(_by_cell(rejects, {"file": pl.String} | columns), labels=6, note=note)
+
+
+def rejects_summary_table(rejects: Mapping[tuple[str, str], pl.DataFrame]) -> Table:
+    """How many rows of every model and task could not be used, by reason.
+
+    Reasons that differ only in their numbers are one, with N in place of the numbers.
+    """
+    columns = {"file": pl.String, "row": pl.Int64, "reason": pl.String}
+    frame = _by_cell(rejects, columns).with_columns(
+        reason=pl.col("reason").str.replace_all(r"\d+", "N"),
+        first=pl.format(
+            "{}row {}",
+            pl.when(pl.col("file").is_null())
+            .then(pl.lit(""))
+            .otherwise(pl.col("file") + ", "),
+            pl.col("row"),
+        ),
+    )
+    keys = ("model", "task", "reason")
+    summary = frame.group_by(keys, maintain_order=True).agg(
+        pl.col("first").first(), rows=pl.len().cast(pl.Int64)
+    )
+    note = "first: the first such row. Every row is in rejects.csv."
+    return Table(summary, labels=4, note=note)
+
+
+def _by_cell(
+    rejects: Mapping[tuple[str, str], pl.DataFrame], columns: Mapping[str, pl.DataType]
+) -> pl.DataFrame:
+    """Stack the frames of every model and task, with both names in front."""
     names = {"model": pl.String, "task": pl.String}
-    frames = [pl.DataFrame(schema=names | columns)]
+    frames = [pl.DataFrame(schema={**names, **columns})]
     for (model, task), frame in rejects.items():
         named = frame.with_columns(model=pl.lit(model), task=pl.lit(task))
-        frames.append(named.select(*names, *columns).cast(names | columns))
-    return Table(pl.concat(frames), labels=5, note="row: counted from 0 in the file.")
+        frames.append(named.select(*names, *columns).cast({**names, **columns}))
+    return pl.concat(frames)

@@ -1,0 +1,506 @@
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+from transformers import AutoConfig
+
+from circuit_transfer.alignment import (
+    FitSettings,
+    fit_with_controls,
+    masked_logits,
+    prepare,
+)
+from circuit_transfer.artifacts import write_alignment
+from circuit_transfer.attribution import METHODS, attribute
+from circuit_transfer.batches import pair_batches
+from circuit_transfer.controls import (
+    CONTROLS,
+    evaluated_training_sets,
+    trained_controls,
+    training_tasks,
+)
+from circuit_transfer.costs import (
+    estimate,
+    model_shape,
+    pass_counts,
+    work_flops,
+    work_memory,
+)
+from circuit_transfer.faithfulness import evaluate_circuits
+from circuit_transfer.interventions import answer_logits, captured
+from circuit_transfer.nodes import node_names
+from circuit_transfer.workload import (
+    Nodes,
+    count_circuits,
+    count_rankings,
+    method_passes,
+    prompt_tokens,
+    study_work,
+)
+
+ROOT = Path(__file__).parents[2]
+# What the model cards say; nodes as in the DFA paper, where it has the model.
+PUBLISHED = {
+    "meta-llama/Llama-3.2-1B": (1_235_814_400, 528),
+    "meta-llama/Llama-3.2-3B": (3_212_749_824, 700),
+    "meta-llama/Llama-3.1-8B": (8_030_261_248, 1056),
+    "Qwen/Qwen2.5-0.5B": (494_032_768, 360),
+    "Qwen/Qwen2.5-1.5B": (1_543_714_304, 364),
+    "Qwen/Qwen2.5-3B": (3_085_938_688, 612),
+    "openai-community/gpt2": (124_439_808, 156),
+    "openai-community/gpt2-medium": (354_823_168, 408),
+    "openai-community/gpt2-large": (774_030_080, 756),
+}
+TASKS = ["a", "b", "c"]
+TOKENS = {"a": 5, "b": 5, "c": 5}
+SEEDS = [0, 1]
+EXAMPLES = 7
+CONFIG = {
+    "study": {
+        "tasks": TASKS,
+        "methods": list(METHODS),
+        "transfers": [{"source": "small", "target": "large"}],
+        "models": [],
+        "seeds": SEEDS,
+    },
+    "models": {"small": {"path": "small"}, "large": {"hub": "owner/large"}},
+    "tasks": {task: {"file": f"{task}.csv"} for task in TASKS},
+    "attribution": {"ig_steps": 3, "examples": EXAMPLES, "batch_size": 4},
+    "alignment": {
+        "epochs": 2,
+        "batch_size": 2,
+        "examples": EXAMPLES,
+        "controls": list(CONTROLS),
+    },
+    "evaluation": {
+        "proportions": [0.05, 0.3, 0.32, 0.6, 1.0],
+        "examples": EXAMPLES,
+        "batch_size": 4,
+        "random_rankings": 4,
+        "circuits": {},
+    },
+}
+
+
+@contextmanager
+def counted(model):
+    """Count the prompts that run through a model: forwards alone, and with backward."""
+    passes = {"forward": 0, "backward": 0}
+
+    def count_forward(_module, _args, output):
+        logits = output.logits
+        passes["forward"] += len(logits)
+        if logits.requires_grad:
+            logits.register_hook(count_backward)
+
+    def count_backward(gradient):
+        passes["backward"] += len(gradient)
+
+    hook = model.register_forward_hook(count_forward)
+    yield passes
+    hook.remove()
+    passes["forward"] -= passes["backward"]
+
+
+class Flops(TorchDispatchMode):
+    """Count FLOPs by torch's own formulas.
+
+    `FlopCounterMode` itself follows modules, and cannot take a gradient of their input.
+    """
+
+    total = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        count = flop_registry.get(func._overloadpacket)
+        self.total += count(*args, **(kwargs or {}), out_val=out) if count else 0
+        return out
+
+
+def shape_of(model):
+    return model_shape(model.config)
+
+
+def study_shapes(tiny_model):
+    return {
+        "small": shape_of(tiny_model("llama", layers=1)),
+        "large": shape_of(tiny_model("llama", layers=2)),
+    }
+
+
+def nodes_of(shapes):
+    return {name: Nodes(s.n_nodes, 2 * s.layers) for name, s in shapes.items()}
+
+
+def jobs_of(tiny_model, stage, config=CONFIG):
+    work = study_work(config, nodes_of(study_shapes(tiny_model)))
+    return [each for each in work if each.stage == stage]
+
+
+def expected(work):
+    pairs = sum(work.pairs.values())
+    return {
+        "forward": work.forwards * pairs,
+        "backward": work.forward_backwards * pairs,
+    }
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_models_have_the_parameters_and_nodes_that_are_known(name):
+    path = ROOT / f"data/configurations/{name}.json"
+    shape = model_shape(AutoConfig.from_pretrained(path))
+    assert (shape.parameters, shape.n_nodes) == PUBLISHED[name]
+    assert shape.n_nodes == len(node_names(shape.layers, shape.heads))
+    width = 4 if "gpt2" in name else 2
+    assert shape.weight_bytes == shape.stored_bytes == width * shape.parameters
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2"])
+def test_a_skeleton_counts_as_the_model_does(tiny_model, family):
+    model = tiny_model(family)
+    shape = shape_of(model)
+    parameters = dict(model.named_parameters())
+    assert shape.parameters == sum(each.numel() for each in parameters.values())
+    in_layers = [each for name, each in parameters.items() if ".0." in name]
+    matrices = sum(each.numel() for each in in_layers if each.dim() == 2)
+    assert shape.matrices == 2 * matrices
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_attribution_passes_are_those_that_run(tiny_model, tiny_pairs, method):
+    model = tiny_model("llama").requires_grad_(False)
+    jobs = jobs_of(tiny_model, "attribute_nodes")
+    assert len(jobs) == 2 * len(METHODS) * len(TASKS)
+    work = next(
+        job
+        for job, (model_name, name, _) in zip(
+            jobs, product(["small", "large"], METHODS, TASKS), strict=True
+        )
+        if (model_name, name) == ("large", method)
+    )
+    with counted(model) as passes:
+        attribute(model, pair_batches(tiny_pairs(7), 4), method=method, ig_steps=3)
+    assert passes == expected(work)
+
+
+@pytest.mark.parametrize("training_set", ["only-b", "without-b", "all"])
+def test_alignment_passes_are_those_that_run(tiny_model, tiny_pairs, training_set):
+    model = tiny_model("llama").requires_grad_(False)
+    tasks = training_tasks(training_set, TASKS)
+    jobs = jobs_of(tiny_model, "fit_alignment")
+    work = next(job for job in jobs if list(job.pairs) == tasks)
+    # Whatever the training set, it shares all pairs of a fit.
+    assert EXAMPLES <= sum(work.pairs.values()) < EXAMPLES + len(tasks)
+    parts = {t: pair_batches(tiny_pairs(work.pairs[t]), 2) for t in tasks}
+    n_nodes = shape_of(model).n_nodes
+    generator = np.random.default_rng(0)
+    sources = {t: generator.random(5, np.float32) for t in tasks}
+    settings = FitSettings("circuit", 2, 0.1, 0.1)
+    controls = trained_controls(training_set, CONTROLS)
+    with counted(model) as passes:
+        prepared = prepare(model, parts)
+        for seed in SEEDS:
+            fit_with_controls(
+                model,
+                prepared,
+                sources,
+                settings,
+                controls=controls,
+                shape=(5, n_nodes),
+                seed=seed,
+            )
+    assert passes == expected(work)
+
+
+def test_free_mask_passes_are_those_of_a_fit_of_its_own(tiny_model, tiny_pairs):
+    model = tiny_model("llama").requires_grad_(False)
+    work = jobs_of(tiny_model, "fit_free_mask")[0]
+    settings = FitSettings("circuit", 2, 0.1, 0.1)
+    with counted(model) as passes:
+        prepared = prepare(model, {"a": pair_batches(tiny_pairs(EXAMPLES), 2)})
+        for seed in SEEDS:
+            fit_with_controls(
+                model,
+                prepared,
+                {"a": np.ones(1, np.float32)},
+                settings,
+                controls=[],
+                shape=(1, shape_of(model).n_nodes),
+                seed=seed,
+            )
+    assert passes == expected(work)
+
+
+@pytest.mark.parametrize(
+    ("stage", "rankings"),
+    [("evaluate_gold", 1), ("evaluate_random", 4), ("evaluate_aligned", None)],
+)
+def test_evaluation_passes_are_those_that_run(tiny_model, tiny_pairs, stage, rankings):
+    model = tiny_model("llama").requires_grad_(False)
+    work = jobs_of(tiny_model, stage)[0]
+    rankings = rankings or count_rankings("a", TASKS, SEEDS, CONTROLS)
+    n_nodes = shape_of(model).n_nodes
+    generator = np.random.default_rng(0)
+    # Distinct rankings that share no circuit: 3 and 6 of 10 nodes, all sets distinct.
+    scores = distinct_rankings(generator, rankings, n_nodes, sizes=(3, 6))
+    frame = pl.DataFrame({"scores": scores})
+    batches = pair_batches(tiny_pairs(EXAMPLES), 4)
+    proportions = CONFIG["evaluation"]["proportions"]
+    with counted(model) as passes:
+        evaluate_circuits(model, batches, frame, proportions)
+    assert passes == expected(work)
+    same = pl.DataFrame({"scores": [scores[0]] * rankings})
+    with counted(model) as fewer:
+        evaluate_circuits(model, batches, same, proportions)
+    assert fewer["forward"] == EXAMPLES * (2 + 1 + 2)
+
+
+def distinct_rankings(generator, rankings, n_nodes, sizes):
+    seen, found = set(), []
+    while len(found) < rankings:
+        scores = generator.random(n_nodes)
+        order = (-scores).argsort()
+        circuits = {frozenset(order[:size].tolist()) for size in sizes}
+        if not circuits & seen:
+            seen |= circuits
+            found.append(scores.tolist())
+    return found
+
+
+def test_no_random_rankings_run_nothing(tiny_model):
+    evaluation = CONFIG["evaluation"] | {"random_rankings": 0}
+    config = CONFIG | {"evaluation": evaluation}
+    assert {job.forwards for job in jobs_of(tiny_model, "evaluate_random", config)} == {
+        0
+    }
+
+
+def test_an_imported_circuit_costs_what_a_gold_one_does(tiny_model):
+    circuits = {"x": {"importances": "x.json", "target": "large", "task": "b"}}
+    config = CONFIG | {"evaluation": CONFIG["evaluation"] | {"circuits": circuits}}
+    (imported,) = jobs_of(tiny_model, "evaluate_imported", config)
+    gold = jobs_of(tiny_model, "evaluate_gold", config)[len(METHODS)]
+    assert replace(imported, stage="evaluate_gold") == gold
+
+
+def test_a_task_with_fewer_rows_costs_less(tiny_model):
+    config = CONFIG | {"tasks": CONFIG["tasks"] | {"a": {"generator": "a", "train": 2}}}
+    first = jobs_of(tiny_model, "attribute_nodes", config)[0]
+    assert first.pairs == {"a": 2}
+
+
+def test_study_without_transfers_is_direct_attribution(tiny_model):
+    config = CONFIG | {"study": CONFIG["study"] | {"transfers": []}}
+    work = study_work(config, nodes_of(study_shapes(tiny_model)))
+    stages = {"attribute_nodes", "evaluate_gold", "evaluate_random"}
+    assert {each.stage for each in work} == stages
+    assert {each.model for each in work} == {"small", "large"}
+
+
+def test_rankings_are_counted_as_a_run_evaluates_them():
+    assert evaluated_training_sets("b", TASKS) == [
+        *("only-a", "only-b", "only-c"),
+        *("without-b", "all"),
+    ]
+    # Five training sets, and five controls and the free mask with a seed each; the
+    # depth heuristic has none.
+    assert count_rankings("b", TASKS, SEEDS, CONTROLS) == (5 + 6) * len(SEEDS) + 1
+    assert count_rankings("b", TASKS, SEEDS, []) == 5 * len(SEEDS)
+    # A single task has no zero-shot set, hence no controls of one.
+    assert count_rankings("b", ["b"], SEEDS, CONTROLS) == 3 * len(SEEDS) + 1
+
+
+def test_equal_sizes_and_the_whole_model_are_not_counted():
+    assert count_circuits(4, 10, [0.05, 0.3, 0.32, 0.6, 1.0]) == 1 + 4 * 2
+
+
+def test_unknown_method_is_named():
+    with pytest.raises(ValueError, match="method 'nip' is not one of nap, "):
+        method_passes("nip", Nodes(10, 4), 5)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2"])
+@pytest.mark.parametrize("method", ["nap", "nap-ig-inputs", "exact"])
+def test_flops_are_those_that_torch_counts(tiny_model, tiny_pairs, family, method):
+    # Eager attention, whose products the counter sees.
+    model = tiny_model(family).requires_grad_(False)
+    model.set_attn_implementation("eager")
+    shape = shape_of(model)
+    pairs = tiny_pairs(8)
+    pairs = pairs.filter(pl.col("clean_ids").list.len() == 5)
+    forwards, forward_backwards = method_passes(
+        method, Nodes(shape.n_nodes, 2 * shape.layers), 3
+    )
+    (work, *_) = study_work(CONFIG, nodes_of(study_shapes(tiny_model)))
+    work = replace(
+        work,
+        pairs={"a": len(pairs)},
+        forwards=forwards,
+        forward_backwards=forward_backwards,
+    )
+    with Flops() as counter:
+        attribute(model, pair_batches(pairs, 4), method=method, ig_steps=3)
+    # Not exact: the angles of rotary embeddings are a product too, a tiny one.
+    assert counter.total == pytest.approx(work_flops(work, shape, TOKENS), rel=0.005)
+
+
+def test_flops_of_one_moved_site_are_an_upper_bound(tiny_model, tiny_pairs):
+    model = tiny_model("llama", layers=4).requires_grad_(False)
+    model.set_attn_implementation("eager")
+    shape = shape_of(model)
+    pairs = tiny_pairs(8).filter(pl.col("clean_ids").list.len() == 5)
+    nodes = {"small": Nodes(10, 4), "large": Nodes(shape.n_nodes, 2 * shape.layers)}
+    method = "nap-ig-activations"
+    config = CONFIG | {"study": CONFIG["study"] | {"methods": [method]}}
+    config["attribution"] = CONFIG["attribution"] | {"examples": len(pairs)}
+    work = study_work(config, nodes)[len(TASKS)]
+    with Flops() as counter:
+        attribute(model, pair_batches(pairs, 4), method=method, ig_steps=3)
+    # A backward pass goes from the end to the moved site, half of the way on average.
+    estimated = work_flops(work, shape, TOKENS)
+    assert 0.7 * estimated < counter.total < estimated
+
+
+def saved_bytes(model, run):
+    """Return the bytes that autograd keeps of a forward pass beside the weights."""
+    own = {each.untyped_storage().data_ptr() for each in model.parameters()}
+    sizes, alive = {}, []
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        alive.append(tensor)
+        if storage.data_ptr() not in own:
+            sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        run()
+    return sum(sizes.values())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2"])
+def test_kept_activations_are_bounded_from_above(tiny_model, family, dtype):
+    # Shaped like the published ones: an MLP four times as wide as the residual stream.
+    wide = {"n_inner": None} if family == "gpt2" else {"intermediate_size": 128}
+    model = tiny_model(family, layers=6, dtype=dtype, **wide).requires_grad_(False)
+    shape = model_shape(model.config, dtype=str(dtype).removeprefix("torch."))
+    assert shape.d_mlp == 128
+    ids = torch.randint(4, 40, (3, 16))
+    embeddings = model.get_input_embeddings()(ids).requires_grad_()
+
+    def run():
+        with captured(model):
+            answer_logits(model, embeddings=embeddings)
+
+    kept = saved_bytes(model, run)
+    assert kept < shape.kept_bytes * ids.numel() < 1.6 * kept
+
+
+@pytest.mark.parametrize("intervention", ["circuit", "interpolation", "release"])
+def test_kept_activations_of_a_fit_are_bounded_too(
+    tiny_model, tiny_pairs, intervention
+):
+    model = tiny_model("llama", layers=6, intermediate_size=128).requires_grad_(False)
+    shape = shape_of(model)
+    pairs = tiny_pairs(8).filter(pl.col("clean_ids").list.len() == 5)
+    (prepared,) = prepare(model, {"a": pair_batches(pairs, 8)})
+    mask = torch.full((shape.n_nodes,), 0.5, requires_grad=True)
+    cached = sum(each.nbytes for each in (*prepared.clean, *prepared.corrupted))
+
+    def run():
+        masked_logits(model, prepared, mask, intervention)
+
+    bound = shape.kept_bytes * 5 * len(pairs) + cached
+    assert saved_bytes(model, run) < bound
+
+
+def test_a_fit_holds_the_activations_of_all_pairs(tiny_model, tiny_pairs):
+    model = tiny_model("llama").requires_grad_(False)
+    shape = shape_of(model)
+    work = next(
+        job for job in jobs_of(tiny_model, "fit_alignment") if len(job.pairs) == 3
+    )
+    pairs = tiny_pairs(20).filter(pl.col("clean_ids").list.len() == 5)
+    parts = {t: pair_batches(pairs[:count], 2) for t, count in work.pairs.items()}
+    held = sum(
+        tensor.nbytes
+        for each in prepare(model, parts)
+        for tensor in (each.full, *each.clean, *each.corrupted)
+    )
+    batch = 2
+    loss = 4 * batch * shape.vocabulary * 4
+    kept = batch * 5 * shape.kept_bytes
+    whole = shape.weight_bytes + held + kept + loss
+    assert work_memory(work, shape, TOKENS) == whole
+
+
+def test_written_bytes_are_those_of_the_files(tiny_model, tmp_path):
+    shapes = study_shapes(tiny_model)
+    size = (shapes["small"].n_nodes, shapes["large"].n_nodes)
+    written = {job.written_bytes for job in jobs_of(tiny_model, "fit_alignment")}
+    sizes = set()
+    for trained in (1, 3):
+        names = ["initial", "alignment", "alignment/x", "alignment/y"][: trained + 1]
+        tensors = {name: np.zeros(size, np.float32) for name in names}
+        sizes.add(len(SEEDS) * sum(each.nbytes for each in tensors.values()))
+        write_alignment(tmp_path / "fit", tensors, {"seed": 0})
+        overhead = (tmp_path / "fit").stat().st_size - max(sizes) / len(SEEDS)
+        assert 0 < overhead < 1000
+    assert written == sizes
+
+
+def test_pass_counts_add_up_jobs_and_tokens(tiny_model):
+    work = study_work(CONFIG, nodes_of(study_shapes(tiny_model)))
+    frame = pass_counts(work, TOKENS)
+    gold = frame.row(by_predicate=pl.col("stage") == "evaluate_gold", named=True)
+    passes = len(METHODS) * len(TASKS) * EXAMPLES * (2 + 1 + 2)
+    assert gold == {
+        "stage": "evaluate_gold",
+        "model": "large",
+        "jobs": len(METHODS) * len(TASKS),
+        "forwards": passes,
+        "forward_backwards": 0,
+        "tokens": 5 * passes,
+    }
+
+
+def test_estimate_ends_with_the_whole_study(tiny_model):
+    shapes = study_shapes(tiny_model)
+    costs = estimate(CONFIG, shapes, TOKENS, utilisation=0.5)
+    parts, whole = costs[:-1], costs.row(-1, named=True)
+    assert whole["stage"] == "all"
+    for column in ("jobs", "forward_backwards", "tokens", "gpu_hours", "disk_gb"):
+        assert whole[column] == pytest.approx(parts[column].sum())
+    assert whole["peak_memory_gb"] == parts["peak_memory_gb"].max()
+    # float32 reaches half of 19.5e12 FLOP/s.
+    seconds = whole["petaflop"] * 1e15 / (0.5 * 19.5e12)
+    assert whole["gpu_hours"] == pytest.approx(seconds / 3600)
+    (download,) = parts.filter(stage="download_model").rows(named=True)
+    assert download["model"] == "large"
+    assert download["disk_gb"] == shapes["large"].stored_bytes / 1e9
+    assert download["gpu_hours"] is None
+
+
+def test_prompt_lengths_come_from_the_task_behind_the_name():
+    tasks = {
+        "x": {"mib": "ioi", "hub": "mib-bench/ioi"},
+        "y": {"generator": "ioi"},
+        "z": {"file": "z.csv"},
+    }
+    tokens = prompt_tokens(tasks)
+    assert tokens["x"] == tokens["y"] != tokens["z"]
+
+
+@pytest.mark.parametrize("mib", ["ioi", "copycolors_mcqa", "arc_easy", "arc_challenge"])
+def test_every_mib_task_has_a_length_of_its_own(mib):
+    other = prompt_tokens({"x": {"file": "x.csv"}})["x"]
+    assert prompt_tokens({"x": {"mib": mib}})["x"] != other

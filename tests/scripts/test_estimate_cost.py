@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+from estimate_cost import estimate_cost
+
+from circuit_transfer.checks import validate_config
+from circuit_transfer.embedded import TrainingSettings, build_model
+from circuit_transfer.generators import read_words
+from circuit_transfer.vocabulary import build_tokenizer
+
+ROOT = Path(__file__).parents[2]
+WORDS = {
+    "words_path": ROOT / "data/words.yaml",
+    "facts_path": ROOT / "data/facts.csv",
+}
+
+
+@pytest.fixture
+def config():
+    """The tiny study, whose target is a published model."""
+    config = yaml.safe_load((ROOT / "tests/workflow/tiny.yaml").read_text())
+    config["models"]["tiny-target"] = {"hub": "openai-community/gpt2"}
+    validate_config(config, ROOT / "workflow/schemas/config.schema.yaml")
+    return config
+
+
+def run(config, folder, checkpoints=None, configurations=ROOT / "data/configurations"):
+    paths = [folder / f"cost.{suffix}" for suffix in ("csv", "tex", "html")]
+    estimate_cost(
+        paths,
+        config=config,
+        checkpoints=checkpoints or {},
+        configurations_path=configurations,
+        **WORDS,
+    )
+    return paths
+
+
+def test_table_has_every_stage_and_the_whole(config, tmp_path):
+    csv, tex, html = run(config, tmp_path)
+    table = pl.read_csv(csv)
+    assert list(dict.fromkeys(table["stage"])) == [
+        "download_model",
+        "attribute_nodes",
+        "fit_alignment",
+        "fit_free_mask",
+        "evaluate_gold",
+        "evaluate_random",
+        "evaluate_aligned",
+        "all",
+    ]
+    assert table.filter(stage="download_model")["model"].to_list() == ["tiny-target"]
+    assert (table.filter(stage="fit_alignment")["jobs"] == [3 + 3 + 1]).all()
+    assert r"gpu hours" in tex.read_text()
+    assert "A100" in html.read_text()
+
+
+def test_a_trained_model_has_the_size_that_training_makes(config, tmp_path, caplog):
+    caplog.set_level("INFO")
+    run(config, tmp_path)
+    train = config["models"]["tiny-source"]["train"]
+    tokenizer = build_tokenizer(read_words(*WORDS.values()), architecture="llama")
+    model = build_model(TrainingSettings(**train), tokenizer)
+    assert f"parameters={model.num_parameters()}," in caplog.text
+    assert "GPU hours" in caplog.text
+
+
+def test_a_model_on_disk_is_read_from_its_folder(config, tiny_checkpoint, tmp_path):
+    folder = tiny_checkpoint("qwen2")
+    config["models"]["tiny-target"] = {"path": "x", "dtype": "float32"}
+    csv, *_ = run(config, tmp_path, checkpoints={"tiny-target": folder})
+    table = pl.read_csv(csv)
+    assert "download_model" not in table["stage"]
+    assert set(table["model"].drop_nulls()) >= {"tiny-source", "tiny-target"}
+
+
+def test_a_missing_configuration_says_where_to_put_it(config, tmp_path):
+    message = r"openai-community/gpt2\.json: no configuration of openai-community/gpt2;"
+    with pytest.raises(FileNotFoundError, match=message):
+        run(config, tmp_path, configurations=tmp_path)

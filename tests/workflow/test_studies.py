@@ -1,0 +1,168 @@
+"""The ready studies: valid, planned without a network, with jobs that one can count."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from transformers import AutoConfig
+
+from circuit_transfer.checks import check_config, validate_config
+from circuit_transfer.costs import model_shape
+from circuit_transfer.workload import Nodes, study_work
+
+HOME = Path(__file__).parents[2]
+STUDIES = sorted((HOME / "workflow/studies").glob("*.yaml"))
+PUBLISHED = ("llama-3", "qwen-2.5", "gpt2")
+# With six tasks there are 6 training sets of one, 6 without one, and all: 13.
+SIX, METHODS = 6, 3
+PLANNED = {
+    "llama-3": {
+        "download_model": 3,
+        "describe_model": 3,
+        "write_prompts": SIX,
+        "tokenize_pairs": 3 * SIX,
+        "attribute_nodes": 3 * SIX * METHODS,
+        "fit_alignment": 4 * METHODS * 13,
+        "fit_free_mask": 3 * SIX,
+        "evaluate_gold": 3 * SIX * METHODS,
+        "evaluate_random": 3 * SIX,
+        "evaluate_aligned": 4 * SIX * METHODS,
+    },
+    # Two of its three models are targets.
+    "qwen-2.5": {
+        "download_model": 3,
+        "describe_model": 3,
+        "write_prompts": SIX,
+        "tokenize_pairs": 3 * SIX,
+        "attribute_nodes": 3 * SIX * METHODS,
+        "fit_alignment": 3 * METHODS * 13,
+        "fit_free_mask": 2 * SIX,
+        "evaluate_gold": 2 * SIX * METHODS,
+        "evaluate_random": 2 * SIX,
+        "evaluate_aligned": 3 * SIX * METHODS,
+    },
+    # Three tasks: 3 sets of one, 3 without one, and all.
+    "gpt2": {
+        "download_model": 3,
+        "describe_model": 3,
+        "write_prompts": 3,
+        "tokenize_pairs": 3 * 3,
+        "attribute_nodes": 3 * 3 * METHODS,
+        "fit_alignment": 2 * METHODS * 7,
+        "fit_free_mask": 2 * 3,
+        "evaluate_gold": 2 * 3 * METHODS,
+        "evaluate_random": 2 * 3,
+        "evaluate_aligned": 2 * 3 * METHODS,
+    },
+}
+# A proxy that nobody listens at: whoever asks the network fails at once.
+NO_NETWORK = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+
+
+def merge(base, overlay):
+    """Add an overlay to a config as Snakemake does: dicts add up, lists replace."""
+    for key, value in overlay.items():
+        if isinstance(value, dict):
+            merge(base.setdefault(key, {}), value)
+        else:
+            base[key] = value
+
+
+def study_config(name):
+    config = yaml.safe_load((HOME / "config.yaml").read_text())
+    merge(config, yaml.safe_load((HOME / f"workflow/studies/{name}.yaml").read_text()))
+    validate_config(config, HOME / "workflow/schemas/config.schema.yaml")
+    check_config(config, HOME)
+    return config
+
+
+def snakemake(folder, study, *arguments):
+    """Run the workflow on a study in an empty folder."""
+    shutil.copy(HOME / "config.yaml", folder)
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        str(HOME / "Snakefile"),
+    ]
+    command += ["--configfile", str(study), "--cores", "1", *arguments]
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, **NO_NETWORK},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def planned_jobs(folder, study):
+    result = snakemake(folder, study, "--dry-run", "--quiet", "host")
+    assert result.returncode == 0, result.stdout + result.stderr
+    text = (result.stdout + result.stderr).split("total")[0]
+    counts = re.findall(r"^(\w+) +(\d+)$", text, re.MULTILINE)
+    return {rule: int(count) for rule, count in counts}
+
+
+def estimated_jobs(name):
+    """Count the jobs of every stage that the cost estimate knows of."""
+    config = study_config(name)
+    nodes = {}
+    for model, entry in config["models"].items():
+        if "hub" in entry:
+            path = HOME / f"data/configurations/{entry['hub']}.json"
+            shape = model_shape(AutoConfig.from_pretrained(path))
+            nodes[model] = Nodes(shape.n_nodes, 2 * shape.layers)
+    jobs = {}
+    for work in study_work(config, nodes):
+        jobs[work.stage] = jobs.get(work.stage, 0) + 1
+    return jobs
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.stem)
+def test_every_study_plans_a_run_without_a_network(tmp_path, study):
+    jobs = planned_jobs(tmp_path, study)
+    expected = PLANNED.get(study.stem, {"fit_alignment": jobs["fit_alignment"]})
+    assert {rule: jobs.get(rule) for rule in expected} == expected
+    if study.stem in PUBLISHED:
+        # The estimate counts the jobs that Snakemake plans.
+        estimated = estimated_jobs(study.stem)
+        assert {rule: jobs[rule] for rule in estimated} == estimated
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_studies_are_complete(name):
+    """Nothing but the embedded models and tasks is left to the default study."""
+    study = yaml.safe_load((HOME / f"workflow/studies/{name}.yaml").read_text())
+    default = yaml.safe_load((HOME / "config.yaml").read_text())
+    for part in ("study", "attribution", "alignment", "evaluation"):
+        assert set(study[part]) == set(default[part]), part
+    used = {pair[role] for pair in study["study"]["transfers"] for role in pair}
+    assert used == set(study["models"])
+    assert set(study["study"]["tasks"]) == set(study["tasks"])
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_studies_have_the_settings_of_the_paper(name):
+    config = study_config(name)
+    assert config["attribution"]["ig_steps"] == 5
+    assert config["attribution"]["examples"] == 100
+    alignment = config["alignment"]
+    settings = ("epochs", "learning_rate", "sparsity", "batch_size")
+    assert [alignment[key] for key in settings] == [3, 0.1, 0.1, 8]
+
+
+def test_costs_are_estimated_without_weights_or_network(tmp_path):
+    study = HOME / "workflow/studies/llama-3.yaml"
+    result = snakemake(tmp_path, study, "--", "estimate_cost")
+    assert result.returncode == 0, result.stdout + result.stderr
+    table = (tmp_path / "results/tables/cost-estimate.csv").read_text()
+    # Weights of 1.24, 3.21 and 8.03 thousand million parameters in two bytes each.
+    for size in ("2.4716", "6.4254", "16.0605"):
+        assert f",{size}" in table

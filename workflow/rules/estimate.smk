@@ -1,0 +1,34 @@
+"""What a study costs, before anything is downloaded or computed."""
+
+
+rule estimate_cost:
+    input:
+        words=WORDS,
+        facts=FACTS,
+    output:
+        expand("results/tables/cost-estimate.{suffix}", suffix=["csv", "tex", "html"]),
+    log:
+        "results/logs/estimate_cost.log",
+    conda:
+        "../../envs/torch.yaml"
+    params:
+        config=in_order(config),
+        checkpoints={
+            name: at_hand(entry["path"])
+            for name, entry in config["models"].items()
+            if "path" in entry
+        },
+        configurations=str(HOME / "data/configurations"),
+        library=library_digest(
+            "costs",
+            "workload",
+            "checks",
+            "controls",
+            "projection",
+            "architectures",
+            "nodes",
+        ),
+    message:
+        "Estimating what the study costs"
+    script:
+        "../scripts/estimate_cost.py"

@@ -1,0 +1,23 @@
+"""Download a model from the Hugging Face hub, and record what was downloaded."""
+
+from pathlib import Path
+
+from circuit_transfer.artifacts import write_json
+from circuit_transfer.hub import download_model as download
+from circuit_transfer.job import job
+
+
+def download_model(record_path: Path | str, *, repository: str, revision: str) -> None:
+    """Fetch a checkpoint into the hub's cache, write its commit and folder as JSON."""
+    folder, commit = download(repository, revision)
+    asked = {"repository": repository, "revision": revision}
+    write_json({**asked, "commit": commit, "folder": str(folder)}, record_path)
+
+
+if __name__ == "__main__":
+    with job(snakemake.log[0]):
+        download_model(
+            snakemake.output.record,
+            repository=snakemake.params.repository,
+            revision=snakemake.params.revision,
+        )

@@ -1,0 +1,100 @@
+"""Estimate what a study costs from its configuration, without weights or network."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, PreTrainedConfig
+
+from circuit_transfer.checks import studied_models
+from circuit_transfer.costs import UTILISATION, estimate, model_shape
+from circuit_transfer.embedded import TrainingSettings, build_model
+from circuit_transfer.generators import Words, read_words
+from circuit_transfer.job import job
+from circuit_transfer.tables.typesetting import Table, write_table
+from circuit_transfer.vocabulary import build_tokenizer
+from circuit_transfer.workload import prompt_tokens
+
+log = logging.getLogger(__name__)
+
+NOTE = (
+    "forwards, forward backwards: passes of one prompt; tokens: of all passes; disk: "
+    "published weights and tensors written. GPU hours are those of an A100 80GB at "
+    f"{UTILISATION:.0%} of its peak, without the start of jobs; small models in small "
+    "batches reach less. Prompt lengths are approximate; a task is taken to have as "
+    "many usable pairs as are asked for; training of `train` models is not counted."
+)
+
+
+def estimate_cost(
+    table_paths: Iterable[Path | str],
+    *,
+    config: Mapping[str, Any],
+    checkpoints: Mapping[str, Path | str],
+    configurations_path: Path | str,
+    words_path: Path | str,
+    facts_path: Path | str,
+) -> None:
+    """Write the table of costs, one path per format.
+
+    Args:
+        table_paths: where to.
+        config: the study's whole configuration.
+        checkpoints: folders of the models that are given by a path.
+        configurations_path: folder with `{owner}/{name}.json` of models on the hub.
+        words_path: words of the generators, which the embedded models know.
+        facts_path: facts of the generators.
+
+    Raises:
+        FileNotFoundError: the configuration of a model on the hub is not there.
+    """
+    words = read_words(words_path, facts_path)
+    shapes = {}
+    for name in studied_models(config["study"], config["models"]):
+        entry = config["models"][name]
+        if "hub" in entry:
+            configuration = _published(Path(configurations_path), entry["hub"])
+        elif "path" in entry:
+            path = Path(checkpoints[name]) / "config.json"
+            configuration = AutoConfig.from_pretrained(path)
+        else:
+            configuration = _embedded(entry["train"], words)
+        shapes[name] = model_shape(configuration, dtype=entry["dtype"])
+        log.info("%s: %s", name, shapes[name])
+    costs = estimate(config, shapes, prompt_tokens(config["tasks"]))
+    whole = costs.row(-1, named=True)
+    log.info(
+        "in all: %d jobs, %.1f GPU hours, %.0f GB of GPU memory, %.1f GB of disk",
+        *(whole[key] for key in ("jobs", "gpu_hours", "peak_memory_gb", "disk_gb")),
+    )
+    write_table(Table(costs, labels=2, note=NOTE), *table_paths, title="Estimated cost")
+
+
+def _published(folder: Path, repository: str) -> PreTrainedConfig:
+    path = folder / f"{repository}.json"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: no configuration of {repository}; expected a copy of "
+            f"https://huggingface.co/{repository}/blob/main/config.json there"
+        )
+    return AutoConfig.from_pretrained(path)
+
+
+def _embedded(train: Mapping[str, Any], words: Words) -> PreTrainedConfig:
+    tokenizer = build_tokenizer(words, architecture=train["architecture"])
+    with torch.device("meta"):
+        return build_model(TrainingSettings(**train), tokenizer).config
+
+
+if __name__ == "__main__":
+    with job(snakemake.log[0]):
+        estimate_cost(
+            snakemake.output,
+            config=snakemake.params.config,
+            checkpoints=snakemake.params.checkpoints,
+            configurations_path=snakemake.params.configurations,
+            words_path=snakemake.input.words,
+            facts_path=snakemake.input.facts,
+        )

@@ -1,0 +1,71 @@
+"""Measure the circuits that importances from elsewhere give on a model."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from circuit_transfer.artifacts import read_frame, read_json, write_frame
+from circuit_transfer.batches import pair_batches
+from circuit_transfer.faithfulness import evaluate_circuits
+from circuit_transfer.job import job
+from circuit_transfer.mib_circuits import from_importances
+from circuit_transfer.models import load_described
+from circuit_transfer.pairs import select_pairs
+
+log = logging.getLogger(__name__)
+
+
+def evaluate_imported(
+    model_path: Path | str,
+    pairs_path: Path | str,
+    importances_path: Path | str,
+    faithfulness_path: Path | str,
+    *,
+    target: str,
+    task: str,
+    circuit: str,
+    ablation: str,
+    proportions: list[float],
+    examples: int,
+    batch_size: int,
+) -> None:
+    """Read importances of the target's nodes, write the faithfulness of every size."""
+    description = read_json(model_path)
+    scores = _read_importances(importances_path, description["nodes"])
+    labels = {"target": target, "task": task, "method": circuit, "ablation": ablation}
+    rankings = pl.DataFrame([{**labels, "scores": scores.tolist()}])
+    model = load_described(description)
+    pairs = select_pairs(read_frame(pairs_path), "test", examples)
+    batches = pair_batches(pairs, batch_size, model.device)
+    frame = evaluate_circuits(model, batches, rankings, proportions)
+    write_frame(frame, faithfulness_path)
+
+
+def _read_importances(path: Path | str, nodes: list[str]) -> np.ndarray:
+    importances = read_json(path)
+    try:
+        scores = from_importances(importances, nodes)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if np.isnan(scores).any():
+        log.warning("%s: the scores are not known, there is no circuit", path)
+    return scores
+
+
+if __name__ == "__main__":
+    with job(snakemake.log[0]):
+        evaluate_imported(
+            snakemake.input.model,
+            snakemake.input.pairs,
+            snakemake.input.importances,
+            snakemake.output.faithfulness,
+            target=snakemake.wildcards.target,
+            task=snakemake.wildcards.task,
+            circuit=snakemake.wildcards.circuit,
+            ablation=snakemake.params.ablation,
+            proportions=snakemake.params.proportions,
+            examples=snakemake.params.examples,
+            batch_size=snakemake.params.batch_size,
+        )
