@@ -23,7 +23,7 @@ include: "workflow/rules/estimate.smk"
 
 
 onstart:
-    check_hub(workflow.dag.needrun_jobs())
+    check_hub(list(workflow.dag.needrun_jobs()))
 
 
 rule all:

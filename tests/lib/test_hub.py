@@ -211,17 +211,21 @@ def test_an_unknown_family_is_named_before_its_weights(server, checkpoint):
     assert "model.safetensors" not in server.files_asked()
 
 
-def test_all_models_are_checked_at_once(server, saved):
+def test_all_entries_are_checked_at_once(server, saved, dataset):
     server.push("lab/tiny", saved)
     server.push("lab/gated", saved, gated=True)
     good = {"hub": "lab/tiny", "revision": "main"}
-    hub.check_models({"good": good})
+    server.push("lab/rows", dataset, kind="datasets")
+    rows = {"hub": "lab/rows", "revision": "main"}
+    hub.check_entries({"good": good}, {"rows": rows})
     with pytest.raises(ValueError) as error:
-        hub.check_models(
-            {"x": {"hub": "lab/no"}, "good": good, "y": {"hub": "lab/gated"}}
+        hub.check_entries(
+            {"x": {"hub": "lab/no"}, "good": good, "y": {"hub": "lab/gated"}},
+            {"rows": rows, "z": {"hub": "lab/none", "revision": "main"}},
         )
     lines = str(error.value).split("\n")
-    assert [line.split(":")[0] for line in lines] == ["models.x", "models.y"]
+    keys = [line.split(":")[0] for line in lines]
+    assert keys == ["models.x", "models.y", "tasks.z"]
 
 
 @pytest.fixture

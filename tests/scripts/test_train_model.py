@@ -4,7 +4,7 @@ from train_model import train_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from circuit_transfer.artifacts import read_json
-from circuit_transfer.curriculum import Curriculum
+from circuit_transfer.embedded.curriculum import Curriculum
 from circuit_transfer.generators import read_words
 
 DATA = {"words_path": "data/words.yaml", "facts_path": "data/facts.csv"}

@@ -83,13 +83,13 @@ def run(hub, folder, *arguments):
     )
 
 
-def test_a_gated_model_stops_the_study_before_any_stage(
-    hub, tiny_checkpoint, rows, tmp_path
+def test_what_cannot_be_had_stops_the_study_before_any_stage(
+    hub, tiny_checkpoint, tmp_path
 ):
     hub.push("lab/tiny", tiny_checkpoint("llama"), gated=True)
-    hub.push("mib-bench/ioi", rows, kind="datasets")
     result = run(hub, tmp_path)
     assert result.returncode != 0
+    assert "tasks.theirs: mib-bench/ioi@main: no such dataset" in result.stderr
     assert "models.far: lab/tiny@main: gated; accept the licence" in result.stderr
     assert "`hf auth login`" in result.stderr
     assert "Traceback" not in result.stderr

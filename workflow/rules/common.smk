@@ -143,13 +143,21 @@ def load_options(model):
 
 
 def check_hub(jobs):
-    """Stop a run where a model that it is to download cannot be had from the hub."""
-    models = [job.wildcards.model for job in jobs if job.rule.name == "download_model"]
-    if models:
-        # Imported here: not every run of Snakemake should pay for the hub's client.
-        from circuit_transfer.hub import check_models
+    """Stop a run where something that it is to download cannot be had from the hub."""
 
-        check_models({model: config["models"][model] for model in models})
+    def of(rule, entries):
+        names = [
+            name for job in jobs if job.rule.name == rule for name in job.wildcards
+        ]
+        return {name: entries[name] for name in names if "hub" in entries[name]}
+
+    models = of("download_model", config["models"])
+    tasks = of("write_prompts", config["tasks"])
+    if models or tasks:
+        # Imported here: not every run of Snakemake should pay for the hub's client.
+        from circuit_transfer.hub import check_entries
+
+        check_entries(models, tasks)
 
 
 def weights(role):

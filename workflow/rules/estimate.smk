@@ -21,6 +21,7 @@ rule estimate_cost:
         configurations=str(HOME / "data/configurations"),
         library=library_digest(
             "costs",
+            "embedded",
             "workload",
             "checks",
             "controls",

@@ -24,15 +24,7 @@ rule train_model:
     params:
         entry=lambda w: in_order(config["models"][w.model].get("train")),
         state="results/models/{model}/training-state",
-        library=library_digest(
-            "generators",
-            "vocabulary",
-            "curriculum",
-            "embedded",
-            "objective",
-            "training",
-            "training_state",
-        ),
+        library=library_digest("generators", "embedded"),
     message:
         "Training {wildcards.model}"
     script:

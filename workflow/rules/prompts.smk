@@ -23,7 +23,12 @@ rule write_prompts:
     params:
         entry=lambda w: in_order(config["tasks"][w.task]),
         path=pairs_path,
-        library=library_digest("generators", "importers", "prompts", "hub"),
+        library=lambda w: library_digest(
+            "generators",
+            "importers",
+            "prompts",
+            *(["hub"] if "hub" in config["tasks"][w.task] else []),
+        ),
     message:
         "Writing the prompts of {wildcards.task}"
     script:

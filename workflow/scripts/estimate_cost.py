@@ -10,11 +10,11 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from circuit_transfer.checks import studied_models
 from circuit_transfer.costs import UTILISATION, estimate, model_shape
-from circuit_transfer.embedded import TrainingSettings, build_model
+from circuit_transfer.embedded.model import TrainingSettings, build_model
+from circuit_transfer.embedded.vocabulary import build_tokenizer
 from circuit_transfer.generators import Words, read_words
 from circuit_transfer.job import job
 from circuit_transfer.tables.typesetting import Table, write_table
-from circuit_transfer.vocabulary import build_tokenizer
 from circuit_transfer.workload import prompt_tokens
 
 log = logging.getLogger(__name__)

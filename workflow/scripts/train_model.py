@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from circuit_transfer.artifacts import write_json, write_text
-from circuit_transfer.embedded import TrainingSettings
+from circuit_transfer.embedded.card import model_card
+from circuit_transfer.embedded.model import TrainingSettings
+from circuit_transfer.embedded.training import train
 from circuit_transfer.generators import read_words
 from circuit_transfer.job import job
-from circuit_transfer.model_card import model_card
-from circuit_transfer.training import train
 
 
 def train_model(

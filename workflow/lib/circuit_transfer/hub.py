@@ -33,6 +33,8 @@ from circuit_transfer.models import (
 
 log = logging.getLogger(__name__)
 
+Entries = Mapping[str, Mapping[str, Any]]
+
 # All of a checkpoint but its weights. Code (.py) and pickles are never among them.
 SETTINGS = (
     "config.json",
@@ -72,21 +74,24 @@ REMEDIES = {
 }
 
 
-def check_models(entries: Mapping[str, Mapping[str, Any]]) -> None:
+def check_entries(models: Entries, tasks: Entries) -> None:
     """Check the `hub:` entries of a configuration before anything is computed.
 
     Args:
-        entries: by the model's name, with keys `hub` and perhaps `revision`.
+        models: by the model's name, with keys `hub` and perhaps `revision`.
+        tasks: the same by the task's name.
 
     Raises:
-        ValueError: all that is wrong, one line for each model.
+        ValueError: all that is wrong, one line for each entry.
     """
+    checks = [(f"models.{name}", check_model, models[name]) for name in models]
+    checks += [(f"tasks.{name}", check_dataset, tasks[name]) for name in tasks]
     problems = []
-    for name, entry in entries.items():
+    for key, check, entry in checks:
         try:
-            check_model(entry["hub"], entry.get("revision", "main"))
+            check(entry["hub"], entry.get("revision", "main"))
         except (ValueError, FileNotFoundError) as error:
-            problems.append(f"models.{name}: {error}")
+            problems.append(f"{key}: {error}")
     if problems:
         raise ValueError("\n".join(problems))
 
@@ -140,6 +145,14 @@ def download_model(repository: str, revision: str = "main") -> tuple[Path, str]:
     return folder, commit
 
 
+def check_dataset(repository: str, revision: str = "main") -> Path:
+    """Check that a data set can be downloaded, without its rows.
+
+    Arguments and errors as of `check_model`. Returns its folder in the cache.
+    """
+    return _snapshot(repository, revision, ["README.md"], "dataset")
+
+
 def download_dataset(
     repository: str, revision: str = "main", configuration: str | None = None
 ) -> Path:
@@ -157,7 +170,7 @@ def download_dataset(
         FileNotFoundError: no such files there, or the hub cannot be reached.
         ValueError: there is no such repository or revision, or no access to it.
     """
-    folder = _snapshot(repository, revision, ["README.md"], "dataset")
+    folder = check_dataset(repository, revision)
     files = [
         name
         for name in _listing(repository, folder, "dataset")

@@ -1,8 +1,8 @@
 import pytest
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 
+from circuit_transfer.embedded.vocabulary import build_tokenizer
 from circuit_transfer.generators import GENERATORS, generate_prompts, read_words
-from circuit_transfer.vocabulary import build_tokenizer
 
 ARCHITECTURES = ("llama", "qwen2")
 CASES = [

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from circuit_transfer.curriculum import Texts
+from circuit_transfer.embedded.curriculum import Texts
 
 IGNORED = -100
 # Parts of a batch that are padded separately; more cost more than they save.

@@ -9,7 +9,7 @@ CARD = """# {model}
 A language model of {layers} layers with {heads} attention heads each, small enough for
 a laptop and large enough to have circuits. It was trained on the prompts of this
 project's generators alone: it can do these tasks and nothing else, and its tokenizer
-knows their words, one token each.
+knows their words, one token each. {numbers}
 
 | task | accuracy on the test split |
 |---|---|
@@ -29,6 +29,10 @@ for `models:`, under `train:`. `training.json` has the learning curve.
 ```yaml
 {settings}```
 """
+NUMBERS = {
+    "llama": "A number is one token too.",
+    "qwen2": "Numbers are split into digits, each a token.",
+}
 
 
 def model_card(model: str, record: dict[str, Any]) -> str:
@@ -38,6 +42,7 @@ def model_card(model: str, record: dict[str, Any]) -> str:
     )
     return CARD.format(
         model=model,
+        numbers=NUMBERS[record["settings"]["architecture"]],
         layers=record["settings"]["layers"],
         heads=record["settings"]["heads"],
         accuracies=accuracies,

@@ -4,18 +4,18 @@ from dataclasses import replace
 import pytest
 import torch
 
-from circuit_transfer.curriculum import LEVELS, PASSED, Curriculum, Texts
-from circuit_transfer.embedded import TrainingSettings, build_model
-from circuit_transfer.generators import GENERATORS, read_words
-from circuit_transfer.objective import accuracy, training_loss
-from circuit_transfer.training import (
+from circuit_transfer.embedded.curriculum import LEVELS, PASSED, Curriculum, Texts
+from circuit_transfer.embedded.model import TrainingSettings, build_model
+from circuit_transfer.embedded.objective import accuracy, training_loss
+from circuit_transfer.embedded.training import (
     CYCLE_PART,
     CYCLE_PEAK,
     FLOOR,
     Training,
     train,
 )
-from circuit_transfer.vocabulary import build_tokenizer
+from circuit_transfer.embedded.vocabulary import build_tokenizer
+from circuit_transfer.generators import GENERATORS, read_words
 
 SETTINGS = TrainingSettings(
     architecture="llama",

@@ -16,12 +16,12 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from circuit_transfer.curriculum import LEVELS, Curriculum, Texts
-from circuit_transfer.embedded import TrainingSettings, build_model
+from circuit_transfer.embedded.curriculum import LEVELS, Curriculum, Texts
+from circuit_transfer.embedded.model import TrainingSettings, build_model
+from circuit_transfer.embedded.objective import accuracy, training_loss
+from circuit_transfer.embedded.state import load_state, save_state
+from circuit_transfer.embedded.vocabulary import build_tokenizer
 from circuit_transfer.generators import Words
-from circuit_transfer.objective import accuracy, training_loss
-from circuit_transfer.training_state import load_state, save_state
-from circuit_transfer.vocabulary import build_tokenizer
 
 log = logging.getLogger(__name__)
 
