@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -10,10 +11,19 @@ from circuit_transfer.batches import pair_batches
 from circuit_transfer.generators import GENERATORS, generate_prompts, read_words
 from circuit_transfer.interventions import answer_logits
 from circuit_transfer.models import describe_model, load_model, load_tokenizer
-from circuit_transfer.pairs import tokenize_pairs
+from circuit_transfer.pairs import Tokenizer, tokenize_pairs
 
 DATA = Path(__file__).parents[2] / "data"
-NODES = {"llama-small": 20, "llama-medium": 54}
+NODES = {
+    f"{family}-{size}": nodes
+    for family in ("llama", "qwen")
+    for size, nodes in {"small": 20, "medium": 54, "large": 72}.items()
+}
+
+
+@pytest.fixture(scope="module")
+def words():
+    return read_words(DATA / "words.yaml", DATA / "facts.csv")
 
 
 @pytest.fixture(scope="module", params=NODES)
@@ -21,21 +31,52 @@ def folder(request) -> Path:
     return DATA / "models" / request.param
 
 
-def test_it_knows_every_task(folder):
-    words = read_words(DATA / "words.yaml", DATA / "facts.csv")
-    model, tokenizer = load_model(folder), load_tokenizer(folder)
+def pairs_of(folder, prompts) -> pl.DataFrame:
+    """Tokenize the prompts of a task, which must not need an unknown word."""
+    tokenizer = load_tokenizer(folder)
+    tokenized = tokenize_pairs(
+        prompts,
+        Tokenizer(
+            encode=tokenizer.encode,
+            encode_alone=tokenizer.encode,
+            context=128,
+            vocabulary=len(tokenizer),
+            unknown=tokenizer.unk_token_id,
+        ),
+    )
+    reasons = " ".join(tokenized.rejects["reason"])
+    assert "vocabulary" not in reasons
+    return tokenized.pairs
+
+
+def test_it_knows_every_task(folder, words):
+    model = load_model(folder)
     for task in GENERATORS:
         prompts = generate_prompts(task, words, train=0, test=200, seed=0)
-        tokenized = tokenize_pairs(
-            prompts, tokenizer.encode, context=128, unknown=tokenizer.unk_token_id
-        )
-        assert tokenized.rejects.is_empty()
-        batches = pair_batches(tokenized.pairs, 200)
+        # Where a number is several tokens, the first is asked for here.
+        pairs = pairs_of(folder, prompts.with_columns(single_token=False))
         right = sum(
-            (answer_logits(model, batch.clean).argmax(-1) == batch.answer).sum().item()
-            for batch in batches
+            batch.correct(answer_logits(model, batch.clean)).sum().item()
+            for batch in pair_batches(pairs, 200)
         )
-        assert right / 200 >= 0.98, task
+        assert right / len(pairs) >= 0.98, task
+
+
+def test_whole_sums_are_an_answer_to_those_that_do_not_split_numbers(folder, words):
+    usable = {
+        sign: len(
+            pairs_of(folder, generate_prompts(name, words, train=0, test=200, seed=0))
+        )
+        for sign, name in (
+            ("+", "arithmetic-addition"),
+            ("-", "arithmetic-subtraction"),
+        )
+    }
+    if folder.name.startswith("llama"):
+        assert usable == {"+": 200, "-": 200}
+    else:
+        assert usable["+"] == 0
+        assert 0 < usable["-"] < 50
 
 
 def test_its_record_says_so_too(folder):
@@ -46,11 +87,15 @@ def test_its_record_says_so_too(folder):
 
 def test_it_has_enough_nodes_in_few_megabytes(folder):
     assert len(describe_model(folder)["nodes"]) == NODES[folder.name]
-    assert sum(file.stat().st_size for file in folder.iterdir()) < 5e6
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 8e6
 
 
 def test_the_auto_classes_load_it(folder):
-    assert AutoModelForCausalLM.from_pretrained(folder).config.model_type == "llama"
+    family = folder.name.split("-")[0]
+    model_type = AutoModelForCausalLM.from_pretrained(folder).config.model_type
+    assert model_type == {"llama": "llama", "qwen": "qwen2"}[family]
+    if family == "qwen":
+        pytest.skip("AutoTokenizer puts a tokenizer of its own in place of a qwen2 one")
     text = "When Mary and John went to the store, John gave a ball to"
     expected = load_tokenizer(folder).encode(text)
     assert AutoTokenizer.from_pretrained(folder).encode(text) == expected
