@@ -122,6 +122,10 @@ def _fit(training_set, loss):
 
 def test_losses_are_means_over_seeds():
     fits = [_fit("all", [3.0, 1.0]), _fit("all", [5.0, 3.0]), _fit("only-x", [2.0, 1])]
+    # Of a task without usable pairs there is no loss.
+    fits.append(
+        Alignment({"alignment": np.full((2, 2), np.nan)}, {"training_set": "y"})
+    )
     figure = curves.losses(fits, title="pair")
     kl, loss = figure.axes
     assert line_in(kl, "all").get_ydata().tolist() == [3.5, 1.5]

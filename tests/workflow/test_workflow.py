@@ -162,8 +162,53 @@ def test_pairs_of_unequal_length_are_rejected_with_their_row(changed):
     result = changed.snakemake("--", "results/pairs/tiny-target/own.parquet")
     assert result.returncode == 0, result.stdout + result.stderr
     rejects = pl.read_parquet(changed.result("pairs/tiny-target/own.rejects.parquet"))
-    assert rejects["row"].to_list() == [1]
+    assert rejects.select("file", "row").rows() == [("own.csv", 2)]
     assert rejects["reason"].to_list() == ["clean prompt has 8 tokens, corrupted 6"]
+
+
+def test_scores_go_to_mib_and_come_back_as_the_same_circuit(changed):
+    result = changed.snakemake("--", "mib")
+    assert result.returncode == 0, result.stdout + result.stderr
+    exported = f"results/mib/{METHOD}/ioi_tiny-target/importances.json"
+    there = {"importances": exported, "target": "tiny-target", "task": "ioi"}
+    changed.config["evaluation"]["circuits"] = {"theirs": there}
+    result = changed.snakemake("--", "results/tables/imported.csv")
+    assert result.returncode == 0, result.stdout + result.stderr
+    table = pl.read_csv(changed.result("tables/imported.csv"))
+    assert table["circuit"].to_list() == [
+        "imported",
+        f"gold, {METHOD}",
+        "random-rankings",
+    ]
+    imported, gold, _ = table.select("cpr", "cmd").rows()
+    assert imported == gold
+
+
+def test_models_that_split_numbers_have_empty_cells_for_sums(tmp_path):
+    study = Study(tmp_path)
+    small, medium = (
+        {"path": f"data/models/qwen-{size}"} for size in ("small", "medium")
+    )
+    study.config["models"] = {"small": small, "medium": medium}
+    study.config["study"].update(
+        tasks=["ioi", "arithmetic-addition"],
+        transfers=[{"source": "small", "target": "medium"}],
+        seeds=[0],
+    )
+    study.config["alignment"]["controls"] = ["source-free", "free-mask"]
+    result = study.snakemake()
+    assert result.returncode == 0, result.stdout + result.stderr
+    for name in ("leaderboard", "controls"):
+        table = pl.read_csv(study.result(f"tables/{name}/small/medium.csv"))
+        assert table["ioi"].is_not_null().any()
+        assert table["arithmetic-addition"].is_null().all()
+        page = study.result(f"tables/{name}/small/medium.html").read_text()
+        assert "<td>-</td>" in page
+    reasons = pl.read_csv(study.result("tables/rejects-summary.csv"))
+    assert set(reasons["task"]) == {"arithmetic-addition"}
+    assert set(reasons["reason"]) == {"answer has N tokens, the task needs one"}
+    assert reasons["rows"].to_list() == [24, 24]
+    assert study.planned() == {}
 
 
 def _add_a_model_that_is_not_there(config: dict) -> None:

@@ -96,11 +96,13 @@ def mean_curve(curves: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray
 def losses(alignments: Iterable[Alignment], *, title: str) -> Figure:
     """KL and total loss over the steps of every fit of one pair and method.
 
-    Each training set is one thin line, the mean over its seeds.
+    Each training set is one thin line, the mean over its seeds. Without a usable pair
+    nothing was trained, and there is no line.
     """
     fits: dict[str, list[Alignment]] = {}
     for fit in alignments:
-        fits.setdefault(fit.metadata["training_set"], []).append(fit)
+        if "loss" in fit.tensors:
+            fits.setdefault(fit.metadata["training_set"], []).append(fit)
     if not fits:
         return message("No alignment was trained: there is no loss to draw.")
     figure, axes = panels(2, columns=2, width=3.2, height=2.5)
