@@ -92,6 +92,11 @@ def test_one_of_several_configurations_must_be_chosen(folder):
     ]
     entry = {"mib": "copycolors_mcqa", "configuration": "2_answer_choices"}
     assert len(data_files(entry, path)) == 1
+    # That of the circuit track.
+    files = data_files({"mib": "copycolors_mcqa"}, path)
+    assert {file.parent.name for file in files} == {"4_answer_choices"}
+    with pytest.raises(ValueError, match="choose one of the configurations"):
+        data_files({"mib": "arc_easy"}, path)
 
 
 def test_what_cannot_be_read_is_named(folder, tmp_path):

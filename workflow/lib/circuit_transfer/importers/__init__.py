@@ -12,8 +12,7 @@ from typing import Any
 from circuit_transfer.importers.auto_circuit import read_auto_circuit
 from circuit_transfer.importers.eap_ig import read_eap_ig
 from circuit_transfer.importers.edge_pruning import read_edge_pruning
-from circuit_transfer.importers.mib import MIB_TASKS, read_mib
-from circuit_transfer.importers.mib_files import find_files
+from circuit_transfer.importers.mib import MIB_TASKS, read_mib, task_files
 from circuit_transfer.importers.own import read_pairs
 from circuit_transfer.importers.rows import Imported
 
@@ -66,6 +65,6 @@ def data_files(entry: dict[str, Any], path: Path | str) -> list[Path]:
         ValueError: A folder has no data files, or the configuration is not clear.
     """
     if "mib" in entry:
-        found = find_files(path, entry.get("configuration"))
+        found = task_files(entry["mib"], path, entry.get("configuration"))
         return [file.path for file in found]
     return [Path(path)]

@@ -23,7 +23,7 @@ have equally many tokens is not asked for: patching needs equally long prompts o
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any
@@ -59,6 +59,7 @@ class Task:
         wrong: the wrong answer of a row, given its counterfactual too.
         leading_space: whether the circuit track puts one before an answer.
         operator: the only operator whose rows are used.
+        configuration: which one of several, unless another is asked for.
     """
 
     counterfactual: str
@@ -67,6 +68,7 @@ class Task:
     wrong: Callable[[Cells, Cells], str]
     leading_space: bool = False
     operator: str | None = None
+    configuration: str | None = None
 
 
 def read_mib(
@@ -88,7 +90,8 @@ def read_mib(
     Args:
         task: one of `MIB_TASKS`.
         path: a `.parquet` or `.jsonl` file, or a folder laid out as on the hub.
-        configuration: which one, in a folder that has several.
+        configuration: which one, in a folder that has several; that of the circuit
+            track if not given.
         counterfactual: which one, with or without `_counterfactual`.
         leading_space: true, false, `auto`, or None for what the circuit track does.
         train: at most so many pairs, the first ones.
@@ -101,7 +104,7 @@ def read_mib(
     if task not in MIB_TASKS:
         raise ValueError(f"unknown MIB task {task!r}: expected one of {[*MIB_TASKS]}")
     found = Sorted()
-    for file in find_files(path, configuration):
+    for file in task_files(task, path, configuration):
         table = read_table(file.path)
         if table.rows:
             parts = _parts(MIB_TASKS[task], table, file, counterfactual, leading_space)
@@ -109,6 +112,13 @@ def read_mib(
     if not (found.prompts or found.rejects):
         raise ValueError(f"{path}: no rows")
     return found.with_splits_apart().head(train=train, test=test).frames()
+
+
+def task_files(
+    task: str, path: Path | str, configuration: str | None = None
+) -> list[DataFile]:
+    """Find the files that `read_mib` reads, in their order; arguments as there."""
+    return find_files(path, configuration, default=MIB_TASKS[task].configuration)
 
 
 def _parts(
@@ -245,7 +255,7 @@ MIB_TASKS = {
         wrong=_subject,
         leading_space=True,
     ),
-    "copycolors_mcqa": CHOICES,
+    "copycolors_mcqa": replace(CHOICES, configuration="4_answer_choices"),
     "arc_easy": CHOICES,
     "arc_challenge": CHOICES,
 } | {

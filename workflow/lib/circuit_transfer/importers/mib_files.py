@@ -28,7 +28,9 @@ class DataFile:
     split: str | None
 
 
-def find_files(path: Path | str, configuration: str | None = None) -> list[DataFile]:
+def find_files(
+    path: Path | str, configuration: str | None = None, *, default: str | None = None
+) -> list[DataFile]:
     """Find the files to read: `path` itself, or those in the folder, shards in order.
 
     A split is part of a file's name, or else of a folder's: `train.jsonl`,
@@ -36,6 +38,11 @@ def find_files(path: Path | str, configuration: str | None = None) -> list[DataF
     for test where there is no test, and is not read where there is. The folders above,
     but for `data`, are the configuration: `4_answer_choices/test.jsonl`. A file without
     a split beside files with one is no data.
+
+    Args:
+        path: a file or a folder.
+        configuration: which one, in a folder that has several.
+        default: the one to take of several if none is asked for.
 
     Raises:
         ValueError: There is no data, or it is in files of both types, or it has several
@@ -53,7 +60,7 @@ def find_files(path: Path | str, configuration: str | None = None) -> list[DataF
         raise ValueError(
             f"{path}: no data files ({', '.join(SUFFIXES)}) in this folder"
         )
-    chosen = _of_configuration(path, inside, configuration)
+    chosen = _of_configuration(path, inside, configuration, default)
     if len({file.suffix for file in chosen}) > 1:
         names = [str(file) for file in chosen]
         raise ValueError(f"{path}: expected files of one type, found {names}")
@@ -87,11 +94,12 @@ def _configuration(file: Path) -> str:
 
 
 def _of_configuration(
-    folder: Path, files: list[Path], configuration: str | None
+    folder: Path, files: list[Path], configuration: str | None, default: str | None
 ) -> list[Path]:
     there = sorted({_configuration(file) for file in files})
     if configuration is None and len(there) == 1:
         return files
+    configuration = configuration or (default if default in there else None)
     if configuration not in there:
         found = f"{configuration!r} is not one" if configuration else "choose one"
         raise ValueError(f"{folder}: {found} of the configurations {there}")
