@@ -61,6 +61,19 @@ def test_curves_of_methods_are_kept_apart(summary):
     assert nap == pytest.approx([0.81] * 4) and exact == pytest.approx([0.91] * 4)
 
 
+def test_many_pairs_stand_in_rows(summary):
+    pairs = [PAIR | {"source": f"model-{number}"} for number in range(5)]
+    figure = curves.curves_by_pair(*summary, transfers=pairs, methods=["nap"])
+    rows = [panel.get_subplotspec().rowspan.start for panel in figure.axes]
+    assert rows == [0, 0, 0, 0, 1]
+    figure = curves.curves_by_pair(*summary, transfers=pairs, methods=study.METHODS)
+    titles = [panel.get_title().split("\n") for panel in figure.axes]
+    assert [pair.split()[0] for pair, _ in titles[:4]] == ["model-0"] * 2 + [
+        "model-1"
+    ] * 2
+    assert [method for _, method in titles[:2]] == study.METHODS
+
+
 def test_a_curve_on_fewer_tasks_says_so(summary):
     fewer = [
         frame.filter((pl.col("regime") != "zero-shot") | (pl.col("task") == "ioi"))

@@ -18,6 +18,7 @@ TRAINING_COLOURS = {
     "only": COLOURS["in-distribution"],
     "without": COLOURS["zero-shot"],
 }
+PAIRS_IN_A_ROW = 4
 
 
 def curves_by_pair(
@@ -27,16 +28,16 @@ def curves_by_pair(
     transfers: Iterable[Mapping[str, str]],
     methods: Sequence[str],
 ) -> Figure:
-    """Faithfulness over size, mean over tasks: a row per method, a column per pair.
+    """Faithfulness over size, mean over tasks: a row per pair, a column per method.
 
-    With one pair the methods stand side by side. Bands are one standard deviation
-    over seeds.
+    With one method the pairs stand side by side, a few in a row. Bands are one standard
+    deviation over seeds.
     """
     pairs = [(pair["source"], pair["target"]) for pair in transfers]
     if not pairs or curves.is_empty():
         return message("No transfer in this study: there is no pair to draw.")
-    cells = [(method, *pair) for method in methods for pair in pairs]
-    columns = len(pairs) if len(pairs) > 1 else len(methods)
+    cells = [(method, *pair) for pair in pairs for method in methods]
+    columns = len(methods) if len(methods) > 1 else PAIRS_IN_A_ROW
     figure, axes = panels(
         len(cells), columns=columns, width=2.9, height=2.5, sharex=True, sharey=True
     )
