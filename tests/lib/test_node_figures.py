@@ -69,6 +69,13 @@ def test_node_maps_scale_each_panel_to_its_own_largest_score():
     assert cut_off(figure) == []
 
 
+def test_a_task_without_scores_keeps_its_name():
+    figure = nodes.node_maps({"ioi": {"source": None, "aligned": None}}, title="pair")
+    empty = figure.axes[0]
+    assert empty.axison and empty.get_ylabel() == "ioi\nlayer"
+    assert not any(tick.label1.get_visible() for tick in empty.yaxis.get_major_ticks())
+
+
 def test_alignment_matrix_is_blocked_by_layer():
     source, target = node_names(2, 1), node_names(3, 2)
     fit = _alignment(np.arange(36.0).reshape(4, 9), source, target)

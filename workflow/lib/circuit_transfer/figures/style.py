@@ -78,8 +78,10 @@ def message(text: str) -> Figure:
 
 
 def say(axes: Axes, text: str) -> None:
-    """Turn a panel into a sentence."""
-    axes.set_axis_off()
+    """Turn a panel into a sentence; only the labels beside it stay."""
+    axes.spines[:].set_visible(False)
+    ticks = dict.fromkeys(("left", "bottom", "labelleft", "labelbottom"), False)
+    axes.tick_params(which="both", **ticks)
     axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes)
 
 
