@@ -90,12 +90,18 @@ def test_it_has_enough_nodes_in_few_megabytes(folder):
     assert sum(file.stat().st_size for file in folder.iterdir()) < 8e6
 
 
-def test_the_auto_classes_load_it(folder):
-    family = folder.name.split("-")[0]
-    model_type = AutoModelForCausalLM.from_pretrained(folder).config.model_type
-    assert model_type == {"llama": "llama", "qwen": "qwen2"}[family]
-    if family == "qwen":
-        pytest.skip("AutoTokenizer puts a tokenizer of its own in place of a qwen2 one")
+@pytest.mark.parametrize("name", NODES)
+def test_the_auto_classes_load_it(name):
+    family = name.split("-")[0]
+    model = AutoModelForCausalLM.from_pretrained(DATA / "models" / name)
+    assert model.config.model_type == {"llama": "llama", "qwen": "qwen2"}[family]
+
+
+# AutoTokenizer puts a tokenizer of its own in the place of a qwen2 one.
+@pytest.mark.parametrize("name", [name for name in NODES if name.startswith("llama")])
+def test_the_auto_tokenizer_of_a_llama_is_its_own(name):
     text = "When Mary and John went to the store, John gave a ball to"
-    expected = load_tokenizer(folder).encode(text)
-    assert AutoTokenizer.from_pretrained(folder).encode(text) == expected
+    expected = load_tokenizer(DATA / "models" / name).encode(text)
+    assert (
+        AutoTokenizer.from_pretrained(DATA / "models" / name).encode(text) == expected
+    )
