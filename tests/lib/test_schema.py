@@ -9,7 +9,6 @@ from circuit_transfer.importers import FORMATS, MIB_TASKS
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
-STUDIES = sorted((ROOT / "workflow/studies").glob("*.yaml"))
 
 TRAIN = {
     "architecture": "llama",
@@ -44,15 +43,6 @@ CONFIG = {
 }
 
 
-def merge(base, overlay):
-    """Add an overlay to a config as Snakemake does: dicts add up, lists replace."""
-    for key, value in overlay.items():
-        if isinstance(value, dict):
-            merge(base.setdefault(key, {}), value)
-        else:
-            base[key] = value
-
-
 def change(keys, value):
     """Return the config above with one value put where the dotted keys lead."""
     config = deepcopy(CONFIG)
@@ -72,21 +62,6 @@ def test_the_default_config_is_valid():
     config = read(ROOT / "config.yaml")
     validate_config(config, SCHEMA)
     check_config(config, ROOT)
-
-
-@pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.stem)
-def test_every_study_is_valid_on_top_of_the_default_config(study, tmp_path):
-    config = read(ROOT / "config.yaml")
-    merge(config, read(study))
-    validate_config(config, SCHEMA)
-    for model in config["models"].values():
-        if "path" in model:
-            folder = tmp_path / model["path"]
-            folder.mkdir(parents=True, exist_ok=True)
-            for name in ("model.safetensors", "tokenizer.json"):
-                (folder / name).touch()
-            (folder / "config.json").write_text('{"model_type": "qwen2"}')
-    check_config(config, tmp_path)
 
 
 def test_defaults_are_filled_in_at_every_level():

@@ -23,6 +23,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import disable_progress_bars
 
+from circuit_transfer.architectures import architecture_of
 from circuit_transfer.models import (
     INDEX,
     check_checkpoint,
@@ -113,8 +114,6 @@ def check_model(repository: str, revision: str = "main") -> Path:
         ValueError: there is no such repository or revision, no access to it, or its
             family is not supported.
     """
-    from circuit_transfer.architectures import architecture_of
-
     folder = _snapshot(repository, revision, SETTINGS)
     missing = missing_part(_listing(repository, folder))
     if missing:

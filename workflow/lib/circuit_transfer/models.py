@@ -1,12 +1,12 @@
 """Load and describe checkpoints in the Hugging Face layout, from disk only."""
 
 import hashlib
-import json
 import logging
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from circuit_transfer.architectures import architecture_of, has_parallel_mlp
 from circuit_transfer.artifacts import read_json
 from circuit_transfer.job import pick_device
 from circuit_transfer.nodes import node_names
@@ -48,8 +48,6 @@ def load_model(
     import torch
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
-
-    from circuit_transfer.architectures import architecture_of
 
     architecture_of(read_model_type(folder))
     transformers_logging.disable_progress_bar()
@@ -125,8 +123,6 @@ def describe_model(
     check_checkpoint(folder)
     from transformers import AutoConfig
 
-    from circuit_transfer.architectures import architecture_of
-
     architecture_of(read_model_type(folder))
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     return {
@@ -154,8 +150,6 @@ def describe_configuration(config) -> dict[str, Any]:
     """
     import torch
     from transformers import AutoModelForCausalLM
-
-    from circuit_transfer.architectures import architecture_of, has_parallel_mlp
 
     architecture_of(config.model_type)
     with torch.device("meta"):
@@ -286,7 +280,7 @@ def _asks_for_bos(folder: Path) -> bool:
     settings = folder / "tokenizer_config.json"
     if not settings.is_file():
         return False
-    return json.loads(settings.read_text()).get("add_bos_token") is True
+    return read_json(settings).get("add_bos_token") is True
 
 
 def _fingerprint(folder: Path) -> str:

@@ -58,7 +58,6 @@ class Training:
         self.curriculum = Curriculum(
             words, self.tokenizer, settings.generators, settings.seed
         )
-        # No weight decay: a model of sums alone learned them faster without it.
         # No weight decay: with it, lookup and sums are learned later, and no better.
         self.optimizer = torch.optim.Adam(
             self.model.parameters(),
