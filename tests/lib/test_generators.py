@@ -1,12 +1,20 @@
 import csv
 import re
+from itertools import islice
 from pathlib import Path
+from random import Random
 
 import polars as pl
 import pytest
 import yaml
 
-from circuit_transfer.generators import GENERATORS, generate_prompts, read_words
+from circuit_transfer.generators import (
+    GENERATORS,
+    draw_pairs,
+    generate_prompts,
+    read_words,
+)
+from circuit_transfer.generators.agreement import _plural
 from circuit_transfer.generators.contract import split_of
 
 WORDS, FACTS = "data/words.yaml", "data/facts.csv"
@@ -30,15 +38,20 @@ def facts():
         return {row["thing"]: row for row in csv.DictReader(file)}
 
 
-def solve(prompt: str, facts: dict) -> str:
+def solve(name: str, prompt: str, facts: dict) -> str:
     """Read a prompt as a person would and answer it."""
-    if prompt.endswith(" to"):
+    if name == "ioi":
         return solve_ioi(prompt)
-    if prompt.endswith("Answer:"):
+    if name in ("mcqa", "arc-easy", "arc-challenge"):
         return solve_lookup(prompt, facts)
-    first, second = map(int, re.findall(r"\d+", prompt))
-    adds = "sum" in prompt or "plus" in prompt
-    return str(first + second if adds else first - second)
+    if name.startswith("arithmetic"):
+        first, second = map(int, re.findall(r"\d+", prompt))
+        adds = "sum" in prompt or "plus" in prompt
+        return str(first + second if adds else first - second)
+    if name in ("category", "habitat"):
+        (thing,) = {*re.findall(r"\w+", prompt)} & {*facts}
+        return facts[thing][name]
+    return SOLVERS[name](prompt)
 
 
 def solve_ioi(prompt: str) -> str:
@@ -69,14 +82,93 @@ def having(options: dict, facts: dict, column: str, value: str) -> list[str]:
     return [key for key, thing in options.items() if facts[thing][column] == value]
 
 
+def solve_copying(prompt: str) -> str:
+    return re.search(r"\* (\w+)", prompt).group(1)
+
+
+def solve_induction(prompt: str) -> str:
+    start, cue = prompt.rsplit(" ", 1)
+    return re.search(rf"\b{cue} (\w+)", start).group(1)
+
+
+def solve_ordinal(prompt: str) -> str:
+    listed = re.search(r"(\w+), (\w+), (\w+), (\w+)", prompt).groups()
+    ordinal = re.search(r"the (\w+) (?:one|word)", prompt).group(1)
+    return listed[{"first": 0, "second": 1, "third": 2, "last": 3}[ordinal]]
+
+
+def solve_colored_objects(prompt: str) -> str:
+    *statements, question = re.split(r", |\. ", prompt, maxsplit=4)
+    colors = dict(reversed(each.split()[-2:]) for each in statements)
+    return colors[re.search(r"color of the (\w+)", question).group(1)]
+
+
+def solve_possession(prompt: str) -> str:
+    owners = {
+        thing: name
+        for name, thing in re.findall(r"(\w+) (?:has|took) the (\w+)[,.]", prompt)
+    }
+    return owners[re.search(r"the (\w+) (?:now|belongs)", prompt.lower()).group(1)]
+
+
+def solve_pronoun(prompt: str) -> str:
+    (name,) = {*re.findall(r"\w+", prompt)} & {*LISTS["names"]}
+    return "she" if name in LISTS["women"] else "he"
+
+
+def solve_agreement(prompt: str) -> str:
+    subject = re.search(r"[Tt]he (\w+)", prompt).group(1)
+    return "is" if subject in LISTS["nouns"] else "are"
+
+
+def solve_comparison(prompt: str) -> str:
+    first, second = map(int, re.findall(r"\d+", prompt))
+    number, other = (second, first) if "Compared" in prompt else (first, second)
+    return "smaller" if number < other else "larger"
+
+
+def solve_parity(prompt: str) -> str:
+    return "even" if re.search(r"\d+", prompt).group()[-1] in "02468" else "odd"
+
+
+def solve_successor(prompt: str) -> str:
+    cycle = LISTS["days" if "day " in prompt else "months"]
+    (start,) = {*re.findall(r"\w+", prompt)} & {*cycle}
+    step = 1 if " after," in prompt else -1
+    return cycle[(cycle.index(start) + step) % len(cycle)]
+
+
+def solve_opposite(prompt: str) -> str:
+    opposites = iter(LISTS["opposites"])
+    couples = list(zip(opposites, opposites, strict=True))
+    (given,) = {*re.findall(r"\w+", prompt)} & {*LISTS["opposites"]}
+    (couple,) = [each for each in couples if given in each]
+    return couple[couple[0] == given]
+
+
+SOLVERS = {
+    "copying": solve_copying,
+    "induction": solve_induction,
+    "ordinal": solve_ordinal,
+    "colored-objects": solve_colored_objects,
+    "possession": solve_possession,
+    "pronoun": solve_pronoun,
+    "agreement": solve_agreement,
+    "comparison": solve_comparison,
+    "parity": solve_parity,
+    "successor": solve_successor,
+    "opposite": solve_opposite,
+}
+
+
 @pytest.mark.parametrize(("name", "counterfactual"), CASES)
 def test_answers_and_counterfactuals_are_right(name, counterfactual, words, facts):
     frame = generate_prompts(
         name, words, train=TRAIN, test=TEST, seed=0, counterfactual=counterfactual
     )
     for row in frame.iter_rows(named=True):
-        assert row["answers"] == [f" {solve(row['clean'], facts)}"]
-        assert row["wrong_answers"] == [f" {solve(row['corrupted'], facts)}"]
+        assert row["answers"] == [f" {solve(name, row['clean'], facts)}"]
+        assert row["wrong_answers"] == [f" {solve(name, row['corrupted'], facts)}"]
         assert row["answers"] != row["wrong_answers"]
         assert row["single_token"] == name.startswith("arithmetic")
 
@@ -140,6 +232,61 @@ def test_symbol_changes_every_letter_and_question_changes_none(words):
         )
         assert all(not clean & changed for clean, changed in letters(symbol))
         assert all(clean == kept for clean, kept in letters(question))
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_a_prompt_and_its_counterfactual_share_a_group(name, words):
+    for pair in islice(draw_pairs(name, words, "train", Random(0)), 50):
+        assert pair.group == pair.corrupted_group
+
+
+def test_a_changed_question_keeps_the_statements_and_changed_values_do_not(words):
+    def halves(text):
+        *statements, question = re.split(r", |\. ", text, maxsplit=4)
+        return statements, question
+
+    for name in ("colored-objects", "possession"):
+        question, values = (
+            [
+                (halves(pair.clean), halves(pair.corrupted))
+                for pair in islice(
+                    draw_pairs(
+                        name, words, "train", Random(0), counterfactual=counterfactual
+                    ),
+                    50,
+                )
+            ]
+            for counterfactual in ("question", "values")
+        )
+        assert all(a[0] == b[0] and a[1] != b[1] for a, b in question)
+        assert all(a[0] != b[0] and a[1] == b[1] for a, b in values)
+
+
+@pytest.mark.parametrize("options", [2, 3, 4])
+def test_a_list_is_as_long_as_there_are_options(options, words):
+    names = ("copying", "induction", "ordinal", "colored-objects", "possession")
+    for name in names:
+        drawn = draw_pairs(name, words, "train", Random(0), options=options)
+        # Something must follow every word that induction may ask for.
+        expected = options + (name == "induction")
+        for pair in islice(drawn, 20):
+            written = {*re.findall(r"\w+", pair.clean)}
+            assert len(written & {*words.nouns, *words.objects}) == expected
+
+
+def test_a_distractor_may_be_in_the_other_number(words):
+    pairs = islice(draw_pairs("agreement", words, "train", Random(0)), 200)
+    singular = {*words.nouns}
+    kinds = {(pair.answer, pair.clean.rsplit(" ", 1)[1] in singular) for pair in pairs}
+    assert len(kinds) == 4
+
+
+def test_plurals_and_opposites_are_words_as_they_are_written(words):
+    plurals = [_plural(noun) for noun in ("key", "box", "brush", "scarf")]
+    assert plurals == ["keys", "boxes", "brushes", "scarves"]
+    assert not {*map(_plural, words.nouns)} & {*words.nouns}
+    assert len(words.opposites) % 2 == 0
+    assert {*words.women} < {*words.names}
 
 
 def test_says_how_many_prompts_there_are(words):

@@ -83,7 +83,9 @@ def _published(folder: Path, repository: str) -> PreTrainedConfig:
 
 
 def _embedded(train: Mapping[str, Any], words: Words) -> PreTrainedConfig:
-    tokenizer = build_tokenizer(words, architecture=train["architecture"])
+    tokenizer = build_tokenizer(
+        words, architecture=train["architecture"], generators=train["generators"]
+    )
     with torch.device("meta"):
         return build_model(TrainingSettings(**train), tokenizer).config
 

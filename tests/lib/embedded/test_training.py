@@ -5,7 +5,11 @@ import pytest
 import torch
 
 from circuit_transfer.embedded.curriculum import LEVELS, PASSED, Curriculum, Texts
-from circuit_transfer.embedded.model import TrainingSettings, build_model
+from circuit_transfer.embedded.model import (
+    DEFAULT_GENERATORS,
+    TrainingSettings,
+    build_model,
+)
 from circuit_transfer.embedded.objective import accuracy, training_loss
 from circuit_transfer.embedded.training import (
     CYCLE_PART,
@@ -15,7 +19,7 @@ from circuit_transfer.embedded.training import (
     train,
 )
 from circuit_transfer.embedded.vocabulary import build_tokenizer
-from circuit_transfer.generators import GENERATORS, read_words
+from circuit_transfer.generators import read_words
 
 SETTINGS = TrainingSettings(
     architecture="llama",
@@ -43,7 +47,7 @@ def words():
 
 @pytest.fixture(scope="module")
 def tokenizer(words):
-    return build_tokenizer(words, architecture="llama")
+    return build_tokenizer(words, architecture="llama", generators=SETTINGS.generators)
 
 
 def weights(model):
@@ -152,8 +156,11 @@ def test_levels_have_their_numbers_of_options(words, tokenizer):
         assert {text.count(" . ") for text in texts} == set(options)
 
 
-def test_training_text_and_held_out_prompts_are_disjoint(words, tokenizer):
-    curriculum = Curriculum(words, tokenizer, tuple(GENERATORS), 0)
+def test_training_text_and_held_out_prompts_are_disjoint(words):
+    tokenizer = build_tokenizer(
+        words, architecture="llama", generators=DEFAULT_GENERATORS
+    )
+    curriculum = Curriculum(words, tokenizer, DEFAULT_GENERATORS, 0)
     last = len(LEVELS) - 1
     read = set(texts_of(curriculum.batch(0, last, 20_000)))
     for name, held_out in curriculum.held_out().items():

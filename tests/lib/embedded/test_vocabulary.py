@@ -1,6 +1,7 @@
 import pytest
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 
+from circuit_transfer.embedded.model import DEFAULT_GENERATORS
 from circuit_transfer.embedded.vocabulary import build_tokenizer
 from circuit_transfer.generators import GENERATORS, generate_prompts, read_words
 
@@ -22,7 +23,7 @@ def words():
 def test_every_word_is_known_and_pairs_are_equally_long(
     architecture, name, counterfactual, words
 ):
-    tokenizer = build_tokenizer(words, architecture=architecture)
+    tokenizer = build_tokenizer(words, architecture=architecture, generators=[name])
     frame = generate_prompts(
         name, words, train=300, test=200, seed=0, counterfactual=counterfactual
     )
@@ -40,8 +41,10 @@ def test_every_word_is_known_and_pairs_are_equally_long(
 
 def test_numbers_are_whole_for_llama_and_digits_for_qwen(words):
     text = "The sum of 52 and 59 is 111"
-    llama = build_tokenizer(words, architecture="llama")
-    qwen = build_tokenizer(words, architecture="qwen2")
+    llama, qwen = (
+        build_tokenizer(words, architecture=name, generators=DEFAULT_GENERATORS)
+        for name in ARCHITECTURES
+    )
     assert llama.tokenize(text)[-1:] == ["111"]
     assert qwen.tokenize(text)[-3:] == ["1", "1", "1"]
     assert llama(text).input_ids[0] == llama.bos_token_id
@@ -52,7 +55,7 @@ def test_numbers_are_whole_for_llama_and_digits_for_qwen(words):
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_saved_tokenizer_gives_the_same_ids(architecture, words, tmp_path):
-    tokenizer = build_tokenizer(words, architecture=architecture)
+    tokenizer = build_tokenizer(words, architecture=architecture, generators=GENERATORS)
     tokenizer.save_pretrained(tmp_path)
     AutoConfig.for_model(architecture).save_pretrained(tmp_path)
     # AutoTokenizer would put a tokenizer of its own in the place of a qwen2 one.
@@ -67,4 +70,14 @@ def test_a_saved_tokenizer_gives_the_same_ids(architecture, words, tmp_path):
 
 def test_unknown_architecture_is_an_error(words):
     with pytest.raises(ValueError, match="'gpt2': expected one of"):
-        build_tokenizer(words, architecture="gpt2")
+        build_tokenizer(words, architecture="gpt2", generators=["ioi"])
+
+
+@pytest.mark.parametrize("model", ["llama-small", "qwen-small"])
+def test_the_shipped_models_know_the_words_of_the_default_generators(words, model):
+    shipped = PreTrainedTokenizerFast.from_pretrained(f"data/models/{model}")
+    architecture = {"llama-small": "llama", "qwen-small": "qwen2"}[model]
+    made = build_tokenizer(
+        words, architecture=architecture, generators=DEFAULT_GENERATORS
+    )
+    assert made.get_vocab() == shipped.get_vocab()

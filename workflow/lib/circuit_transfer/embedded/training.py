@@ -53,7 +53,9 @@ class Training:
     ) -> None:
         """Make the model, or take up what an interrupted run has left."""
         self.settings = settings
-        self.tokenizer = build_tokenizer(words, architecture=settings.architecture)
+        self.tokenizer = build_tokenizer(
+            words, architecture=settings.architecture, generators=settings.generators
+        )
         self.model = build_model(settings, self.tokenizer)
         self.curriculum = Curriculum(
             words, self.tokenizer, settings.generators, settings.seed

@@ -1,10 +1,12 @@
-"""Tokenizers of the embedded models: one token for every word of the generators."""
+"""Tokenizers of the embedded models: one token for every word of their generators."""
+
+from collections.abc import Sequence
 
 from tokenizers import Regex, Tokenizer, pre_tokenizers, processors
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
-from circuit_transfer.generators import GENERATORS, Words
+from circuit_transfer.generators import Words, get_generator
 
 SPECIAL_TOKENS = {
     "unk_token": "<unk>",
@@ -18,8 +20,10 @@ NUMBERS = {"llama": r"\d{1,3}", "qwen2": r"\d"}
 STARTS_WITH_BOS = {"llama": True, "qwen2": False}
 
 
-def build_tokenizer(words: Words, *, architecture: str) -> PreTrainedTokenizerFast:
-    """Make the tokenizer that knows whatever any generator can write.
+def build_tokenizer(
+    words: Words, *, architecture: str, generators: Sequence[str]
+) -> PreTrainedTokenizerFast:
+    """Make the tokenizer that knows whatever some generators can write.
 
     A space before a word belongs to no token. Load a saved one by
     `PreTrainedTokenizerFast`: for `qwen2`, `AutoTokenizer` puts its own in place.
@@ -34,8 +38,8 @@ def build_tokenizer(words: Words, *, architecture: str) -> PreTrainedTokenizerFa
     split = _pre_tokenizer(NUMBERS[architecture])
     known = {
         piece
-        for generator in GENERATORS.values()
-        for text in generator.vocabulary(words)
+        for name in generators
+        for text in get_generator(name).vocabulary(words)
         for piece, _ in split.pre_tokenize_str(text)
     }
     ids = {

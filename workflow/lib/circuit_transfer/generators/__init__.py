@@ -8,11 +8,22 @@ from random import Random
 
 import polars as pl
 
+from circuit_transfer.generators.agreement import AGREEMENT
 from circuit_transfer.generators.arc import ARC_CHALLENGE, ARC_EASY
 from circuit_transfer.generators.arithmetic import ADDITION, SUBTRACTION
+from circuit_transfer.generators.binding import COLORED_OBJECTS, POSSESSIONS
+from circuit_transfer.generators.comparison import COMPARISON
 from circuit_transfer.generators.contract import Generator, PromptPair, split_of
+from circuit_transfer.generators.copying import COPYING
+from circuit_transfer.generators.induction import INDUCTION
 from circuit_transfer.generators.ioi import IOI
 from circuit_transfer.generators.mcqa import MCQA
+from circuit_transfer.generators.opposite import OPPOSITE
+from circuit_transfer.generators.ordinal import ORDINAL
+from circuit_transfer.generators.parity import PARITY
+from circuit_transfer.generators.pronoun import PRONOUN
+from circuit_transfer.generators.recall import CATEGORY, HABITAT
+from circuit_transfer.generators.successor import SUCCESSOR
 from circuit_transfer.generators.words import Words, read_words
 from circuit_transfer.prompts import Prompt, prompt_frame
 
@@ -35,6 +46,19 @@ GENERATORS = {
     "arithmetic-subtraction": SUBTRACTION,
     "arc-easy": ARC_EASY,
     "arc-challenge": ARC_CHALLENGE,
+    "copying": COPYING,
+    "induction": INDUCTION,
+    "ordinal": ORDINAL,
+    "colored-objects": COLORED_OBJECTS,
+    "possession": POSSESSIONS,
+    "pronoun": PRONOUN,
+    "agreement": AGREEMENT,
+    "comparison": COMPARISON,
+    "parity": PARITY,
+    "successor": SUCCESSOR,
+    "opposite": OPPOSITE,
+    "category": CATEGORY,
+    "habitat": HABITAT,
 }
 OPTIONS = 4
 # Draws in a row without a new prompt after which a generator counts as exhausted.

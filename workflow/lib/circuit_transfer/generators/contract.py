@@ -34,8 +34,8 @@ class Generator:
             is the number of answer options, which only lookup tasks look at.
         counterfactuals: Names that `draw` accepts; the first is the default.
         vocabulary: Texts that hold every word that `draw` can write.
-        lookup: The answer is the letter of an option, which models learn suddenly and
-            late, so training starts such tasks with fewer options.
+        lookup: The answer is looked up among options in the prompt, which models learn
+            suddenly and late, so training starts such tasks with fewer options.
         single_token: An answer must be one token: of a number, the first digit alone
             is no answer. Models that split numbers have few pairs, or none.
     """

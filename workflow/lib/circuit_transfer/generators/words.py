@@ -19,7 +19,11 @@ class Fact:
 
 @dataclass(frozen=True)
 class Words:
-    """Everything a generator may put into a prompt."""
+    """Everything a generator may put into a prompt.
+
+    `women` are those of the names that are a woman's; `opposites` has each word right
+    before its opposite.
+    """
 
     names: tuple[str, ...]
     places: tuple[str, ...]
@@ -27,6 +31,10 @@ class Words:
     nouns: tuple[str, ...]
     colors: tuple[str, ...]
     letters: tuple[str, ...]
+    women: tuple[str, ...]
+    days: tuple[str, ...]
+    months: tuple[str, ...]
+    opposites: tuple[str, ...]
     facts: tuple[Fact, ...]
 
 
