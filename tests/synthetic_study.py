@@ -1,45 +1,73 @@
 """A study with known answers: every curve is flat, so its CPR is .999 x its level.
 
 The level of a circuit is that of its row name, plus .01 per task (in order), plus .02
-per seed around the middle one, so that means over seeds are exact.
+per seed around the middle one, so that means over seeds are exact. What was trained
+without a task's family lies .05 below what was trained without the task. The examples
+of a circuit are scattered, and their mean is exact.
 """
 
+from functools import cache
+
+import numpy as np
 import polars as pl
+
+from circuit_transfer.tables import summarise
+from circuit_transfer.tables.curves import BY_EXAMPLE, named_rows, stacked
+from circuit_transfer.tables.statistics import study_statistics
 
 PROPORTIONS = [0.001, 0.01, 0.1, 1.0]
 TASKS = ["ioi", "addition", "subtraction"]
 METHODS = ["nap", "exact"]
 SIBLINGS = [["addition", "subtraction"]]
+FAMILIES = {"ioi": ["ioi"], "arithmetic": ["addition", "subtraction"]}
+NAMES = {"siblings": SIBLINGS, "families": FAMILIES}
 SEEDS = [0, 1, 2]
+EXAMPLES = 8
 SOURCE, TARGET = "small_model", "big_model"
+# The main map, trained; and one that is not, and so has no seed.
+MAPS = ["free", "depth-prior"]
 LEVELS = {
     "gold": 0.8,
     "in-distribution": 0.7,
     "all": 0.65,
     "zero-shot": 0.6,
+    "zero-shot-family": 0.6,
     "near-distribution": 0.5,
     "transfer": 0.4,
     "random-rankings": 0.3,
     "random-alignment": 0.25,
     "depth-heuristic": 0.45,
     "source-free": 0.55,
+    "other-family": 0.75,
 }
-CONTROLS = ["random-alignment", "depth-heuristic", "source-free"]
+CONTROLS = ["random-alignment", "depth-heuristic", "source-free", "other-family"]
+OF_PROTOCOL = ["zero-shot-family", "source-free", "other-family"]
 
 
-def level(row, task):
+def level(row, task, protocol=None):
     """Mean level over seeds of a row on a task."""
-    return LEVELS[row] + 0.01 * TASKS.index(task)
+    shift = -0.05 if protocol == "family" or row == "zero-shot-family" else 0.0
+    return LEVELS[row] + 0.01 * TASKS.index(task) + shift * (row in OF_PROTOCOL)
 
 
-def cell(row, task):
+def cell(row, task, protocol=None):
     """The CPR that a table must show for a row and a task."""
-    return 0.999 * level(row, task)
+    return 0.999 * level(row, task, protocol)
 
 
 def curve(faithfulness, **keys):
-    """One flat curve."""
+    """One flat curve, its examples scattered around it."""
     n = len(PROPORTIONS)
+    random = np.random.default_rng(len(str(keys)))
+    empty = random.normal(-1, 0.2, EXAMPLES)
+    full = random.normal(3, 0.2, EXAMPLES)
+    # Exactly these means, and scattered alike in every circuit of a task.
+    empty, full = empty - empty.mean() - 1, full - full.mean() + 3
+    scatter = random.normal(0, 0.5, (n, EXAMPLES))
+    scatter -= scatter.mean(1, keepdims=True)
+    # None stands for a task that corruption does not change.
+    shares = 1.0 if faithfulness is None else faithfulness
+    lists = pl.List(pl.Float32)
     return pl.DataFrame(
         {
             **{key: [value] * n for key, value in keys.items()},
@@ -50,6 +78,12 @@ def curve(faithfulness, **keys):
             "faithfulness": [faithfulness] * n,
             "kl": 0.1,
             "accuracy": [0.0, 0.1, 0.5, 0.98],
+            "agreement_right": [0.0, 0.2, 0.6, 1.0],
+            "agreement_wrong": None,
+            "complement_faithfulness": [1.0, 0.9, 0.4, 0.0],
+            "logit_diffs": pl.Series(-1 + 4 * shares + scatter, dtype=lists),
+            "empty_logit_diffs": pl.Series([empty] * n, dtype=lists),
+            "full_logit_diffs": pl.Series([full] * n, dtype=lists),
         }
     )
 
@@ -69,27 +103,43 @@ def random_frame(task, target=TARGET):
 def aligned_frame(task, method, source=SOURCE, target=TARGET):
     keys = {"source": source, "target": target, "task": task, "method": method}
     curves = []
+
+    def add(value, training_set, control, seed, name):
+        names = {"training_set": training_set, "map": name, "control": control}
+        curves.append(curve(value, **keys, **names, seed=seed))
+
     for seed in SEEDS:
         shift = 0.02 * (seed - 1)
-        for training_set, row in _training_sets(task):
-            added = {"training_set": training_set, "control": "none", "seed": seed}
-            curves.append(curve(level(row, task) + shift, **keys, **added))
-        for control in ("random-alignment", "source-free"):
-            trained = None if control == "random-alignment" else f"without-{task}"
-            added = {"training_set": trained, "control": control, "seed": seed}
-            curves.append(curve(level(control, task) + shift, **keys, **added))
-    added = {"training_set": None, "control": "depth-heuristic", "seed": None}
-    curves.append(curve(level("depth-heuristic", task), **keys, **added))
+        for training_set, row in training_sets(task):
+            add(level(row, task) + shift, training_set, "none", seed, "free")
+        value = level("random-alignment", task) + shift
+        add(value, None, "random-alignment", seed, "free")
+        for protocol, training_set in without(task).items():
+            for control in ("source-free", "other-family"):
+                value = level(control, task, protocol) + shift
+                add(value, training_set, control, seed, "free")
+    for training_set in without(task).values():
+        # The same whatever it was trained without, for it was not trained.
+        add(0.64 + 0.01 * TASKS.index(task), training_set, "none", None, "depth-prior")
+    add(level("depth-heuristic", task), None, "depth-heuristic", None, None)
     return pl.concat(curves, how="diagonal_relaxed")
 
 
-def _training_sets(task):
-    yield f"without-{task}", "zero-shot"
+def without(task):
+    family = next(name for name, tasks in FAMILIES.items() if task in tasks)
+    return {"task": f"without-{task}", "family": f"without-family-{family}"}
+
+
+def training_sets(task):
+    yield from zip(without(task).values(), OF_ZERO_SHOT, strict=True)
     yield "all", "all"
     for trained in TASKS:
         siblings = {task, trained} == set(SIBLINGS[0])
         other = "near-distribution" if siblings else "transfer"
         yield f"only-{trained}", "in-distribution" if trained == task else other
+
+
+OF_ZERO_SHOT = ("zero-shot", "zero-shot-family")
 
 
 def gold_frames():
@@ -102,3 +152,32 @@ def random_frames():
 
 def aligned_frames():
     return [aligned_frame(task, method) for task in TASKS for method in METHODS]
+
+
+@cache
+def summary():
+    """Curves and areas of the study."""
+    return summarise(gold_frames(), random_frames(), aligned_frames(), **NAMES)
+
+
+def named_cpr(cpr):
+    return named_rows(cpr, FAMILIES)
+
+
+def named_frames(**frames):
+    """Frames by kind as the statistics take them, with a number per example."""
+    columns = {"proportion": pl.Float64} | BY_EXAMPLE
+    return [
+        named_rows(stacked([frame], kind, **NAMES, columns=columns), FAMILIES)
+        for kind, of_kind in frames.items()
+        for frame in of_kind
+    ]
+
+
+@cache
+def statistics():
+    """Levels and differences of the study, and its curves with intervals."""
+    frames = named_frames(
+        gold=gold_frames(), random=random_frames(), aligned=aligned_frames()
+    )
+    return study_statistics(named_cpr(summary()[1]), frames, resamples=200)

@@ -65,14 +65,32 @@ def logit_diff(logits, answers, wrong_answers):
     return torch.stack([mean(row, a) - mean(row, b) for row, a, b in rows])
 
 
-def node_scores(model, pair, method, steps=5):
+@torch.no_grad()
+def ablated_outputs(model, pairs, pair, kind):
+    """Return what every node writes on `pair` when it is ablated, by name.
+
+    `pairs` are all pairs of the task, each `(1, position)`.
+    """
+    if kind == "counterfactual":
+        return run(model, pair.corrupted)[1]
+    outputs = [run(model, each.clean)[1] for each in pairs]
+    _, shaped = run(model, pair.clean)
+    if kind == "zero":
+        return {name: torch.zeros_like(live) for name, live in shaped.items()}
+    rows = {name: torch.cat([each[name][0] for each in outputs]) for name in shaped}
+    return {name: rows[name].mean(0).expand_as(live) for name, live in shaped.items()}
+
+
+def node_scores(model, pair, method, steps=5, corrupted=None):
     """Score every node on one pair, `(n_nodes,)`, slowly and by the definition.
 
-    `pair` has the prompts `(1, position)` and the answers `(1,)` of a batch of one.
+    `pair` has the prompts `(1, position)` and the answers `(1,)` of a batch of one;
+    `corrupted` is what nodes write when ablated, by default on the corrupted prompt.
     """
     with torch.no_grad():
         full, clean = run(model, pair.clean)
-        _, corrupted = run(model, pair.corrupted)
+        if corrupted is None:
+            _, corrupted = run(model, pair.corrupted)
 
     def drop(outputs):
         with torch.no_grad():

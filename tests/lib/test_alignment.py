@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 import reference
 import torch
@@ -8,14 +9,23 @@ import torch
 from circuit_transfer.alignment import (
     FitSettings,
     alignment_loss,
+    area_loss,
     fit,
-    fit_with_controls,
+    fit_map,
     initial_alignment,
     masked_logits,
     prepare,
+    size_weights,
+    soft_circuit,
 )
 from circuit_transfer.batches import pair_batches
-from circuit_transfer.faithfulness import answer_divergence, run_circuits
+from circuit_transfer.controls import control_sources
+from circuit_transfer.faithfulness import (
+    answer_divergence,
+    circuit_masks,
+    evaluate_circuits,
+    run_circuits,
+)
 from circuit_transfer.interventions import answer_logits, run_captured
 from circuit_transfer.nodes import node_names
 
@@ -131,6 +141,38 @@ def test_a_binary_mask_in_training_is_the_circuit_of_the_evaluation(
         assert torch.equal(torch.cat(divergences), evaluated.kl[circuit])
 
 
+@pytest.mark.parametrize("intervention", ["circuit", "interpolation"])
+@pytest.mark.parametrize("ablation", ["zero", "mean"])
+def test_training_ablates_as_the_evaluation_does(
+    tiny_model, tiny_pairs, ablation, intervention
+):
+    model = tiny_model("llama").requires_grad_(False)
+    batches = pair_batches(tiny_pairs(4), 2)
+    mask = torch.tensor([0.0, 0.7, 1.0, 0.2, 0.5] * 2)
+    # A node's mean is over all examples and positions of all batches.
+    clean = [reference.run(model, batch.clean)[1] for batch in batches]
+    count = sum(batch.clean.numel() for batch in batches)
+    for each, own in zip(prepare(model, {"a": batches}, ablation), clean, strict=True):
+        written = {
+            node: sum(run[node].sum((0, 1)) for run in clean) / count for node in NODES
+        }
+        if ablation == "zero":
+            written = {node: torch.zeros_like(value) for node, value in written.items()}
+        edit = reference.mixed(
+            dict(zip(NODES, mask.double(), strict=True)),
+            {node: value.expand_as(own[node]) for node, value in written.items()},
+            *([own] if intervention == "interpolation" else []),
+        )
+        expected = reference.run(model, each.batch.clean, edit=edit)[0][:, -1]
+        found = masked_logits(model, each, mask, intervention)
+        torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-5)
+
+
+def test_an_unknown_ablation_is_named(model, tiny_pairs):
+    with pytest.raises(ValueError, match="ablation 'noise' is not one of"):
+        prepare(model, {"a": pair_batches(tiny_pairs(2), 2)}, "noise")
+
+
 @pytest.mark.parametrize("intervention", INTERVENTIONS)
 @pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
 def test_masked_logits_follow_the_definition(model, prepared, intervention, value):
@@ -227,36 +269,153 @@ def test_prepared_runs_are_fresh_runs_also_after_training(model, prepared):
             assert all(map(torch.equal, kept, fresh))
 
 
-def test_a_fit_holds_the_matrix_and_its_trained_controls(model, prepared):
-    tensors = fit_with_controls(
-        model,
-        prepared,
-        SOURCES,
-        SETTINGS,
-        controls=["source-free", "random-source"],
-        shape=(3, N),
-        seed=5,
+PRIOR = np.random.default_rng(3).random((3, N)).astype(np.float32)
+
+
+def fit_one(model, prepared, name="free", control="none", sources=SOURCES, prior=None):
+    made = {"shape": (3, N), "seed": 5, "prior": prior}
+    return fit_map(
+        model, prepared, sources, SETTINGS, name=name, control=control, **made
     )
-    suffixes = ("", "/source-free", "/random-source")
-    names = {f"{key}{end}" for key in ("alignment", "loss", "kl") for end in suffixes}
-    assert set(tensors) == names | {"initial"}
+
+
+def test_a_fit_has_its_start_its_matrix_and_its_curves(model, prepared):
+    tensors = fit_one(model, prepared)
+    assert set(tensors) == {"alignment", "initial", "loss", "kl"}
     assert np.array_equal(tensors["initial"], initial_alignment(3, N, 5).numpy())
     plain = fit(model, prepared, SOURCES, SETTINGS, n_target=N, seed=5)
     assert np.array_equal(tensors["alignment"], plain.alignment.numpy())
-    free = tensors["alignment/source-free"] - tensors["initial"]
+
+
+def test_trained_controls_see_other_scores(model, prepared):
+    plain = fit_one(model, prepared)["alignment"]
+    free = fit_one(model, prepared, control="source-free")
     # A constant source gives every row the same gradient.
-    np.testing.assert_allclose(free, np.tile(free[:1], (3, 1)), atol=1e-5)
-    assert not np.allclose(tensors["alignment/random-source"], tensors["alignment"])
+    assert set(free) == {"alignment", "loss", "kl"}
+    moved = free["alignment"] - initial_alignment(3, N, 5).numpy()
+    np.testing.assert_allclose(moved, np.tile(moved[:1], (3, 1)), atol=1e-5)
+    shuffled = fit_one(model, prepared, control="random-source")["alignment"]
+    seen = control_sources("random-source", SOURCES, seed=5)
+    expected = fit(model, prepared, seen, SETTINGS, n_target=N, seed=5).alignment
+    assert np.array_equal(shuffled, expected.numpy())
+    assert not np.allclose(shuffled, plain)
+
+
+def test_an_untrained_map_is_its_prior(model, prepared):
+    tensors = fit_one(model, prepared, name="depth-prior", prior=PRIOR)
+    assert set(tensors) == {"alignment"}
+    assert np.array_equal(tensors["alignment"], PRIOR)
+
+
+AREA = replace(
+    SETTINGS, objective="area", proportions=(0.05, 0.2, 0.25, 0.5, 1.0), epochs=8
+)
+
+
+def test_sizes_count_as_the_trapezoid_rule_weighs_them():
+    found = size_weights([0.05, 0.2, 0.25, 0.5, 1.0], N)
+    # Of 10 nodes: none, 2, 2, 5 and all.
+    assert list(found) == [2, 5]
+    assert found[2] == pytest.approx((0.25 - 0.05) / 2 + (0.5 - 0.2) / 2)
+    assert found[5] == pytest.approx((1.0 - 0.25) / 2)
+    # A curve that is 1 at these sizes and 0 elsewhere has this area.
+    curve = [0, 1, 1, 1, 0]
+    area = np.trapezoid(curve, [0.05, 0.2, 0.25, 0.5, 1.0])
+    assert sum(found.values()) == pytest.approx(area)
+
+
+def test_a_hard_edge_makes_the_circuit_of_the_evaluation():
+    scores = torch.tensor(np.random.default_rng(0).permutation(N), dtype=torch.float32)
+    for kept, proportion in ((2, 0.2), (5, 0.5)):
+        hard = circuit_masks(scores[None], [proportion])[0, 0]
+        soft = soft_circuit(scores, kept, softness=1e-3)
+        torch.testing.assert_close(soft, hard, atol=1e-6, rtol=0)
+        softer = soft_circuit(scores, kept, softness=1.0)
+        assert torch.equal(softer > 0.5, hard.bool())
+        # Scale and origin of the scores do not matter.
+        moved = soft_circuit(5 * scores - 3, kept, softness=1.0)
+        torch.testing.assert_close(softer, moved, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_area_s_loss_is_the_distance_of_faithfulness_from_one(
+    tiny_model, tiny_pairs, family
+):
+    model = tiny_model(family).requires_grad_(False)
+    batches = pair_batches(tiny_pairs(4)[::2], 4)
+    (prepared,) = prepare(model, {"a": batches})
+    scores = torch.randn(N, generator=torch.Generator().manual_seed(1))
+    for proportion in (0.2, 0.5):
+        mask = circuit_masks(scores[None], [proportion])[0, 0]
+        loss, kl = area_loss(model, prepared, mask, AREA)
+        rankings = pl.DataFrame({"scores": [scores.tolist()]})
+        evaluated = evaluate_circuits(model, batches, rankings, [proportion])
+        distance = abs(1 - evaluated["faithfulness"].item())
+        assert loss.item() == pytest.approx(distance, rel=1e-4)
+        assert kl.item() == pytest.approx(evaluated["kl"].item(), rel=1e-4)
+
+
+def test_training_on_the_area_makes_circuits_more_faithful(model, prepared):
+    sources = {"a": np.ones(1, np.float32)}
+    settings = replace(AREA, epochs=40)
+    found = fit(model, prepared, sources, settings, n_target=N, seed=0)
+    assert found.alignment.shape == (1, N)
+    assert found.loss[-10:].mean() < 0.7 * found.loss[:10].mean()
+    again = fit(model, prepared, sources, settings, n_target=N, seed=0)
+    assert torch.equal(found.alignment, again.alignment)
 
 
 def test_without_training_tasks_every_matrix_is_unknown(model):
-    tensors = fit_with_controls(
-        model, [], {}, SETTINGS, controls=["source-free"], shape=(3, N), seed=0
-    )
-    assert set(tensors) == {"alignment", "initial", "alignment/source-free"}
-    for each in tensors.values():
-        assert each.shape == (3, N)
-        assert np.isnan(each).all()
+    for name in ("free", "depth-prior", "prior-residual"):
+        tensors = fit_one(model, [], name=name, sources={})
+        assert set(tensors) == {"alignment", "initial"}
+        for each in tensors.values():
+            assert each.shape == (3, N)
+            assert np.isnan(each).all()
+
+
+def scaled_prior(sources, scale):
+    spread = np.mean([(scores @ PRIOR).std() for scores in sources.values()])
+    return scale * PRIOR / spread
+
+
+def test_a_prior_is_where_training_starts_spread_as_asked(model, prepared):
+    found = fit_one(model, prepared, name="prior-residual", prior=PRIOR)
+    anchor = scaled_prior(SOURCES, SETTINGS.prior_scale)
+    expected = anchor + initial_alignment(3, N, 5).numpy()
+    np.testing.assert_allclose(found["initial"], expected, rtol=1e-5, atol=1e-6)
+    assert found["bias"].shape == (N,)
+    assert (found["bias"] != 0).any()
+
+
+def test_the_penalty_holds_a_map_at_its_prior(model, prepared):
+    def distance(penalty):
+        settings = replace(SETTINGS, epochs=10, prior_penalty=penalty)
+        found = fit(model, prepared, SOURCES, settings, n_target=N, seed=5, prior=PRIOR)
+        moved = found.alignment.numpy() - scaled_prior(SOURCES, settings.prior_scale)
+        return np.square(moved).sum() + found.bias.square().sum().item()
+
+    assert distance(100.0) < 0.3 * distance(0.0)
+
+
+def test_a_step_with_a_prior_follows_the_loss(model, prepared):
+    settings = replace(SETTINGS, epochs=1, prior_penalty=0.5)
+    one, sources = prepared[:1], {"a": SOURCES["a"]}
+    found = fit(model, one, sources, settings, n_target=N, seed=3, prior=PRIOR)
+    anchor = torch.from_numpy(scaled_prior(sources, settings.prior_scale))
+    matrix = (anchor + initial_alignment(3, N, seed=3)).requires_grad_()
+    bias = torch.zeros(N, requires_grad=True)
+    scores = torch.from_numpy(SOURCES["a"])
+    mask = torch.sigmoid(scores @ matrix + bias - (scores @ anchor).mean())
+    loss, kl = alignment_loss(model, one[0], mask, settings)
+    loss = loss + 0.5 * ((matrix - anchor).square().sum() + bias.square().sum())
+    gradients = torch.autograd.grad(loss, [matrix, bias])
+    assert found.loss.item() == pytest.approx(loss.item(), rel=1e-5)
+    assert found.kl.item() == pytest.approx(kl.item(), rel=1e-5)
+    # The first step of Adam goes one learning rate against the gradient's sign.
+    steps = (found.alignment - found.initial, found.bias)
+    for step, gradient in zip(steps, gradients, strict=True):
+        torch.testing.assert_close(step, -0.1 * gradient.sign(), rtol=1e-2, atol=1e-3)
 
 
 def test_matrices_start_small_and_differ_by_seed():

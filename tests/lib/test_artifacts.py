@@ -57,6 +57,19 @@ def test_scores_must_fit_their_nodes(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_scores_of_every_example_come_back_too(tmp_path):
+    rows = np.random.default_rng(0).standard_normal((3, 5))
+    write_scores(tmp_path / "s", SCORES, nodes=NODES, by_example=rows, **METADATA)
+    found = read_scores(tmp_path / "s")
+    assert same_bits(found.by_example, rows.astype(np.float32))
+    assert same_bits(found.scores, SCORES)
+    write_scores(tmp_path / "s", SCORES, nodes=NODES)
+    assert read_scores(tmp_path / "s").by_example is None
+    message = r"by_example \(5, 3\) does not fit the scores"
+    with pytest.raises(ValueError, match=message):
+        write_scores(tmp_path / "s", SCORES, nodes=NODES, by_example=rows.T)
+
+
 def test_alignments_come_back_bit_by_bit(tmp_path):
     matrix = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
     # A transposed view is not contiguous, which safetensors would misread.

@@ -5,11 +5,11 @@ from torch import nn
 
 from circuit_transfer.architectures import ARCHITECTURES
 from circuit_transfer.attribution import METHODS, attribute
-from circuit_transfer.batches import pair_batches
-from circuit_transfer.interventions import answer_logits, edited, run_captured
+from circuit_transfer.batches import PairBatch, pair_batches
 from circuit_transfer.models import load_model
 
 FAMILIES = sorted(ARCHITECTURES)
+WITHOUT_PROMPTS = [method for method in METHODS if method != "nap-ig-inputs"]
 
 
 def assert_scores(actual, expected, share=1e-5):
@@ -34,6 +34,52 @@ def test_scores_equal_the_slow_implementation(tiny_model, tiny_pairs, family, me
     assert result.nodes.dtype == torch.float32
     assert_scores(result.nodes, expected)
     assert_scores(result.mean(), expected.mean(0))
+
+
+@pytest.mark.parametrize("ablation", ["zero", "mean"])
+@pytest.mark.parametrize("method", WITHOUT_PROMPTS)
+@pytest.mark.parametrize("family", ["llama", "gpt2", "qwen2", "gemma2"])
+def test_scores_under_other_ablations_equal_the_slow_implementation(
+    tiny_model, tiny_pairs, family, method, ablation
+):
+    model, pairs = tiny_model(family).requires_grad_(False), tiny_pairs(4)
+    alone = pair_batches(pairs, batch_size=1)
+    ablated = [
+        reference.ablated_outputs(model, alone, pair, ablation) for pair in alone
+    ]
+    expected = torch.stack(
+        [
+            reference.node_scores(model, pair, method, steps=3, corrupted=outputs)
+            for pair, outputs in zip(alone, ablated, strict=True)
+        ]
+    )
+    settings = {"method": method, "ig_steps": 3, "ablation": ablation}
+    result = attribute(model, pair_batches(pairs, 2), **settings)
+    assert_scores(result.nodes, expected)
+    assert result.input is None
+    effects = []
+    for pair, outputs in zip(alone, ablated, strict=True):
+        ends = (
+            reference.run(model, pair.clean),
+            reference.run(model, pair.clean, edit=reference.replaced(outputs)),
+        )
+        diffs = (
+            reference.logit_diff(logits, pair.answers, pair.wrong_answers)
+            for logits, _ in ends
+        )
+        effects.append(next(diffs) - next(diffs))
+    assert_scores(result.effect, torch.cat(effects))
+
+
+@pytest.mark.parametrize("ablation", ["zero", "mean"])
+def test_a_way_between_prompts_needs_a_corrupted_prompt(tiny_model, ablation):
+    with pytest.raises(ValueError, match=f"{ablation}.*use nap-ig-activations, nap or"):
+        attribute(tiny_model("llama"), [], method="nap-ig-inputs", ablation=ablation)
+
+
+def test_an_unknown_ablation_is_named(tiny_model):
+    with pytest.raises(ValueError, match="'noise' is not one of counterfactual, zero"):
+        attribute(tiny_model("llama"), [], method="nap", ablation="noise")
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -78,10 +124,10 @@ def test_the_effect_is_what_corrupting_everything_costs(tiny_model, tiny_pairs, 
         assert ("input_score" in summary) == (method != "nap-ig-activations")
 
 
-def limit(model, batches, method, part, steps):
+def limit(model, batches, method, part, steps, **settings):
     """Return the limit of many steps: the error of the sum falls as one over steps."""
     few, many = (
-        part(attribute(model, batches, method=method, ig_steps=each))
+        part(attribute(model, batches, method=method, ig_steps=each, **settings))
         for each in (steps, 2 * steps)
     )
     return 2 * many - few
@@ -96,31 +142,54 @@ def test_input_scores_sum_to_the_effect(tiny_model, tiny_pairs, family):
     assert_scores(found, effect, share=0.01)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_integrated_activations_sum_to_patching_the_site(
-    tiny_model, tiny_pairs, family
+@pytest.mark.parametrize(
+    ("family", "ablation", "steps"),
+    [
+        *((family, "counterfactual", 25) for family in FAMILIES),
+        # The way to where nothing is written is longer and more curved.
+        *((family, "zero", 60) for family in ("llama", "gpt2")),
+        *((family, "mean", 60) for family in ("gpt2", "qwen2")),
+    ],
+)
+def test_integrated_activations_sum_to_ablating_the_site(
+    tiny_model, tiny_pairs, family, ablation, steps
 ):
     model = tiny_model(family).requires_grad_(False)
-    (pair,) = pair_batches(tiny_pairs(1), 1)
-    scores = limit(
-        model, [pair], "nap-ig-activations", lambda result: result.nodes[0], steps=25
-    )
-    exact = attribute(model, [pair], method="exact").nodes[0]
-    by_layer = scores.reshape(2, 5)
-    assert_scores(by_layer[:, 4], exact.reshape(2, 5)[:, 4], share=0.01)
-    assert_scores(by_layer[:, :4].sum(1), heads_patched(model, pair), share=0.01)
+    # The mean is that of two prompts of one length.
+    pairs = pair_batches(tiny_pairs(3).gather_every(2), 2)
+
+    def scores(result):
+        return result.nodes[0]
+
+    settings = {"ablation": ablation, "part": scores}
+    found = limit(model, pairs, "nap-ig-activations", steps=steps, **settings)
+    exact = scores(attribute(model, pairs, method="exact", ablation=ablation))
+    mlps = slice(4, None, 5)
+    assert_scores(found[mlps], exact[mlps], share=0.01)
+    heads = found.reshape(2, 5)[:, :4].sum(1)
+    assert_scores(heads, heads_ablated(model, pairs, ablation), share=0.01)
 
 
 @torch.no_grad()
-def heads_patched(model, pair):
-    """Return the drop of the metric when all heads of a layer are corrupted."""
-    _, corrupted = run_captured(model, pair.corrupted)
-    whole = pair.logit_diff(answer_logits(model, pair.clean))
+def heads_ablated(model, pairs, ablation):
+    """Return the drop of the metric when all heads of a layer are ablated at once."""
+    alone = [part for batch in pairs for part in singles(batch)]
+    outside = reference.ablated_outputs(model, alone, alone[0], ablation)
+    logits, _ = reference.run(model, alone[0].clean)
+    whole = reference.logit_diff(logits, alone[0].answers, alone[0].wrong_answers)
     drops = []
-    for site in (0, 2):
-        with edited(model, lambda index, _live: corrupted[index], sites=[site]):
-            drops.append(whole - pair.logit_diff(answer_logits(model, pair.clean)))
+    for layer in range(2):
+        heads = {name: outside[name] for name in outside if f"a{layer}." in name}
+        edit = reference.replaced(heads)
+        logits, _ = reference.run(model, alone[0].clean, edit=edit)
+        found = reference.logit_diff(logits, alone[0].answers, alone[0].wrong_answers)
+        drops.append(whole - found)
     return torch.cat(drops)
+
+
+def singles(batch):
+    rows = zip(*(part.split(1) for part in vars(batch).values()), strict=True)
+    return [PairBatch(*row) for row in rows]
 
 
 def test_every_method_is_exact_on_a_linear_model(tiny_model, tiny_pairs):

@@ -12,6 +12,7 @@ CONFIG = {
         "methods": ["nap"],
         "transfers": [{"source": "small", "target": "large"}],
         "siblings": [["ioi", "mcqa"]],
+        "families": {"choice": ["mcqa"], "unused": ["theirs"]},
     },
     "models": {
         "small": {"train": TRAIN},
@@ -25,6 +26,8 @@ CONFIG = {
         "unused": {"file": "nowhere.csv", "format": "pairs"},
         "theirs": {"mib": "ioi", "path": "mib"},
     },
+    "attribution": {"ablation": "counterfactual"},
+    "sensitivity": {},
     "evaluation": {"proportions": [0.1, 0.5, 1.0], "circuits": {}},
 }
 
@@ -97,6 +100,21 @@ def test_relative_paths_start_in_the_working_directory(folder, monkeypatch):
             "study.siblings",
             [["ioi", "mcqa"], ["mine", "ioi"]],
             "study.siblings: 'ioi' is in two pairs",
+        ),
+        (
+            "study.families",
+            {"choice": ["mqca"]},
+            "study.families.choice: no task .* 'mqca'; did you mean 'mcqa'",
+        ),
+        (
+            "study.families",
+            {"one": ["mcqa"], "two": ["mcqa"]},
+            "study.families.two: 'mcqa' is in 'one' too; expected one family a task",
+        ),
+        (
+            "study.families",
+            {"ioi": ["mcqa"]},
+            "study.families: 'ioi' is a task of another family",
         ),
         (
             "evaluation.proportions",
@@ -241,3 +259,26 @@ def test_a_study_that_names_no_model_is_about_all():
     study = {"transfers": [], "models": []}
     assert studied_models(study, {"a": {}, "b": {}}) == ["a", "b"]
     assert studied_models(study | {"models": ["b"]}, {"a": {}, "b": {}}) == ["b"]
+
+
+def test_a_task_may_not_read_as_a_family(folder):
+    config = deepcopy(CONFIG)
+    config["tasks"]["family-x"] = {"generator": "ioi"}
+    config["study"]["tasks"] = ["family-x"]
+    with pytest.raises(ValueError, match="'family-x' would read as a family"):
+        check_config(config, folder)
+
+
+def test_integrated_inputs_need_corrupted_prompts(folder):
+    config = deepcopy(CONFIG)
+    config["attribution"]["ablation"] = "zero"
+    check_config(config, folder)
+    config["study"]["methods"] = ["nap", "nap-ig-inputs"]
+    with pytest.raises(ValueError, match="'zero' with nap-ig-inputs"):
+        check_config(config, folder)
+
+
+def test_grids_of_the_sensitivity_must_increase_too(folder):
+    config = CONFIG | {"sensitivity": {"proportions": {"dense": [0.1, 0.1]}}}
+    with pytest.raises(ValueError, match=r"^sensitivity.proportions.dense: 0.1 comes"):
+        check_config(config, folder)

@@ -9,12 +9,12 @@ import circuit_transfer
 from circuit_transfer.controls import (
     control_sources,
     depth_heuristic,
+    mlps_first,
+    other_task,
     permuted,
     permuted_columns,
-    scaled,
+    ridge,
     trained_controls,
-    training_sets,
-    training_tasks,
 )
 from circuit_transfer.nodes import node_names
 
@@ -22,51 +22,14 @@ TASKS = ["a", "b", "c"]
 LIBRARY = Path(circuit_transfer.__file__).parents[1]
 
 
-def test_training_sets_are_one_all_but_one_and_all():
-    assert training_sets(TASKS) == [
-        "only-a",
-        "only-b",
-        "only-c",
-        "without-a",
-        "without-b",
-        "without-c",
-        "all",
-    ]
-    assert training_sets(["a"]) == ["only-a", "all"]
-
-
-@pytest.mark.parametrize(
-    ("name", "tasks"),
-    [("only-b", ["b"]), ("without-b", ["a", "c"]), ("all", ["a", "b", "c"])],
-)
-def test_a_training_set_has_its_tasks(name, tasks):
-    assert training_tasks(name, TASKS) == tasks
-
-
-def test_tasks_with_hyphens_keep_their_names():
-    tasks = ["arc-easy", "without-easy"]
-    assert training_tasks("only-arc-easy", tasks) == ["arc-easy"]
-    assert training_tasks("without-without-easy", tasks) == ["arc-easy"]
-
-
-@pytest.mark.parametrize("name", ["only-d", "some", "without-"])
-def test_an_unknown_training_set_is_an_error(name):
-    with pytest.raises(ValueError, match="is none of this study's"):
-        training_tasks(name, TASKS)
-
-
 def test_trained_controls_belong_to_zero_shot_sets():
     controls = ["depth-heuristic", "random-source", "source-free"]
     expected = ["source-free", "random-source"]
     assert trained_controls("without-a", controls) == expected
+    assert trained_controls("without-family-a", controls) == expected
     assert trained_controls("only-a", controls) == []
     assert trained_controls("all", controls) == []
     assert trained_controls("without-a", ["permuted-alignment"]) == []
-
-
-def test_scaling_divides_by_the_largest_magnitude():
-    assert scaled(np.array([1.0, -4.0, 2.0])).tolist() == [0.25, -1.0, 0.5]
-    assert scaled(np.zeros(3)).tolist() == [0.0, 0.0, 0.0]
 
 
 def test_permutations_depend_on_task_seed_and_purpose():
@@ -127,6 +90,41 @@ def test_random_source_permutes_tasks_differently():
 def test_a_control_that_is_not_trained_is_an_error():
     with pytest.raises(ValueError, match="'scrambled-source' is not one of"):
         control_sources("scrambled-source", {}, seed=0)
+
+
+def test_mlps_come_first_and_early_layers_before_late_ones():
+    nodes = node_names(2, 2)
+    order = np.argsort(-mlps_first(nodes))
+    expected = ["m0", "m1", "a0.h0", "a0.h1", "a1.h0", "a1.h1"]
+    assert [nodes[each] for each in order] == expected
+
+
+def test_another_task_is_drawn_for_every_task_and_seed():
+    others = ["x", "y", "z"]
+    drawn = [other_task("a", others, seed=seed) for seed in range(30)]
+    assert set(drawn) == set(others)
+    assert drawn == [other_task("a", others, seed=seed) for seed in range(30)]
+    assert drawn != [other_task("b", others, seed=seed) for seed in range(30)]
+
+
+def test_ridge_solves_the_penalised_least_squares():
+    generator = np.random.default_rng(0)
+    sources, gold = generator.random((4, 6)), generator.random((4, 9))
+    centred = sources - sources.mean(0)
+    strength = 0.1 * np.square(centred).sum(1).mean()
+    # The same, by least squares with rows that hold the weights at zero.
+    matrix, *_ = np.linalg.lstsq(
+        np.vstack([centred, np.sqrt(strength) * np.eye(6)]),
+        np.vstack([gold - gold.mean(0), np.zeros((6, 9))]),
+    )
+    scores = generator.random(6)
+    expected = gold.mean(0) + (scores - sources.mean(0)) @ matrix
+    np.testing.assert_allclose(ridge(sources, gold, scores), expected, rtol=1e-5)
+
+
+def test_ridge_on_one_task_knows_its_gold_scores_alone():
+    gold = np.array([[1.0, 2.0]])
+    assert ridge(np.ones((1, 3)), gold, np.zeros(3)).tolist() == [1.0, 2.0]
 
 
 # Rows are source nodes, columns target nodes.

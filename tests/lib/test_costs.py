@@ -14,19 +14,14 @@ from transformers import AutoConfig
 
 from circuit_transfer.alignment import (
     FitSettings,
-    fit_with_controls,
+    fit_map,
     masked_logits,
     prepare,
 )
 from circuit_transfer.artifacts import write_alignment
 from circuit_transfer.attribution import METHODS, attribute
 from circuit_transfer.batches import pair_batches
-from circuit_transfer.controls import (
-    CONTROLS,
-    evaluated_training_sets,
-    trained_controls,
-    training_tasks,
-)
+from circuit_transfer.controls import CONTROLS, trained_controls
 from circuit_transfer.costs import (
     estimate,
     model_shape,
@@ -34,9 +29,22 @@ from circuit_transfer.costs import (
     work_flops,
     work_memory,
 )
-from circuit_transfer.faithfulness import evaluate_circuits
+from circuit_transfer.faithfulness import evaluate_ablations, evaluate_circuits
 from circuit_transfer.interventions import answer_logits, captured
+from circuit_transfer.maps import fits, fitted_maps
 from circuit_transfer.nodes import node_names
+from circuit_transfer.similarity import node_outputs
+from circuit_transfer.stitching import (
+    carried_scores,
+    run_both,
+    stitched_alignment,
+    stream_gradients,
+)
+from circuit_transfer.training_sets import (
+    leaves_out,
+    training_sets,
+    training_tasks,
+)
 from circuit_transfer.workload import (
     Nodes,
     count_circuits,
@@ -60,6 +68,8 @@ PUBLISHED = {
     "openai-community/gpt2-large": (774_030_080, 756),
 }
 TASKS = ["a", "b", "c"]
+FAMILIES = {"first": ["a", "b"]}
+MAPS = ["free", "depth-prior", "cka-prior", "prior-residual"]
 TOKENS = {"a": 5, "b": 5, "c": 5}
 SEEDS = [0, 1]
 EXAMPLES = 7
@@ -70,11 +80,21 @@ CONFIG = {
         "transfers": [{"source": "small", "target": "large"}],
         "models": [],
         "seeds": SEEDS,
+        "families": FAMILIES,
     },
     "models": {"small": {"path": "small"}, "large": {"hub": "owner/large"}},
     "tasks": {task: {"file": f"{task}.csv"} for task in TASKS},
-    "attribution": {"ig_steps": 3, "examples": EXAMPLES, "batch_size": 4},
+    "attribution": {
+        "ig_steps": 3,
+        "examples": EXAMPLES,
+        "batch_size": 4,
+        "ablation": "counterfactual",
+    },
     "alignment": {
+        "map": "free",
+        "compare": [*MAPS[1:], "stitched", "carried-gradients"],
+        "objective": "divergence",
+        "transform": "max",
         "epochs": 2,
         "batch_size": 2,
         "examples": EXAMPLES,
@@ -85,6 +105,7 @@ CONFIG = {
         "examples": EXAMPLES,
         "batch_size": 4,
         "random_rankings": 4,
+        "ablations": ["counterfactual"],
         "circuits": {},
     },
 }
@@ -191,33 +212,74 @@ def test_attribution_passes_are_those_that_run(tiny_model, tiny_pairs, method):
     assert passes == expected(work)
 
 
-@pytest.mark.parametrize("training_set", ["only-b", "without-b", "all"])
+@pytest.mark.parametrize(
+    "training_set", ["only-b", "without-b", "without-family-first", "all"]
+)
 def test_alignment_passes_are_those_that_run(tiny_model, tiny_pairs, training_set):
     model = tiny_model("llama").requires_grad_(False)
-    tasks = training_tasks(training_set, TASKS)
+    tasks = training_tasks(training_set, TASKS, FAMILIES)
+    sets = training_sets(TASKS, FAMILIES)
     jobs = jobs_of(tiny_model, "fit_alignment")
-    work = next(job for job in jobs if list(job.pairs) == tasks)
+    # For one method; where nodes are compared, the source runs beside the target.
+    jobs = jobs[: len(sets) + sum(leaves_out(each) for each in sets)]
+    of_target = [job for job in jobs if not job.beside]
+    work = of_target[sets.index(training_set)]
+    assert list(work.pairs) == tasks
     # Whatever the training set, it shares all pairs of a fit.
     assert EXAMPLES <= sum(work.pairs.values()) < EXAMPLES + len(tasks)
     parts = {t: pair_batches(tiny_pairs(work.pairs[t]), 2) for t in tasks}
     n_nodes = shape_of(model).n_nodes
     generator = np.random.default_rng(0)
-    sources = {t: generator.random(5, np.float32) for t in tasks}
+    sources = {t: generator.random(n_nodes, np.float32) for t in tasks}
     settings = FitSettings("circuit", 2, 0.1, 0.1)
-    controls = trained_controls(training_set, CONTROLS)
+    maps = fitted_maps(training_set, "free", MAPS[1:])
     with counted(model) as passes:
         prepared = prepare(model, parts)
-        for seed in SEEDS:
-            fit_with_controls(
+        if len(maps) > 1:
+            shared = [(batch, batch) for part in parts.values() for batch in part]
+            node_outputs(model, [each.clean for each, _ in shared], slice(None))
+        for seed, (name, control) in product(
+            SEEDS, fits(maps, trained_controls(training_set, CONTROLS))
+        ):
+            fit_map(
                 model,
                 prepared,
                 sources,
                 settings,
-                controls=controls,
-                shape=(5, n_nodes),
+                name=name,
+                control=control,
+                shape=(n_nodes, n_nodes),
                 seed=seed,
+                prior=None if name == "free" else np.eye(n_nodes, dtype=np.float32),
             )
     assert passes == expected(work)
+    beside = [job for job in jobs if job.beside and list(job.pairs) == tasks]
+    assert bool(beside) == leaves_out(training_set)
+    assert all((job.forwards, job.forward_backwards) == (1, 0) for job in beside)
+
+
+def test_stitching_passes_are_those_that_run(tiny_model, tiny_pairs):
+    source, target = (
+        tiny_model(name, layers=layers).requires_grad_(False)
+        for name, layers in (("llama", 1), ("llama", 2))
+    )
+    batches = pair_batches(tiny_pairs(EXAMPLES), 4)
+    prompts = [(batch, batch) for batch in batches]
+    jobs = jobs_of(tiny_model, "stitch_alignment")[:2]
+    with counted(source) as of_source, counted(target) as of_target:
+        stitched_alignment(source, target, *run_both(source, target, prompts))
+    assert [of_target, of_source] == list(map(expected, jobs))
+    # By `nap-ig-inputs`, after the jobs of `nap`.
+    jobs = jobs_of(tiny_model, "carry_gradients")[2 * len(TASKS) :][:2]
+    with counted(source) as of_source, counted(target) as of_target:
+        changes = run_both(source, target, prompts)
+        own = [stream_gradients(source, batch, 3) for batch in batches]
+        # Its own, and for every seed those of two controls.
+        for _ in range(1 + 2 * len(SEEDS)):
+            carried_scores(target, batches, *changes, own)
+        for _ in SEEDS:
+            [stream_gradients(source, batch, 3) for batch in batches]
+    assert [of_target, of_source] == list(map(expected, jobs))
 
 
 def test_free_mask_passes_are_those_of_a_fit_of_its_own(tiny_model, tiny_pairs):
@@ -227,37 +289,44 @@ def test_free_mask_passes_are_those_of_a_fit_of_its_own(tiny_model, tiny_pairs):
     with counted(model) as passes:
         prepared = prepare(model, {"a": pair_batches(tiny_pairs(EXAMPLES), 2)})
         for seed in SEEDS:
-            fit_with_controls(
+            fit_map(
                 model,
                 prepared,
                 {"a": np.ones(1, np.float32)},
                 settings,
-                controls=[],
+                name="free",
+                control="none",
                 shape=(1, shape_of(model).n_nodes),
                 seed=seed,
+                prior=None,
             )
     assert passes == expected(work)
 
 
 @pytest.mark.parametrize(
-    ("stage", "rankings"),
-    [("evaluate_gold", 1), ("evaluate_random", 4), ("evaluate_aligned", None)],
+    "stage", ["evaluate_gold", "evaluate_random", "evaluate_aligned"]
 )
-def test_evaluation_passes_are_those_that_run(tiny_model, tiny_pairs, stage, rankings):
+@pytest.mark.parametrize("ablations", [["counterfactual"], ["zero", "mean"]])
+def test_evaluation_passes_are_those_that_run(tiny_model, tiny_pairs, stage, ablations):
     model = tiny_model("llama").requires_grad_(False)
-    work = jobs_of(tiny_model, stage)[0]
-    rankings = rankings or count_rankings("a", TASKS, SEEDS, CONTROLS)
+    config = CONFIG | {"evaluation": CONFIG["evaluation"] | {"ablations": ablations}}
+    work = jobs_of(tiny_model, stage, config)[0]
+    counts = {"evaluate_gold": (1, 1), "evaluate_random": (4, 0)}
+    rankings, aligned = counts.get(stage) or count_rankings("a", "nap", CONFIG)
     n_nodes = shape_of(model).n_nodes
     generator = np.random.default_rng(0)
-    # Distinct rankings that share no circuit: 3 and 6 of 10 nodes, all sets distinct.
+    # Rankings that share no circuit: all sets of 3 and 6 of 10 nodes are different, and
+    # so are their complements.
     scores = distinct_rankings(generator, rankings, n_nodes, sizes=(3, 6))
-    frame = pl.DataFrame({"scores": scores})
+    frame = pl.DataFrame({"scores": scores}).with_row_index("number")
     batches = pair_batches(tiny_pairs(EXAMPLES), 4)
     proportions = CONFIG["evaluation"]["proportions"]
+    settings = {"ablations": ablations, "model_name": "large"}
+    settings["complement_of"] = pl.col("number") < aligned
     with counted(model) as passes:
-        evaluate_circuits(model, batches, frame, proportions)
+        evaluate_ablations(model, batches, frame, proportions, **settings)
     assert passes == expected(work)
-    same = pl.DataFrame({"scores": [scores[0]] * rankings})
+    same = frame.with_columns(scores=pl.lit(pl.Series([scores[0]])).first())
     with counted(model) as fewer:
         evaluate_circuits(model, batches, same, proportions)
     assert fewer["forward"] == EXAMPLES * (2 + 1 + 2)
@@ -306,16 +375,33 @@ def test_study_without_transfers_is_direct_attribution(tiny_model):
 
 
 def test_rankings_are_counted_as_a_run_evaluates_them():
-    assert evaluated_training_sets("b", TASKS) == [
-        *("only-a", "only-b", "only-c"),
-        *("without-b", "all"),
-    ]
-    # Five training sets, and five controls and the free mask with a seed each; the
-    # depth heuristic has none.
-    assert count_rankings("b", TASKS, SEEDS, CONTROLS) == (5 + 6) * len(SEEDS) + 1
-    assert count_rankings("b", TASKS, SEEDS, []) == 5 * len(SEEDS)
+    # Of three tasks in two families a task has five sets of its own tasks and two that
+    # left it out, each with four further maps, three of which have no seeds.
+    aligned = 6 * len(SEEDS) + 2 * (len(SEEDS) + 3)
+    # Of every seed: a scrambled source and a permuted alignment of both sets, the
+    # untrained matrix, and the free mask; the depth heuristic and the guess once; the
+    # mean of gold scores, the regression and two of the target alone of both sets.
+    once = (4 + 2) * len(SEEDS) + 2 + 2 * 4
+    # Of five maps and both sets: permuted scores and another family's of every seed, a
+    # constant of every seed where it was trained.
+    of_maps = 2 * (5 * 2 * len(SEEDS) + 2 * len(SEEDS) + 3)
+    plain_rankings = (aligned + once + of_maps, aligned)
+    assert count_rankings("b", "exact", CONFIG) == plain_rankings
+
+    # Carried gradients and their controls under both protocols, two of them by seed.
+    carried = (2 * (2 + 2 * len(SEEDS)), 2)
+    with_gradients = tuple(map(sum, zip(plain_rankings, carried, strict=True)))
+    assert count_rankings("b", "nap", CONFIG) == with_gradients
+
+    def without(**alignment):
+        return CONFIG | {"alignment": CONFIG["alignment"] | alignment}
+
+    plain = without(controls=[], compare=[])
+    assert count_rankings("b", "nap", plain) == (6 * len(SEEDS), 6 * len(SEEDS))
     # A single task has no zero-shot set, hence no controls of one.
-    assert count_rankings("b", ["b"], SEEDS, CONTROLS) == 3 * len(SEEDS) + 1
+    alone = CONFIG | {"study": CONFIG["study"] | {"tasks": ["b"]}}
+    aligned = 2 * len(SEEDS)
+    assert count_rankings("b", "nap", alone) == (aligned + len(SEEDS) + 2, aligned)
 
 
 def test_equal_sizes_and_the_whole_model_are_not_counted():
@@ -448,21 +534,22 @@ def test_written_bytes_are_those_of_the_files(tiny_model, tmp_path):
     size = (shapes["small"].n_nodes, shapes["large"].n_nodes)
     written = {job.written_bytes for job in jobs_of(tiny_model, "fit_alignment")}
     sizes = set()
-    for trained in (1, 3):
-        names = ["initial", "alignment", "alignment/x", "alignment/y"][: trained + 1]
-        tensors = {name: np.zeros(size, np.float32) for name in names}
+    # A file of the free map alone, and one of all maps with two trained controls.
+    for matrices in (2, 2 * (1 + 3) + 2):
+        tensors = {str(n): np.zeros(size, np.float32) for n in range(matrices)}
         sizes.add(len(SEEDS) * sum(each.nbytes for each in tensors.values()))
         write_alignment(tmp_path / "fit", tensors, {"seed": 0})
         overhead = (tmp_path / "fit").stat().st_size - max(sizes) / len(SEEDS)
         assert 0 < overhead < 1000
-    assert written == sizes
+    assert written == sizes | {0}
 
 
 def test_pass_counts_add_up_jobs_and_tokens(tiny_model):
     work = study_work(CONFIG, nodes_of(study_shapes(tiny_model)))
     frame = pass_counts(work, TOKENS)
     gold = frame.row(by_predicate=pl.col("stage") == "evaluate_gold", named=True)
-    passes = len(METHODS) * len(TASKS) * EXAMPLES * (2 + 1 + 2)
+    # Clean, corrupted and empty run, two circuits and their complements.
+    passes = len(METHODS) * len(TASKS) * EXAMPLES * (3 + 2 + 2)
     assert gold == {
         "stage": "evaluate_gold",
         "model": "large",

@@ -5,21 +5,28 @@ import polars as pl
 import pytest
 import reference
 import torch
+from polars.testing import assert_frame_equal
 
+from circuit_transfer.ablations import ABLATIONS
 from circuit_transfer.architectures import ARCHITECTURES
 from circuit_transfer.batches import pair_batches
 from circuit_transfer.faithfulness import (
+    ACTIVATIONS,
+    LOGITS,
     MEASURES,
     answer_divergence,
     circuit_masks,
     evaluate_circuits,
+    rows_per_pass,
     run_circuits,
 )
+from circuit_transfer.interventions import counting
 from circuit_transfer.nodes import node_names
 
 FAMILIES = sorted(ARCHITECTURES)
 NODES = node_names(2, 4)
 N = len(NODES)
+NUMBERS = [name for name, dtype in MEASURES.items() if dtype == pl.Float64]
 PROPORTIONS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -30,6 +37,12 @@ def random_masks(n_masks, seed=0):
 
 def ranking(scores, **labels):
     return pl.DataFrame([{**labels, "scores": list(scores)}])
+
+
+def assert_close(frame, expected):
+    """Compare all measures but the lists, whose order is that of the batches."""
+    settings = {"rel_tol": 1e-4, "abs_tol": 1e-6}
+    assert_frame_equal(frame.select(NUMBERS), expected.select(NUMBERS), **settings)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -179,8 +192,15 @@ def test_faithfulness_is_null_where_full_and_empty_do_the_same(tiny_model, tiny_
     pairs = tiny_pairs(2).with_columns(corrupted_ids="clean_ids")
     batches = pair_batches(pairs, 2)
     rankings = ranking(range(N), task="t")
-    frame = evaluate_circuits(tiny_model("llama"), batches, rankings, (0.1, 0.5, 1))
-    assert frame["faithfulness"].to_list() == [None] * 3
+    frame = evaluate_circuits(
+        tiny_model("llama"),
+        batches,
+        rankings,
+        (0.1, 0.5, 1),
+        complement_of=pl.lit(True),
+    )
+    for column in ("faithfulness", "complement_faithfulness"):
+        assert frame[column].to_list() == [None] * 3
     assert frame["logit_diff"].is_finite().all()
 
 
@@ -216,14 +236,12 @@ def test_equal_circuits_are_run_once_with_the_same_numbers(tiny_model, tiny_pair
     masks = random_masks(3)
     repeated = masks[[2, 0, 0, 1, 2]]
     alone = [run_circuits(model, batches, mask[None]) for mask in repeated]
-    runs = []
-    handle = model.register_forward_hook(lambda *_: runs.append(1))
-    together = run_circuits(model, batches, repeated)
-    handle.remove()
-    assert len(runs) == len(batches) * (3 + 2)
-    for name in ("logit_diff", "kl", "accuracy"):
+    with counting(model) as passes:
+        together = run_circuits(model, batches, repeated)
+    assert passes.forwards == 3 * (3 + 2)
+    for name, found in vars(together).items():
         expected = torch.cat([getattr(each, name) for each in alone])
-        assert torch.equal(getattr(together, name), expected)
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_the_metrics_do_not_depend_on_batches(tiny_model, tiny_pairs):
@@ -233,7 +251,148 @@ def test_the_metrics_do_not_depend_on_batches(tiny_model, tiny_pairs):
         evaluate_circuits(model, pair_batches(rows, size), rankings, (0.3, 0.7))
         for rows, size in ((pairs, 5), (pairs, 1), (pairs.reverse(), 2))
     ]
-    for column in ("logit_diff", "faithfulness", "kl", "accuracy"):
-        for frame in frames[1:]:
-            expected = pytest.approx(frames[0][column].to_list(), rel=1e-4, abs=1e-6)
-            assert frame[column].to_list() == expected
+    for frame in frames[1:]:
+        assert_close(frame, frames[0])
+
+
+@pytest.mark.parametrize("ablation", ABLATIONS)
+@pytest.mark.parametrize("family", ["llama", "gpt2", "qwen2"])
+def test_circuits_side_by_side_do_what_they_do_alone(
+    tiny_model, tiny_pairs, family, ablation
+):
+    model, batches = tiny_model(family), pair_batches(tiny_pairs(7), 3)
+    masks = torch.cat([random_masks(9), torch.zeros(1, N), torch.ones(1, N)])
+    alone = run_circuits(model, batches, masks, ablation=ablation, rows=1)
+    for rows in (None, 5, 8, 1000):
+        beside = run_circuits(model, batches, masks, ablation=ablation, rows=rows)
+        for name, found in vars(beside).items():
+            expected = getattr(alone, name)
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+        # The ends, which faithfulness divides by, do not even differ in rounding.
+        assert torch.equal(beside.logit_diff[-2:], alone.logit_diff[-2:])
+
+
+def test_a_pass_is_bounded_by_activations_and_by_logits(tiny_model, tiny_pairs):
+    model = tiny_model("llama")
+    short, long = pair_batches(tiny_pairs(2), 1)
+    # Four sites of width 32.
+    assert rows_per_pass(model, short) == ACTIVATIONS["cpu"] // (4 * 32 * 5)
+    assert rows_per_pass(model, long) == ACTIVATIONS["cpu"] // (4 * 32 * 7)
+    model.config.vocab_size = LOGITS // 3
+    assert rows_per_pass(model, short) == 3
+    model.config.vocab_size = 2 * LOGITS
+    frame = evaluate_circuits(model, [short], ranking(range(N), task="t"), (0.5,))
+    assert len(frame) == 1
+
+
+@pytest.mark.parametrize("ablation", ABLATIONS)
+@pytest.mark.parametrize("family", ["llama", "gpt2", "qwen2"])
+def test_a_complement_is_all_other_nodes(tiny_model, tiny_pairs, family, ablation):
+    model, batches = tiny_model(family), pair_batches(tiny_pairs(5), 2)
+    scores = torch.randn(N, generator=torch.Generator().manual_seed(1))
+    proportions = (0.0, 0.3, 0.8, 1.0)
+    frame = evaluate_circuits(
+        model,
+        batches,
+        ranking(scores.tolist(), task="t"),
+        proportions,
+        ablation=ablation,
+        complement_of=pl.col("task") == "t",
+    )
+    # All but the best of a ranking are the best of the opposite one.
+    opposite = evaluate_circuits(
+        model,
+        batches,
+        ranking((-scores).tolist(), task="t"),
+        [1 - each for each in proportions],
+        ablation=ablation,
+    )
+    found = frame["complement_faithfulness"].to_list()
+    assert found == pytest.approx(opposite["faithfulness"].to_list(), abs=1e-6)
+    # Without the empty circuit all is left, without the full one nothing.
+    assert (found[0], found[-1]) == (1.0, 0.0)
+    assert opposite["complement_faithfulness"].to_list() == [None] * 4
+
+
+def test_complements_are_measured_where_they_are_asked_for(tiny_model, tiny_pairs):
+    model, batches = tiny_model("llama"), pair_batches(tiny_pairs(3), 2)
+    rankings = pl.concat(
+        [
+            ranking([1.0] * N, control="none"),
+            ranking([math.nan] * N, control="none"),
+            ranking([2.0] * N, control="other"),
+            ranking([3.0] * N, control=None),
+        ],
+        how="vertical_relaxed",
+    )
+    asked = pl.col("control") == "none"
+    frame = evaluate_circuits(model, batches, rankings, (0.2, 0.5), complement_of=asked)
+    known = frame["complement_faithfulness"].is_not_null().to_list()
+    assert known == [True] * 2 + [False] * 4
+    rest = frame.filter(~asked.fill_null(False))
+    plain = evaluate_circuits(model, batches, rankings[2:], (0.2, 0.5))
+    assert_close(rest, plain)
+
+
+def test_the_lists_hold_every_example_and_average_to_the_columns(
+    tiny_model, tiny_pairs
+):
+    model, batches = tiny_model("gpt2"), pair_batches(tiny_pairs(5), 2)
+    rankings = pl.concat(
+        [ranking(torch.randn(N).tolist(), seed=seed) for seed in range(3)]
+    )
+    frame = evaluate_circuits(model, batches, rankings, (0.0, 0.4, 1.0))
+    means = frame.select(pl.col("logit_diffs").list.mean())["logit_diffs"]
+    assert means.to_list() == pytest.approx(frame["logit_diff"].to_list(), abs=1e-6)
+    whole = []
+    for batch in batches:
+        logits, _ = reference.run(model, batch.clean)
+        whole += reference.logit_diff(
+            logits, batch.answers, batch.wrong_answers
+        ).tolist()
+    for found in frame["full_logit_diffs"].to_list():
+        assert found == pytest.approx(whole, rel=1e-5)
+    empty = frame.filter(n_nodes=0)["logit_diffs"].to_list()
+    assert frame["empty_logit_diffs"].to_list() == 3 * empty
+    full = frame.filter(n_nodes=N)["logit_diffs"].to_list()
+    assert frame["full_logit_diffs"].to_list() == 3 * full
+    by_hand = [
+        (sum(c) - sum(e)) / (sum(f) - sum(e))
+        for c, e, f in frame.select(
+            "logit_diffs", "empty_logit_diffs", "full_logit_diffs"
+        ).rows()
+    ]
+    assert frame["faithfulness"].to_list() == pytest.approx(by_hand, abs=1e-5)
+
+
+@pytest.mark.parametrize("right", [0, 3, 7])
+def test_agreement_is_with_the_whole_model_where_it_is_right_and_wrong(
+    tiny_model, tiny_pairs, right
+):
+    model = tiny_model("llama")
+    alone = pair_batches(tiny_pairs(7), 1)
+    best = [model(pair.clean).logits[0, -1].argmax().item() for pair in alone]
+    lengths = pl.col("clean_ids").list.len()
+    # The first have the whole model's token as their answer, the rest another one.
+    answers = [[token if at < right else 3] for at, token in enumerate(best)]
+    assert 3 not in best
+    pairs = (
+        tiny_pairs(7)
+        .sort(lengths, maintain_order=True)
+        .with_columns(answer_ids=pl.Series(answers))
+    )
+    rankings = ranking(range(N, 0, -1), task="t")
+    frame = evaluate_circuits(model, pair_batches(pairs, 3), rankings, (0.9, 1.0))
+    agrees = []
+    for pair, token in zip(alone, best, strict=True):
+        _, corrupted = reference.run(model, pair.corrupted)
+        edit = reference.replaced({NODES[-1]: corrupted[NODES[-1]]})
+        logits, _ = reference.run(model, pair.clean, edit=edit)
+        agrees.append(logits[0, -1].argmax().item() == token)
+    assert 0 < sum(agrees) < 7
+    for name, part in (("right", agrees[:right]), ("wrong", agrees[right:])):
+        expected = sum(part) / len(part) if part else None
+        assert frame[f"agreement_{name}"][0] == (
+            None if expected is None else pytest.approx(expected)
+        )
+        assert frame[f"agreement_{name}"][1] == (1.0 if part else None)

@@ -165,6 +165,31 @@ def test_soft_masks_mix_as_defined(model):
             assert close(answer_logits(model, IDS), expected[:, -1])
 
 
+def test_every_prompt_can_have_a_mask_of_its_own(model):
+    masks = torch.rand(2, len(NODES), generator=torch.Generator().manual_seed(0))
+    _, here = run_captured(model, IDS)
+    _, there = run_captured(model, OTHER)
+    for context, settings in ((mixing, {}), (mixing, {"inside": here}), (pushing, {})):
+        with context(model, masks, there, **settings):
+            together = answer_logits(model, IDS)
+        for row, mask in enumerate(masks):
+            with context(model, mask, there, **settings):
+                alone = answer_logits(model, IDS)
+            torch.testing.assert_close(together[row], alone[row])
+            assert not torch.allclose(together[1 - row], alone[1 - row])
+
+
+def test_what_replaces_a_node_may_be_one_for_all_prompts_and_positions(model):
+    _, there = run_captured(model, OTHER)
+    one = [site[:1, :1].double() for site in there]
+    every = [site[:1, :1].expand_as(site) for site in there]
+    mask = torch.full((len(NODES),), 0.5)
+    with mixing(model, mask, every):
+        expected = answer_logits(model, IDS)
+    with mixing(model, mask, one):
+        assert torch.equal(answer_logits(model, IDS), expected)
+
+
 def test_only_the_sites_asked_for_are_edited(model):
     seen = []
 
@@ -184,8 +209,10 @@ def test_only_the_sites_asked_for_are_edited(model):
 def test_a_mask_of_the_wrong_length_is_an_error(model):
     with pytest.raises(ValueError, match=r"mask \(9,\) for a model of 10 nodes"):
         mask_by_site(model, torch.ones(9))
-    with pytest.raises(ValueError, match=r"mask \(1, 10\)"):
-        mixing(model, torch.ones(1, 10), [])
+    with pytest.raises(ValueError, match=r"mask \(1, 1, 10\)"):
+        mixing(model, torch.ones(1, 1, 10), [])
+    with pytest.raises(ValueError, match=r"mask \(2, 9\)"):
+        mixing(model, torch.ones(2, 9), [])
     with pytest.raises(ValueError, match=r"mask \(11,\)"):
         pushing(model, torch.ones(11), [])
     assert count_hooks(model) == 0

@@ -280,13 +280,18 @@ def test_full_size_models_are_described_without_their_weights(name, nodes, param
     assert found["parameters"] == parameters
 
 
+NORM = "post_attention_layernorm"
+
+
 @pytest.mark.parametrize(
     "row",
     [
-        Architecture("model.layers", "self_attn.q_proj", "mlp"),
-        Architecture("model.layers", "self_attn.o_proj", "mlp.up_proj"),
-        Architecture("model.layers", "self_attn.o_proj", "feed_forward"),
-        Architecture("model.layers", "self_attn.c_proj", "mlp"),
+        Architecture("model.layers", "self_attn.q_proj", "mlp", NORM),
+        Architecture("model.layers", "self_attn.o_proj", "mlp.up_proj", NORM),
+        Architecture("model.layers", "self_attn.o_proj", "feed_forward", NORM),
+        Architecture("model.layers", "self_attn.c_proj", "mlp", NORM),
+        Architecture("model.layers", "self_attn.o_proj", "mlp", "ln_2"),
+        Architecture("model.layers", "self_attn.o_proj", "mlp", "mlp.down_proj"),
     ],
 )
 def test_a_wrong_row_of_the_table_of_families_is_found(monkeypatch, tiny_model, row):

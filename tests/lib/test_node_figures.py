@@ -43,6 +43,7 @@ def test_node_grid_puts_layers_in_rows_and_mlps_apart():
 
 def _alignment(matrix, source, target):
     metadata = {"source_nodes": list(source), "target_nodes": list(target)}
+    metadata |= {"maps": ["free"], "transform": "max"}
     return Alignment({"alignment": np.array(matrix)}, metadata)
 
 

@@ -123,7 +123,11 @@ def test_mistyped_key_comes_with_the_right_one():
         ("tasks.theirs.hub", "ioi", "^tasks.theirs.hub: 'ioi' does not match"),
         ("models.large.device_map", "cuda", "^models.large.device_map: 'cuda' is not"),
         ("tasks.mine.generator", "ioi", "^tasks.mine: unknown key 'generator'"),
-        ("attribution.ablation", "zero", "^attribution.ablation: 'zero' is not one of"),
+        (
+            "attribution.ablation",
+            "noise",
+            "^attribution.ablation: 'noise' is not one of",
+        ),
         ("alignment.learning_rate", "1e-3", "^alignment.learning_rate: '1e-3' is not"),
         ("alignment.controls", ["none"], "^alignment.controls.0: 'none' is not one of"),
         ("evaluation.proportions", [0, 1], "^evaluation.proportions.0: 0 is less"),
@@ -152,7 +156,7 @@ def objects(schema):
 
 def test_every_key_is_described_and_no_object_takes_unknown_keys():
     found = list(objects(read(SCHEMA)))
-    assert len(found) == 12
+    assert len(found) == 14
     for schema in found:
         assert schema["additionalProperties"] is False
         for key, value in schema["properties"].items():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 PROPORTIONS = [0.05, 0.3, 0.6, 1.0]
-EVALUATION = {"ablation": "counterfactual", "proportions": PROPORTIONS}
+EVALUATION = {"ablations": ["counterfactual"], "proportions": PROPORTIONS}
 EVALUATION |= {"examples": 3, "batch_size": 2}
 
 
@@ -36,6 +36,9 @@ class Study:
 
     def scores(self, model: str, task: str) -> Path:
         return self.folder / "scores" / model / f"{task}.safetensors"
+
+    def cost(self, model: str, task: str) -> Path:
+        return self.folder / "costs" / model / f"{task}.json"
 
 
 def write_prompts(study: Study, task: str, seed: int, *, usable: bool) -> None:
@@ -88,6 +91,7 @@ def study(tiny_checkpoint, tmp_path_factory) -> Study:
                 path,
                 pairs,
                 made.scores(model, task),
+                made.cost(model, task),
                 task=task,
                 method="nap",
                 examples=4,

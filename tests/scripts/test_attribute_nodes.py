@@ -2,33 +2,74 @@ import numpy as np
 import pytest
 from attribute_nodes import attribute_nodes
 
+from circuit_transfer.ablations import ABLATIONS
 from circuit_transfer.artifacts import read_frame, read_json, read_scores
 from circuit_transfer.attribution import METHODS, attribute
 from circuit_transfer.batches import pair_batches
 from circuit_transfer.models import load_model
+from circuit_transfer.workload import Nodes, method_passes
 
 SETTINGS = {"examples": 4, "ig_steps": 2, "ablation": "counterfactual"}
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_scores_are_of_the_first_training_pairs(study, tmp_path, method):
-    path = tmp_path / "scores.safetensors"
+    paths = tmp_path / "scores.safetensors", tmp_path / "cost.json"
     model_path, pairs_path = study.model("target"), study.pairs("target", "a")
     settings = {"task": "a", "method": method, **SETTINGS}
-    attribute_nodes(model_path, pairs_path, path, batch_size=3, **settings)
-    found = read_scores(path)
+    attribute_nodes(model_path, pairs_path, *paths, batch_size=3, **settings)
+    found = read_scores(paths[0])
     model = load_model(read_json(model_path)["path"])
     batches = pair_batches(read_frame(pairs_path)[:4], 3)
     expected = attribute(model, batches, method=method, ig_steps=2)
     assert np.array_equal(found.scores, expected.mean().numpy())
+    assert np.array_equal(found.by_example, expected.nodes.numpy())
+    assert found.by_example.shape == (4, 10)
+    assert np.allclose(found.by_example.mean(0), found.scores, atol=1e-7)
     assert list(found.nodes) == read_json(model_path)["nodes"]
     assert found.metadata == {"model": "target", **settings, **expected.summary()}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_cost_is_what_was_planned(study, tmp_path, method):
+    paths = study.model("target"), study.pairs("target", "a"), tmp_path / "scores"
+    settings = {"task": "a", "method": method, "batch_size": 3, **SETTINGS}
+    attribute_nodes(*paths, tmp_path / "cost.json", **settings)
+    (row,) = read_json(tmp_path / "cost.json")
+    assert row.pop("seconds") > 0
+    # Four pairs of four tokens; ten nodes at four sites.
+    forwards, forward_backwards = method_passes(method, Nodes(10, 4), 2)
+    assert row == {
+        "part": method,
+        "model": "target",
+        "forwards": 4 * forwards,
+        "forward_backwards": 4 * forward_backwards,
+        "tokens": 4 * 4 * forwards,
+        "backward_tokens": 4 * 4 * forward_backwards,
+    }
+
+
+def test_scores_are_those_of_the_ablation(study, tmp_path):
+    paths = study.model("target"), study.pairs("target", "a")
+    settings = {"task": "a", "method": "exact", "batch_size": 3} | SETTINGS
+    scores = []
+    for ablation in ABLATIONS:
+        path = tmp_path / ablation
+        settings["ablation"] = ablation
+        attribute_nodes(*paths, path, tmp_path / "cost", **settings)
+        assert read_scores(path).metadata["ablation"] == ablation
+        scores.append(read_scores(path).scores)
+    batches = pair_batches(read_frame(paths[1])[:4], 3)
+    model = load_model(read_json(paths[0])["path"])
+    expected = attribute(model, batches, method="exact", ablation="zero").mean()
+    assert np.array_equal(scores[ABLATIONS.index("zero")], expected.numpy())
+    assert np.ptp(scores, axis=0).max() > 0.1
 
 
 def test_the_file_is_the_same_again_byte_by_byte(study, tmp_path):
     paths = study.model("target"), study.pairs("target", "a")
     settings = {"task": "a", "method": "nap", "batch_size": 3, **SETTINGS}
-    attribute_nodes(*paths, tmp_path / "again", **settings)
+    attribute_nodes(*paths, tmp_path / "again", tmp_path / "cost", **settings)
     first = study.scores("target", "a").read_bytes()
     assert (tmp_path / "again").read_bytes() == first
 
@@ -38,6 +79,8 @@ def test_a_task_without_usable_pairs_has_unknown_scores(study):
     assert found.scores.shape == (10,)
     assert np.isnan(found.scores).all()
     assert found.metadata["examples"] == 0
+    assert found.by_example.shape == (0, 10)
+    assert read_json(study.cost("target", "none")) == []
 
 
 def test_a_damaged_file_of_pairs_is_named(study, tmp_path):
@@ -45,5 +88,5 @@ def test_a_damaged_file_of_pairs_is_named(study, tmp_path):
     settings = {"task": "a", "method": "nap", "batch_size": 3, **SETTINGS}
     paths = study.model("target"), tmp_path / "pairs.parquet", tmp_path / "scores"
     with pytest.raises(ValueError, match="pairs.parquet: not a readable Parquet"):
-        attribute_nodes(*paths, **settings)
+        attribute_nodes(*paths, tmp_path / "cost", **settings)
     assert not (tmp_path / "scores").exists()

@@ -44,6 +44,8 @@ def test_table_has_every_stage_and_the_whole(config, tmp_path):
     assert list(dict.fromkeys(table["stage"])) == [
         "download_model",
         "attribute_nodes",
+        "stitch_alignment",
+        "carry_gradients",
         "fit_alignment",
         "fit_free_mask",
         "evaluate_gold",
@@ -52,7 +54,10 @@ def test_table_has_every_stage_and_the_whole(config, tmp_path):
         "all",
     ]
     assert table.filter(stage="download_model")["model"].to_list() == ["tiny-target"]
-    assert (table.filter(stage="fit_alignment")["jobs"] == [3 + 3 + 1]).all()
+    # Three tasks in two families: alone, without one, without a family, all.
+    fits = table.filter(stage="fit_alignment", model="tiny-target")
+    assert fits["jobs"].to_list() == [3 + 3 + 2 + 1]
+    assert table.filter(stage="fit_alignment", model="tiny-source")["jobs"][0] == 0
     assert r"gpu hours" in tex.read_text()
     assert "A100" in html.read_text()
 
@@ -61,7 +66,11 @@ def test_a_trained_model_has_the_size_that_training_makes(config, tmp_path, capl
     caplog.set_level("INFO")
     run(config, tmp_path)
     train = config["models"]["tiny-source"]["train"]
-    tokenizer = build_tokenizer(read_words(*WORDS.values()), architecture="llama")
+    tokenizer = build_tokenizer(
+        read_words(*WORDS.values()),
+        architecture="llama",
+        generators=train["generators"],
+    )
     model = build_model(TrainingSettings(**train), tokenizer)
     assert f"parameters={model.num_parameters()}," in caplog.text
     assert "GPU hours" in caplog.text

@@ -1,30 +1,76 @@
 import numpy as np
 import polars as pl
 import pytest
+from carry_gradients import carry_gradients
 from evaluate_aligned import evaluate_aligned
 from evaluate_gold import evaluate_gold
 from fit_alignment import fit_alignment
 from fit_free_mask import fit_free_mask
+from stitch_alignment import stitch_alignment
 
-from circuit_transfer.artifacts import read_frame, read_json, write_alignment
-from circuit_transfer.controls import CONTROLS, trained_controls, training_tasks
+from circuit_transfer.artifacts import (
+    read_alignment,
+    read_frame,
+    read_json,
+    read_scores,
+    read_tensors,
+    write_alignment,
+)
+from circuit_transfer.controls import CONTROLS, trained_controls
 from circuit_transfer.faithfulness import MEASURES
+from circuit_transfer.maps import fitted_maps, transformed
+from circuit_transfer.models import load_model
+from circuit_transfer.similarity import shared_batches
+from circuit_transfer.stitching import (
+    carried_scores,
+    change_scores,
+    run_both,
+    shuffled,
+    stitched_alignment,
+    stream_gradients,
+)
+from circuit_transfer.training_sets import evaluated_training_sets, training_tasks
 
 SETTINGS = {"intervention": "circuit", "epochs": 1, "learning_rate": 0.1}
 SETTINGS |= {"sparsity": 0.1}
 FIT = {"settings": SETTINGS, "batch_size": 4, "examples": 4}
+PRIOR = {"depth_width": 0.25, "temperature": 0.3}
 TASKS = ("a", "b", "none")
+FAMILIES = {"first": ["a"], "second": ["b", "none"]}
+FAMILY = {"a": "first", "b": "second", "none": "second"}
 LABELS = {"source": "source", "target": "target", "method": "nap"}
-COLUMNS = ["source", "target", "task", "method", "ablation"]
-COLUMNS += ["training_set", "control", "seed", *MEASURES]
-TRAINED_ON_THE_TASK_OR_NOT = {
-    "scrambled-source": "without-{task}",
-    "permuted-alignment": "without-{task}",
-    "source-free": "without-{task}",
-    "random-source": "without-{task}",
-    "free-mask": "only-{task}",
-    "random-alignment": None,
-    "depth-heuristic": None,
+KEYS = ["source", "target", "task", "method", "training_set", "map", "control", "seed"]
+# Of controls, the training sets; of maps: once for all seeds, or once for each.
+ZERO_SHOT = ("without-{task}", "without-family-{family}")
+EXPECTED = {
+    ("free", "none"): ("only-a", "only-b", *ZERO_SHOT, "all"),
+    ("free", "scrambled-source"): ZERO_SHOT,
+    ("free", "permuted-alignment"): ZERO_SHOT,
+    ("free", "source-free"): ZERO_SHOT,
+    ("free", "random-source"): ZERO_SHOT,
+    ("free", "other-family"): ZERO_SHOT,
+    ("free", "random-alignment"): (None,),
+    ("depth-prior", "random-source"): ZERO_SHOT,
+    ("depth-prior", "other-family"): ZERO_SHOT,
+    ("stitched", "random-source"): ZERO_SHOT,
+    ("stitched", "other-family"): ZERO_SHOT,
+    ("carried-gradients", "random-source"): ZERO_SHOT,
+    ("carried-gradients", "other-family"): ZERO_SHOT,
+    (None, "free-mask"): ("only-{task}",),
+}
+EXPECTED_ONCE = {
+    ("depth-prior", "none"): ZERO_SHOT,
+    ("depth-prior", "source-free"): ZERO_SHOT,
+    ("stitched", "none"): ZERO_SHOT,
+    ("stitched", "source-free"): ZERO_SHOT,
+    ("carried-gradients", "none"): ZERO_SHOT,
+    ("carried-gradients", "source-free"): ZERO_SHOT,
+    (None, "mean-gold"): ZERO_SHOT,
+    (None, "ridge"): ZERO_SHOT,
+    (None, "node-changes"): ZERO_SHOT,
+    (None, "self-stitched"): ZERO_SHOT,
+    (None, "depth-heuristic"): (None,),
+    (None, "mlps-first"): (None,),
 }
 
 
@@ -34,7 +80,7 @@ def evaluated(study, evaluation, tmp_path_factory):
     folder = tmp_path_factory.mktemp("aligned")
 
     def trained(training_set):
-        tasks = training_tasks(training_set, TASKS)
+        tasks = training_tasks(training_set, TASKS, FAMILIES)
         paths = {s: folder / training_set / f"{s}.safetensors" for s in (0, 1)}
         if not paths[0].exists():
             fit_alignment(
@@ -42,7 +88,12 @@ def evaluated(study, evaluation, tmp_path_factory):
                 study.model("target"),
                 {task: study.scores("source", task) for task in tasks},
                 {task: study.pairs("target", task) for task in tasks},
+                {},
                 paths,
+                folder / training_set / "cost.json",
+                maps=fitted_maps(training_set, "free", ["depth-prior"]),
+                transform="max",
+                prior=PRIOR,
                 controls=trained_controls(training_set, CONTROLS),
                 training_set=training_set,
                 **LABELS,
@@ -50,59 +101,187 @@ def evaluated(study, evaluation, tmp_path_factory):
             )
         return list(paths.values())
 
+    def stitched(task):
+        """Stitch both ways; return the two paths."""
+        models = study.model("source"), study.model("target")
+        pairs = study.pairs("source", task), study.pairs("target", task)
+        made = {"examples": 4, "batch_size": 3, "task": task}
+        paths = [folder / f"{task}.{each}" for each in ("stitched", "carried")]
+        costs = [path.with_name(f"{path.name}.json") for path in paths]
+        pair = {"source": "source", "target": "target"}
+        stitch_alignment(*models, *pairs, paths[0], costs[0], **made, **pair)
+        others = [each for each in TASKS if FAMILY[each] != FAMILY[task]]
+        others = {each: study.pairs("source", each) for each in others}
+        made |= {"steps": 2, "seeds": (0, 1)}
+        carry_gradients(*models, *pairs, others, paths[1], costs[1], **made, **LABELS)
+        return paths
+
     def evaluate(task):
-        sets = [*(f"only-{each}" for each in TASKS), f"without-{task}", "all"]
+        sets = evaluated_training_sets(task, TASKS, FAMILIES)
         masks = {s: folder / "masks" / task / f"{s}.safetensors" for s in (0, 1)}
         model, pairs = study.model("target"), study.pairs("target", task)
-        fit_free_mask(model, pairs, masks, target="target", task=task, **FIT)
+        cost = folder / "masks" / f"{task}.json"
+        fit_free_mask(model, pairs, masks, cost, target="target", task=task, **FIT)
         evaluate_aligned(
             model,
             pairs,
-            study.scores("source", task),
+            {each: study.scores("source", each) for each in TASKS},
+            {each: study.scores("target", each) for each in TASKS},
             [path for training_set in sets for path in trained(training_set)],
             list(masks.values()),
+            *stitched(task),
             folder / f"{task}.parquet",
+            folder / f"{task}.projections.parquet",
+            folder / f"{task}.json",
             controls=CONTROLS,
-            **dict(zip(COLUMNS, ("source", "target", task, "nap"), strict=False)),
+            families=FAMILIES,
+            task=task,
+            **LABELS,
             **evaluation,
         )
         return read_frame(folder / f"{task}.parquet")
 
-    return {task: evaluate(task) for task in TASKS}
+    frames = {task: evaluate(task) for task in TASKS}
+    return frames, folder
 
 
 def test_the_frame_has_the_labels_and_every_size(evaluated, evaluation):
-    frame = evaluated["a"]
-    assert frame.columns == COLUMNS
-    keys = frame.select(COLUMNS[:5]).unique().rows()
+    frame = evaluated[0]["a"]
+    assert frame.columns == [*KEYS, "ablation", *MEASURES]
+    keys = frame.select(*KEYS[:4], "ablation").unique().rows()
     assert keys == [("source", "target", "a", "nap", "counterfactual")]
-    sizes = frame.group_by("training_set", "control", "seed").agg("proportion")
+    sizes = frame.group_by(KEYS[4:]).agg("proportion")
     assert sizes["proportion"].to_list() == [evaluation["proportions"]] * len(sizes)
 
 
-def test_circuits_come_from_every_training_set_that_has_pairs(evaluated):
-    found = evaluated["b"].filter(control="none").select("training_set", "seed")
-    known = ("only-a", "only-b", "without-b", "all")
-    # `only-none` was trained on nothing: its matrix is unknown and has no rows.
-    expected = {(name, seed) for name in known for seed in (0, 1)}
-    assert set(found.rows()) == expected
+def test_complements_are_measured_of_aligned_circuits_alone(evaluated):
+    frame = evaluated[0]["a"]
+    aligned = pl.col("control") == "none"
+    complements = frame.select(aligned, known=pl.col("complement_faithfulness"))
+    assert complements.filter("control")["known"].is_not_null().all()
+    assert complements.filter(~pl.col("control"))["known"].is_null().all()
 
 
-@pytest.mark.parametrize("task", ["a", "b"])
-def test_every_control_is_there_with_its_training_set(evaluated, task):
-    frame = evaluated[task].filter(pl.col("control") != "none")
-    found = set(frame.select("control", "training_set", "seed").rows())
-    expected = {
-        (control, name and name.format(task=task), seed)
-        for control, name in TRAINED_ON_THE_TASK_OR_NOT.items()
-        for seed in ((None,) if control == "depth-heuristic" else (0, 1))
-    }
-    assert found == expected
+def test_every_map_and_control_is_there_with_its_training_sets(evaluated):
+    for task in ("a", "b"):
+        names = {"task": task, "family": FAMILY[task]}
+
+        def expected(labels, seeds, names=names):
+            return {
+                (each and each.format(**names), *map_and_control, seed)
+                for map_and_control, training_sets in labels.items()
+                for each in training_sets
+                for seed in seeds
+            }
+
+        found = evaluated[0][task].select("training_set", "map", "control", "seed")
+        wanted = expected(EXPECTED, (0, 1)) | expected(EXPECTED_ONCE, (None,))
+        assert set(found.rows()) == wanted
+
+
+@pytest.fixture
+def both(study):
+    """Both models, and the prompts of task `a` that they are stitched on."""
+    names = ("source", "target")
+    models = [load_model(read_json(study.model(x))["path"]) for x in names]
+    pairs = [read_frame(study.pairs(x, "a"))[:4] for x in names]
+    return models, shared_batches(*pairs, 3, "cpu")
+
+
+def scores_of(evaluated, name, control):
+    """Return the scores of a map that stand under both protocols, seed by seed."""
+    projections = read_frame(evaluated[1] / "a.projections.parquet")
+    same_map = pl.col("map").eq_missing(pl.lit(name, pl.String))
+    rows = projections.filter(same_map, control=control).sort("training_set", "seed")
+    scores = rows["scores"].to_list()
+    half = len(scores) // 2
+    assert scores[:half] == scores[half:]
+    return np.array(scores[:half], np.float32)
+
+
+def test_stitched_scores_are_the_source_s_through_the_task_s_matrix(
+    evaluated, study, both
+):
+    models, prompts = both
+    matrix = stitched_alignment(*models, *run_both(*models, prompts)).numpy()
+    found = read_alignment(evaluated[1] / "a.stitched").alignment
+    assert np.array_equal(found, matrix)
+
+    def vector(task):
+        scores = read_scores(study.scores("source", task)).scores
+        return transformed(scores, "max")
+
+    (scores,) = scores_of(evaluated, "stitched", "none")
+    np.testing.assert_allclose(scores, vector("a") @ matrix, rtol=1e-5)
+    (constant,) = scores_of(evaluated, "stitched", "source-free")
+    ratio = constant / matrix.sum(0)
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-4)
+    for other in scores_of(evaluated, "stitched", "other-family"):
+        np.testing.assert_allclose(other, vector("b") @ matrix, rtol=1e-4, atol=1e-6)
+    changes = run_both(*models, prompts)[1]
+    (own,) = scores_of(evaluated, None, "node-changes")
+    assert own.tolist() == change_scores(models[1], changes).tolist()
+    (own,) = scores_of(evaluated, None, "self-stitched")
+    itself = stitched_alignment(models[1], models[1], changes, changes)
+    assert own.tolist() == itself.sum(0).tolist()
+    costs = read_json(evaluated[1] / "a.stitched.json")
+    assert [(row["model"], row["forwards"]) for row in costs] == [
+        ("source", 8),
+        ("target", 8),
+    ]
+
+
+def test_carried_scores_come_from_the_gradients_of_the_source(evaluated, both):
+    models, prompts = both
+    changes = run_both(*models, prompts)
+    gradients = [stream_gradients(models[0], batch, 2) for batch, _ in prompts]
+    batches = [batch for _, batch in prompts]
+    expected = carried_scores(models[1], batches, *changes, gradients)
+    (found,) = scores_of(evaluated, "carried-gradients", "none")
+    assert found.tolist() == expected.tolist()
+    (free,) = scores_of(evaluated, "carried-gradients", "source-free")
+    assert free.tolist() == change_scores(models[1], changes[1]).tolist()
+    for seed, found in enumerate(
+        scores_of(evaluated, "carried-gradients", "random-source")
+    ):
+        given = shuffled(gradients, seed)
+        expected = carried_scores(models[1], batches, *changes, given)
+        assert found.tolist() == expected.tolist()
+    costs = read_json(evaluated[1] / "a.carried.json")
+    columns = ("model", "forwards", "forward_backwards")
+    # Two runs of both; two steps of the source, two more runs of the target.
+    assert [tuple(row[x] for x in columns) for row in costs] == [
+        ("source", 8, 8),
+        ("target", 16, 0),
+    ]
+
+
+def test_projections_hold_the_scores_of_every_ranking(evaluated):
+    frames, folder = evaluated
+    projections = read_frame(folder / "a.projections.parquet")
+    assert projections.columns == [*KEYS, "scores"]
+    assert set(projections["scores"].list.len()) == {10}
+    measured = frames["a"].select(KEYS).unique()
+    # `only-none` was trained on nothing: its matrix is unknown and has no circuits.
+    unknown = projections.join(measured, on=KEYS, how="anti", nulls_equal=True)
+    assert set(unknown["training_set"]) == {"only-none"}
 
 
 def test_a_task_without_usable_pairs_has_columns_and_no_rows(evaluated):
-    assert evaluated["none"].is_empty()
-    assert evaluated["none"].schema == evaluated["a"].schema
+    frames, folder = evaluated
+    assert frames["none"].is_empty()
+    assert frames["none"].schema == frames["a"].schema
+    (cost,) = read_json(folder / "none.json")
+    assert cost["forwards"] == 0
+
+
+def test_without_shared_pairs_nothing_is_carried_over(evaluated):
+    folder = evaluated[1]
+    assert np.isnan(read_alignment(folder / "none.stitched").alignment).all()
+    carried = read_tensors(folder / "none.carried")
+    assert all(np.isnan(each).all() for each in carried.values())
+    for name in ("stitched", "carried"):
+        assert read_json(folder / f"none.{name}.json") == []
 
 
 def test_a_model_aligned_with_itself_by_identity_gives_the_gold_circuit(
@@ -110,20 +289,28 @@ def test_a_model_aligned_with_itself_by_identity_gives_the_gold_circuit(
 ):
     nodes = read_json(study.model("target"))["nodes"]
     metadata = {"source_nodes": nodes, "target_nodes": nodes}
-    metadata |= {"training_set": "all", "seed": 0}
+    metadata |= {"training_set": "all", "seed": 0, "tasks": ["a"]}
+    metadata |= {"maps": ["free"], "transform": "max"}
     identity = {"alignment": np.eye(10, dtype=np.float32)}
     write_alignment(tmp_path / "identity", identity, metadata)
     paths = study.model("target"), study.pairs("target", "a")
     labels = {"target": "target", "task": "a", "method": "nap"}
     scores = study.scores("target", "a")
-    evaluate_gold(*paths, scores, tmp_path / "gold", **labels, **evaluation)
+    gold_path, gold_cost = tmp_path / "gold", tmp_path / "gold.json"
+    evaluate_gold(*paths, scores, gold_path, gold_cost, **labels, **evaluation)
     evaluate_aligned(
         *paths,
-        scores,
+        {"a": scores},
+        {"a": scores},
         [tmp_path / "identity"],
         [],
+        None,
+        None,
         tmp_path / "aligned",
+        tmp_path / "projections",
+        tmp_path / "aligned.json",
         controls=[],
+        families={},
         source="target",
         **labels,
         **evaluation,
@@ -131,6 +318,8 @@ def test_a_model_aligned_with_itself_by_identity_gives_the_gold_circuit(
     gold, aligned = (read_frame(tmp_path / each) for each in ("gold", "aligned"))
     assert aligned.select(gold.columns).equals(gold)
     assert aligned["control"].unique().to_list() == ["none"]
+    costs = [read_json(tmp_path / f"{each}.json") for each in ("gold", "aligned")]
+    assert costs[0][0]["forwards"] == costs[1][0]["forwards"] > 0
 
 
 def test_a_missing_alignment_is_named(study, tmp_path, evaluation):
@@ -138,11 +327,15 @@ def test_a_missing_alignment_is_named(study, tmp_path, evaluation):
         evaluate_aligned(
             study.model("target"),
             study.pairs("target", "a"),
-            study.scores("source", "a"),
+            {"a": study.scores("source", "a")},
+            {"a": study.scores("target", "a")},
             [tmp_path / "absent"],
             [],
-            tmp_path / "frame",
+            None,
+            None,
+            *(tmp_path / name for name in ("frame", "projections", "cost")),
             controls=[],
+            families={},
             task="a",
             **LABELS,
             **evaluation,

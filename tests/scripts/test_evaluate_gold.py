@@ -2,7 +2,8 @@ import polars as pl
 import pytest
 from evaluate_gold import evaluate_gold
 
-from circuit_transfer.artifacts import read_frame
+from circuit_transfer.ablations import ABLATIONS
+from circuit_transfer.artifacts import read_frame, read_json
 from circuit_transfer.faithfulness import MEASURES
 
 LABELS = {"target": "target", "task": "a", "method": "nap"}
@@ -15,6 +16,7 @@ def evaluate(study, path, evaluation, task="a", scores_of="target"):
         study.pairs("target", task),
         study.scores(scores_of, task),
         path,
+        path.with_suffix(".json"),
         **LABELS | {"task": task},
         **evaluation,
     )
@@ -33,6 +35,29 @@ def test_every_size_has_a_row(study, tmp_path, evaluation, full_logit_diff):
     assert frame["logit_diff"][-1] == pytest.approx(full_logit_diff, rel=1e-4)
     assert frame["kl"][-1] == 0.0
     assert frame["kl"][0] > 0
+    assert frame["complement_faithfulness"][0] == 1.0
+    assert frame["complement_faithfulness"][-1] == 0.0
+    assert frame["logit_diffs"].list.len().to_list() == [3] * 4
+
+
+def test_every_ablation_is_measured_and_its_cost_written(study, tmp_path, evaluation):
+    settings = evaluation | {"ablations": list(ABLATIONS)}
+    frame = evaluate(study, tmp_path / "gold.parquet", settings)
+    alone = evaluate(study, tmp_path / "alone.parquet", evaluation)
+    parts = frame.partition_by("ablation", maintain_order=True)
+    assert [part["ablation"][0] for part in parts] == list(ABLATIONS)
+    assert parts[0].equals(alone)
+    # The whole model is the same whatever would be left out.
+    assert frame.filter(n_nodes=10)["logit_diff"].n_unique() == 1
+    assert frame.filter(n_nodes=0)["logit_diff"].n_unique() == 3
+    costs = read_json(tmp_path / "gold.json")
+    assert [cost["part"] for cost in costs] == list(ABLATIONS)
+    assert {cost["model"] for cost in costs} == {"target"}
+    # Three pairs; full run, empty circuit, two sizes and their complements, and what
+    # the ablation needs.
+    circuits = 2 + 2 * 2
+    expected = [3 * (circuits + each) for each in (1, 0, 1)]
+    assert [cost["forwards"] for cost in costs] == expected
 
 
 def test_a_task_without_usable_pairs_has_columns_and_no_rows(
@@ -46,6 +71,6 @@ def test_a_task_without_usable_pairs_has_columns_and_no_rows(
 
 
 def test_scores_of_another_model_are_an_error(study, tmp_path, evaluation):
-    with pytest.raises(ValueError, match=r"mask \(5,\) for a model of 10 nodes"):
+    with pytest.raises(ValueError, match=r"mask \(2, 5\) for a model of 10 nodes"):
         evaluate(study, tmp_path / "gold", evaluation, scores_of="source")
     assert not (tmp_path / "gold").exists()

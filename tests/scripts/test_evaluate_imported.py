@@ -3,6 +3,7 @@ import pytest
 from evaluate_gold import evaluate_gold
 from evaluate_imported import evaluate_imported
 from export_mib import export_mib
+from polars.testing import assert_frame_equal
 
 from circuit_transfer.artifacts import read_frame, read_json, write_json
 
@@ -20,6 +21,7 @@ def evaluate(study, importances_path, path, evaluation, task="a"):
         study.pairs("target", task),
         importances_path,
         path,
+        path.with_suffix(".json"),
         target="target",
         task=task,
         circuit="theirs",
@@ -34,6 +36,7 @@ def gold(study, path, evaluation, task="a"):
         study.pairs("target", task),
         study.scores("target", task),
         path,
+        path.with_suffix(".json"),
         target="target",
         task=task,
         method="nap",
@@ -61,8 +64,9 @@ def test_a_circuit_is_measured_whole_at_its_own_size(study, tmp_path, evaluation
     frame = evaluate(study, tmp_path / "circuit.json", tmp_path / "f", evaluation)
     expected = gold(study, tmp_path / "gold", evaluation)
     same = pl.col("n_nodes").is_in([0, 3, 10])
-    assert (
-        frame.filter(same).drop("method").equals(expected.filter(same).drop("method"))
+    # Other circuits beside them in a pass may change the rounding.
+    assert_frame_equal(
+        frame.filter(same).drop("method"), expected.filter(same).drop("method")
     )
 
 

@@ -10,15 +10,19 @@ from circuit_transfer.artifacts import (
     read_scores,
 )
 from circuit_transfer.batches import pair_batches
-from circuit_transfer.controls import scaled
+from circuit_transfer.maps import node_prior, transformed
 from circuit_transfer.models import load_model
 
 SETTINGS = {"intervention": "circuit", "epochs": 2, "learning_rate": 0.1}
 SETTINGS |= {"sparsity": 0.1}
+PRIOR = {"depth_width": 0.25, "temperature": 0.3}
+MAPS = ("free", "depth-prior", "cka-prior", "prior-residual")
 LABELS = {"source": "source", "target": "target", "method": "nap"}
 
 
-def fit_tasks(study, folder, tasks, *, training_set, controls=(), **changes):
+def fit_tasks(
+    study, folder, tasks, *, training_set, controls=(), maps=("free",), **changes
+):
     """Fit the seeds 0 and 1 and return what was written, by seed."""
     paths = {seed: folder / f"seed-{seed}.safetensors" for seed in (0, 1)}
     fit_alignment(
@@ -26,7 +30,12 @@ def fit_tasks(study, folder, tasks, *, training_set, controls=(), **changes):
         study.model("target"),
         {task: study.scores("source", task) for task in tasks},
         {task: study.pairs("target", task) for task in tasks},
+        {task: study.pairs("source", task) for task in tasks},
         paths,
+        folder / "cost.json",
+        maps=list(maps),
+        transform="max",
+        prior=PRIOR,
         controls=list(controls),
         settings=SETTINGS | changes,
         batch_size=2,
@@ -51,6 +60,9 @@ def test_a_fit_has_its_matrix_curves_and_settings(study, tmp_path):
             **SETTINGS,
             "training_set": "all",
             "tasks": ["a", "b"],
+            "maps": ["free"],
+            "transform": "max",
+            "prior": PRIOR,
             "examples": 5,
             "seed": seed,
             "source_nodes": read_json(study.model("source"))["nodes"],
@@ -64,7 +76,8 @@ def test_the_matrix_is_the_library_s(study, tmp_path):
     tasks = ("a", "b")
     pairs = {task: read_frame(study.pairs("target", task))[:3] for task in tasks}
     prepared = prepare(model, {t: pair_batches(pairs[t], 2) for t in tasks})
-    sources = {t: scaled(read_scores(study.scores("source", t)).scores) for t in tasks}
+    scores = {t: read_scores(study.scores("source", t)).scores for t in tasks}
+    sources = {task: transformed(each, "max") for task, each in scores.items()}
     assert {np.abs(each).max() for each in sources.values()} == {1.0}
     settings = FitSettings(**SETTINGS)
     expected = fit(model, prepared, sources, settings, n_target=10, seed=1)
@@ -81,6 +94,76 @@ def test_trained_controls_lie_beside_the_matrix(study, tmp_path):
             found = made[0].tensors[f"{name}/{control}"]
             assert found.shape == made[0].tensors[name].shape
             assert np.isfinite(found).all()
+
+
+def test_every_map_lies_beside_the_first_with_its_controls(study, tmp_path):
+    controls = ["source-free", "random-source"]
+    made = fit_tasks(
+        study,
+        tmp_path,
+        ["a", "b"],
+        training_set="without-family-x",
+        controls=controls,
+        maps=MAPS,
+    )
+    tensors = made[0].tensors
+    untrained = {"depth-prior/alignment", "cka-prior/alignment"}
+    trained = {
+        f"{before}{kind}{after}"
+        for before in ("", "prior-residual/")
+        for kind in ("alignment", "loss", "kl")
+        for after in ("", "/source-free", "/random-source")
+    } | {"initial", "prior-residual/initial"}
+    biases = {
+        f"prior-residual/bias{after}"
+        for after in ("", "/source-free", "/random-source")
+    }
+    assert set(tensors) == untrained | trained | biases
+    nodes = made[0].metadata["source_nodes"], made[0].metadata["target_nodes"]
+    expected = node_prior(*nodes, depth_width=0.25)
+    assert np.array_equal(tensors["depth-prior/alignment"], expected)
+    # The prior by similarity depends on the prompts alone, not on the seed.
+    alike = tensors["cka-prior/alignment"]
+    assert np.array_equal(alike, made[1].tensors["cka-prior/alignment"])
+    assert not np.allclose(alike, expected)
+    moved = tensors["prior-residual/initial"] - tensors["initial"]
+    ratio = moved[alike > 0] / alike[alike > 0]
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-3)
+    # The first map is the one that it is alone.
+    alone = fit_tasks(study, tmp_path / "alone", ["a", "b"], training_set="all")
+    assert np.array_equal(tensors["alignment"], alone[0].alignment)
+
+
+def test_the_cost_tells_what_every_map_took(study, tmp_path):
+    fit_tasks(
+        study,
+        tmp_path,
+        ["a", "b"],
+        training_set="without-x",
+        controls=["source-free"],
+        maps=MAPS,
+    )
+    rows = read_json(tmp_path / "cost.json")
+    columns = ("part", "model", "seed", "forwards", "forward_backwards")
+    found = [tuple(row.get(column) for column in columns) for row in rows]
+    # 3 pairs of each task: clean and corrupted once, the clean ones compared in both
+    # models, and 2 epochs of every fit.
+    beforehand = [
+        ("prepare", "target", None, 12, 0),
+        ("similarity", "source", None, 6, 0),
+        ("similarity", "target", None, 6, 0),
+    ]
+    of_seed = [
+        ("free", 12),
+        ("free/source-free", 12),
+        ("depth-prior", 0),
+        ("cka-prior", 0),
+        ("prior-residual", 12),
+        ("prior-residual/source-free", 12),
+    ]
+    fits = [(p, "target", seed, 0, n) for seed in (0, 1) for p, n in of_seed]
+    assert found == beforehand + fits
+    assert all(row["seconds"] >= 0 for row in rows)
 
 
 def test_the_files_are_the_same_again_byte_by_byte(study, tmp_path):

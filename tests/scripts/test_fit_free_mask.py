@@ -14,6 +14,7 @@ def fit_task(study, folder, task, **changes):
         study.model("target"),
         study.pairs("target", task),
         paths,
+        folder / "cost.json",
         target="target",
         task=task,
         settings=SETTINGS | changes,
@@ -37,8 +38,20 @@ def test_a_mask_has_one_row_and_learns(study, tmp_path):
             "task": "a",
             "examples": 4,
             "seed": seed,
+            "maps": ["free"],
             "target_nodes": read_json(study.model("target"))["nodes"],
         }
+
+
+def test_the_cost_is_two_passes_of_every_pair_and_those_of_every_seed(study, tmp_path):
+    fit_task(study, tmp_path, "a")
+    rows = read_json(tmp_path / "cost.json")
+    columns = ("part", "forwards", "forward_backwards")
+    found = [tuple(row[column] for column in columns) for row in rows]
+    # 4 pairs for 6 epochs.
+    assert found == [("prepare", 8, 0), ("free-mask", 0, 24), ("free-mask", 0, 24)]
+    assert [row.get("seed") for row in rows] == [None, 0, 1]
+    assert {row["model"] for row in rows} == {"target"}
 
 
 def test_a_task_without_usable_pairs_has_an_unknown_mask(study, tmp_path):

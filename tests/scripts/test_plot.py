@@ -5,6 +5,7 @@ import pytest
 import synthetic_study as study
 from matplotlib.image import imread
 from plot_alignment_matrix import plot_alignment_matrix
+from plot_completeness import plot_completeness
 from plot_controls import plot_controls
 from plot_curves_by_pair import plot_curves_by_pair
 from plot_curves_by_task import plot_curves_by_task
@@ -16,9 +17,9 @@ from plot_transfer_matrix import plot_transfer_matrix
 
 from circuit_transfer.artifacts import write_alignment, write_frame, write_scores
 from circuit_transfer.nodes import node_names
-from circuit_transfer.tables import summarise
 
-PAIR = {"source": study.SOURCE, "target": study.TARGET}
+MODELS = {"source": study.SOURCE, "target": study.TARGET}
+PAIR = MODELS | {"name": "free"}
 SOURCE_NODES, TARGET_NODES = node_names(2, 2), node_names(3, 4)
 
 
@@ -26,14 +27,12 @@ SOURCE_NODES, TARGET_NODES = node_names(2, 2), node_names(3, 4)
 def study_folder(tmp_path_factory):
     """A folder with all that the figures of a small study are drawn from."""
     folder = tmp_path_factory.mktemp("study")
-    curves, cpr = summarise(
-        study.gold_frames(),
-        study.random_frames(),
-        study.aligned_frames(),
-        siblings=study.SIBLINGS,
-    )
+    curves, cpr = study.summary()
+    statistics, intervals = study.statistics()
     write_frame(curves, folder / "curves.parquet")
     write_frame(cpr, folder / "cpr.parquet")
+    write_frame(statistics, folder / "statistics.parquet")
+    write_frame(intervals, folder / "curve-intervals.parquet")
     random = np.random.default_rng(0)
     for model, names in (("source", SOURCE_NODES), ("target", TARGET_NODES)):
         for task in study.TASKS:
@@ -50,6 +49,8 @@ def study_folder(tmp_path_factory):
             "source_nodes": SOURCE_NODES,
             "target_nodes": TARGET_NODES,
             "training_set": training_set,
+            "maps": ["free"],
+            "transform": "max",
             "seed": 0,
         }
         path = folder / "alignments" / f"{training_set}.safetensors"
@@ -65,37 +66,46 @@ def alignments_of(folder):
     return sorted((folder / "alignments").iterdir())
 
 
+ABLATION = {"ablation": "counterfactual"}
+
+
 def draw_curves_by_pair(folder, paths):
     plot_curves_by_pair(
-        folder / "curves.parquet",
-        folder / "cpr.parquet",
+        folder / "curve-intervals.parquet",
+        folder / "statistics.parquet",
         paths,
-        transfers=[PAIR],
+        transfers=[MODELS],
+        name="free",
         methods=study.METHODS,
-        ablation="counterfactual",
+        **ABLATION,
     )
 
 
 def draw_curves_by_task(folder, paths):
     plot_curves_by_task(
-        folder / "curves.parquet",
-        folder / "cpr.parquet",
+        folder / "curve-intervals.parquet",
+        folder / "statistics.parquet",
         paths,
         **PAIR,
         method="nap",
         tasks=study.TASKS,
-        ablation="counterfactual",
+        **ABLATION,
     )
+
+
+def draw_completeness(folder, paths):
+    path = folder / "curves.parquet"
+    plot_completeness(path, paths, **PAIR, methods=study.METHODS, **ABLATION)
 
 
 def draw_recovery(folder, paths):
     plot_recovery(
-        folder / "cpr.parquet",
+        folder / "statistics.parquet",
         paths,
-        transfers=[PAIR],
+        transfers=[MODELS],
+        name="free",
         methods=study.METHODS,
-        tasks=study.TASKS,
-        ablation="counterfactual",
+        **ABLATION,
     )
 
 
@@ -106,18 +116,19 @@ def draw_transfer_matrix(folder, paths):
         **PAIR,
         methods=study.METHODS,
         tasks=study.TASKS,
-        ablation="counterfactual",
+        families=study.FAMILIES,
+        **ABLATION,
     )
 
 
 def draw_controls(folder, paths):
     plot_controls(
-        folder / "cpr.parquet",
+        folder / "statistics.parquet",
         paths,
         **PAIR,
         methods=study.METHODS,
         controls=study.CONTROLS,
-        ablation="counterfactual",
+        **ABLATION,
     )
 
 
@@ -134,7 +145,7 @@ def draw_node_map(folder, paths):
         scores_of(folder, "target"),
         alignments_of(folder),
         paths,
-        **PAIR,
+        **MODELS,
         method="nap",
         tasks=study.TASKS,
     )
@@ -153,6 +164,7 @@ def draw_losses(folder, paths):
     "draw",
     [
         draw_alignment_matrix,
+        draw_completeness,
         draw_controls,
         draw_curves_by_pair,
         draw_curves_by_task,
@@ -185,7 +197,7 @@ def test_a_node_map_refuses_an_alignment_of_another_source(study_folder, tmp_pat
             scores_of(study_folder, "target"),
             alignments_of(study_folder),
             [tmp_path / "figure.png"],
-            **PAIR,
+            **MODELS,
             method="nap",
             tasks=study.TASKS,
         )

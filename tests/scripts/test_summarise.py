@@ -7,13 +7,18 @@ from summarise_controls import summarise_controls
 from summarise_faithfulness import summarise_faithfulness
 from summarise_imported import summarise_imported
 from summarise_leaderboard import summarise_leaderboard
+from summarise_maps import summarise_maps
 from summarise_models import summarise_models
 from summarise_scaling import summarise_scaling
+from summarise_statistics import summarise_statistics
+from summarise_tests import summarise_tests
 
 from circuit_transfer.artifacts import read_frame, write_frame, write_json
 
-PAIR = {"source": study.SOURCE, "target": study.TARGET}
+MODELS = {"source": study.SOURCE, "target": study.TARGET}
+PAIR = MODELS | {"name": "free"}
 LISTS = {"tasks": study.TASKS, "methods": study.METHODS}
+ABLATION = {"ablation": "counterfactual"}
 
 
 def write_frames(frames, folder):
@@ -23,19 +28,39 @@ def write_frames(frames, folder):
     return paths
 
 
-@pytest.fixture(scope="module")
-def tables(tmp_path_factory):
-    """A folder with the curves and areas of the synthetic study."""
-    folder = tmp_path_factory.mktemp("tables")
+def summarised(folder, **frames):
+    """Make a folder with areas, curves and statistics of some frames by kind."""
+    paths = {
+        kind: write_frames(frames.get(kind, []), folder / kind)
+        for kind in ("gold", "random", "aligned", "imported")
+    }
     summarise_faithfulness(
-        write_frames(study.gold_frames(), folder / "gold"),
-        write_frames(study.random_frames(), folder / "random"),
-        write_frames(study.aligned_frames(), folder / "aligned"),
+        *(paths[kind] for kind in ("gold", "random", "aligned")),
         folder / "curves.parquet",
         folder / "cpr.parquet",
-        siblings=study.SIBLINGS,
+        **study.NAMES,
+        imported_paths=paths["imported"],
+    )
+    summarise_statistics(
+        folder / "cpr.parquet",
+        paths,
+        folder / "statistics.parquet",
+        folder / "curve-intervals.parquet",
+        formats(folder, "statistics-columns"),
+        **study.NAMES,
     )
     return folder
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    """A folder with the curves, areas and statistics of the synthetic study."""
+    return summarised(
+        tmp_path_factory.mktemp("tables"),
+        gold=study.gold_frames(),
+        random=study.random_frames(),
+        aligned=study.aligned_frames(),
+    )
 
 
 def formats(folder, name):
@@ -47,13 +72,14 @@ def test_summarise_faithfulness_writes_curves_and_areas(tables):
     cpr = read_frame(tables / "cpr.parquet")
     assert curves.height == cpr.height * len(study.PROPORTIONS)
     keys = ["kind", "source", "target", "task", "method", "ablation", "training_set"]
-    assert cpr.columns == [*keys, "control", "seed", "regime", "cpr", "cmd"]
+    assert cpr.columns == [*keys, "map", "control", "seed", "regime", "cpr", "cmd"]
     assert set(cpr["regime"]) == {
         "gold",
         "random",
         "in-distribution",
         "near-distribution",
         "zero-shot",
+        "zero-shot-family",
         "transfer",
         "all",
         "control",
@@ -65,7 +91,7 @@ def test_a_frame_without_a_column_is_named(tmp_path):
     paths = write_frames([broken], tmp_path)
     with pytest.raises(ValueError, match=r"0\.parquet: no column \['faithfulness'\]"):
         summarise_faithfulness(
-            paths, [], [], tmp_path / "a", tmp_path / "b", siblings=[]
+            paths, [], [], tmp_path / "a", tmp_path / "b", **study.NAMES
         )
 
 
@@ -74,111 +100,148 @@ def test_a_task_without_usable_pairs_is_an_empty_cell(tmp_path):
         frame.clear() if frame["task"][0] == "addition" else frame
         for frame in study.gold_frames()
     ]
-    summarise_faithfulness(
-        write_frames(gold, tmp_path),
-        [],
-        [],
-        tmp_path / "curves.parquet",
-        tmp_path / "cpr.parquet",
-        siblings=[],
-    )
+    summarised(tmp_path, gold=gold)
     paths = formats(tmp_path, "board")
     summarise_leaderboard(
-        tmp_path / "cpr.parquet", paths, **PAIR, **LISTS, ablation="counterfactual"
+        tmp_path / "statistics.parquet", paths, **PAIR, **LISTS, **ABLATION
     )
-    tex = paths[1].read_text()
-    assert r"\textbf" not in tex and "gold & 0.80 & - & 0.82 & 0.81 (2/3)" in tex
+    (line, _) = [row for row in paths[1].read_text().splitlines() if " gold &" in row]
+    cells = [cell.partition(" $\\pm$")[0].strip() for cell in line.split("&")]
+    assert cells[2:6] == ["0.80", "-", "0.82", "0.81"]
+    assert "(2/3)" in line and r"\textbf" not in line
+
+
+def test_summarise_statistics(tables):
+    statistics = read_frame(tables / "statistics.parquet")
+    assert set(statistics["row"]) == {"level", "difference"}
+    metadata = pl.read_parquet_metadata(tables / "statistics.parquet")
+    assert "bootstrap" in metadata["cpr_high"]
+    columns = pl.read_csv(tables / "statistics-columns.csv")
+    assert columns["column"].to_list() == statistics.columns
+    assert [metadata[name] for name in columns["column"]] == columns[
+        "meaning"
+    ].to_list()
+    expected, curves = study.statistics()
+    levels = {"row": "level", "task": "ioi", "circuit": "gold"}
+    found = statistics.filter(**levels)["cpr"].to_list()
+    assert found == expected.filter(**levels)["cpr"].to_list()
+    intervals = read_frame(tables / "curve-intervals.parquet")
+    assert intervals.columns == curves.columns and len(intervals) == len(curves)
+
+
+def test_statistics_need_a_number_per_example(tables, tmp_path):
+    paths = {"gold": write_frames([study.gold_frame("ioi", "nap")], tmp_path)}
+    frame = read_frame(paths["gold"][0]).drop("logit_diffs")
+    write_frame(frame, paths["gold"][0])
+    with pytest.raises(ValueError, match=r"0\.parquet: no column \['logit_diffs'\]"):
+        summarise_statistics(
+            tables / "cpr.parquet",
+            paths,
+            tmp_path / "a",
+            tmp_path / "b",
+            [],
+            **study.NAMES,
+        )
 
 
 def test_summarise_leaderboard(tables, tmp_path):
     paths = formats(tmp_path, "board")
     summarise_leaderboard(
-        tables / "cpr.parquet", paths, **PAIR, **LISTS, ablation="counterfactual"
+        tables / "statistics.parquet", paths, **PAIR, **LISTS, **ABLATION
     )
     board = pl.read_csv(paths[0])
     gold = board.filter((pl.col("method") == "exact") & (pl.col("circuit") == "gold"))
     assert gold["addition"].item() == pytest.approx(study.cell("gold", "addition"))
-    assert r"gold & \textbf{0.80} & \textbf{0.81}" in paths[1].read_text()
+    assert r"gold & \textbf{0.80 $\pm$" in paths[1].read_text()
     assert "<title>CPR, small_model → big_model</title>" in paths[2].read_text()
 
 
 def test_other_ablations_are_kept_apart(tmp_path):
     gold = study.gold_frames()
-    other = [
-        frame.with_columns(ablation=pl.lit("zero"), faithfulness=0.0) for frame in gold
-    ]
-    summarise_faithfulness(
-        write_frames(gold + other, tmp_path),
-        [],
-        [],
-        tmp_path / "curves.parquet",
-        tmp_path / "cpr.parquet",
-        siblings=[],
-    )
+    worthless = pl.col("empty_logit_diffs").alias("logit_diffs")
+    zero = [pl.lit("zero").alias("ablation"), pl.lit(0.0).alias("faithfulness")]
+    other = [frame.with_columns(worthless, *zero) for frame in gold]
+    summarised(tmp_path, gold=gold + other)
     path = tmp_path / "board.csv"
     summarise_leaderboard(
-        tmp_path / "cpr.parquet", [path], **PAIR, **LISTS, ablation="counterfactual"
+        tmp_path / "statistics.parquet", [path], **PAIR, **LISTS, **ABLATION
     )
     gold = pl.read_csv(path).filter(pl.col("circuit") == "gold")
     assert gold["ioi"].to_list() == pytest.approx([study.cell("gold", "ioi")] * 2)
+    assert (gold["ioi_half_width"] > 0).all()
 
 
 def test_summarise_controls(tables, tmp_path):
     paths = formats(tmp_path, "controls")
     summarise_controls(
-        tables / "cpr.parquet",
+        tables / "statistics.parquet",
         paths,
         **PAIR,
         **LISTS,
         controls=study.CONTROLS,
-        ablation="counterfactual",
+        **ABLATION,
     )
     table = pl.read_csv(paths[0]).filter(pl.col("circuit") == "source-free")
-    expected = [study.cell("source-free", "ioi")] * 2
-    assert table["ioi"].to_list() == pytest.approx(expected)
+    of_method = [study.cell("source-free", "ioi", left) for left in ("task", "family")]
+    assert table["ioi"].to_list() == pytest.approx(of_method * 2)
+    assert "<dt>source-free</dt>" in paths[2].read_text()
+
+
+def test_summarise_maps(tables, tmp_path):
+    paths = formats(tmp_path, "maps")
+    names = {"names": study.MAPS, "methods": study.METHODS}
+    summarise_maps(tables / "statistics.parquet", paths, **MODELS, **names, **ABLATION)
+    table = pl.read_csv(paths[0]).filter(pl.col("map") == "free")
+    means = [0.999 * 0.61, 0.999 * 0.56]
+    assert table["real"].to_list() == pytest.approx(means * 2)
+    assert "CPR by map, small_model → big_model" in paths[2].read_text()
+
+
+def test_summarise_tests(tables, tmp_path):
+    paths = formats(tmp_path, "tests")
+    names = {"names": study.MAPS, "methods": study.METHODS}
+    summarise_tests(tables / "statistics.parquet", paths, **MODELS, **names, **ABLATION)
+    table = pl.read_csv(paths[0]).filter(pl.col("against") == "source-free")
+    assert table["mean_difference"].to_list() == pytest.approx([0.999 * 0.05] * 4)
+    assert set(table["higher"]) == {"yes"}
 
 
 def test_summarise_imported(tmp_path):
     theirs = study.curve(0.9, target=study.TARGET, task="ioi", method="mine")
     other = theirs.with_columns(ablation=pl.lit("zero"), faithfulness=0.0)
-    summarise_faithfulness(
-        write_frames(study.gold_frames(), tmp_path / "gold"),
-        write_frames(study.random_frames(), tmp_path / "random"),
-        [],
-        tmp_path / "curves.parquet",
-        tmp_path / "cpr.parquet",
-        siblings=[],
-        imported_paths=write_frames([theirs, other], tmp_path / "imported"),
+    summarised(
+        tmp_path,
+        gold=study.gold_frames(),
+        random=study.random_frames(),
+        imported=[theirs, other],
     )
     paths = formats(tmp_path, "imported")
     summarise_imported(
-        tmp_path / "cpr.parquet",
+        tmp_path / "statistics.parquet",
         paths,
         circuits={"mine": {"target": study.TARGET, "task": "ioi", "importances": "x"}},
         methods=study.METHODS,
-        ablation="counterfactual",
+        **ABLATION,
     )
     table = pl.read_csv(paths[0])
-    assert table.columns == ["name", "target", "task", "circuit", "cpr", "cmd"]
     rows = ["imported", "gold, nap", "gold, exact", "random-rankings"]
     assert table["circuit"].to_list() == rows
     levels = [0.9, 0.8, 0.8, 0.3]
     assert table["cpr"].to_list() == pytest.approx([0.999 * each for each in levels])
-    assert (
-        r"mine & big\_model & ioi & imported & 0.90 & 0.10 \\" in paths[1].read_text()
-    )
+    assert r"mine & big\_model & ioi & imported & 0.90 $\pm$" in paths[1].read_text()
     assert "<title>Imported circuits</title>" in paths[2].read_text()
 
 
 def test_summarise_scaling(tables, tmp_path):
     paths = formats(tmp_path, "scaling")
     summarise_scaling(
-        tables / "cpr.parquet",
+        tables / "statistics.parquet",
         paths,
         task="ioi",
-        transfers=[PAIR],
+        transfers=[MODELS],
+        name="free",
         methods=study.METHODS,
-        ablation="counterfactual",
+        **ABLATION,
     )
     shares = pl.read_csv(paths[0])["recovery_percent"].to_list()
     assert shares == pytest.approx([87.5] * 2)

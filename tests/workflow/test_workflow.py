@@ -65,18 +65,28 @@ def test_every_evaluated_circuit_is_in_the_summary(study):
     cpr = pl.read_parquet(study.result("tables/cpr.parquet"))
     counts = dict(cpr.group_by("kind").len().rows())
     tasks, seeds, rankings = 3, 2, 3
-    # All three alone, this task left out, and all; then six controls with a seed each
-    # and the depth heuristic, which has none.
-    aligned = tasks * ((3 + 1 + 1) * seeds + 6 * seeds + 1)
+    # All three alone, the task left out, its family left out, and all; three maps that
+    # are trained on nothing under both protocols, and two that have seeds or gradients.
+    circuits = (3 + 1 + 1 + 1) * seeds + 2 * 3 + 2 * (seeds + 1)
+    # Of all six maps under both protocols other scores of every seed, and a constant
+    # (of every seed where a map was trained); of the first the scrambled and permuted
+    # ones, and what training started from.
+    controls = 2 * (6 * 2 * seeds + 2 * seeds + 4) + 2 * 2 * seeds + seeds
+    # Four that need no map under both protocols, two anywhere, and the free mask.
+    aligned = tasks * (circuits + controls + 2 * 4 + 2 + seeds)
     assert counts == {"gold": tasks, "random": tasks * rankings, "aligned": aligned}
     assert cpr["cpr"].is_finite().all()
 
 
 def test_tables_and_figures_are_there(study):
-    for name in ("leaderboard", "controls"):
+    for name in ("leaderboard", "controls", "maps", "tests", "correlations"):
         for end in ("csv", "tex", "html"):
             assert study.result(f"tables/{name}/{PAIR}.{end}").stat().st_size > 100
+    for name in ("statistics-columns", "costs", "break-even"):
+        assert study.result(f"tables/{name}.csv").stat().st_size > 100
     figures = ["recovery", "curves-by-pair", f"transfer-matrix/{PAIR}"]
+    figures += [f"{name}/{PAIR}" for name in ("completeness", "correlations")]
+    figures += [f"break-even/{PAIR}", f"stability/{PAIR}/{METHOD}"]
     figures += [f"{name}/{PAIR}/{METHOD}" for name in ("node-map", "alignment-matrix")]
     for name in figures:
         assert study.result(f"figures/{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -90,14 +100,17 @@ def test_a_second_run_has_nothing_to_do(study):
 def test_a_changed_task_reruns_its_cone_and_nothing_else(changed):
     changed.config["tasks"]["ioi"]["seed"] = 7
     planned = changed.planned()
-    # Two models tokenize and score it; it is in only-ioi, all, and the two without-sets
-    # that leave another task out. Circuits from those are measured on every task.
+    # Two models tokenize and score it; it is in only-ioi, all, the two without-sets
+    # that leave another task out, and the one without the other family. Circuits from
+    # those are measured on every task, and its gradients are a control of the others.
     assert {rule: n for rule, n in planned.items() if not rule.startswith("plot")} == {
         "write_prompts": 1,
         "tokenize_pairs": 2,
         "attribute_nodes": 2,
-        "fit_alignment": 4,
+        "fit_alignment": 5,
         "fit_free_mask": 1,
+        "stitch_alignment": 1,
+        "carry_gradients": 3,
         "evaluate_gold": 1,
         "evaluate_random": 1,
         "evaluate_aligned": 3,
@@ -105,6 +118,11 @@ def test_a_changed_task_reruns_its_cone_and_nothing_else(changed):
         "summarise_models": 1,
         "summarise_leaderboard": 1,
         "summarise_controls": 1,
+        "summarise_costs": 1,
+        "summarise_maps": 1,
+        "summarise_statistics": 1,
+        "summarise_tests": 1,
+        "correlate_scores": 1,
         "summarise_scaling": 3,
         "all": 1,
     }
@@ -118,8 +136,20 @@ def test_reordered_config_keys_rerun_nothing(changed):
     assert changed.planned() == {}
 
 
+def test_sensitivity_is_run_where_it_is_asked_for(changed):
+    changed.config["sensitivity"] = {"sparsity": [0.01, 1.0]}
+    result = changed.snakemake("--", "sensitivity")
+    assert result.returncode == 0, result.stdout + result.stderr
+    table = pl.read_csv(changed.result("tables/sensitivity.csv"))
+    assert set(table["value"].cast(pl.String)) >= {"0.01", "0.1", "1.0"}
+    figure = changed.result(f"figures/sensitivity/{PAIR}/{METHOD}/sparsity.png")
+    assert figure.read_bytes().startswith(b"\x89PNG")
+
+
 def test_results_do_not_depend_on_the_number_of_cores(study):
     paths = [
+        study.result(f"stitched/{PAIR}/ioi.safetensors"),
+        study.result(f"carried/{PAIR}/ioi/{METHOD}.safetensors"),
         study.result(f"scores/tiny-target/ioi/{METHOD}.safetensors"),
         study.result(f"alignments/{PAIR}/{METHOD}/without-ioi/seed-1.safetensors"),
     ]

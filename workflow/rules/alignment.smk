@@ -3,6 +3,8 @@
 FIT_LIBRARY = library_digest(
     "alignment",
     "controls",
+    "maps",
+    "similarity",
     "interventions",
     "architectures",
     "batches",
@@ -18,7 +20,12 @@ rule fit_alignment:
         weights=weights("target"),
         scores=training_inputs("results/scores/{source}/{task}/{method}.safetensors"),
         pairs=training_inputs("results/pairs/{target}/{task}.parquet"),
+        source_weights=where_nodes_are_compared(weights("source")),
+        source_pairs=where_nodes_are_compared(
+            training_inputs("results/pairs/{source}/{task}.parquet")
+        ),
     output:
+        cost="results/costs/fit_alignment/{source}/{target}/{method}/{training_set}.json",
         alignments=expand(
             "results/alignments/{source}/{target}/{method}/{training_set}/seed-{seed}.safetensors",
             seed=SEEDS,
@@ -31,8 +38,14 @@ rule fit_alignment:
     conda:
         "../../envs/torch.yaml"
     params:
-        tasks=lambda w: training_tasks(w.training_set, TASKS),
+        tasks=lambda w: training_tasks(w.training_set, TASKS, FAMILIES),
         seeds=SEEDS,
+        maps=maps_of,
+        transform=config["alignment"]["transform"],
+        prior={
+            key: config["alignment"]["prior"][key]
+            for key in ["depth_width", "temperature"]
+        },
         controls=lambda w: trained_controls(w.training_set, CONTROLS),
         settings=fit_settings(),
         batch_size=config["alignment"]["batch_size"],
@@ -50,6 +63,7 @@ rule fit_free_mask:
         weights=weights("target"),
         pairs="results/pairs/{target}/{task}.parquet",
     output:
+        cost="results/costs/fit_free_mask/{target}/{task}.json",
         masks=expand(
             "results/masks/{target}/{task}/seed-{seed}.safetensors",
             seed=SEEDS,

@@ -8,6 +8,7 @@ rule attribute_nodes:
         pairs="results/pairs/{model}/{task}.parquet",
     output:
         scores="results/scores/{model}/{task}/{method}.safetensors",
+        cost="results/costs/attribute_nodes/{model}/{task}/{method}.json",
     log:
         "results/logs/attribute_nodes/{model}/{task}/{method}.log",
     benchmark:
@@ -17,7 +18,13 @@ rule attribute_nodes:
     params:
         **config["attribution"],
         library=library_digest(
-            "attribution", "interventions", "architectures", "batches", "nodes"
+            "attribution",
+            "ablations",
+            "interventions",
+            "architectures",
+            "batches",
+            "nodes",
+            "passes",
         ),
     message:
         "Scoring the nodes of {wildcards.model} on {wildcards.task} by {wildcards.method}"

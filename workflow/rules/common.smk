@@ -16,14 +16,23 @@ from circuit_transfer.checks import (
     studied_targets,
     validate_config,
 )
-from circuit_transfer.controls import (
+from circuit_transfer.controls import trained_controls
+from circuit_transfer.importers import data_files
+from circuit_transfer.maps import (
+    CARRIED,
+    GRADIENT_METHODS,
+    SIMILARITY_MAPS,
+    STITCHED,
+    fitted_maps,
+)
+from circuit_transfer.models import LOAD_OPTIONS
+from circuit_transfer.training_sets import (
     evaluated_training_sets,
-    trained_controls,
+    family_of,
+    study_families,
     training_sets,
     training_tasks,
 )
-from circuit_transfer.importers import data_files
-from circuit_transfer.models import LOAD_OPTIONS
 
 validate_config(config, HOME / "workflow/schemas/config.schema.yaml")
 check_config(config, ".", HOME)
@@ -33,9 +42,12 @@ TASKS, METHODS, SEEDS = STUDY["tasks"], STUDY["methods"], STUDY["seeds"]
 TRANSFERS = [(pair["source"], pair["target"]) for pair in STUDY["transfers"]]
 MODELS = studied_models(STUDY, config["models"])
 TARGETS = studied_targets(STUDY, config["models"])
+FAMILIES = study_families(TASKS, STUDY["families"])
+TRAINING_SETS = training_sets(TASKS, FAMILIES)
+MAP, COMPARED = config["alignment"]["map"], config["alignment"]["compare"]
 CONTROLS = config["alignment"]["controls"]
 CIRCUITS = config["evaluation"]["circuits"]
-ABLATION = config["evaluation"]["ablations"][0]
+ABLATION = config["evaluation"]["ablations"][0]  # the one that tables show
 WORDS, FACTS = HOME / "data/words.yaml", HOME / "data/facts.csv"
 
 
@@ -49,8 +61,9 @@ wildcard_constraints:
     target=any_of(config["models"]),
     task=any_of(config["tasks"]),
     method=any_of(["nap", "nap-ig-inputs", "nap-ig-activations", "exact"]),
-    training_set=any_of(training_sets(config["tasks"])),
+    training_set=any_of(training_sets(config["tasks"], STUDY["families"])),
     circuit=any_of(CIRCUITS),
+    setting=any_of(config["sensitivity"]),
     seed=r"\d+",
 
 
@@ -167,22 +180,53 @@ def weights(role):
 
 def fit_settings():
     """Pick what `alignment.FitSettings` needs from the configuration."""
-    keys = ["epochs", "intervention", "learning_rate", "sparsity"]
-    return {key: config["alignment"][key] for key in keys}
+    prior = config["alignment"]["prior"]
+    keys = ["epochs", "intervention", "learning_rate", "objective", "sparsity"]
+    by_area = config["alignment"]["objective"] == "area"
+    return {
+        **{key: config["alignment"][key] for key in keys},
+        "initial_scale": config["alignment"]["initial_scale"],
+        "proportions": config["evaluation"]["proportions"] if by_area else [],
+        "prior_penalty": prior["penalty"],
+        "prior_scale": prior["scale"],
+    }
+
+
+def maps_of(w):
+    """List the maps that are fitted on a training set, the main one first."""
+    return fitted_maps(w.training_set, MAP, COMPARED)
+
+
+def where_nodes_are_compared(paths):
+    """Make an input function that asks for files only where a map compares nodes."""
+
+    def wanted(w):
+        if set(SIMILARITY_MAPS).isdisjoint(maps_of(w)):
+            return []
+        return paths(w)
+
+    return wanted
 
 
 def training_inputs(pattern):
     """Make the input function for one file per task of a training set."""
     return lambda w: expand(
-        pattern, task=training_tasks(w.training_set, TASKS), allow_missing=True
+        pattern,
+        task=training_tasks(w.training_set, TASKS, FAMILIES),
+        allow_missing=True,
     )
+
+
+def of_every_task(pattern, w):
+    """List one file for every task of the study, whatever task the wildcards name."""
+    return [path for task in TASKS for path in expand(pattern, **{**w, "task": task})]
 
 
 def evaluated_alignments(w):
     """List the fits whose circuits are measured on a task."""
     return expand(
         "results/alignments/{source}/{target}/{method}/{training_set}/seed-{seed}.safetensors",
-        training_set=evaluated_training_sets(w.task, TASKS),
+        training_set=evaluated_training_sets(w.task, TASKS, FAMILIES),
         seed=SEEDS,
         source=w.source,
         target=w.target,
@@ -192,7 +236,7 @@ def evaluated_alignments(w):
 
 def first_seed_alignments(w):
     """List the fits of one seed that the node maps show."""
-    alone_or_without = [s for s in training_sets(TASKS) if s != "all"]
+    alone_or_without = [each for each in TRAINING_SETS if each != "all"]
     return expand(
         "results/alignments/{source}/{target}/{method}/{training_set}/seed-{seed}.safetensors",
         training_set=alone_or_without,
@@ -208,6 +252,26 @@ def free_masks(w):
     pattern = "results/masks/{target}/{task}/seed-{seed}.safetensors"
     seeds = SEEDS if "free-mask" in CONTROLS else []
     return expand(pattern, target=w.target, task=w.task, seed=seeds)
+
+
+def tasks_of_other_families(w):
+    """List the tasks of the study that are of another family than a task."""
+    family = family_of(w.task, FAMILIES)
+    return [task for task in TASKS if family_of(task, FAMILIES) != family]
+
+
+def stitched_alignment(w):
+    """Name a task's stitched alignment, if the study compares it."""
+    if STITCHED not in COMPARED:
+        return []
+    return f"results/stitched/{w.source}/{w.target}/{w.task}.safetensors"
+
+
+def carried_gradients(w):
+    """Name a task's carried gradients, if the study compares them and there are any."""
+    if CARRIED not in COMPARED or w.method not in GRADIENT_METHODS:
+        return []
+    return f"results/carried/{w.source}/{w.target}/{w.task}/{w.method}.safetensors"
 
 
 def per_pair(pattern, **more):
@@ -248,6 +312,8 @@ def study_results():
     names = [
         "tables/models.csv",
         "tables/rejects.csv",
+        "tables/statistics-columns.csv",
+        "tables/costs.csv",
         *(["tables/imported.csv"] if CIRCUITS else []),
         *expand("figures/task-correlation/{model}.png", model=MODELS),
     ]
@@ -257,6 +323,13 @@ def study_results():
             *expand("tables/scaling/{task}.csv", task=TASKS),
             *per_pair(f"tables/leaderboard/{pair}.csv"),
             *per_pair(f"tables/controls/{pair}.csv"),
+            *per_pair(f"tables/maps/{pair}.csv"),
+            *per_pair(f"tables/tests/{pair}.csv"),
+            *per_pair(f"figures/completeness/{pair}.png"),
+            *per_pair(f"tables/correlations/{pair}.csv"),
+            *per_pair(f"figures/correlations/{pair}.png"),
+            *per_pair(f"figures/break-even/{pair}.png"),
+            *per_pair(f"figures/stability/{method}.png", method=METHODS),
             "figures/curves-by-pair.png",
             "figures/recovery.png",
             *per_pair(f"figures/transfer-matrix/{pair}.png"),
@@ -269,4 +342,4 @@ def study_results():
     else:
         pattern = "figures/gold-curves-by-task/{target}/{method}.png"
         names += expand(pattern, target=TARGETS, method=METHODS)
-    return [f"results/{name}" for name in names]
+    return [f"results/{name}" for name in names] + SENSITIVITY_RESULTS

@@ -40,6 +40,7 @@ rule evaluate_imported:
         importances=lambda w: at_hand(CIRCUITS[w.circuit]["importances"]),
     output:
         faithfulness="results/faithfulness/imported/{target}/{task}/{circuit}.parquet",
+        cost="results/costs/evaluate_imported/{target}/{task}/{circuit}.json",
     log:
         "results/logs/evaluate_imported/{target}/{task}/{circuit}.log",
     benchmark:

@@ -1,12 +1,18 @@
 """How faithful circuits are on the target: gold, random, aligned and controls."""
 
 EVALUATION = {
-    "ablation": ABLATION,
+    "ablations": config["evaluation"]["ablations"],
     "proportions": config["evaluation"]["proportions"],
     "examples": config["evaluation"]["examples"],
     "batch_size": config["evaluation"]["batch_size"],
     "library": library_digest(
-        "faithfulness", "interventions", "architectures", "batches", "nodes"
+        "faithfulness",
+        "ablations",
+        "interventions",
+        "architectures",
+        "batches",
+        "nodes",
+        "passes",
     ),
 }
 
@@ -19,6 +25,7 @@ rule evaluate_gold:
         scores="results/scores/{target}/{task}/{method}.safetensors",
     output:
         faithfulness="results/faithfulness/gold/{target}/{task}/{method}.parquet",
+        cost="results/costs/evaluate_gold/{target}/{task}/{method}.json",
     log:
         "results/logs/evaluate_gold/{target}/{task}/{method}.log",
     benchmark:
@@ -40,6 +47,7 @@ rule evaluate_random:
         pairs="results/pairs/{target}/{task}.parquet",
     output:
         faithfulness="results/faithfulness/random/{target}/{task}.parquet",
+        cost="results/costs/evaluate_random/{target}/{task}.json",
     log:
         "results/logs/evaluate_random/{target}/{task}.log",
     benchmark:
@@ -60,11 +68,20 @@ rule evaluate_aligned:
         target="results/models/{target}/model.json",
         weights=weights("target"),
         pairs="results/pairs/{target}/{task}.parquet",
-        scores="results/scores/{source}/{task}/{method}.safetensors",
+        scores=lambda w: of_every_task(
+            "results/scores/{source}/{task}/{method}.safetensors", w
+        ),
+        gold=lambda w: of_every_task(
+            "results/scores/{target}/{task}/{method}.safetensors", w
+        ),
         alignments=evaluated_alignments,
         masks=free_masks,
+        stitched=stitched_alignment,
+        carried=carried_gradients,
     output:
         faithfulness="results/faithfulness/aligned/{source}/{target}/{task}/{method}.parquet",
+        projections="results/projections/{source}/{target}/{task}/{method}.parquet",
+        cost="results/costs/evaluate_aligned/{source}/{target}/{task}/{method}.json",
     log:
         "results/logs/evaluate_aligned/{source}/{target}/{task}/{method}.log",
     benchmark:
@@ -73,8 +90,10 @@ rule evaluate_aligned:
         "../../envs/torch.yaml"
     params:
         **EVALUATION,
+        tasks=TASKS,
+        families=FAMILIES,
         controls=CONTROLS,
-        projection=library_digest("projection", "controls"),
+        projection=library_digest("projection", "controls", "maps", "training_sets"),
     message:
         "Evaluating {wildcards.source} circuits on {wildcards.target}, {wildcards.task} by {wildcards.method}"
     script:

@@ -1,12 +1,14 @@
 """Figures, drawn from the tables, the scores and the alignments."""
 
-FIGURES = library_digest("figures", "tables", "nodes", "controls")
+FIGURES = library_digest(
+    "figures", "tables", "statistics", "nodes", "controls", "training_sets"
+)
 
 
 rule plot_curves_by_pair:
     input:
-        curves="results/tables/curves.parquet",
-        cpr="results/tables/cpr.parquet",
+        curves="results/tables/curve-intervals.parquet",
+        statistics="results/tables/statistics.parquet",
     output:
         figure_files("curves-by-pair", "curves-by-pair", "Is the transfer faithful?"),
     log:
@@ -15,6 +17,7 @@ rule plot_curves_by_pair:
         "../../envs/figures.yaml"
     params:
         transfers=STUDY["transfers"],
+        map=MAP,
         methods=METHODS,
         ablation=ABLATION,
         library=FIGURES,
@@ -26,8 +29,8 @@ rule plot_curves_by_pair:
 
 rule plot_curves_by_task:
     input:
-        curves="results/tables/curves.parquet",
-        cpr="results/tables/cpr.parquet",
+        curves="results/tables/curve-intervals.parquet",
+        statistics="results/tables/statistics.parquet",
     output:
         figure_files(
             "curves-by-task/{source}/{target}/{method}",
@@ -42,6 +45,7 @@ rule plot_curves_by_task:
     conda:
         "../../envs/figures.yaml"
     params:
+        map=MAP,
         tasks=TASKS,
         ablation=ABLATION,
         library=FIGURES,
@@ -68,7 +72,7 @@ use rule plot_curves_by_task as plot_gold_curves_by_task with:
 
 rule plot_recovery:
     input:
-        cpr="results/tables/cpr.parquet",
+        statistics="results/tables/statistics.parquet",
     output:
         figure_files("recovery", "recovery", "Is the transfer faithful?"),
     log:
@@ -77,8 +81,8 @@ rule plot_recovery:
         "../../envs/figures.yaml"
     params:
         transfers=STUDY["transfers"],
+        map=MAP,
         methods=METHODS,
-        tasks=TASKS,
         ablation=ABLATION,
         library=FIGURES,
     message:
@@ -103,8 +107,10 @@ rule plot_transfer_matrix:
     conda:
         "../../envs/figures.yaml"
     params:
+        map=MAP,
         methods=METHODS,
         tasks=TASKS,
+        families=in_order(FAMILIES),
         ablation=ABLATION,
         library=FIGURES,
     message:
@@ -115,7 +121,7 @@ rule plot_transfer_matrix:
 
 rule plot_controls:
     input:
-        cpr="results/tables/cpr.parquet",
+        statistics="results/tables/statistics.parquet",
     output:
         figure_files(
             "controls/{source}/{target}",
@@ -129,6 +135,7 @@ rule plot_controls:
     conda:
         "../../envs/figures.yaml"
     params:
+        map=MAP,
         methods=METHODS,
         controls=CONTROLS,
         ablation=ABLATION,
@@ -137,6 +144,32 @@ rule plot_controls:
         "Drawing the controls of {wildcards.source} to {wildcards.target}"
     script:
         "../scripts/plot_controls.py"
+
+
+rule plot_completeness:
+    input:
+        curves="results/tables/curves.parquet",
+    output:
+        figure_files(
+            "completeness/{source}/{target}",
+            "completeness",
+            "Is the transfer faithful?",
+            source="{source}",
+            target="{target}",
+        ),
+    log:
+        "results/logs/plot_completeness/{source}/{target}.log",
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        map=MAP,
+        methods=METHODS,
+        ablation=ABLATION,
+        library=FIGURES,
+    message:
+        "Drawing the completeness of {wildcards.source} to {wildcards.target}"
+    script:
+        "../scripts/plot_completeness.py"
 
 
 rule plot_task_correlation:
@@ -231,7 +264,7 @@ rule plot_losses:
     input:
         alignments=expand(
             "results/alignments/{source}/{target}/{method}/{training_set}/seed-{seed}.safetensors",
-            training_set=training_sets(TASKS),
+            training_set=TRAINING_SETS,
             seed=SEEDS,
             allow_missing=True,
         ),

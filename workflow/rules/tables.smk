@@ -1,30 +1,34 @@
 """Tables: every evaluated circuit in one frame, and the paper's tables from it."""
 
-TABLES = library_digest("tables")
+TABLES = library_digest("tables", "statistics", "training_sets")
+MEASURED = {
+    "gold": expand(
+        "results/faithfulness/gold/{target}/{task}/{method}.parquet",
+        target=TARGETS,
+        task=TASKS,
+        method=METHODS,
+    ),
+    "random": expand(
+        "results/faithfulness/random/{target}/{task}.parquet",
+        target=TARGETS,
+        task=TASKS,
+    ),
+    "aligned": per_pair(
+        "results/faithfulness/aligned/{source}/{target}/{task}/{method}.parquet",
+        task=TASKS,
+        method=METHODS,
+    ),
+    "imported": [
+        f"results/faithfulness/imported/{circuit['target']}/{circuit['task']}/{name}.parquet"
+        for name, circuit in CIRCUITS.items()
+    ],
+}
+MAPS = list(dict.fromkeys([MAP, *config["alignment"]["compare"]]))
 
 
 rule summarise_faithfulness:
     input:
-        gold=expand(
-            "results/faithfulness/gold/{target}/{task}/{method}.parquet",
-            target=TARGETS,
-            task=TASKS,
-            method=METHODS,
-        ),
-        random=expand(
-            "results/faithfulness/random/{target}/{task}.parquet",
-            target=TARGETS,
-            task=TASKS,
-        ),
-        aligned=per_pair(
-            "results/faithfulness/aligned/{source}/{target}/{task}/{method}.parquet",
-            task=TASKS,
-            method=METHODS,
-        ),
-        imported=[
-            f"results/faithfulness/imported/{circuit['target']}/{circuit['task']}/{name}.parquet"
-            for name, circuit in CIRCUITS.items()
-        ],
+        **MEASURED,
     output:
         cpr="results/tables/cpr.parquet",
         curves="results/tables/curves.parquet",
@@ -34,11 +38,86 @@ rule summarise_faithfulness:
         "../../envs/figures.yaml"
     params:
         siblings=STUDY["siblings"],
+        families=in_order(FAMILIES),
         library=TABLES,
     message:
         "Collecting every evaluated circuit"
     script:
         "../scripts/summarise_faithfulness.py"
+
+
+rule summarise_statistics:
+    input:
+        **MEASURED,
+        cpr="results/tables/cpr.parquet",
+    output:
+        statistics="results/tables/statistics.parquet",
+        curves="results/tables/curve-intervals.parquet",
+        columns=table_files("statistics-columns", "statistics-columns", "Statistics"),
+    log:
+        "results/logs/summarise_statistics.log",
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        siblings=STUDY["siblings"],
+        families=in_order(FAMILIES),
+        library=TABLES,
+    message:
+        "Intervals and tests of every circuit"
+    script:
+        "../scripts/summarise_statistics.py"
+
+
+rule summarise_maps:
+    input:
+        statistics="results/tables/statistics.parquet",
+    output:
+        table_files(
+            "maps/{source}/{target}",
+            "maps",
+            "Does the source matter?",
+            source="{source}",
+            target="{target}",
+        ),
+    log:
+        "results/logs/summarise_maps/{source}/{target}.log",
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        maps=MAPS,
+        methods=METHODS,
+        ablation=ABLATION,
+        library=TABLES,
+    message:
+        "Maps of {wildcards.source} to {wildcards.target}"
+    script:
+        "../scripts/summarise_maps.py"
+
+
+rule summarise_tests:
+    input:
+        statistics="results/tables/statistics.parquet",
+    output:
+        table_files(
+            "tests/{source}/{target}",
+            "tests",
+            "Does the source matter?",
+            source="{source}",
+            target="{target}",
+        ),
+    log:
+        "results/logs/summarise_tests/{source}/{target}.log",
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        maps=MAPS,
+        methods=METHODS,
+        ablation=ABLATION,
+        library=TABLES,
+    message:
+        "Tests of {wildcards.source} to {wildcards.target}"
+    script:
+        "../scripts/summarise_tests.py"
 
 
 rule summarise_models:
@@ -72,7 +151,7 @@ rule summarise_models:
 
 rule summarise_leaderboard:
     input:
-        cpr="results/tables/cpr.parquet",
+        statistics="results/tables/statistics.parquet",
     output:
         table_files(
             "leaderboard/{source}/{target}",
@@ -87,6 +166,7 @@ rule summarise_leaderboard:
         "../../envs/figures.yaml"
     params:
         tasks=TASKS,
+        map=MAP,
         methods=METHODS,
         ablation=ABLATION,
         library=TABLES,
@@ -98,7 +178,7 @@ rule summarise_leaderboard:
 
 rule summarise_controls:
     input:
-        cpr="results/tables/cpr.parquet",
+        statistics="results/tables/statistics.parquet",
     output:
         table_files(
             "controls/{source}/{target}",
@@ -113,6 +193,7 @@ rule summarise_controls:
         "../../envs/figures.yaml"
     params:
         tasks=TASKS,
+        map=MAP,
         methods=METHODS,
         controls=CONTROLS,
         ablation=ABLATION,
@@ -125,7 +206,7 @@ rule summarise_controls:
 
 rule summarise_scaling:
     input:
-        cpr="results/tables/cpr.parquet",
+        statistics="results/tables/statistics.parquet",
     output:
         table_files(
             "scaling/{task}", "scaling", "Is the transfer faithful?", task="{task}"
@@ -136,6 +217,7 @@ rule summarise_scaling:
         "../../envs/figures.yaml"
     params:
         transfers=STUDY["transfers"],
+        map=MAP,
         methods=METHODS,
         ablation=ABLATION,
         library=TABLES,
@@ -147,7 +229,7 @@ rule summarise_scaling:
 
 rule summarise_imported:
     input:
-        cpr="results/tables/cpr.parquet",
+        statistics="results/tables/statistics.parquet",
     output:
         table_files("imported", "imported", "Imported circuits"),
     log:

@@ -5,12 +5,18 @@ from pathlib import Path
 
 import numpy as np
 
-from circuit_transfer.artifacts import read_frame, read_json, write_scores
+from circuit_transfer.artifacts import (
+    read_frame,
+    read_json,
+    write_json,
+    write_scores,
+)
 from circuit_transfer.attribution import attribute
 from circuit_transfer.batches import pair_batches
 from circuit_transfer.job import job
 from circuit_transfer.models import load_described
 from circuit_transfer.pairs import select_pairs
+from circuit_transfer.passes import measured
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +25,7 @@ def attribute_nodes(
     model_path: Path | str,
     pairs_path: Path | str,
     scores_path: Path | str,
+    cost_path: Path | str,
     *,
     task: str,
     method: str,
@@ -27,35 +34,42 @@ def attribute_nodes(
     ig_steps: int,
     ablation: str,
 ) -> None:
-    """Read the first training pairs, score the nodes, write the mean scores.
+    """Read the first training pairs, score the nodes, write the scores and the cost.
 
     Without a usable pair the scores are NaN, and the task is an empty cell later on.
     """
     description = read_json(model_path)
+    n_nodes = len(description["nodes"])
     pairs = select_pairs(read_frame(pairs_path), "train", examples)
-    measured = {}
+    summary, costs = {}, []
     if pairs.is_empty():
         log.warning("no usable training pair of %s for this model", task)
-        scores = np.full(len(description["nodes"]), np.nan, np.float32)
+        scores = np.full(n_nodes, np.nan, np.float32)
+        by_example = np.empty((0, n_nodes), np.float32)
     else:
         model = load_described(description)
         batches = pair_batches(pairs, batch_size, model.device)
-        result = attribute(model, batches, method=method, ig_steps=ig_steps)
-        scores = result.mean().cpu().numpy()
-        measured = result.summary()
-        log.info("%d pairs: %s", len(pairs), measured)
+        with measured(method, description["model"], model) as cost:
+            result = attribute(
+                model, batches, method=method, ig_steps=ig_steps, ablation=ablation
+            )
+        scores, by_example = result.mean().cpu().numpy(), result.nodes.cpu().numpy()
+        summary, costs = result.summary(), [cost]
+        log.info("%d pairs: %s", len(pairs), summary)
     write_scores(
         scores_path,
         scores,
         nodes=description["nodes"],
+        by_example=by_example,
         model=description["model"],
         task=task,
         method=method,
         examples=len(pairs),
         ig_steps=ig_steps,
         ablation=ablation,
-        **measured,
+        **summary,
     )
+    write_json(costs, cost_path)
 
 
 if __name__ == "__main__":
@@ -64,6 +78,7 @@ if __name__ == "__main__":
             snakemake.input.model,
             snakemake.input.pairs,
             snakemake.output.scores,
+            snakemake.output.cost,
             task=snakemake.wildcards.task,
             method=snakemake.wildcards.method,
             examples=snakemake.params.examples,

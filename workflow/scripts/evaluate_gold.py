@@ -9,9 +9,10 @@ from circuit_transfer.artifacts import (
     read_json,
     read_scores,
     write_frame,
+    write_json,
 )
 from circuit_transfer.batches import pair_batches
-from circuit_transfer.faithfulness import evaluate_circuits
+from circuit_transfer.faithfulness import evaluate_ablations
 from circuit_transfer.job import job
 from circuit_transfer.models import load_described
 from circuit_transfer.pairs import select_pairs
@@ -22,25 +23,34 @@ def evaluate_gold(
     pairs_path: Path | str,
     scores_path: Path | str,
     faithfulness_path: Path | str,
+    cost_path: Path | str,
     *,
     target: str,
     task: str,
     method: str,
-    ablation: str,
+    ablations: list[str],
     proportions: list[float],
     examples: int,
     batch_size: int,
 ) -> None:
     """Read scores of the target's nodes, write the faithfulness of every size."""
     gold = read_scores(scores_path)
-    labels = {"target": target, "task": task, "method": method, "ablation": ablation}
+    labels = {"target": target, "task": task, "method": method}
     rankings = pl.DataFrame([{**labels, "scores": gold.scores.tolist()}])
     description = read_json(model_path)
     model = load_described(description)
     pairs = select_pairs(read_frame(pairs_path), "test", examples)
-    batches = pair_batches(pairs, batch_size, model.device)
-    frame = evaluate_circuits(model, batches, rankings, proportions)
+    frame, costs = evaluate_ablations(
+        model,
+        pair_batches(pairs, batch_size, model.device),
+        rankings,
+        proportions,
+        ablations=ablations,
+        model_name=description["model"],
+        complement_of=pl.lit(True),
+    )
     write_frame(frame, faithfulness_path)
+    write_json(costs, cost_path)
 
 
 if __name__ == "__main__":
@@ -50,10 +60,11 @@ if __name__ == "__main__":
             snakemake.input.pairs,
             snakemake.input.scores,
             snakemake.output.faithfulness,
+            snakemake.output.cost,
             target=snakemake.wildcards.target,
             task=snakemake.wildcards.task,
             method=snakemake.wildcards.method,
-            ablation=snakemake.params.ablation,
+            ablations=snakemake.params.ablations,
             proportions=snakemake.params.proportions,
             examples=snakemake.params.examples,
             batch_size=snakemake.params.batch_size,

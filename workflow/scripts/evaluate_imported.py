@@ -6,9 +6,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from circuit_transfer.artifacts import read_frame, read_json, write_frame
+from circuit_transfer.artifacts import (
+    read_frame,
+    read_json,
+    write_frame,
+    write_json,
+)
 from circuit_transfer.batches import pair_batches
-from circuit_transfer.faithfulness import evaluate_circuits
+from circuit_transfer.faithfulness import evaluate_ablations
 from circuit_transfer.job import job
 from circuit_transfer.mib_circuits import from_importances
 from circuit_transfer.models import load_described
@@ -22,11 +27,12 @@ def evaluate_imported(
     pairs_path: Path | str,
     importances_path: Path | str,
     faithfulness_path: Path | str,
+    cost_path: Path | str,
     *,
     target: str,
     task: str,
     circuit: str,
-    ablation: str,
+    ablations: list[str],
     proportions: list[float],
     examples: int,
     batch_size: int,
@@ -34,13 +40,21 @@ def evaluate_imported(
     """Read importances of the target's nodes, write the faithfulness of every size."""
     description = read_json(model_path)
     scores = _read_importances(importances_path, description["nodes"])
-    labels = {"target": target, "task": task, "method": circuit, "ablation": ablation}
+    labels = {"target": target, "task": task, "method": circuit}
     rankings = pl.DataFrame([{**labels, "scores": scores.tolist()}])
     model = load_described(description)
     pairs = select_pairs(read_frame(pairs_path), "test", examples)
-    batches = pair_batches(pairs, batch_size, model.device)
-    frame = evaluate_circuits(model, batches, rankings, proportions)
+    frame, costs = evaluate_ablations(
+        model,
+        pair_batches(pairs, batch_size, model.device),
+        rankings,
+        proportions,
+        ablations=ablations,
+        model_name=description["model"],
+        complement_of=pl.lit(True),
+    )
     write_frame(frame, faithfulness_path)
+    write_json(costs, cost_path)
 
 
 def _read_importances(path: Path | str, nodes: list[str]) -> np.ndarray:
@@ -61,10 +75,11 @@ if __name__ == "__main__":
             snakemake.input.pairs,
             snakemake.input.importances,
             snakemake.output.faithfulness,
+            snakemake.output.cost,
             target=snakemake.wildcards.target,
             task=snakemake.wildcards.task,
             circuit=snakemake.wildcards.circuit,
-            ablation=snakemake.params.ablation,
+            ablations=snakemake.params.ablations,
             proportions=snakemake.params.proportions,
             examples=snakemake.params.examples,
             batch_size=snakemake.params.batch_size,

@@ -2,29 +2,39 @@
 
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
 from circuit_transfer.artifacts import (
     read_frame,
     read_json,
     write_frame,
+    write_json,
 )
 from circuit_transfer.batches import pair_batches
-from circuit_transfer.faithfulness import evaluate_circuits
+from circuit_transfer.controls import random_scores
+from circuit_transfer.faithfulness import evaluate_ablations
 from circuit_transfer.job import job
 from circuit_transfer.models import load_described
 from circuit_transfer.pairs import select_pairs
+
+CIRCUITS = {
+    "target": pl.String,
+    "task": pl.String,
+    "method": pl.String,
+    "seed": pl.Int64,
+    "scores": pl.List(pl.Float64),
+}
 
 
 def evaluate_random(
     model_path: Path | str,
     pairs_path: Path | str,
     faithfulness_path: Path | str,
+    cost_path: Path | str,
     *,
     target: str,
     task: str,
-    ablation: str,
+    ablations: list[str],
     proportions: list[float],
     examples: int,
     batch_size: int,
@@ -33,19 +43,23 @@ def evaluate_random(
     """Rank the target's nodes at random, `rankings` times, and measure every size."""
     description = read_json(model_path)
     n_nodes = len(description["nodes"])
-    labels = {"target": target, "task": task, "method": "random", "ablation": ablation}
-    random = [np.random.default_rng(seed).random(n_nodes) for seed in range(rankings)]
-    circuits = pl.DataFrame(
-        [
-            {**labels, "seed": seed, "scores": scores.tolist()}
-            for seed, scores in enumerate(random)
-        ]
-    )
+    random = [
+        (target, task, "random", seed, random_scores(n_nodes, seed=seed))
+        for seed in range(rankings)
+    ]
+    circuits = pl.DataFrame(random, schema=CIRCUITS, orient="row")
     model = load_described(description)
     pairs = select_pairs(read_frame(pairs_path), "test", examples)
-    batches = pair_batches(pairs, batch_size, model.device)
-    frame = evaluate_circuits(model, batches, circuits, proportions)
+    frame, costs = evaluate_ablations(
+        model,
+        pair_batches(pairs, batch_size, model.device),
+        circuits,
+        proportions,
+        ablations=ablations,
+        model_name=description["model"],
+    )
     write_frame(frame, faithfulness_path)
+    write_json(costs, cost_path)
 
 
 if __name__ == "__main__":
@@ -54,9 +68,10 @@ if __name__ == "__main__":
             snakemake.input.model,
             snakemake.input.pairs,
             snakemake.output.faithfulness,
+            snakemake.output.cost,
             target=snakemake.wildcards.target,
             task=snakemake.wildcards.task,
-            ablation=snakemake.params.ablation,
+            ablations=snakemake.params.ablations,
             proportions=snakemake.params.proportions,
             examples=snakemake.params.examples,
             batch_size=snakemake.params.batch_size,

@@ -1,25 +1,30 @@
-"""Train the alignment of one training set and its trained controls, for all seeds."""
+"""Fit the maps of one training set and their trained controls, for all seeds."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import ceil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
-from circuit_transfer.alignment import FitSettings, fit_with_controls, prepare
+from circuit_transfer.alignment import FitSettings, fit_map, prepare
 from circuit_transfer.artifacts import (
     read_frame,
     read_json,
     read_scores,
+    tensor_name,
     write_alignment,
+    write_json,
 )
 from circuit_transfer.batches import pair_batches
-from circuit_transfer.controls import scaled
 from circuit_transfer.job import job
+from circuit_transfer.maps import SIMILARITY_MAPS, fits, node_priors, transformed
 from circuit_transfer.models import load_described
 from circuit_transfer.pairs import select_pairs
+from circuit_transfer.passes import measured, measured_together
+from circuit_transfer.similarity import compare_nodes, shared_batches
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +34,14 @@ def fit_alignment(
     target_path: Path | str,
     scores_paths: Mapping[str, Path | str],
     pairs_paths: Mapping[str, Path | str],
+    source_pairs_paths: Mapping[str, Path | str],
     alignment_paths: Mapping[int, Path | str],
+    cost_path: Path | str,
     *,
-    controls: list[str],
+    maps: Sequence[str],
+    transform: str,
+    prior: Mapping[str, float],
+    controls: Sequence[str],
     settings: dict[str, Any],
     batch_size: int,
     examples: int,
@@ -40,34 +50,74 @@ def fit_alignment(
     """Read source scores and target pairs by task, write one file per seed.
 
     `examples` pairs are shared evenly by the training tasks, so that every training set
-    is trained equally long. A task without usable pairs in either model is left out.
+    is trained equally long. A task without usable pairs in either model is left out;
+    with none left, every map is NaN. The pairs of the source are read where a map
+    compares what nodes represent.
     """
     source, target = read_json(source_path), read_json(target_path)
-    scores = {task: read_scores(path).scores for task, path in scores_paths.items()}
-    share = ceil(examples / len(scores))
-    pairs = {
-        task: select_pairs(read_frame(path), "train", share)
-        for task, path in pairs_paths.items()
-    }
-    usable = [t for t in scores if np.isfinite(scores[t]).all() and len(pairs[t])]
+    found = {task: read_scores(path).scores for task, path in scores_paths.items()}
+    share = ceil(examples / len(found))
+    pairs = _training_pairs(pairs_paths, share)
+    usable = [t for t in found if np.isfinite(found[t]).all() and len(pairs[t])]
+    vectors = {task: transformed(found[task], transform) for task in usable}
     log.info("training on %s, %d pairs each", ", ".join(usable) or "nothing", share)
     model = load_described(target)
-    prepared = prepare(
-        model, {t: pair_batches(pairs[t], batch_size, model.device) for t in usable}
-    )
+    with measured("prepare", target["model"], model) as cost:
+        batches = {t: pair_batches(pairs[t], batch_size, model.device) for t in usable}
+        prepared = prepare(model, batches)
+    costs = [cost]
+    similarity = None
+    if usable and set(maps) & set(SIMILARITY_MAPS):
+        of_source = _training_pairs(source_pairs_paths, share)
+        shared = [
+            each
+            for task in usable
+            for each in shared_batches(
+                of_source[task], pairs[task], batch_size, model.device
+            )
+        ]
+        source_model = load_described(source)
+        models = {source["model"]: source_model, target["model"]: model}
+        with measured_together("similarity", models) as both:
+            similarity = compare_nodes(source_model, model, shared)
+        costs += both
+    priors = node_priors(maps, source["nodes"], target["nodes"], similarity, **prior)
     nodes = {"source_nodes": source["nodes"], "target_nodes": target["nodes"]}
     made_with = {**labels, **settings, "tasks": usable, "examples": examples, **nodes}
+    made_with |= {"maps": list(maps), "transform": transform, "prior": dict(prior)}
     for seed, path in alignment_paths.items():
-        tensors = fit_with_controls(
-            model,
-            prepared,
-            {task: scaled(scores[task]) for task in usable},
-            FitSettings(**settings),
-            controls=controls,
-            shape=(len(source["nodes"]), len(target["nodes"])),
-            seed=seed,
-        )
+        tensors = {}
+        for name, control in fits(maps, controls):
+            part = name if control == "none" else f"{name}/{control}"
+            log.info("%s with seed %d", part, seed)
+            with measured(part, target["model"], model) as cost:
+                fitted = fit_map(
+                    model,
+                    prepared,
+                    vectors,
+                    FitSettings(**settings),
+                    name=name,
+                    control=control,
+                    shape=(len(source["nodes"]), len(target["nodes"])),
+                    seed=seed,
+                    prior=priors.get(name),
+                )
+            costs.append(cost | {"seed": seed})
+            tensors |= {
+                tensor_name(kind, name, control, maps): each
+                for kind, each in fitted.items()
+            }
         write_alignment(path, tensors, {**made_with, "seed": seed})
+    write_json(costs, cost_path)
+
+
+def _training_pairs(
+    paths: Mapping[str, Path | str], share: int
+) -> dict[str, pl.DataFrame]:
+    return {
+        task: select_pairs(read_frame(path), "train", share)
+        for task, path in paths.items()
+    }
 
 
 if __name__ == "__main__":
@@ -78,7 +128,12 @@ if __name__ == "__main__":
             snakemake.input.target,
             dict(zip(tasks, snakemake.input.scores, strict=True)),
             dict(zip(tasks, snakemake.input.pairs, strict=True)),
+            dict(zip(tasks, snakemake.input.source_pairs, strict=False)),
             dict(zip(seeds, snakemake.output.alignments, strict=True)),
+            snakemake.output.cost,
+            maps=snakemake.params.maps,
+            transform=snakemake.params.transform,
+            prior=snakemake.params.prior,
             controls=snakemake.params.controls,
             settings=snakemake.params.settings,
             batch_size=snakemake.params.batch_size,

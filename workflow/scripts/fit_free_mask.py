@@ -6,18 +6,25 @@ from typing import Any
 
 import numpy as np
 
-from circuit_transfer.alignment import FitSettings, fit_with_controls, prepare
-from circuit_transfer.artifacts import read_frame, read_json, write_alignment
+from circuit_transfer.alignment import FitSettings, fit_map, prepare
+from circuit_transfer.artifacts import (
+    read_frame,
+    read_json,
+    write_alignment,
+    write_json,
+)
 from circuit_transfer.batches import pair_batches
 from circuit_transfer.job import job
 from circuit_transfer.models import load_described
 from circuit_transfer.pairs import select_pairs
+from circuit_transfer.passes import measured
 
 
 def fit_free_mask(
     target_path: Path | str,
     pairs_path: Path | str,
     mask_paths: Mapping[int, Path | str],
+    cost_path: Path | str,
     *,
     target: str,
     task: str,
@@ -33,20 +40,29 @@ def fit_free_mask(
     nodes = description["nodes"]
     pairs = select_pairs(read_frame(pairs_path), "train", examples)
     model = load_described(description)
-    prepared = prepare(model, {task: pair_batches(pairs, batch_size, model.device)})
+    with measured("prepare", target, model) as cost:
+        batches = pair_batches(pairs, batch_size, model.device)
+        prepared = prepare(model, {task: batches})
+    costs = [cost]
     sources = {} if pairs.is_empty() else {task: np.ones(1, np.float32)}
     labels = {"target": target, "task": task, **settings, "examples": examples}
+    labels |= {"target_nodes": nodes, "maps": ["free"]}
     for seed, path in mask_paths.items():
-        tensors = fit_with_controls(
-            model,
-            prepared,
-            sources,
-            FitSettings(**settings),
-            controls=[],
-            shape=(1, len(nodes)),
-            seed=seed,
-        )
-        write_alignment(path, tensors, {**labels, "target_nodes": nodes, "seed": seed})
+        with measured("free-mask", target, model) as cost:
+            tensors = fit_map(
+                model,
+                prepared,
+                sources,
+                FitSettings(**settings),
+                name="free",
+                control="none",
+                shape=(1, len(nodes)),
+                seed=seed,
+                prior=None,
+            )
+        costs.append(cost | {"seed": seed})
+        write_alignment(path, tensors, {**labels, "seed": seed})
+    write_json(costs, cost_path)
 
 
 if __name__ == "__main__":
@@ -55,6 +71,7 @@ if __name__ == "__main__":
             snakemake.input.target,
             snakemake.input.pairs,
             dict(zip(snakemake.params.seeds, snakemake.output.masks, strict=True)),
+            snakemake.output.cost,
             settings=snakemake.params.settings,
             batch_size=snakemake.params.batch_size,
             examples=snakemake.params.examples,

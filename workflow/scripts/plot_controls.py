@@ -12,21 +12,24 @@ from circuit_transfer.job import job
 
 
 def plot_controls(
-    cpr_path: Path | str,
+    statistics_path: Path | str,
     figure_paths: Iterable[Path | str],
     *,
     source: str,
     target: str,
+    name: str,
     methods: Sequence[str],
     controls: Sequence[str],
     ablation: str,
 ) -> None:
     """Draw the CPR of one pair's circuits and controls."""
-    cpr = read_frame(cpr_path).filter(pl.col("ablation") == ablation)
+    statistics = read_frame(statistics_path, ["ablation"])
+    statistics = statistics.filter(pl.col("ablation") == ablation)
     figure = controls_figure(
-        cpr,
+        statistics,
         source=source,
         target=target,
+        name=name,
         methods=methods,
         controls=controls,
     )
@@ -36,10 +39,11 @@ def plot_controls(
 if __name__ == "__main__":
     with job(snakemake.log[0]):
         plot_controls(
-            snakemake.input.cpr,
+            snakemake.input.statistics,
             snakemake.output,
             source=snakemake.wildcards.source,
             target=snakemake.wildcards.target,
+            name=snakemake.params.map,
             methods=snakemake.params.methods,
             controls=snakemake.params.controls,
             ablation=snakemake.params.ablation,

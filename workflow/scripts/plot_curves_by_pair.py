@@ -13,20 +13,23 @@ from circuit_transfer.job import job
 
 def plot_curves_by_pair(
     curves_path: Path | str,
-    cpr_path: Path | str,
+    statistics_path: Path | str,
     figure_paths: Iterable[Path | str],
     *,
     transfers: Sequence[Mapping[str, str]],
+    name: str,
     methods: Sequence[str],
     ablation: str,
 ) -> None:
     """Draw the curves of all pairs, mean over tasks."""
     curves = read_frame(curves_path).filter(pl.col("ablation") == ablation)
-    cpr = read_frame(cpr_path).filter(pl.col("ablation") == ablation)
+    statistics = read_frame(statistics_path, ["ablation"])
+    statistics = statistics.filter(pl.col("ablation") == ablation)
     figure = curves_by_pair(
         curves,
-        cpr,
+        statistics,
         transfers=transfers,
+        name=name,
         methods=methods,
     )
     save(figure, *figure_paths)
@@ -36,9 +39,10 @@ if __name__ == "__main__":
     with job(snakemake.log[0]):
         plot_curves_by_pair(
             snakemake.input.curves,
-            snakemake.input.cpr,
+            snakemake.input.statistics,
             snakemake.output,
             transfers=snakemake.params.transfers,
+            name=snakemake.params.map,
             methods=snakemake.params.methods,
             ablation=snakemake.params.ablation,
         )

@@ -13,10 +13,11 @@ from circuit_transfer.job import job
 
 def plot_curves_by_task(
     curves_path: Path | str,
-    cpr_path: Path | str,
+    statistics_path: Path | str,
     figure_paths: Iterable[Path | str],
     *,
     target: str,
+    name: str,
     method: str,
     tasks: Sequence[str],
     ablation: str,
@@ -24,11 +25,13 @@ def plot_curves_by_task(
 ) -> None:
     """Draw one pair's curves by one method, a panel per task."""
     curves = read_frame(curves_path).filter(pl.col("ablation") == ablation)
-    cpr = read_frame(cpr_path).filter(pl.col("ablation") == ablation)
+    statistics = read_frame(statistics_path, ["ablation"])
+    statistics = statistics.filter(pl.col("ablation") == ablation)
     figure = curves_by_task(
         curves,
-        cpr,
+        statistics,
         target=target,
+        name=name,
         method=method,
         tasks=tasks,
         source=source,
@@ -40,9 +43,10 @@ if __name__ == "__main__":
     with job(snakemake.log[0]):
         plot_curves_by_task(
             snakemake.input.curves,
-            snakemake.input.cpr,
+            snakemake.input.statistics,
             snakemake.output,
             target=snakemake.wildcards.target,
+            name=snakemake.params.map,
             method=snakemake.wildcards.method,
             tasks=snakemake.params.tasks,
             source=snakemake.wildcards.get("source"),

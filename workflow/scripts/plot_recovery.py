@@ -12,21 +12,22 @@ from circuit_transfer.job import job
 
 
 def plot_recovery(
-    cpr_path: Path | str,
+    statistics_path: Path | str,
     figure_paths: Iterable[Path | str],
     *,
     transfers: Sequence[Mapping[str, str]],
+    name: str,
     methods: Sequence[str],
-    tasks: Sequence[str],
     ablation: str,
 ) -> None:
     """Draw the recovery of every pair, regime and method."""
-    cpr = read_frame(cpr_path).filter(pl.col("ablation") == ablation)
+    statistics = read_frame(statistics_path, ["ablation"])
+    statistics = statistics.filter(pl.col("ablation") == ablation)
     figure = recovery_bars(
-        cpr,
+        statistics,
         transfers=transfers,
+        name=name,
         methods=methods,
-        tasks=tasks,
     )
     save(figure, *figure_paths)
 
@@ -34,10 +35,10 @@ def plot_recovery(
 if __name__ == "__main__":
     with job(snakemake.log[0]):
         plot_recovery(
-            snakemake.input.cpr,
+            snakemake.input.statistics,
             snakemake.output,
             transfers=snakemake.params.transfers,
+            name=snakemake.params.map,
             methods=snakemake.params.methods,
-            tasks=snakemake.params.tasks,
             ablation=snakemake.params.ablation,
         )

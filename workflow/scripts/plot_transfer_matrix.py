@@ -1,6 +1,6 @@
 """Draw what training an alignment on one task gives on another."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -17,8 +17,10 @@ def plot_transfer_matrix(
     *,
     source: str,
     target: str,
+    name: str,
     methods: Sequence[str],
     tasks: Sequence[str],
+    families: Mapping[str, Sequence[str]],
     ablation: str,
 ) -> None:
     """Draw one pair's matrices of training task against evaluated task."""
@@ -27,8 +29,10 @@ def plot_transfer_matrix(
         cpr,
         source=source,
         target=target,
+        name=name,
         methods=methods,
         tasks=tasks,
+        families=families,
     )
     save(figure, *figure_paths)
 
@@ -40,7 +44,9 @@ if __name__ == "__main__":
             snakemake.output,
             source=snakemake.wildcards.source,
             target=snakemake.wildcards.target,
+            name=snakemake.params.map,
             methods=snakemake.params.methods,
             tasks=snakemake.params.tasks,
+            families=snakemake.params.families,
             ablation=snakemake.params.ablation,
         )

@@ -7,27 +7,30 @@ import polars as pl
 
 from circuit_transfer.artifacts import read_frame
 from circuit_transfer.job import job
-from circuit_transfer.tables.layouts import controls_table
+from circuit_transfer.tables.transfers import controls_table
 from circuit_transfer.tables.typesetting import write_table
 
 
 def summarise_controls(
-    cpr_path: Path | str,
+    statistics_path: Path | str,
     table_paths: Iterable[Path | str],
     *,
     source: str,
     target: str,
+    name: str,
     tasks: Sequence[str],
     methods: Sequence[str],
     controls: Sequence[str],
     ablation: str,
 ) -> None:
     """Write one pair's table of controls, one path per format."""
-    cpr = read_frame(cpr_path).filter(pl.col("ablation") == ablation)
+    statistics = read_frame(statistics_path, ["ablation"])
+    statistics = statistics.filter(pl.col("ablation") == ablation)
     table = controls_table(
-        cpr,
+        statistics,
         source=source,
         target=target,
+        name=name,
         tasks=tasks,
         methods=methods,
         controls=controls,
@@ -38,11 +41,12 @@ def summarise_controls(
 if __name__ == "__main__":
     with job(snakemake.log[0]):
         summarise_controls(
-            snakemake.input.cpr,
+            snakemake.input.statistics,
             snakemake.output,
             source=snakemake.wildcards.source,
             target=snakemake.wildcards.target,
             tasks=snakemake.params.tasks,
+            name=snakemake.params.map,
             methods=snakemake.params.methods,
             controls=snakemake.params.controls,
             ablation=snakemake.params.ablation,

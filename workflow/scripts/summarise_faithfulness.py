@@ -1,7 +1,7 @@
 """Reduce all faithfulness curves of a study to the frames that tables are made from."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from circuit_transfer.artifacts import read_frame, write_frame
@@ -12,7 +12,14 @@ log = logging.getLogger(__name__)
 
 GOLD_COLUMNS = ("target", "task", "method", "ablation", *CURVE)
 RANDOM_COLUMNS = (*GOLD_COLUMNS, "seed")
-ALIGNED_COLUMNS = (*GOLD_COLUMNS, "source", "training_set", "control", "seed")
+ALIGNED_COLUMNS = (
+    *GOLD_COLUMNS,
+    "source",
+    "training_set",
+    "map",
+    "control",
+    "seed",
+)
 
 
 def summarise_faithfulness(
@@ -23,6 +30,7 @@ def summarise_faithfulness(
     cpr_path: Path | str,
     *,
     siblings: Iterable[Sequence[str]],
+    families: Mapping[str, Sequence[str]],
     imported_paths: Iterable[Path | str] = (),
 ) -> None:
     """Read every curve, write all of them in one frame and their areas in another."""
@@ -31,6 +39,7 @@ def summarise_faithfulness(
         [read_frame(path, RANDOM_COLUMNS) for path in random_paths],
         [read_frame(path, ALIGNED_COLUMNS) for path in aligned_paths],
         siblings=siblings,
+        families=families,
         imported=[read_frame(path, GOLD_COLUMNS) for path in imported_paths],
     )
     log.info("%d circuits, %d rows of curves", cpr.height, curves.height)
@@ -47,5 +56,6 @@ if __name__ == "__main__":
             snakemake.output.curves,
             snakemake.output.cpr,
             siblings=snakemake.params.siblings,
+            families=snakemake.params.families,
             imported_paths=snakemake.input.imported,
         )

@@ -12,7 +12,7 @@ from circuit_transfer.tables.typesetting import write_table
 
 
 def summarise_imported(
-    cpr_path: Path | str,
+    statistics_path: Path | str,
     table_paths: Iterable[Path | str],
     *,
     circuits: Mapping[str, Mapping[str, str]],
@@ -20,15 +20,16 @@ def summarise_imported(
     ablation: str,
 ) -> None:
     """Write the table of imported circuits, one path per format."""
-    cpr = read_frame(cpr_path).filter(pl.col("ablation") == ablation)
-    table = imported_table(cpr, circuits=circuits, methods=methods)
+    statistics = read_frame(statistics_path, ["ablation"])
+    statistics = statistics.filter(pl.col("ablation") == ablation)
+    table = imported_table(statistics, circuits=circuits, methods=methods)
     write_table(table, *table_paths, title="Imported circuits")
 
 
 if __name__ == "__main__":
     with job(snakemake.log[0]):
         summarise_imported(
-            snakemake.input.cpr,
+            snakemake.input.statistics,
             snakemake.output,
             circuits=snakemake.params.circuits,
             methods=snakemake.params.methods,

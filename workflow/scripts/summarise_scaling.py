@@ -7,32 +7,37 @@ import polars as pl
 
 from circuit_transfer.artifacts import read_frame
 from circuit_transfer.job import job
-from circuit_transfer.tables.layouts import scaling
+from circuit_transfer.tables.transfers import scaling
 from circuit_transfer.tables.typesetting import write_table
 
 
 def summarise_scaling(
-    cpr_path: Path | str,
+    statistics_path: Path | str,
     table_paths: Iterable[Path | str],
     *,
     task: str,
     transfers: Sequence[Mapping[str, str]],
+    name: str,
     methods: Sequence[str],
     ablation: str,
 ) -> None:
     """Write one task's table of pairs, one path per format."""
-    cpr = read_frame(cpr_path).filter(pl.col("ablation") == ablation)
-    table = scaling(cpr, task=task, transfers=transfers, methods=methods)
+    statistics = read_frame(statistics_path, ["ablation"])
+    statistics = statistics.filter(pl.col("ablation") == ablation)
+    table = scaling(
+        statistics, task=task, transfers=transfers, name=name, methods=methods
+    )
     write_table(table, *table_paths, title=f"CPR on {task} by pair")
 
 
 if __name__ == "__main__":
     with job(snakemake.log[0]):
         summarise_scaling(
-            snakemake.input.cpr,
+            snakemake.input.statistics,
             snakemake.output,
             task=snakemake.wildcards.task,
             transfers=snakemake.params.transfers,
+            name=snakemake.params.map,
             methods=snakemake.params.methods,
             ablation=snakemake.params.ablation,
         )

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from circuit_transfer.ablations import ablation_of
 from circuit_transfer.batches import PairBatch
 from circuit_transfer.controls import control_sources
 from circuit_transfer.faithfulness import answer_divergence
@@ -23,10 +24,14 @@ from circuit_transfer.interventions import (
     run_captured,
 )
 from circuit_transfer.job import progress
+from circuit_transfer.maps import TRAINED_MAPS
+from circuit_transfer.nodes import count_kept
 
 log = logging.getLogger(__name__)
 
-INITIAL_DEVIATION = 0.02
+# Of the area objective: how soft the edge between inside and outside is at first and at
+# last, in standard deviations of the scores.
+SOFTNESS = (0.5, 0.1)
 
 
 @dataclass(frozen=True)
@@ -37,13 +42,25 @@ class FitSettings:
         intervention: what the soft mask does to the target, see `masked_logits`.
         epochs: passes over the training pairs of all tasks.
         learning_rate: Adam's; decays linearly to a tenth.
-        sparsity: weight of the mean mask in the loss (lambda in the paper).
+        sparsity: weight of the mean mask beside the divergence (the paper's lambda).
+        objective: `divergence`, the paper's, see `alignment_loss`; or `area`, which
+            trains what the evaluation measures, see `area_loss`.
+        proportions: sizes of the circuits whose area it is, as in the evaluation.
+        initial_scale: standard deviation of the random start.
+        prior_scale: standard deviation over the target's nodes of what a prior makes
+            of the training tasks' scores.
+        prior_penalty: weight of the squared distance from the prior in the loss.
     """
 
     intervention: str
     epochs: int
     learning_rate: float
     sparsity: float
+    objective: str = "divergence"
+    proportions: Sequence[float] = ()
+    initial_scale: float = 0.02
+    prior_scale: float = 2.0
+    prior_penalty: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -51,55 +68,74 @@ class Prepared:
     """One batch of a task with what every training step needs of it.
 
     The clean and corrupted runs are the same in every step of every fit, so they are
-    made once.
+    made once: the answer logits of the `full` and the `empty` circuit, and what every
+    site wrote.
     """
 
     task: str
     batch: PairBatch
     full: Tensor
+    empty: Tensor
     clean: Sequence[Tensor]
     corrupted: Sequence[Tensor]
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A trained matrix and how the training went.
+    """A trained map and how the training went.
 
     Attributes:
         alignment: float32 `(n_source, n_target)`.
-        loss: `(steps,)`, divergence plus sparsity term.
+        initial: the same before training.
+        loss: `(steps,)`, divergence, sparsity term and penalty.
         kl: `(steps,)`, the divergence alone, in nats.
+        bias: float32 `(n_target,)`, or None for a map without one.
     """
 
     alignment: Tensor
+    initial: Tensor
     loss: Tensor
     kl: Tensor
+    bias: Tensor | None = None
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """Return the three as named arrays, for `artifacts.write_alignment`."""
-        return {name: tensor.numpy() for name, tensor in vars(self).items()}
+        """Return them as named arrays, for `artifacts.write_alignment`."""
+        return {k: each.numpy() for k, each in vars(self).items() if each is not None}
 
 
 def prepare(
-    model: nn.Module, batches: Mapping[str, Sequence[PairBatch]]
+    model: nn.Module,
+    batches: Mapping[str, Sequence[PairBatch]],
+    ablation: str = "counterfactual",
 ) -> list[Prepared]:
-    """Run every task's batches clean and corrupted, once for all fits."""
+    """Run every task's batches clean and corrupted, once for all fits.
+
+    With another ablation, what it writes stands in place of the corrupted activations;
+    the mean is that of the task's own batches. The intervention `release`, which starts
+    from the corrupted prompts, does not use them.
+
+    Raises:
+        ValueError: the ablation is unknown.
+    """
     prepared = []
     for task, parts in batches.items():
+        ablated = ablation_of(model, parts, ablation)
         for batch in progress(parts, len(parts), f"batches of {task}"):
             full, clean = run_captured(model, batch.clean)
-            _, corrupted = run_captured(model, batch.corrupted)
-            prepared.append(Prepared(task, batch, full, clean, corrupted))
+            empty, corrupted = ablated.run(batch)
+            prepared.append(Prepared(task, batch, full, empty, clean, corrupted))
     return prepared
 
 
-def initial_alignment(n_source: int, n_target: int, seed: int) -> Tensor:
-    """Return the matrix that training starts from, N(0, .02), `(n_source, n_target)`.
+def initial_alignment(
+    n_source: int, n_target: int, seed: int, scale: float = 0.02
+) -> Tensor:
+    """Return the matrix that training starts from, N(0, scale), `(n_source, n_target)`.
 
     Untrained, it is the paper's random-alignment control.
     """
     generator = torch.Generator().manual_seed(seed)
-    return INITIAL_DEVIATION * torch.randn(n_source, n_target, generator=generator)
+    return scale * torch.randn(n_source, n_target, generator=generator)
 
 
 def fit(
@@ -110,74 +146,113 @@ def fit(
     *,
     n_target: int,
     seed: int,
+    prior: np.ndarray | None = None,
 ) -> Fit:
-    """Train a matrix on the prepared batches of its training tasks.
+    """Train a map on the prepared batches of its training tasks.
 
     One optimiser step per batch; the seed decides the start and the order of batches.
+    Without a prior the matrix starts at random, near zero. With one it starts there,
+    is held near it by a penalty, and has a bias that is held near zero.
 
     Args:
         model: the target, with frozen parameters.
         prepared: the batches; those of tasks without an entry in `sources` are unused.
-        sources: score vector `(n_source,)` of every training task.
+        sources: transformed score vector `(n_source,)` of every training task.
         settings: how to train.
         n_target: number of nodes of the target.
         seed: of the initial matrix and the order of batches.
+        prior: `(n_source, n_target)`; see `maps.node_prior`.
     """
     batches = [each for each in prepared if each.task in sources]
     n_source = next(iter(sources.values())).shape[0]
     device = batches[0].full.device
-    alignment = initial_alignment(n_source, n_target, seed).to(device).requires_grad_()
     vectors = {t: torch.from_numpy(each).to(device) for t, each in sources.items()}
-    optimiser = torch.optim.Adam([alignment], lr=settings.learning_rate)
+    start = initial_alignment(n_source, n_target, seed, settings.initial_scale)
+    anchor = torch.zeros(n_source, n_target, device=device)
+    if prior is not None:
+        anchor = _scaled_prior(prior, vectors, settings.prior_scale)
+    initial = start.to(device) + anchor
+    offsets = {task: (each @ anchor).mean() for task, each in vectors.items()}
+    alignment = initial.clone().requires_grad_()
+    bias = torch.zeros(n_target, device=device, requires_grad=prior is not None)
+    learned = [alignment] if prior is None else [alignment, bias]
+    optimiser = torch.optim.Adam(learned, lr=settings.learning_rate)
     steps = settings.epochs * len(batches)
     schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.1, steps)
     curve = []
     order = _order(len(batches), settings.epochs, seed)
+    sizes = _drawn_sizes(settings, n_target, seed)
     for index in progress(order, steps, f"fit with seed {seed}, steps"):
         each = batches[index]
-        mask = torch.sigmoid(vectors[each.task] @ alignment)
-        loss, divergence = alignment_loss(model, each, mask, settings)
+        projected = vectors[each.task] @ alignment + bias - offsets[each.task]
+        if settings.objective == "area":
+            softness = _softness(len(curve) / steps)
+            mask = soft_circuit(projected, next(sizes), softness)
+            loss, divergence = area_loss(model, each, mask, settings)
+        else:
+            mask = torch.sigmoid(projected)
+            loss, divergence = alignment_loss(model, each, mask, settings)
+        if prior is not None:
+            distance = (alignment - anchor).square().sum() + bias.square().sum()
+            loss = loss + settings.prior_penalty * distance
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         schedule.step()
         curve.append((loss.detach(), divergence.detach()))
     loss, kl = (torch.stack(column).cpu() for column in zip(*curve, strict=True))
-    return Fit(alignment.detach().cpu(), loss, kl)
+    return Fit(
+        alignment.detach().cpu(),
+        initial.cpu(),
+        loss,
+        kl,
+        bias=None if prior is None else bias.detach().cpu(),
+    )
 
 
-def fit_with_controls(
+def fit_map(
     model: nn.Module,
     prepared: Sequence[Prepared],
     sources: Mapping[str, np.ndarray],
     settings: FitSettings,
     *,
-    controls: Sequence[str],
+    name: str,
+    control: str,
     shape: tuple[int, int],
     seed: int,
+    prior: np.ndarray | None,
 ) -> dict[str, np.ndarray]:
-    """Train a matrix on the real source scores, and one per trained control.
+    """Fit one map, or one of its trained controls, and return its tensors.
 
-    Arguments as in `fit`, with the controls of `controls.control_sources` and the shape
-    `(n_source, n_target)`. Returns the tensors of `artifacts.Alignment`; without any
-    training task the matrix is NaN.
+    Arguments as in `fit`, with the name of the map, that of the control (`none` for the
+    map itself) and the shape `(n_source, n_target)`. An untrained map is its prior.
+    Without any training task a map is NaN. Of a control there is no `initial`.
     """
     if not sources:
         log.warning("no training task has usable pairs: the alignment is unknown")
-        trained = [f"alignment/{name}" for name in controls]
-        return {
-            name: np.full(shape, np.nan, np.float32)
-            for name in ("alignment", "initial", *trained)
-        }
-    tensors = {"initial": initial_alignment(*shape, seed).numpy()}
-    seen = {"": sources} | {
-        f"/{name}": control_sources(name, sources, seed=seed) for name in controls
-    }
-    for suffix, vectors in seen.items():
-        log.info("alignment%s with seed %d", suffix, seed)
-        result = fit(model, prepared, vectors, settings, n_target=shape[1], seed=seed)
-        tensors |= {f"{key}{suffix}": each for key, each in result.tensors().items()}
+        unknown = np.full(shape, np.nan, np.float32)
+        return {"alignment": unknown, "initial": unknown}
+    if name not in TRAINED_MAPS:
+        return {"alignment": prior}
+    if control != "none":
+        sources = control_sources(control, sources, seed=seed)
+    tensors = fit(
+        model, prepared, sources, settings, n_target=shape[1], seed=seed, prior=prior
+    ).tensors()
+    if control != "none":
+        # A control starts where its map does.
+        del tensors["initial"]
     return tensors
+
+
+def _scaled_prior(
+    prior: np.ndarray, vectors: Mapping[str, Tensor], scale: float
+) -> Tensor:
+    """Scale a prior so that what it projects spreads the soft mask over its range."""
+    stacked = torch.stack(list(vectors.values()))
+    matrix = torch.from_numpy(prior).to(stacked)
+    spread = (stacked @ matrix).std(dim=1, unbiased=False).mean()
+    return scale * matrix / spread if spread > 0 else matrix
 
 
 def alignment_loss(
@@ -191,6 +266,64 @@ def alignment_loss(
     logits = masked_logits(model, prepared, mask, settings.intervention)
     divergence = answer_divergence(prepared.full, logits).mean()
     return divergence + settings.sparsity * mask.mean(), divergence
+
+
+def area_loss(
+    model: nn.Module, prepared: Prepared, mask: Tensor, settings: FitSettings
+) -> tuple[Tensor, Tensor]:
+    """Return how far a circuit is from faithful on a batch, and its divergence.
+
+    `|1 - faithfulness|`, with faithfulness as the evaluation has it, but on the batch.
+    Over sizes that are drawn as the trapezoid rule weighs them, its expectation is the
+    area between the curve and 1 (CMD, up to a constant).
+
+    Args:
+        model: the target, with frozen parameters.
+        prepared: a batch.
+        mask: a soft circuit `(n_nodes,)`, see `soft_circuit`.
+        settings: of them, the intervention.
+    """
+    logits = masked_logits(model, prepared, mask, settings.intervention)
+    diff, full, empty = (
+        prepared.batch.logit_diff(each).mean()
+        for each in (logits, prepared.full, prepared.empty)
+    )
+    loss = (1 - (diff - empty) / (full - empty)).abs()
+    return loss, answer_divergence(prepared.full, logits).mean()
+
+
+def soft_circuit(scores: Tensor, kept: int, softness: float) -> Tensor:
+    """Return the circuit of some size with a soft edge, `(n_nodes,)`.
+
+    A sigmoid of the standardised scores, half way between the last node inside and the
+    first one outside; the harder the edge, the nearer the circuit of the evaluation.
+
+    Args:
+        scores: `(n_nodes,)`.
+        kept: number of nodes, between 0 and all, exclusive.
+        softness: width of the edge, in standard deviations of the scores.
+    """
+    standardised = (scores - scores.mean()) / (scores.std() + 1e-6)
+    ranked = standardised.detach().sort(descending=True).values
+    edge = (ranked[kept - 1] + ranked[kept]) / 2
+    return torch.sigmoid((standardised - edge) / softness)
+
+
+def size_weights(proportions: Sequence[float], n_nodes: int) -> dict[int, float]:
+    """Return what every circuit size counts in the area, by its number of nodes.
+
+    The weights of the trapezoid rule. The empty and the full circuit, which are the
+    same for every ranking, are left out.
+    """
+    sizes = np.asarray(proportions, float)
+    widths = np.diff(sizes)
+    weights = (np.append(widths, 0) + np.append(0, widths)) / 2
+    found: dict[int, float] = {}
+    for proportion, weight in zip(proportions, weights, strict=True):
+        kept = count_kept(proportion, n_nodes)
+        if 0 < kept < n_nodes:
+            found[kept] = found.get(kept, 0) + float(weight)
+    return found
 
 
 def masked_logits(
@@ -220,6 +353,20 @@ def masked_logits(
         )
     with context:
         return answer_logits(model, ids)
+
+
+def _drawn_sizes(settings: FitSettings, n_nodes: int, seed: int) -> Iterator[int]:
+    """Draw a size for every step, the more often the more it counts."""
+    weights = size_weights(settings.proportions, n_nodes)
+    generator = np.random.default_rng(seed)
+    sizes, counts = list(weights), np.array(list(weights.values()))
+    while True:
+        yield int(generator.choice(sizes, p=counts / counts.sum()))
+
+
+def _softness(share: float) -> float:
+    first, last = SOFTNESS
+    return first * (last / first) ** share
 
 
 def _order(n_batches: int, epochs: int, seed: int) -> Iterator[int]:

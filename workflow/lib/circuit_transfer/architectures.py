@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     # Not at run time: a configuration is checked without torch.
-    from torch import nn
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -32,26 +32,39 @@ class Architecture:
         attention_projection: the output projection, from a layer. Takes `z`, the heads'
             outputs side by side, as its first argument.
         mlp: the module that returns the MLP's output, from a layer.
+        after_heads: a module that reads the residual stream once the heads have
+            written, from a layer, as its first argument.
     """
 
     layers: str
     attention_projection: str
     mlp: str
+    after_heads: str
 
 
-_LLAMA_LIKE = Architecture("model.layers", "self_attn.o_proj", "mlp")
-_NORM_AFTER_MLP = Architecture(
-    "model.layers", "self_attn.o_proj", "post_feedforward_layernorm"
+_LLAMA_LIKE = Architecture(
+    "model.layers", "self_attn.o_proj", "mlp", "post_attention_layernorm"
+)
+_GEMMA_LIKE = Architecture(
+    "model.layers",
+    "self_attn.o_proj",
+    "post_feedforward_layernorm",
+    "pre_feedforward_layernorm",
 )
 
 ARCHITECTURES = {
-    "gemma2": _NORM_AFTER_MLP,
-    "gemma3_text": _NORM_AFTER_MLP,
-    "gpt2": Architecture("transformer.h", "attn.c_proj", "mlp"),
-    "gpt_neox": Architecture("gpt_neox.layers", "attention.dense", "mlp"),
+    "gemma2": _GEMMA_LIKE,
+    "gemma3_text": _GEMMA_LIKE,
+    "gpt2": Architecture("transformer.h", "attn.c_proj", "mlp", "ln_2"),
+    "gpt_neox": Architecture(
+        "gpt_neox.layers", "attention.dense", "mlp", "post_attention_layernorm"
+    ),
     "llama": _LLAMA_LIKE,
     "mistral": _LLAMA_LIKE,
-    "olmo2": _NORM_AFTER_MLP,
+    # No norm reads the stream here: the MLP itself does.
+    "olmo2": Architecture(
+        "model.layers", "self_attn.o_proj", "post_feedforward_layernorm", "mlp"
+    ),
     "phi3": _LLAMA_LIKE,
     "qwen2": _LLAMA_LIKE,
     "qwen3": _LLAMA_LIKE,
@@ -91,3 +104,29 @@ def node_sites(model: nn.Module) -> list[tuple[nn.Module, bool, int]]:
             (layer.get_submodule(row.mlp), False, 1),
         )
     ]
+
+
+def stream_points(model: nn.Module) -> list[tuple[nn.Module, bool]]:
+    """Return for every site where the residual stream first carries what it wrote.
+
+    Each is the module to hook and whether the stream is its input, or its output.
+    Where heads and MLP write at once, both are there after the layer.
+    """
+    row = architecture_of(model.config.model_type)
+    at_once = has_parallel_mlp(model.config)
+    return [
+        point
+        for layer in model.get_submodule(row.layers)
+        for point in (
+            (layer, False) if at_once else (layer.get_submodule(row.after_heads), True),
+            (layer, False),
+        )
+    ]
+
+
+def projection_weight(module: nn.Module) -> Tensor:
+    """Return an output projection's weight as `(d_model, width of z)`.
+
+    GPT-2 keeps it the other way round.
+    """
+    return module.weight if hasattr(module, "in_features") else module.weight.T

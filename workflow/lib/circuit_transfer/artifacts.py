@@ -31,21 +31,27 @@ class Scores:
         scores: float32 `(n_nodes,)`, higher supports the answer more.
         nodes: the node names in order.
         metadata: model, task, method, examples and the settings they were made with.
+        by_example: float32 `(examples, n_nodes)`, whose mean over examples the scores
+            are; None where it is not known.
     """
 
     scores: np.ndarray
     nodes: tuple[str, ...]
     metadata: dict[str, Any]
+    by_example: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """The alignment matrices of one fit and its loss curves.
+    """The fitted maps of one training set and seed, and how their training went.
 
     Attributes:
-        tensors: `alignment` `(n_source, n_target)`, `initial` (before training), `loss`
-            and `kl` `(n_steps,)`, and for a trained control `alignment/<control>` etc.
-        metadata: `source_nodes`, `target_nodes` and every setting of the fit.
+        tensors: of the first map `alignment` `(n_source, n_target)`, `initial` (before
+            training), `loss` and `kl` `(n_steps,)`, and `bias` `(n_target,)` where the
+            map has one; of a further map the same after `<map>/`; of a trained control
+            the same before `/<control>`.
+        metadata: `maps`, `transform`, `source_nodes`, `target_nodes` and every setting
+            of the fit.
     """
 
     tensors: dict[str, np.ndarray]
@@ -53,8 +59,30 @@ class Alignment:
 
     @property
     def alignment(self) -> np.ndarray:
-        """The trained matrix, float32 `(n_source, n_target)`."""
+        """The matrix of the first map, float32 `(n_source, n_target)`."""
         return self.tensors["alignment"]
+
+    @property
+    def maps(self) -> list[str]:
+        """The names of the maps, the one that the study is about first."""
+        return self.metadata["maps"]
+
+    def project(
+        self, scores: np.ndarray, name: str | None = None, control: str = "none"
+    ) -> np.ndarray:
+        """Project transformed source scores `(n_source,)` by a map, or its control."""
+        name = name or self.maps[0]
+        key = tensor_name("alignment", name, control, self.maps)
+        bias = self.tensors.get(tensor_name("bias", name, control, self.maps))
+        projected = scores @ self.tensors[key]
+        return projected if bias is None else projected + bias
+
+
+def tensor_name(kind: str, name: str, control: str, maps: Sequence[str]) -> str:
+    """Name a tensor of a map, or of its trained control, in an alignment's file."""
+    before = "" if name == maps[0] else f"{name}/"
+    after = "" if control == "none" else f"/{control}"
+    return f"{before}{kind}{after}"
 
 
 @contextmanager
@@ -116,12 +144,25 @@ def write_text(text: str, path: Path | str) -> None:
 
 
 def write_scores(
-    path: Path | str, scores: np.ndarray, *, nodes: Sequence[str], **metadata: Any
+    path: Path | str,
+    scores: np.ndarray,
+    *,
+    nodes: Sequence[str],
+    by_example: np.ndarray | None = None,
+    **metadata: Any,
 ) -> None:
-    """Write node scores `(n_nodes,)` with the settings they were made with."""
+    """Write node scores, see `Scores`, with the settings they were made with.
+
+    Raises:
+        ValueError: the scores do not have one number per node.
+    """
     if scores.shape != (len(nodes),):
         raise ValueError(f"scores {scores.shape} do not fit {len(nodes)} node names")
     tensors = {"scores": scores.astype(np.float32)}
+    if by_example is not None:
+        if by_example.shape[1:] != scores.shape:
+            raise ValueError(f"by_example {by_example.shape} does not fit the scores")
+        tensors["by_example"] = by_example.astype(np.float32)
     _write_tensors(path, tensors, {"nodes": list(nodes), **metadata})
 
 
@@ -133,7 +174,7 @@ def read_scores(path: Path | str) -> Scores:
     """
     tensors, metadata = _read_tensors(path, needed=("scores",))
     nodes = tuple(metadata.pop("nodes"))
-    return Scores(tensors["scores"], nodes, metadata)
+    return Scores(tensors["scores"], nodes, metadata, tensors.get("by_example"))
 
 
 def write_alignment(

@@ -46,8 +46,13 @@ def check_config(config: Mapping, *directories: Path | str) -> None:
         ValueError: for the first rule that is broken, with key, value and expectation.
     """
     check_study(config["study"], config["models"], config["tasks"])
-    check_proportions(config["evaluation"]["proportions"])
+    grids = {"evaluation.proportions": config["evaluation"]["proportions"]}
+    for name, sizes in config["sensitivity"].get("proportions", {}).items():
+        grids[f"sensitivity.proportions.{name}"] = sizes
+    for key, sizes in grids.items():
+        check_proportions(key, sizes)
     check_circuits(config)
+    check_ablation(config)
     for name, model in config["models"].items():
         check_model(f"models.{name}", model)
     for name, task in config["tasks"].items():
@@ -91,6 +96,33 @@ def check_study(study: Mapping, models: Mapping, tasks: Mapping) -> None:
                 "expected two different models"
             )
     _check_siblings(study["siblings"], tasks)
+    _check_families(study["families"], study["tasks"], tasks)
+
+
+def _check_families(
+    families: Mapping[str, list[str]], studied: list[str], tasks: Mapping
+) -> None:
+    families_of = {}
+    for family, name in ((f, task) for f in families for task in families[f]):
+        key = f"study.families.{family}"
+        _check_known(key, name, tasks, "task under `tasks`")
+        if name in families_of:
+            raise ValueError(
+                f"{key}: {name!r} is in {families_of[name]!r} too; expected one family "
+                "a task"
+            )
+        families_of[name] = family
+    for name in studied:
+        if name.startswith("family-"):
+            raise ValueError(
+                f"study.tasks: {name!r} would read as a family in the name of a "
+                "training set; expected a name that does not begin with `family-`"
+            )
+        if name in families and name not in families[name]:
+            raise ValueError(
+                f"study.families: {name!r} is a task of another family; expected "
+                "another name for the family"
+            )
 
 
 def _check_siblings(siblings: list[list[str]], tasks: Mapping) -> None:
@@ -104,14 +136,30 @@ def _check_siblings(siblings: list[list[str]], tasks: Mapping) -> None:
         paired.add(name)
 
 
-def check_proportions(proportions: list[float]) -> None:
-    """Check that circuit sizes increase, as the area under a curve needs."""
+def check_proportions(key: str, proportions: list[float]) -> None:
+    """Check that circuit sizes increase, as the area under a curve needs.
+
+    Args:
+        key: where they are, for the message.
+        proportions: the sizes.
+    """
     for smaller, larger in zip(proportions, proportions[1:], strict=False):
         if smaller >= larger:
             raise ValueError(
-                f"evaluation.proportions: {smaller} comes before {larger}; "
+                f"{key}: {smaller} comes before {larger}; "
                 "expected increasing proportions"
             )
+
+
+def check_ablation(config: Mapping) -> None:
+    """Check that every method of a study can score nodes under its ablation."""
+    ablation = config["attribution"]["ablation"]
+    if ablation != "counterfactual" and "nap-ig-inputs" in config["study"]["methods"]:
+        raise ValueError(
+            f"attribution.ablation: {ablation!r} with nap-ig-inputs, which goes from "
+            "one prompt to another; expected counterfactual, or the methods nap, "
+            "nap-ig-activations and exact"
+        )
 
 
 def check_circuits(config: Mapping) -> None:

@@ -1,4 +1,4 @@
-"""Training sets, and what a transfer has to beat: the controls.
+"""What a transfer has to beat: the controls.
 
 Plain arithmetic on score vectors and alignment matrices; the models are not needed.
 Controls of the paper (arXiv 2604.24302): random-alignment, scrambled-source,
@@ -10,50 +10,29 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from circuit_transfer.maps import same_type
 from circuit_transfer.nodes import is_mlp, node_layers
+from circuit_transfer.training_sets import leaves_out
 
 CONTROLS = (
     "random-alignment",
     "scrambled-source",
     "permuted-alignment",
     "depth-heuristic",
+    "mlps-first",
     "source-free",
     "random-source",
+    "other-family",
+    "mean-gold",
+    "ridge",
+    "node-changes",
+    "self-stitched",
     "free-mask",
 )
+# What the target's own runs of a task tell, without a source: see `stitching`.
+TARGET_ONLY = ("node-changes", "self-stitched")
 TRAINED_CONTROLS = ("source-free", "random-source")
-
-
-def training_sets(tasks: Sequence[str]) -> list[str]:
-    """Return the names of all training sets of a study.
-
-    One task alone, all but one (not with a single task, which would leave none), all.
-    """
-    without = [f"without-{task}" for task in tasks] if len(tasks) > 1 else []
-    return [*(f"only-{task}" for task in tasks), *without, "all"]
-
-
-def training_tasks(training_set: str, tasks: Sequence[str]) -> list[str]:
-    """Return the tasks of a training set, in the study's order.
-
-    Raises:
-        ValueError: the name is none of `training_sets`.
-    """
-    if training_set not in training_sets(tasks):
-        raise ValueError(f"training set {training_set!r} is none of this study's")
-    if training_set == "all":
-        return list(tasks)
-    kind, task = training_set.split("-", 1)
-    return [each for each in tasks if (each == task) == (kind == "only")]
-
-
-def evaluated_training_sets(task: str, tasks: Sequence[str]) -> list[str]:
-    """Return the training sets whose circuits are measured on a task.
-
-    All but the zero-shot sets of other tasks.
-    """
-    others = {f"without-{each}" for each in tasks if each != task}
-    return [each for each in training_sets(tasks) if each not in others]
+RIDGE_STRENGTH = 0.1
 
 
 def trained_controls(training_set: str, controls: Sequence[str]) -> list[str]:
@@ -62,17 +41,8 @@ def trained_controls(training_set: str, controls: Sequence[str]) -> list[str]:
     They belong to the zero-shot sets: the question is whether an unseen task's source
     scores say anything.
     """
-    zero_shot = training_set.startswith("without-")
+    zero_shot = leaves_out(training_set)
     return [name for name in TRAINED_CONTROLS if zero_shot and name in controls]
-
-
-def scaled(scores: np.ndarray) -> np.ndarray:
-    """Return scores `(n_nodes,)` divided by their largest magnitude.
-
-    One learning rate then suits every method and task. All zeros stay zeros.
-    """
-    largest = np.abs(scores).max()
-    return scores / largest if largest > 0 else scores
 
 
 def permuted(scores: np.ndarray, *, task: str, seed: int, what: str) -> np.ndarray:
@@ -113,6 +83,51 @@ def control_sources(
     raise ValueError(f"control {control!r} is not one of {TRAINED_CONTROLS}")
 
 
+def other_task(task: str, others: Sequence[str], *, seed: int) -> str:
+    """Return the task of another family whose source scores stand in for a task's."""
+    return others[_generator("other-family", task, seed).integers(len(others))]
+
+
+def random_scores(n_nodes: int, *, seed: int) -> np.ndarray:
+    """Return scores that rank the nodes at random, `(n_nodes,)`."""
+    return np.random.default_rng(seed).random(n_nodes)
+
+
+def mlps_first(nodes: Sequence[str]) -> np.ndarray:
+    """Return scores that rank MLPs before heads, and early layers before late ones.
+
+    No source, no training and no task: how far a plain guess goes.
+    """
+    order = sorted(range(len(nodes)), key=lambda node: (not is_mlp(nodes[node]), node))
+    scores = np.empty(len(nodes), np.float32)
+    scores[order] = np.linspace(1, 0, len(nodes))
+    return scores
+
+
+def ridge(sources: np.ndarray, gold: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Predict target scores by ridge regression from source scores, in closed form.
+
+    Both are centred by their mean over the training tasks. The penalty is a tenth of
+    the mean squared length of the centred source vectors.
+
+    Args:
+        sources: `(tasks, n_source)`, of the training tasks.
+        gold: `(tasks, n_target)`, found on the target for the same tasks.
+        scores: `(n_source,)`, of the task to predict.
+
+    Returns:
+        float32 `(n_target,)`; the mean of `gold` where there is one task alone.
+    """
+    mean_source, mean_gold = sources.mean(0), gold.mean(0)
+    centred = (sources - mean_source).astype(np.float64)
+    products = centred @ centred.T
+    strength = RIDGE_STRENGTH * np.trace(products) / len(products)
+    # One task alone says nothing of how scores go together: any strength will do.
+    penalty = (strength or 1.0) * np.eye(len(products))
+    weights = np.linalg.solve(products + penalty, centred @ (scores - mean_source))
+    return (mean_gold + weights @ (gold - mean_gold)).astype(np.float32)
+
+
 def depth_heuristic(source: Sequence[str], target: Sequence[str]) -> np.ndarray:
     """Return the untrained matrix that spreads each node over equal relative depth.
 
@@ -132,10 +147,7 @@ def depth_heuristic(source: Sequence[str], target: Sequence[str]) -> np.ndarray:
     target_layer = np.array(node_layers(target), dtype=float)
     depth = source_layer / max(source_layer.max(), 1) * target_layer.max()
     nearness = np.maximum(0, 1 - np.abs(depth[:, None] - target_layer[None, :]))
-    same_kind = np.equal.outer(
-        [is_mlp(name) for name in source], [is_mlp(name) for name in target]
-    )
-    weights = nearness * same_kind
+    weights = nearness * same_type(source, target)
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 

@@ -152,7 +152,7 @@ def pass_counts(work: Iterable[Work], tokens: Mapping[str, int]) -> pl.DataFrame
         (
             each.stage,
             each.model,
-            1,
+            0 if each.beside else 1,
             each.forwards * sum(each.pairs.values()),
             each.forward_backwards * sum(each.pairs.values()),
             (each.forwards + each.forward_backwards) * _prompt_tokens(each, tokens),

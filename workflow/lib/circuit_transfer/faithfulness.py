@@ -1,22 +1,27 @@
 """How well does a circuit, alone, do what the whole model does?
 
-The model runs on the clean prompts; every node outside the circuit writes what it wrote
-on the corrupted prompts, every node inside writes what it computes from that. Input and
-logits always belong to the circuit (MIB, arXiv 2504.13151, Section 3).
+The model runs on the clean prompts; every node outside the circuit writes what its
+ablation says (what it wrote on the corrupted prompts, zero, or a mean), every node
+inside writes what it computes from that. Input and logits always belong to the circuit
+(MIB, arXiv 2504.13151, Section 3).
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 import torch
 from torch import Tensor, nn
 
+from circuit_transfer.ablations import ablation_of
+from circuit_transfer.architectures import node_sites
 from circuit_transfer.batches import PairBatch
-from circuit_transfer.interventions import answer_logits, mixing, run_captured
+from circuit_transfer.interventions import answer_logits, mixing
 from circuit_transfer.job import progress
 from circuit_transfer.nodes import count_kept
+from circuit_transfer.passes import measured
 
 MEASURES = {
     "proportion": pl.Float64,
@@ -25,7 +30,17 @@ MEASURES = {
     "faithfulness": pl.Float64,
     "kl": pl.Float64,
     "accuracy": pl.Float64,
+    "agreement_right": pl.Float64,
+    "agreement_wrong": pl.Float64,
+    "complement_faithfulness": pl.Float64,
+    "logit_diffs": pl.List(pl.Float32),
+    "empty_logit_diffs": pl.List(pl.Float32),
+    "full_logit_diffs": pl.List(pl.Float32),
 }
+# How much one pass of several circuits may hold: numbers that the nodes write (few
+# prompts leave a processor waiting, too many leave its cache), and logits.
+ACTIVATIONS = {"cpu": 2**20, "cuda": 2**28}
+LOGITS = 2**24
 
 
 @dataclass(frozen=True)
@@ -37,11 +52,13 @@ class Metrics:
         kl: Kullback-Leibler divergence of the circuit's next-token distribution from
             the whole model's, over the whole vocabulary, in nats.
         accuracy: 1 where a right answer is the most likely token of all.
+        agreement: 1 where the most likely token is the whole model's.
     """
 
     logit_diff: Tensor
     kl: Tensor
     accuracy: Tensor
+    agreement: Tensor
 
 
 def circuit_masks(scores: Tensor, proportions: Sequence[float]) -> Tensor:
@@ -63,28 +80,34 @@ def circuit_masks(scores: Tensor, proportions: Sequence[float]) -> Tensor:
 
 @torch.no_grad()
 def run_circuits(
-    model: nn.Module, batches: Sequence[PairBatch], masks: Tensor
+    model: nn.Module,
+    batches: Sequence[PairBatch],
+    masks: Tensor,
+    *,
+    ablation: str = "counterfactual",
+    rows: int | None = None,
 ) -> Metrics:
-    """Run circuits `(circuits, n_nodes)` and measure them on every example.
+    """Run circuits and measure them on every example.
 
-    The clean and the corrupted run are shared by all circuits, and circuits that are
-    the same run once.
+    The clean and the ablated run are shared by all circuits, and circuits that are the
+    same run once.
+
+    Args:
+        model: a causal language model.
+        batches: the pairs; examples keep the order that they have here.
+        masks: the circuits, `(circuits, n_nodes)` of ones and zeros.
+        ablation: what nodes outside a circuit write, see `ablations`.
+        rows: prompts in one forward pass: as many circuits as fit run together, and at
+            least one; by default what suits model and device. Changes no result by
+            more than rounding.
     """
     unique, which = masks.unique(dim=0, return_inverse=True)
-    rows: list[list[Tensor]] = []
-    for batch in progress(batches, len(batches), "batches of pairs"):
-        full = answer_logits(model, batch.clean)
-        _, corrupted = run_captured(model, batch.corrupted)
-        # One circuit's logits at a time: with a large vocabulary they are large.
-        rows.append(
-            [
-                _measure(batch, _run(model, batch, mask, full, corrupted), full)
-                for mask in unique
-            ]
-        )
-    per_circuit = zip(*rows, strict=True)
-    stacked = torch.stack([torch.cat(parts, dim=1) for parts in per_circuit])
-    return Metrics(*stacked[which].unbind(1))
+    ablated = ablation_of(model, batches, ablation)
+    parts = [
+        _run_batch(model, batch, unique, ablated.writes(batch), rows)
+        for batch in progress(batches, len(batches), "batches of pairs")
+    ]
+    return Metrics(*torch.cat(parts, dim=2)[:, which])
 
 
 def evaluate_circuits(
@@ -92,6 +115,10 @@ def evaluate_circuits(
     batches: Sequence[PairBatch],
     rankings: pl.DataFrame,
     proportions: Sequence[float],
+    *,
+    ablation: str = "counterfactual",
+    complement_of: pl.Expr | None = None,
+    rows: int | None = None,
 ) -> pl.DataFrame:
     """Measure the circuits of every size that rankings of the nodes give.
 
@@ -103,76 +130,201 @@ def evaluate_circuits(
         batches: the pairs to evaluate on.
         rankings: one row per ranking, its `scores` (a list of `n_nodes`) and labels.
         proportions: the sizes, as shares of all nodes.
+        ablation: what nodes outside a circuit write, see `ablations`.
+        complement_of: which rankings' circuits have their complements measured too, a
+            condition on the labels; none by default.
+        rows: as in `run_circuits`.
 
     Returns:
-        One row per ranking and size: the labels, `proportion`, `n_nodes`,
-        `logit_diff`, `faithfulness`, `kl`, `accuracy`. A ranking that is not known
-        (NaN, for want of usable pairs) has no rows, and none has without pairs.
+        One row per ranking and size: the labels and `MEASURES`, whose
+        `agreement_right` and `agreement_wrong` are the shares of examples with the
+        whole model's most likely token among those that the whole model gets right and
+        wrong (null where there is none), `complement_faithfulness` that of all other
+        nodes (null where it was not asked for), and the lists hold one logit difference
+        per example, in the order of the batches. A ranking that is not known (NaN, for
+        want of usable pairs) has no rows, and none has without pairs.
     """
     known = pl.col("scores").list.eval(pl.element().is_finite().all()).list.first()
     rankings = rankings.filter(known)
     labels = rankings.drop("scores").with_row_index("ranking")
     if rankings.is_empty() or not batches:
-        measured = pl.DataFrame(schema={"ranking": pl.UInt32} | MEASURES)
+        found = pl.DataFrame(schema={"ranking": pl.UInt32} | MEASURES)
     else:
         scores = torch.tensor(rankings["scores"].to_list(), dtype=torch.float32)
-        measured = _measure_rankings(model, batches, scores, proportions)
-    return labels.join(measured, on="ranking", maintain_order="left_right").drop(
-        "ranking"
-    )
+        asked = _asked(rankings, complement_of)
+        settings = {"ablation": ablation, "rows": rows}
+        found = _measure_rankings(
+            model, batches, scores, asked, proportions, **settings
+        )
+    return labels.join(found, on="ranking", maintain_order="left_right").drop("ranking")
+
+
+def evaluate_ablations(
+    model: nn.Module,
+    batches: Sequence[PairBatch],
+    rankings: pl.DataFrame,
+    proportions: Sequence[float],
+    *,
+    ablations: Sequence[str],
+    model_name: str,
+    complement_of: pl.Expr | None = None,
+) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
+    """Measure circuits under every ablation, and what that costs.
+
+    Arguments as in `evaluate_circuits`.
+
+    Returns:
+        Its frame with the label `ablation`, one ablation after the other, and the costs
+        of each, see `passes.measured`.
+    """
+    frames, costs = [], []
+    for kind in ablations:
+        labelled = rankings.with_columns(ablation=pl.lit(kind))
+        with measured(kind, model_name, model) as cost:
+            frame = evaluate_circuits(
+                model,
+                batches,
+                labelled,
+                proportions,
+                ablation=kind,
+                complement_of=complement_of,
+            )
+        frames.append(frame)
+        costs.append(cost)
+    return pl.concat(frames), costs
 
 
 def _measure_rankings(
     model: nn.Module,
     batches: Sequence[PairBatch],
     scores: Tensor,
+    asked: Tensor,
     proportions: Sequence[float],
+    **settings: Any,
 ) -> pl.DataFrame:
+    """Run the circuits of all rankings and sizes, and the complements asked for."""
     rankings, n_nodes = scores.shape
     circuits = circuit_masks(scores, proportions).flatten(0, 1)
+    asked = asked.repeat_interleave(len(proportions))
     ends = torch.stack([torch.zeros(n_nodes), torch.ones(n_nodes)])
-    metrics = run_circuits(model, batches, torch.cat([circuits, ends]))
-    logit_diff = _mean(metrics.logit_diff)
-    empty, full = logit_diff[-2:]
-    # Adding zero turns the -0.0 of an empty circuit into 0.0.
-    faithfulness = (logit_diff[:-2] - empty) / (full - empty) + 0.0
+    masks = torch.cat([circuits, 1 - circuits[asked], ends])
+    metrics = run_circuits(model, batches, masks, **settings)
     kept = [count_kept(p, n_nodes) for p in proportions]
     columns = {
         "ranking": [r for r in range(rankings) for _ in proportions],
         "proportion": list(proportions) * rankings,
         "n_nodes": kept * rankings,
-        "logit_diff": logit_diff[:-2].tolist(),
-        "faithfulness": [
-            f if math.isfinite(f) else None for f in faithfulness.tolist()
-        ],
-        "kl": _mean(metrics.kl)[:-2].tolist(),
-        "accuracy": _mean(metrics.accuracy)[:-2].tolist(),
+        **_measures(metrics, asked),
     }
     return pl.DataFrame(columns, schema={"ranking": pl.UInt32} | MEASURES)
 
 
-def _run(
+def _asked(rankings: pl.DataFrame, condition: pl.Expr | None) -> Tensor:
+    """Return for which rankings a condition holds, `(rankings,)`."""
+    asked = pl.lit(False) if condition is None else condition.fill_null(False)
+    return torch.tensor(rankings.with_columns(asked=asked)["asked"].to_list())
+
+
+def _measures(metrics: Metrics, asked: Tensor) -> dict[str, list]:
+    """Return the measures of circuits from their metrics.
+
+    The metrics are those of the circuits, then of the complements of those that `asked`
+    `(circuits,)` marks, then of the empty and the full circuit.
+    """
+    n_circuits = len(asked)
+    logit_diff = _mean(metrics.logit_diff)
+    empty, full = logit_diff[-2:]
+    # Adding zero turns the -0.0 of an empty circuit into 0.0.
+    faithfulness = (logit_diff - empty) / (full - empty) + 0.0
+    complement = torch.full((n_circuits,), math.nan, dtype=torch.float64)
+    complement[asked] = faithfulness[n_circuits:-2]
+    right = metrics.accuracy[-1].bool()
+    agreement = metrics.agreement[:n_circuits]
+    diffs = metrics.logit_diff.tolist()
+    return {
+        "logit_diff": logit_diff[:n_circuits].tolist(),
+        "faithfulness": _known(faithfulness[:n_circuits]),
+        "kl": _mean(metrics.kl)[:n_circuits].tolist(),
+        "accuracy": _mean(metrics.accuracy)[:n_circuits].tolist(),
+        "agreement_right": _known(_mean(agreement[:, right])),
+        "agreement_wrong": _known(_mean(agreement[:, ~right])),
+        "complement_faithfulness": _known(complement),
+        "logit_diffs": diffs[:n_circuits],
+        "empty_logit_diffs": [diffs[-2]] * n_circuits,
+        "full_logit_diffs": [diffs[-1]] * n_circuits,
+    }
+
+
+def _run_batch(
     model: nn.Module,
     batch: PairBatch,
-    mask: Tensor,
-    full: Tensor,
-    corrupted: Sequence[Tensor],
+    masks: Tensor,
+    outside: Sequence[Tensor],
+    rows: int | None,
 ) -> Tensor:
-    if mask.all():
-        return full
-    with mixing(model, mask.to(full.device), corrupted):
-        return answer_logits(model, batch.clean)
+    """Return the metrics of circuits on a batch, `(4, circuits, batch)`.
+
+    The circuits are different and sorted: the empty one first, the full one last.
+    """
+    full = answer_logits(model, batch.clean)
+    empty, whole = ~masks.any(1), masks.all(1)
+    at_once = max(1, (rows or rows_per_pass(model, batch)) // len(batch))
+    # The empty circuit runs alone, as the full model does: rounding differs with the
+    # rows of a pass, and faithfulness divides by the difference of the two.
+    groups = [masks[empty], *masks[~empty & ~whole].split(at_once)]
+    found = [
+        _measure(batch, _run(model, batch, group, outside), full)
+        for group in groups
+        if len(group)
+    ]
+    if whole.any():
+        found.append(_measure(batch, full, full))
+    return torch.cat(found, dim=1)
+
+
+def rows_per_pass(model: nn.Module, batch: PairBatch) -> int:
+    """Return how many prompts like those of a batch one pass should have."""
+    config, positions = model.config, batch.clean.shape[1]
+    written = len(node_sites(model)) * config.hidden_size * positions
+    held = ACTIVATIONS.get(model.device.type, ACTIVATIONS["cpu"])
+    return min(held // written, LOGITS // config.vocab_size)
+
+
+def _run(
+    model: nn.Module, batch: PairBatch, masks: Tensor, outside: Sequence[Tensor]
+) -> Tensor:
+    """Run circuits side by side; return logits `(circuits * batch, vocabulary)`."""
+    times = len(masks)
+    shares = masks.to(batch.clean.device).repeat_interleave(len(batch), dim=0)
+    if times > 1:
+        # What is the same for every prompt broadcasts as it is.
+        outside = [
+            each.repeat(times, 1, 1, 1) if len(each) > 1 else each for each in outside
+        ]
+    with mixing(model, shares, outside):
+        return answer_logits(model, batch.clean.repeat(times, 1))
 
 
 def _measure(batch: PairBatch, logits: Tensor, full: Tensor) -> Tensor:
-    """Return logit difference, divergence and accuracy, `(3, batch)`."""
-    correct = batch.correct(logits).float()
-    rows = [batch.logit_diff(logits), answer_divergence(full, logits), correct]
-    return torch.stack(rows).cpu()
+    """Return the metrics of logits `(circuits * batch, vocabulary)`.
+
+    Float32 `(4, circuits, batch)`, in the order of `Metrics`.
+    """
+    times = len(logits) // len(batch)
+    every = PairBatch(*(part.repeat(times, 1) for part in vars(batch).values()))
+    by_circuit = logits.unflatten(0, (times, len(batch)))
+    agreement = by_circuit.argmax(-1) == full.argmax(-1)
+    rows = [
+        every.logit_diff(logits),
+        answer_divergence(full, by_circuit).flatten(),
+        every.correct(logits).float(),
+        agreement.float().flatten(),
+    ]
+    return torch.stack(rows).unflatten(1, (times, len(batch))).cpu()
 
 
 def answer_divergence(full: Tensor, logits: Tensor) -> Tensor:
-    """Return KL(full || circuit) `(batch,)` in nats of logits `(batch, vocabulary)`."""
+    """Return KL(full || circuit) in nats of logits `(..., batch, vocabulary)`."""
     log_full, log_circuit = full.log_softmax(-1), logits.log_softmax(-1)
     return (log_full.exp() * (log_full - log_circuit)).sum(-1)
 
@@ -180,3 +332,8 @@ def answer_divergence(full: Tensor, logits: Tensor) -> Tensor:
 def _mean(metric: Tensor) -> Tensor:
     # In float64, so that the order of the examples does not matter.
     return metric.double().mean(1)
+
+
+def _known(values: Tensor) -> list[float | None]:
+    """Return the values, None for those that are not numbers."""
+    return [value if math.isfinite(value) else None for value in values.tolist()]

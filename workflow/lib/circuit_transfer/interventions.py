@@ -8,15 +8,41 @@ The layers of a model may lie on several devices. A site's activation stays on t
 device where it was written; what replaces it is brought there.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from circuit_transfer.architectures import node_sites
+from circuit_transfer.architectures import node_sites, stream_points
 
 Edit = Callable[[int, Tensor], Tensor]
+
+
+@dataclass
+class Passes:
+    """What a model ran: prompts and their tokens, however they were batched.
+
+    Attributes:
+        forwards: prompts that ran without a backward pass.
+        forward_backwards: prompts that ran with one.
+        tokens: tokens of the prompts without one.
+        backward_tokens: tokens of the prompts with one.
+    """
+
+    forwards: int = 0
+    forward_backwards: int = 0
+    tokens: int = 0
+    backward_tokens: int = 0
+
+    def turn_back(self, prompts: int, tokens: int) -> None:
+        """Count prompts as run with a backward pass that were counted without one."""
+        self.forwards -= prompts
+        self.tokens -= tokens
+        self.forward_backwards += prompts
+        self.backward_tokens += tokens
 
 
 @contextmanager
@@ -56,6 +82,25 @@ def captured(model: nn.Module) -> Iterator[list[Tensor]]:
         yield activations
 
 
+@contextmanager
+def captured_stream(model: nn.Module) -> Iterator[list[Tensor]]:
+    """Yield a list that a forward pass fills with the residual stream at every point.
+
+    Points as in `architectures.stream_points`, one for every site; each tensor is
+    `(batch, position, d_model)` and stays in the graph, if there is one.
+    """
+    points = stream_points(model)
+    stream: list[Tensor | None] = [None] * len(points)
+
+    def keep(point: int, value: Tensor | tuple) -> None:
+        stream[point] = value[0] if isinstance(value, tuple) else value
+
+    with ExitStack() as hooks:
+        for index, (module, at_input) in enumerate(points):
+            hooks.callback(_listen(module, at_input, index, keep).remove)
+        yield stream
+
+
 def mixing(
     model: nn.Module,
     mask: Tensor,
@@ -69,8 +114,9 @@ def mixing(
 
     Args:
         model: the model to hook.
-        mask: `(n_nodes,)`, in [0, 1].
-        outside: the activations of every site that replace a node outside the circuit.
+        mask: `(n_nodes,)`, in [0, 1], or one for every prompt, `(batch, n_nodes)`.
+        outside: what every site's nodes outside the circuit write, in any shape that
+            broadcasts with the site's activation.
         inside: activations of every site to keep instead of the live ones.
     """
     shares = mask_by_site(model, mask)
@@ -78,7 +124,7 @@ def mixing(
     def mix(site: int, live: Tensor) -> Tensor:
         kept = live if inside is None else inside[site].to(live.device)
         share = shares[site].to(live)
-        return share * kept + (1 - share) * outside[site].to(live.device)
+        return share * kept + (1 - share) * outside[site].to(live)
 
     return edited(model, mix)
 
@@ -98,15 +144,19 @@ def pushing(model: nn.Module, mask: Tensor, towards: Sequence[Tensor]):
 
 
 def mask_by_site(model: nn.Module, mask: Tensor) -> list[Tensor]:
-    """Cut a mask `(n_nodes,)` into one `(nodes, 1)` per site.
+    """Cut a mask into one per site, which broadcasts with the site's activation.
+
+    `(n_nodes,)` gives `(nodes, 1)`, one for every prompt `(batch, n_nodes)` gives
+    `(batch, 1, nodes, 1)`.
 
     Raises:
         ValueError: the mask does not have one entry per node.
     """
     sizes = [n_nodes for _, _, n_nodes in node_sites(model)]
-    if mask.shape != (sum(sizes),):
+    if mask.ndim > 2 or mask.shape[-1] != sum(sizes):
         raise ValueError(f"mask {tuple(mask.shape)} for a model of {sum(sizes)} nodes")
-    return [share[:, None] for share in mask.split(sizes)]
+    shares = mask if mask.ndim == 1 else mask[:, None]
+    return [share[..., None] for share in shares.split(sizes, dim=-1)]
 
 
 def answer_logits(
@@ -131,6 +181,64 @@ def run_captured(model: nn.Module, ids: Tensor) -> tuple[Tensor, list[Tensor]]:
     with captured(model) as activations:
         logits = answer_logits(model, ids)
     return logits, activations
+
+
+@contextmanager
+def counting(model: nn.Module) -> Iterator[Passes]:
+    """Yield a record of what the model runs within the context.
+
+    A prompt counts as run with a backward pass once a gradient reaches its logits,
+    which may be after the context has ended.
+    """
+    passes = Passes()
+
+    def count(_module, arguments, named, output):
+        prompts = _prompts(arguments, named)
+        rows, tokens = len(prompts), prompts.shape[0] * prompts.shape[1]
+        passes.forwards += rows
+        passes.tokens += tokens
+        if output.logits.requires_grad:
+            # A second backward pass through the same forward pass adds nothing.
+            turn = _once(lambda: passes.turn_back(rows, tokens))
+            output.logits.register_hook(lambda _gradient: turn())
+
+    handle = model.register_forward_hook(count, with_kwargs=True)
+    try:
+        yield passes
+    finally:
+        handle.remove()
+
+
+def _prompts(arguments: tuple, named: Mapping[str, Any]) -> Tensor:
+    """Return what a forward pass was given, `(batch, position)` and maybe more axes."""
+    if arguments:
+        return arguments[0]
+    ids = named.get("input_ids")
+    return named["inputs_embeds"] if ids is None else ids
+
+
+def _once(act: Callable[[], None]) -> Callable[[], None]:
+    """Return a function that acts when it is first called, and then no more."""
+    waiting = [act]
+
+    def first() -> None:
+        if waiting:
+            waiting.pop()()
+
+    return first
+
+
+def _listen(
+    module: nn.Module, at_input: bool, point: int, keep: Callable[[int, Any], None]
+):
+    """Hand what a module reads or returns to `keep`, and change nothing."""
+    if at_input:
+        return module.register_forward_pre_hook(
+            lambda _module, inputs: keep(point, inputs)
+        )
+    return module.register_forward_hook(
+        lambda _module, _inputs, output: keep(point, output)
+    )
 
 
 def _hook(module: nn.Module, at_input: bool, n_nodes: int, site: int, edit: Edit):

@@ -253,7 +253,7 @@ def _check_sites(model) -> None:
     """Run a model without values and compare every site with its configuration."""
     import torch
 
-    from circuit_transfer.interventions import captured
+    from circuit_transfer.interventions import captured, captured_stream
 
     config = model.config
     heads, width = config.num_attention_heads, config.hidden_size
@@ -261,9 +261,14 @@ def _check_sites(model) -> None:
     expected = [(heads, head_width), (1, width)] * config.num_hidden_layers
     ids = torch.zeros(1, 2, dtype=torch.long, device="meta")
     try:
-        with torch.no_grad(), captured(model) as activations:
+        with (
+            torch.no_grad(),
+            captured(model) as activations,
+            captured_stream(model) as stream,
+        ):
             model(ids, attention_mask=torch.ones_like(ids), use_cache=False)
         found = [tuple(each.shape[2:]) for each in activations]
+        widths = {each.shape[-1] for each in stream}
     except (AttributeError, RuntimeError) as error:
         raise ValueError(
             f"the table of families does not fit a {config.model_type}: {error}"
@@ -272,6 +277,11 @@ def _check_sites(model) -> None:
         raise ValueError(
             f"the table of families does not fit a {config.model_type}: "
             f"(nodes, width) at its sites are {found}, expected {expected}"
+        )
+    if widths != {width}:
+        raise ValueError(
+            f"the table of families does not fit a {config.model_type}: what it takes "
+            f"for the residual stream is {sorted(widths)} wide, expected {width}"
         )
 
 

@@ -4,23 +4,33 @@ Counted from the configuration alone, so that a study's costs are known beforeha
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, product
 from math import ceil
 
 import numpy as np
 
-from circuit_transfer.artifacts import Alignment, Scores
+from circuit_transfer.artifacts import Alignment, tensor_name
 from circuit_transfer.checks import studied_models, studied_targets
-from circuit_transfer.controls import (
-    TRAINED_CONTROLS,
-    evaluated_training_sets,
-    trained_controls,
-    training_sets,
-    training_tasks,
+from circuit_transfer.controls import TARGET_ONLY, trained_controls
+from circuit_transfer.maps import (
+    CARRIED,
+    GRADIENT_METHODS,
+    SIMILARITY_MAPS,
+    STITCHED,
+    TRAINED_MAPS,
+    fits,
+    fitted_maps,
 )
 from circuit_transfer.nodes import count_kept, node_names
 from circuit_transfer.projection import projected_rankings
+from circuit_transfer.training_sets import (
+    evaluated_training_sets,
+    family_of,
+    study_families,
+    training_sets,
+    training_tasks,
+)
 
 FLOAT32_BYTES = 4
 # About how many tokens a prompt has, by the name of its generator or of its MIB task:
@@ -64,6 +74,7 @@ class Work:
         logits: how many times logits `(vocabulary,)` are held at once.
         holds_all: whether they are held of all pairs, or only of a batch.
         written_bytes: size of the tensors that the job writes.
+        beside: the job is another one's, which runs this model too.
     """
 
     stage: str
@@ -76,6 +87,7 @@ class Work:
     logits: int
     holds_all: bool = False
     written_bytes: int = 0
+    beside: bool = False
 
 
 def study_work(config: Mapping, nodes: Mapping[str, Nodes]) -> list[Work]:
@@ -88,7 +100,7 @@ def study_work(config: Mapping, nodes: Mapping[str, Nodes]) -> list[Work]:
         config: a valid configuration, defaults filled in.
         nodes: the nodes of every model that the study uses.
     """
-    stages = (_attributions, _alignments, _free_masks, _evaluations)
+    stages = (_attributions, _stitched, _alignments, _free_masks, _evaluations)
     return list(chain.from_iterable(stage(config, nodes) for stage in stages))
 
 
@@ -131,26 +143,59 @@ def count_circuits(rankings: int, n_nodes: int, proportions: Sequence[float]) ->
     return 1 + rankings * len(sizes)
 
 
-def count_rankings(
-    task: str, tasks: Sequence[str], seeds: Sequence[int], controls: Sequence[str]
-) -> int:
-    """Return how many rankings the alignments and controls of one task give.
+def count_rankings(task: str, method: str, config: Mapping) -> tuple[int, int]:
+    """Return how many rankings one task gives, and how many of them are aligned.
 
     They are made, from the smallest artefacts there can be, and counted.
+
+    Args:
+        task: the evaluated task.
+        method: of attribution; gradients are of some alone.
+        config: a valid configuration, defaults filled in.
     """
+    study, settings = config["study"], config["alignment"]
+    tasks, seeds, controls = study["tasks"], study["seeds"], settings["controls"]
+    families = study_families(tasks, study["families"])
     nodes = node_names(1, 1)
     square = np.zeros((len(nodes), len(nodes)), np.float32)
-    trained = [f"alignment/{control}" for control in TRAINED_CONTROLS]
-    tensors = dict.fromkeys(["alignment", "initial", *trained], square)
-    names = {"source_nodes": nodes, "target_nodes": nodes}
-    fits = [
-        Alignment(tensors, {**names, "training_set": each, "seed": seed})
-        for each in evaluated_training_sets(task, tasks)
-        for seed in seeds
-    ]
-    masks = [Alignment(tensors, {"seed": seed}) for seed in seeds]
-    scores = Scores(square[0], nodes, {"task": task})
-    return len(projected_rankings(scores, fits, masks, controls=controls))
+    fitted = []
+    for name in evaluated_training_sets(task, tasks, families):
+        maps = fitted_maps(name, settings["map"], settings["compare"])
+        trained = fits(maps, trained_controls(name, controls))
+        tensors = {
+            tensor_name("alignment", *each, maps): square + number
+            for number, each in enumerate(trained)
+        }
+        labels = {"training_set": name, "maps": maps, "transform": "raw"}
+        labels |= {"tasks": training_tasks(name, tasks, families)}
+        labels |= {"source_nodes": nodes, "target_nodes": nodes}
+        fitted += [
+            Alignment(tensors | {"initial": square}, labels | {"seed": seed})
+            for seed in seeds
+        ]
+    masks = [Alignment({"alignment": square}, {"seed": seed}) for seed in seeds]
+    stitched = None
+    if STITCHED in settings["compare"]:
+        own = dict.fromkeys(TARGET_ONLY, square[0])
+        stitched = Alignment({"alignment": square, **own}, {})
+    carried = {}
+    if CARRIED in settings["compare"] and method in GRADIENT_METHODS:
+        carried = dict.fromkeys(("none", "source-free"), square[0])
+        drawn = product(("random-source", "other-family"), seeds)
+        carried |= {f"{control}/{seed}": square[0] for control, seed in drawn}
+    scores = dict.fromkeys(tasks, square[0])
+    rankings = projected_rankings(
+        task,
+        scores,
+        scores,
+        fitted,
+        masks,
+        controls=controls,
+        families=families,
+        stitched=stitched,
+        carried=carried,
+    )
+    return len(rankings), len(rankings.filter(control="none"))
 
 
 def _attributions(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
@@ -165,7 +210,8 @@ def _attributions(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]
             stage="attribute_nodes",
             model=model,
             pairs={task: _available(config, task, "train", settings["examples"])},
-            forwards=forwards,
+            # The mean over the task takes a run of its prompts.
+            forwards=forwards + (settings["ablation"] == "mean"),
             forward_backwards=forward_backwards,
             batch_size=settings["batch_size"],
             # Clean, corrupted, their gradient, and the sum of gradients.
@@ -175,19 +221,83 @@ def _attributions(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]
         )
 
 
+def _stitched(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
+    """Yield the jobs that stitch two models; the source runs beside the target."""
+    study, settings = config["study"], config["attribution"]
+    tasks, compared = study["tasks"], config["alignment"]["compare"]
+    families = study_families(tasks, study["families"])
+    gradients = [each for each in study["methods"] if each in GRADIENT_METHODS]
+    jobs = (
+        list(product(study["transfers"], tasks, [None])) if STITCHED in compared else []
+    )
+    if CARRIED in compared:
+        jobs += product(study["transfers"], tasks, gradients)
+    for pair, task, method in jobs:
+        family = family_of(task, families)
+        others = any(family_of(each, families) != family for each in tasks)
+        controls = len(study["seeds"]) * (1 + others)
+        steps = settings["ig_steps"] if method == "nap-ig-inputs" else 1
+        n_source, n_target = (nodes[pair[role]].count for role in ("source", "target"))
+        of_target = Work(
+            stage="carry_gradients" if method else "stitch_alignment",
+            model=pair["target"],
+            pairs={task: _available(config, task, "train", settings["examples"])},
+            # Clean and corrupted, and for every set of gradients both once more.
+            forwards=2 + 2 * (1 + controls) if method else 2,
+            forward_backwards=0,
+            batch_size=settings["batch_size"],
+            # In float32, what the nodes write and the stream.
+            copies=6,
+            logits=2,
+            holds_all=True,
+            written_bytes=FLOAT32_BYTES
+            * n_target
+            * (2 + controls if method else n_source + len(TARGET_ONLY)),
+        )
+        yield of_target
+        yield replace(
+            of_target,
+            model=pair["source"],
+            forwards=2,
+            # The control of another family: as if its task had as many pairs.
+            forward_backwards=steps * (1 + len(study["seeds"]) * others)
+            if method
+            else 0,
+            written_bytes=0,
+            beside=True,
+        )
+
+
 def _alignments(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
     study, settings = config["study"], config["alignment"]
-    sets = training_sets(study["tasks"])
+    families = study_families(study["tasks"], study["families"])
+    sets = training_sets(study["tasks"], families)
     for pair, _, name in product(study["transfers"], study["methods"], sets):
-        tasks = training_tasks(name, study["tasks"])
+        tasks = training_tasks(name, study["tasks"], families)
         share = ceil(settings["examples"] / len(tasks))
-        trained = 1 + len(trained_controls(name, settings["controls"]))
+        maps = fitted_maps(name, settings["map"], settings["compare"])
+        fitted = fits(maps, trained_controls(name, settings["controls"]))
+        trained = sum(each in TRAINED_MAPS for each, _ in fitted)
         matrix = nodes[pair["source"]].count * nodes[pair["target"]].count
-        # Beside the trained ones, the matrix that training starts from.
-        written = len(study["seeds"]) * (trained + 1) * matrix
-        yield _fit(
+        # Of trained maps, what training starts from too.
+        started = sum(name in TRAINED_MAPS for name in maps)
+        written = len(study["seeds"]) * (len(fitted) + started) * matrix
+        of_target = _fit(
             "fit_alignment", pair["target"], config, tasks, share, trained, written
         )
+        if set(maps).isdisjoint(SIMILARITY_MAPS):
+            yield of_target
+        else:
+            # Nodes are compared on one pass of the clean prompts through both models.
+            yield replace(of_target, forwards=of_target.forwards + 1)
+            yield replace(
+                of_target,
+                model=pair["source"],
+                forwards=1,
+                forward_backwards=0,
+                written_bytes=0,
+                beside=True,
+            )
 
 
 def _free_masks(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
@@ -213,12 +323,13 @@ def _fit(
 ) -> Work:
     """Return the job that trains `fits` matrices a seed on `share` pairs a task."""
     settings = config["alignment"]
+    steps = settings["epochs"] * len(config["study"]["seeds"])
     return Work(
         stage=stage,
         model=target,
         pairs={task: _available(config, task, "train", share) for task in tasks},
         forwards=2,
-        forward_backwards=settings["epochs"] * len(config["study"]["seeds"]) * fits,
+        forward_backwards=steps * fits,
         batch_size=settings["batch_size"],
         copies=2,
         logits=1,
@@ -228,34 +339,42 @@ def _fit(
 
 
 def _evaluations(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
-    study, seeds = config["study"], config["study"]["seeds"]
-    tasks, methods = study["tasks"], study["methods"]
+    study, tasks = config["study"], config["study"]["tasks"]
+    methods = study["methods"]
     targets = studied_targets(study, config["models"])
-    jobs = [("evaluate_gold", *each, 1) for each in product(targets, tasks, methods)]
-    random = config["evaluation"]["random_rankings"]
-    jobs += [("evaluate_random", *each, "", random) for each in product(targets, tasks)]
-    controls = config["alignment"]["controls"]
+    # How many rankings, and of how many of them the complements are measured as well.
+    one, random = (1, 1), (config["evaluation"]["random_rankings"], 0)
+    jobs = [
+        ("evaluate_gold", *each[:2], one) for each in product(targets, tasks, methods)
+    ]
+    jobs += [("evaluate_random", *each, random) for each in product(targets, tasks)]
     for pair, task, method in product(study["transfers"], tasks, methods):
-        rankings = count_rankings(task, tasks, seeds, controls)
-        jobs.append(("evaluate_aligned", pair["target"], task, method, rankings))
+        rankings = count_rankings(task, method, config)
+        jobs.append(("evaluate_aligned", pair["target"], task, rankings))
     for circuit in config["evaluation"]["circuits"].values():
-        job = (circuit["target"], circuit["task"], "", 1)
-        jobs.append(("evaluate_imported", *job))
-    for stage, target, task, _, rankings in jobs:
+        jobs.append(("evaluate_imported", circuit["target"], circuit["task"], one))
+    for stage, target, task, rankings in jobs:
         yield _evaluation(stage, target, task, rankings, config, nodes[target].count)
 
 
 def _evaluation(
-    stage: str, target: str, task: str, rankings: int, config: Mapping, n_nodes: int
+    stage: str,
+    target: str,
+    task: str,
+    rankings: tuple[int, int],
+    config: Mapping,
+    n_nodes: int,
 ) -> Work:
     settings = config["evaluation"]
-    circuits = count_circuits(rankings, n_nodes, settings["proportions"])
+    circuits = count_circuits(sum(rankings), n_nodes, settings["proportions"])
+    # Beside the circuits the clean run, and one of the prompts that ablate.
+    ablated = [each != "zero" for each in settings["ablations"]]
+    forwards = len(ablated) * (circuits + 1) + sum(ablated)
     return Work(
         stage=stage,
         model=target,
         pairs={task: _available(config, task, "test", settings["examples"])},
-        # Beside the circuits, the clean and the corrupted run.
-        forwards=circuits + 2 if rankings else 0,
+        forwards=forwards if sum(rankings) else 0,
         forward_backwards=0,
         batch_size=settings["batch_size"],
         copies=1,

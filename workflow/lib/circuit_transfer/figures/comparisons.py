@@ -7,6 +7,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from circuit_transfer.figures.style import (
     COLOURS,
@@ -16,70 +17,68 @@ from circuit_transfer.figures.style import (
     panels,
     say,
 )
-from circuit_transfer.tables.curves import RANKINGS, named_rows, pair_means, pair_rows
-from circuit_transfer.tables.layouts import recovery
+from circuit_transfer.tables.curves import PROTOCOLS, RANKINGS, of_map, pair_rows
+from circuit_transfer.tables.transfers import Pair
+from circuit_transfer.training_sets import Families, family_of
 
-RECOVERED = ("in-distribution", "zero-shot", "best")
+RECOVERED = ("in-distribution", *PROTOCOLS.values(), "best")
 NO_TRANSFER = "No transfer was evaluated: there is no aligned circuit to draw."
+LEFT_OUT = {"task": "all but the task", "family": "all but its family"}
+# What was left out of training, or nothing: colour and marker.
+MARKERS = {
+    "task": (COLOURS["zero-shot"], "o"),
+    "family": (COLOURS["zero-shot-family"], "D"),
+    None: ("#555555", "s"),
+}
 
 
 def recovery_bars(
-    cpr: pl.DataFrame,
+    statistics: pl.DataFrame,
     *,
     transfers: Iterable[Mapping[str, str]],
+    name: str,
     methods: Sequence[str],
-    tasks: Sequence[str],
 ) -> Figure:
-    """Share of the gold CPR recovered: mean and deviation over tasks, by pair."""
+    """Share of the gold CPR recovered, mean over tasks, by pair and method.
+
+    Bars are the 95 % interval over examples.
+    """
     pairs = [(pair["source"], pair["target"]) for pair in transfers]
     if not pairs:
         return message(NO_TRANSFER)
-    figure, axes = panels(len(pairs), columns=3, width=3.4, height=2.6, sharey=True)
+    figure, axes = panels(len(pairs), columns=3, width=3.6, height=2.6, sharey=True)
     width = 0.8 / len(RECOVERED)
-    for panel, pair in zip(axes, pairs, strict=True):
-        shares = recoveries(cpr, *pair, methods=methods, tasks=tasks)
+    for panel, models in zip(axes, pairs, strict=True):
+        pair = Pair(statistics, *models)
         for number, row in enumerate(RECOVERED):
-            places = np.arange(len(methods)) + (number - 1) * width
-            means = [_mean(shares[method, row]) for method in methods]
-            deviations = [_deviation(shares[method, row]) for method in methods]
-            panel.bar(
-                places,
-                means,
-                width,
-                yerr=deviations,
-                color=COLOURS[row],
-                label=row,
-                capsize=2,
-                error_kw={"linewidth": 0.8},
-            )
+            places = np.arange(len(methods)) + (number - 1.5) * width
+            found = [pair.level(method, row, name=name) for method in methods]
+            panel.bar(places, _heights(found), width, color=COLOURS[row], label=row)
+            _error_bars(panel, places, found, "recovery")
         panel.axhline(1, color="black", linestyle="--", linewidth=0.8)
         panel.set_xticks(range(len(methods)), methods, rotation=20, ha="right")
-        panel.set_title(" → ".join(pair))
+        panel.set_title(" → ".join(models))
         if panel.get_subplotspec().is_first_col():
             panel.set_ylabel("CPR aligned / CPR gold")
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(RECOVERED))
+    # Under a single panel there is no room for all of them side by side.
+    columns = len(RECOVERED) if len(axes) > 1 else 2
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
     return figure
 
 
-def recoveries(
-    cpr: pl.DataFrame,
-    source: str,
-    target: str,
-    *,
-    methods: Sequence[str],
-    tasks: Sequence[str],
-) -> dict[tuple[str, str], list[float]]:
-    """The recovery of every task that has one, by method and regime."""
-    means = pair_means(cpr, source, target)
-    shares = {}
-    for method in methods:
-        golds = [means.get((method, "gold", task)) for task in tasks]
-        for row in RECOVERED:
-            aligned = [means.get((method, row, task)) for task in tasks]
-            of_row = map(recovery, aligned, golds)
-            shares[method, row] = [share for share in of_row if share is not None]
-    return shares
+def _heights(levels: Iterable[Mapping]) -> list[float]:
+    shares = [level.get("recovery") for level in levels]
+    return [np.nan if share is None else share for share in shares]
+
+
+def _error_bars(
+    axes: Axes, places: Iterable[float], levels: Iterable[Mapping], value: str
+) -> None:
+    for place, level in zip(places, levels, strict=True):
+        ends = (level.get(f"{value}_low"), level.get(f"{value}_high"))
+        if None not in ends:
+            axes.plot([place, place], ends, color="black", linewidth=0.9)
 
 
 def transfer_matrices(
@@ -87,22 +86,30 @@ def transfer_matrices(
     *,
     source: str,
     target: str,
+    name: str,
     methods: Sequence[str],
     tasks: Sequence[str],
+    families: Families,
 ) -> Figure:
-    """CPR of training on one task and evaluating on another, a panel per method."""
+    """CPR of training on one task and evaluating on another, a panel per method.
+
+    Below them, what training without the task, or its family, gives on it.
+    """
+    cpr = of_map(pair_rows(cpr, source, target), name).filter(control="none")
     matrices = [
-        transfer_matrix(cpr, source, target, method=method, tasks=tasks)
+        transfer_matrix(cpr.filter(method=method), tasks=tasks, families=families)
         for method in methods
     ]
     if not np.isfinite(matrices).any():
         return message(NO_TRANSFER)
-    figure, axes = matrix_panels(len(methods), len(tasks))
+    rows = [*tasks, *LEFT_OUT.values()]
+    figure, axes = matrix_panels(len(methods), len(tasks), rows=len(rows))
     norm = Normalize(np.nanmin(matrices), np.nanmax(matrices))
     for panel, method, matrix in zip(axes, methods, matrices, strict=True):
         image = heatmap(
-            panel, matrix, rows=tasks, columns=tasks, colours="viridis", norm=norm
+            panel, matrix, rows=rows, columns=tasks, colours="viridis", norm=norm
         )
+        panel.axhline(len(tasks) - 0.5, color="white", linewidth=3)
         panel.set(title=method, xlabel="evaluated on")
         if panel.get_subplotspec().is_first_col():
             panel.set_ylabel("trained on")
@@ -112,81 +119,116 @@ def transfer_matrices(
 
 
 def transfer_matrix(
-    cpr: pl.DataFrame, source: str, target: str, *, method: str, tasks: Sequence[str]
+    cpr: pl.DataFrame, *, tasks: Sequence[str], families: Families
 ) -> np.ndarray:
-    """Mean CPR over seeds `(training task, evaluated task)`, NaN where none is."""
-    frame = pair_rows(cpr, source, target).filter(
-        (pl.col("control") == "none") & (pl.col("method") == method)
-    )
-    frame = frame.group_by("training_set", "task").agg(pl.col("cpr").mean())
+    """Mean CPR over seeds `(training set, evaluated task)`, NaN where none is.
+
+    A row for every task alone, and two for all but the evaluated task or its family.
+    """
+    frame = cpr.group_by("training_set", "task").agg(pl.col("cpr").mean())
     cells = {(trained, task): value for trained, task, value in frame.iter_rows()}
     rows = [[cells.get((f"only-{row}", column)) for column in tasks] for row in tasks]
+    rows.append([cells.get((f"without-{task}", task)) for task in tasks])
+    own = {task: f"without-family-{family_of(task, families)}" for task in tasks}
+    rows.append([cells.get((own[task], task)) for task in tasks])
     return np.array(rows, dtype=float)
 
 
 def controls_figure(
-    cpr: pl.DataFrame,
+    statistics: pl.DataFrame,
     *,
     source: str,
     target: str,
+    name: str,
     methods: Sequence[str],
     controls: Sequence[str],
 ) -> Figure:
     """CPR of gold, aligned and control circuits, mean over tasks, panel per method.
 
-    Bars are one standard deviation over seeds (of the rankings, for random ones).
+    One mark for training without the task, one for training without its family. Thin
+    bars are the 95 % interval over examples, pale ones a standard deviation over seeds.
     """
-    frame = named_rows(pair_rows(cpr, source, target)).drop_nulls("cpr")
+    pair = Pair(statistics, source, target)
     rows = ["gold", "in-distribution", "zero-shot", *controls, RANKINGS]
-    rows = [row for row in rows if row in frame["row"]]
+    rows = [row for row in rows if pair.has(row)]
     if not rows:
         return message(NO_TRANSFER)
-    height = 0.9 + 0.24 * len(rows)
+    height = 1.3 + 0.24 * len(rows)
     figure, axes = panels(
-        len(methods), columns=3, width=3.0, height=height, sharey=True, sharex=True
+        len(methods), columns=3, width=3.2, height=height, sharey=True, sharex=True
     )
     for panel, method in zip(axes, methods, strict=True):
-        of_method = frame.filter(pl.col("method").is_in([method, "random"]))
-        _draw_dots(panel, of_method, rows)
+        _draw_dots(panel, pair, rows, method=method, name=name)
         panel.set(title=method, xlabel="CPR, mean over tasks")
     axes[0].set_yticks(range(len(rows)), rows)
     axes[0].invert_yaxis()
+    _protocol_legend(figure)
     figure.suptitle(f"{source} → {target}", fontsize=9)
     return figure
 
 
-def _draw_dots(axes: Axes, frame: pl.DataFrame, rows: Sequence[str]) -> None:
-    if frame.is_empty():
+def _draw_dots(
+    axes: Axes, pair: Pair, rows: Sequence[str], *, method: str, name: str
+) -> None:
+    if not any(pair.level(method, row, name=name) for row in rows if row != RANKINGS):
         say(axes, "-")
         return
     for place, row in enumerate(rows):
-        of_row = frame.filter(pl.col("row") == row)
-        if of_row.is_empty():
-            continue
-        by_seed = of_row.group_by("seed", maintain_order=True).agg(pl.mean("cpr"))
-        seeds = by_seed["cpr"].to_list()
-        mean, deviation = _mean(seeds), _deviation(seeds)
-        colour = COLOURS.get(row, COLOURS["random"])
-        axes.errorbar(
-            mean, place, xerr=deviation, fmt="o", color=colour, capsize=2, markersize=4
-        )
-        axes.annotate(
-            f"{mean:.2f}",
-            (mean, place),
-            (0, 4),
-            textcoords="offset points",
-            ha="center",
-            va="bottom",
-            fontsize=6,
-        )
+        for number, (protocol, aligned) in enumerate(PROTOCOLS.items()):
+            circuit = aligned if row == "zero-shot" else row
+            level = pair.level(method, circuit, name=name, protocol=protocol)
+            if not level:
+                continue
+            if row == "zero-shot":
+                line = {"color": MARKERS[protocol][0], "linewidth": 0.6, "alpha": 0.6}
+                axes.axvline(level["cpr"], zorder=0, **line)
+            if level["protocol"] is None:
+                _draw_dot(axes, level, place)
+                break
+            _draw_dot(axes, level, place + 0.3 * (number - 0.5))
+    for protocol in PROTOCOLS:
+        _beside(axes, protocol, -0.7, protocol)
     axes.grid(axis="y", color="#eeeeee")
     axes.set_axisbelow(True)
-    axes.margins(x=0.12)
+    axes.margins(x=0.08)
 
 
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if len(values) else float("nan")
+def _draw_dot(axes: Axes, level: Mapping, place: float) -> None:
+    colour, marker = MARKERS[level["protocol"]]
+    cpr, deviation = level["cpr"], level["seed_deviation"] or 0.0
+    ends = (cpr - deviation, cpr + deviation)
+    axes.plot(ends, [place] * 2, color=colour, linewidth=5, alpha=0.25, zorder=1)
+    ends = (level["cpr_low"], level["cpr_high"])
+    if None not in ends:
+        axes.plot(ends, [place] * 2, color=colour, linewidth=1)
+    axes.plot(cpr, place, marker, color=colour, markersize=3.2, zorder=3)
+    _beside(axes, f"{cpr:.2f}", round(place), level["protocol"])
 
 
-def _deviation(values: Sequence[float]) -> float:
-    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+def _beside(axes: Axes, text: str, place: float, protocol: str | None) -> None:
+    # Beside the panel, in columns: numbers at the marks would lie on each other.
+    axes.annotate(
+        text,
+        (1, place),
+        ({"task": 12, "family": 34, None: 23}[protocol], 0),
+        xycoords=axes.get_yaxis_transform(),
+        textcoords="offset points",
+        ha="center",
+        va="center",
+        fontsize=6,
+        annotation_clip=False,
+    )
+
+
+def _protocol_legend(figure: Figure) -> None:
+    names = {key: f"trained on {name}" for key, name in LEFT_OUT.items()}
+    names[None] = "no such training"
+    handles = [
+        Line2D([], [], linestyle="", marker=marker, color=colour, label=names[key])
+        for key, (colour, marker) in MARKERS.items()
+    ]
+    # Under a single panel there is no room for all of them side by side.
+    columns = len(handles) if len(figure.axes) > 1 else 1
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=columns, markerscale=0.6
+    )

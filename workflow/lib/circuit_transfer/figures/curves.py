@@ -6,89 +6,181 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from circuit_transfer.artifacts import Alignment
 from circuit_transfer.figures.style import COLOURS, message, panels, say
-from circuit_transfer.tables.curves import pair_rows
+from circuit_transfer.tables.curves import PROTOCOLS, RANKINGS, of_map, pair_rows
+from circuit_transfer.tables.differences import MEAN
+from circuit_transfer.tables.transfers import Pair
 
 NO_CURVES = "No circuit was evaluated: there is no curve to draw."
-SERIES = ("random", "gold", "in-distribution", "zero-shot")
+SERIES = (RANKINGS, "gold", "in-distribution", *PROTOCOLS.values())
+COMPLETE = ("gold", *PROTOCOLS.values())
+COMPLETENESS = {"faithfulness": "-", "complement_faithfulness": "--"}
+SIZE = "circuit size (share of nodes)"
+TRAINING_NAMES = {
+    "all": "all tasks",
+    "only": "one task",
+    "without": "all tasks but one",
+    "without-family": "all but a family",
+}
 TRAINING_COLOURS = {
     "all": COLOURS["all"],
     "only": COLOURS["in-distribution"],
     "without": COLOURS["zero-shot"],
+    "without-family": COLOURS["zero-shot-family"],
 }
 PAIRS_IN_A_ROW = 4
 
 
 def curves_by_pair(
-    curves: pl.DataFrame,
-    cpr: pl.DataFrame,
+    intervals: pl.DataFrame,
+    statistics: pl.DataFrame,
     *,
     transfers: Iterable[Mapping[str, str]],
+    name: str,
     methods: Sequence[str],
 ) -> Figure:
     """Faithfulness over size, mean over tasks: a row per pair, a column per method.
 
-    With one method the pairs stand side by side, a few in a row. Bands are one standard
-    deviation over seeds.
+    With one method the pairs stand side by side, a few in a row. Bands are the 95 %
+    interval over examples.
     """
     pairs = [(pair["source"], pair["target"]) for pair in transfers]
-    if not pairs or curves.is_empty():
+    if not pairs or intervals.is_empty():
         return message("No transfer in this study: there is no pair to draw.")
     cells = [(method, *pair) for pair in pairs for method in methods]
     columns = len(methods) if len(methods) > 1 else PAIRS_IN_A_ROW
     figure, axes = panels(
-        len(cells), columns=columns, width=2.9, height=2.5, sharex=True, sharey=True
+        len(cells), columns=columns, width=2.9, height=2.7, sharex=True, sharey=True
     )
+    frame = intervals.filter(task=MEAN)
+    targets = [target for _, target in pairs]
     for panel, (method, source, target) in zip(axes, cells, strict=True):
-        frames = (pair_rows(frame, source, target) for frame in (curves, cpr))
-        _draw_curves(panel, *(_of_method(frame, method) for frame in frames))
+        pair = Pair(statistics, source, target)
+        curves = of_map(pair_rows(frame, source, target), name)
+        _draw_curves(panel, curves, pair, method=method, name=name)
         panel.set_title(f"{source} → {target}\n{method}")
-    _label_edges(axes, "circuit size (share of nodes)", "faithfulness")
+    _label_edges(axes, SIZE, "faithfulness")
+    _legend_of_curves(figure, frame.filter(pl.col("target").is_in(targets)))
     return figure
 
 
 def curves_by_task(
-    curves: pl.DataFrame,
-    cpr: pl.DataFrame,
+    intervals: pl.DataFrame,
+    statistics: pl.DataFrame,
     *,
     source: str | None,
     target: str,
+    name: str,
     method: str,
     tasks: Sequence[str],
 ) -> Figure:
-    """Faithfulness over size on every task; without a source only gold and random."""
-    frames = [
-        _of_method(pair_rows(frame, source, target), method) for frame in (curves, cpr)
-    ]
-    if frames[0].is_empty():
+    """Faithfulness over size on every task; without a source only gold and random.
+
+    Bands are the 95 % interval over examples.
+    """
+    frame = of_map(pair_rows(intervals, source, target), name)
+    frame = frame.filter(pl.col("method").is_in([method, "random"]))
+    if frame.is_empty():
         return message(NO_CURVES)
     figure, axes = panels(
         len(tasks), columns=3, width=2.8, height=2.3, sharex=True, sharey=True
     )
+    pair = Pair(statistics, source, target)
     for panel, task in zip(axes, tasks, strict=True):
-        _draw_curves(panel, *(frame.filter(pl.col("task") == task) for frame in frames))
+        curves = frame.filter(task=task)
+        _draw_curves(panel, curves, pair, method=method, name=name, task=task)
         panel.set_title(task)
-    pair = target if source is None else f"{source} → {target}"
-    figure.suptitle(f"{pair}, {method}", fontsize=9)
-    _label_edges(axes, "circuit size (share of nodes)", "faithfulness")
+    models = target if source is None else f"{source} → {target}"
+    figure.suptitle(f"{models}, {method}", fontsize=9)
+    _label_edges(axes, SIZE, "faithfulness")
+    _legend_of_curves(figure, frame)
     return figure
 
 
-def mean_curve(curves: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sizes, mean faithfulness and its standard deviation over seeds.
+def completeness(
+    curves: pl.DataFrame,
+    *,
+    source: str,
+    target: str,
+    name: str,
+    methods: Sequence[str],
+) -> Figure:
+    """What circuits leave to the rest of the model, and where both models agree.
+
+    A column per method; the first row has the faithfulness of the circuit and of its
+    complement, the others the share of examples with the whole model's answer among
+    those that it gets right, and wrong. Means over tasks, bands over seeds.
+    """
+    curves = of_map(pair_rows(curves, source, target), name)
+    curves = curves.filter(pl.col("regime").is_in(COMPLETE))
+    if curves.is_empty():
+        return message(NO_CURVES)
+    rows = {
+        "faithfulness\n(dashed: of the complement)": COMPLETENESS,
+        "agreement where the\nwhole model is right": {"agreement_right": "-"},
+        "agreement where the\nwhole model is wrong": {"agreement_wrong": "-"},
+    }
+    figure, axes = panels(
+        len(rows) * len(methods),
+        columns=len(methods),
+        width=2.7,
+        height=2.0,
+        sharex=True,
+        sharey="row",
+    )
+    grid = np.reshape(axes, (len(rows), len(methods)))
+    for panels_of_row, (title, columns) in zip(grid, rows.items(), strict=True):
+        for panel, method in zip(panels_of_row, methods, strict=True):
+            _draw_measures(panel, curves.filter(method=method), columns)
+        panels_of_row[0].set_ylabel(title)
+    for column, method in enumerate(methods):
+        grid[0, column].set_title(method)
+        grid[-1, column].set_xlabel(SIZE)
+    handles = [Line2D([], [], color=COLOURS[row], label=row) for row in COMPLETE]
+    # Under a single panel there is no room for all of them side by side.
+    columns = len(handles) if len(methods) > 1 else 1
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+    figure.suptitle(f"{source} → {target}", fontsize=9)
+    return figure
+
+
+def _draw_measures(
+    axes: Axes, curves: pl.DataFrame, columns: Mapping[str, str]
+) -> None:
+    if curves.select(pl.col(*columns).is_null().all().all()).row(0)[0]:
+        say(axes, "-")
+        return
+    for level in (0.0, 1.0):
+        axes.axhline(level, color="#cccccc", linewidth=0.6, zorder=0)
+    for row in COMPLETE:
+        for column, style in columns.items():
+            curve = curves.filter(regime=row).drop_nulls(column)
+            if not curve.is_empty():
+                sizes, mean, deviation = mean_curve(curve, column)
+                band = (mean - deviation, mean + deviation)
+                axes.plot(sizes, mean, f".{style}", color=COLOURS[row], markersize=3)
+                _draw_band(axes, sizes, *band, COLOURS[row])
+    axes.set_xscale("log")
+
+
+def mean_curve(
+    curves: pl.DataFrame, column: str = "faithfulness"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sizes, mean of a column over tasks and seeds, its standard deviation over seeds.
 
     Tasks are averaged within each seed first, so that the deviation is that of the
     number a reader compares.
     """
     # In a fixed order: sums depend on it in the last digit, and files must not.
     seeds = curves.group_by("seed", "proportion", maintain_order=True).agg(
-        pl.col("faithfulness").mean()
+        pl.col(column).mean()
     )
     sizes = seeds.group_by("proportion").agg(
-        mean=pl.col("faithfulness").mean(),
-        deviation=pl.col("faithfulness").std().fill_null(0.0),
+        mean=pl.col(column).mean(),
+        deviation=pl.col(column).std().fill_null(0.0),
     )
     sizes = sizes.sort("proportion")
     return tuple(sizes[name].to_numpy() for name in ("proportion", "mean", "deviation"))
@@ -111,51 +203,76 @@ def losses(alignments: Iterable[Alignment], *, title: str) -> Figure:
     names = {"kl": "KL (clean || circuit)", "loss": "total loss (KL + sparsity)"}
     for panel, (tensor, name) in zip(axes, names.items(), strict=True):
         for training_set, seeds in sorted(fits.items()):
-            kind = training_set.partition("-")[0]
-            _draw_loss(panel, [fit.tensors[tensor] for fit in seeds], kind)
+            loss = [fit.tensors[tensor] for fit in seeds]
+            _draw_loss(panel, loss, _kind(training_set))
         panel.set(title=name, xlabel="optimiser step", ylabel="nats", ylim=(0, None))
     counts = {kind: 0 for kind in TRAINING_COLOURS}
     for training_set in fits:
-        counts[training_set.partition("-")[0]] += 1
+        counts[_kind(training_set)] += 1
     _legend_of_losses(axes[1], counts)
     return figure
 
 
-def _of_method(frame: pl.DataFrame, method: str) -> pl.DataFrame:
-    return frame.filter(pl.col("method").is_in([method, "random"]))
-
-
-def _draw_curves(axes: Axes, curves: pl.DataFrame, cpr: pl.DataFrame) -> None:
+def _draw_curves(
+    axes: Axes,
+    curves: pl.DataFrame,
+    pair: Pair,
+    *,
+    method: str,
+    name: str,
+    task: str = MEAN,
+) -> None:
+    levels = {row: pair.level(method, row, task, name=name) for row in SERIES}
+    n_tasks = max((level["n_tasks"] for level in levels.values() if level), default=0)
+    drawn = {row: level for row, level in levels.items() if level}
     # A task that corruption does not change has no faithfulness at any size.
-    curves, cpr = curves.drop_nulls("faithfulness"), cpr.drop_nulls("cpr")
-    if curves.is_empty():
+    if not n_tasks or curves.is_empty():
         say(axes, "-")
         return
-    for level in (0.0, 1.0):
-        axes.axhline(level, color="#cccccc", linewidth=0.6, zorder=0)
-    n_tasks = curves["task"].n_unique()
-    for name in SERIES:
-        curve = curves.filter(pl.col("regime") == name)
-        if curve.is_empty():
-            continue
-        sizes, mean, deviation = mean_curve(curve)
-        of_regime = cpr.filter(pl.col("regime") == name)
-        area = of_regime.group_by("task", maintain_order=True).agg(pl.mean("cpr"))
-        title = "random rankings" if name == "random" else name
-        label = f"{title} {area['cpr'].mean():.2f}"
-        if area.height < n_tasks:
-            label += f" ({area.height}/{n_tasks} tasks)"
-        axes.plot(sizes, mean, ".-", color=COLOURS[name], label=label, markersize=3)
-        axes.fill_between(
-            sizes,
-            mean - deviation,
-            mean + deviation,
-            color=COLOURS[name],
-            alpha=0.2,
-            linewidth=0,
+    for height in (0.0, 1.0):
+        axes.axhline(height, color="#cccccc", linewidth=0.6, zorder=0)
+    for row, level in drawn.items():
+        of_method = "random" if row == RANKINGS else method
+        curve = curves.filter(circuit=row, method=of_method).sort("proportion")
+        label = f"{level['cpr']:.2f}"
+        if level["n_tasks"] < n_tasks:
+            label += f" ({level['n_tasks']}/{n_tasks} tasks)"
+        sizes, mean, low, high = (
+            curve[column].to_numpy()
+            for column in ("proportion", "faithfulness", "low", "high")
         )
+        axes.plot(sizes, mean, **_line(row), label=label)
+        _draw_band(axes, sizes, low, high, _line(row)["color"])
     axes.set_xscale("log")
-    axes.legend(loc="upper left", title="CPR", title_fontsize=7, alignment="left")
+    # The names stand once, below all panels: in the panels they would hide the curves.
+    axes.legend(
+        loc="upper left",
+        title="CPR",
+        title_fontsize=7,
+        alignment="left",
+        handlelength=1.2,
+        borderpad=0,
+    )
+
+
+def _line(row: str) -> dict[str, object]:
+    colour = COLOURS["random" if row == RANKINGS else row]
+    style = "--" if row == PROTOCOLS["family"] else "-"
+    return {"color": colour, "linestyle": style, "marker": ".", "markersize": 3}
+
+
+def _legend_of_curves(figure: Figure, frame: pl.DataFrame) -> None:
+    shown = [row for row in SERIES if row in frame["circuit"]]
+    handles = [Line2D([], [], **_line(row), label=row) for row in shown]
+    # Under one or two panels there is no room for all of them side by side.
+    columns = len(shown) if figure.get_figwidth() > 6 else 2
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+
+
+def _draw_band(
+    axes: Axes, sizes: np.ndarray, low: np.ndarray, high: np.ndarray, colour: str
+) -> None:
+    axes.fill_between(sizes, low, high, color=colour, alpha=0.18, linewidth=0)
 
 
 def _label_edges(axes: Sequence[Axes], xlabel: str, ylabel: str) -> None:
@@ -171,6 +288,11 @@ def _label_edges(axes: Sequence[Axes], xlabel: str, ylabel: str) -> None:
             panel.tick_params(labelbottom=True)
 
 
+def _kind(training_set: str) -> str:
+    kinds = sorted(TRAINING_COLOURS, key=len, reverse=True)
+    return next(kind for kind in kinds if training_set.startswith(kind))
+
+
 def _draw_loss(axes: Axes, seeds: Sequence[np.ndarray], kind: str) -> None:
     # Seeds of one training set take equally many steps, unless a fit was cut short.
     steps = min(len(seed) for seed in seeds)
@@ -180,9 +302,9 @@ def _draw_loss(axes: Axes, seeds: Sequence[np.ndarray], kind: str) -> None:
 
 
 def _legend_of_losses(axes: Axes, counts: Mapping[str, int]) -> None:
-    names = {"all": "all tasks", "only": "one task", "without": "all tasks but one"}
     for kind, count in counts.items():
         if count:
             lines = f" ({count} lines)" if count > 1 else ""
-            axes.plot([], [], color=TRAINING_COLOURS[kind], label=names[kind] + lines)
+            name = TRAINING_NAMES[kind] + lines
+            axes.plot([], [], color=TRAINING_COLOURS[kind], label=name)
     axes.legend(title="trained on", title_fontsize=7, alignment="left")

@@ -9,8 +9,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from circuit_transfer.artifacts import Alignment, Scores
-from circuit_transfer.controls import scaled
 from circuit_transfer.figures.style import heatmap, matrix_panels, message, panels, say
+from circuit_transfer.maps import transformed
 from circuit_transfer.nodes import is_mlp, node_layers
 
 DIVERGING = "RdBu_r"
@@ -94,7 +94,8 @@ def project(scores: Scores, fit: Alignment) -> Scores:
             f"{len(fit.metadata['source_nodes'])} source nodes, or stand in other order"
         )
     nodes = tuple(fit.metadata["target_nodes"])
-    return Scores(scaled(scores.scores) @ fit.alignment, nodes, scores.metadata)
+    given = transformed(scores.scores, fit.metadata["transform"])
+    return Scores(fit.project(given), nodes, scores.metadata)
 
 
 def node_maps(maps: Mapping[str, Mapping[str, Scores | None]], *, title: str) -> Figure:

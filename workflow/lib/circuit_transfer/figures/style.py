@@ -24,6 +24,7 @@ COLOURS = {
     "in-distribution": "#0072B2",
     "near-distribution": "#009E73",
     "zero-shot": "#D55E00",
+    "zero-shot-family": "#56B4E9",
     "best": "#CC79A7",
     "all": "#E69F00",
     "random": "#999999",
@@ -62,12 +63,15 @@ def panels(
     return figure, list(axes[:count])
 
 
-def matrix_panels(count: int, cells: int) -> tuple[Figure, list[Axes]]:
-    """A figure with `count` square matrices of `cells` rows and columns."""
-    side = 0.42 * cells
+def matrix_panels(
+    count: int, cells: int, *, rows: int | None = None
+) -> tuple[Figure, list[Axes]]:
+    """A figure with `count` matrices of `cells` columns and as many rows, or `rows`."""
+    side = 0.42
     # Row labels and colour bar stand once beside all matrices of a row.
-    beside = 2.5 / min(count, 3)
-    return panels(count, columns=3, width=side + beside, height=side + 1.6, sharey=True)
+    width = side * cells + 2.5 / min(count, 3)
+    height = side * (rows or cells) + 1.6
+    return panels(count, columns=3, width=width, height=height, sharey=True)
 
 
 def message(text: str) -> Figure:

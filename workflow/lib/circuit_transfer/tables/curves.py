@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import polars as pl
 
+from circuit_transfer.training_sets import Families, family_of
+
 KEYS = {
     "kind": pl.String,
     "source": pl.String,
@@ -17,6 +19,7 @@ KEYS = {
     "method": pl.String,
     "ablation": pl.String,
     "training_set": pl.String,
+    "map": pl.String,
     "control": pl.String,
     "seed": pl.Int64,
     "regime": pl.String,
@@ -28,12 +31,22 @@ CURVE = {
     "faithfulness": pl.Float64,
     "kl": pl.Float64,
     "accuracy": pl.Float64,
+    "agreement_right": pl.Float64,
+    "agreement_wrong": pl.Float64,
+    "complement_faithfulness": pl.Float64,
 }
-ALIGNED_REGIMES = ("in-distribution", "near-distribution", "zero-shot")
+# One number per evaluated example, in order.
+BY_EXAMPLE = {
+    "logit_diffs": pl.List(pl.Float32),
+    "empty_logit_diffs": pl.List(pl.Float32),
+    "full_logit_diffs": pl.List(pl.Float32),
+}
+# What is left out of training, and what evaluating on it is called.
+PROTOCOLS = {"task": "zero-shot", "family": "zero-shot-family"}
+BEST_OF = ("in-distribution", "near-distribution", "zero-shot")
+ALIGNED_REGIMES = (*BEST_OF, PROTOCOLS["family"])
 UNTRAINED = "random-alignment"
 RANKINGS = "random-rankings"
-
-Means = dict[tuple[str, str, str], float]
 
 
 def curve_areas(
@@ -62,21 +75,30 @@ def curve_areas(
     return float(cpr), float(cmd)
 
 
-def regime(training_set: str, task: str, siblings: Iterable[Sequence[str]]) -> str:
+def regime(
+    training_set: str,
+    task: str,
+    siblings: Iterable[Sequence[str]],
+    families: Families,
+) -> str:
     """Name what evaluating on `task` means for an alignment trained on a set.
 
+    Only leaving the whole family out, `zero-shot-family`, keeps tasks with the same
+    circuit out of training.
+
     Raises:
-        ValueError: if the training set leaves out another task than the evaluated one.
+        ValueError: if the training set leaves out another task or family than the
+            evaluated one.
     """
     if training_set == "all":
         return "all"
-    if training_set == f"without-{task}":
-        return "zero-shot"
+    if left_out := protocol(training_set, task, families):
+        return PROTOCOLS[left_out]
     prefix, _, trained = training_set.partition("-")
     if prefix != "only":
         raise ValueError(
             f"training set {training_set!r} evaluated on task {task!r}: expected "
-            f"'all', 'without-{task}' or 'only-<task>'"
+            f"'all', 'without-{task}', 'without-family-<its family>' or 'only-<task>'"
         )
     if trained == task:
         return "in-distribution"
@@ -85,12 +107,22 @@ def regime(training_set: str, task: str, siblings: Iterable[Sequence[str]]) -> s
     return "transfer"
 
 
+def protocol(training_set: str | None, task: str, families: Families) -> str | None:
+    """Name what a training set leaves out for a task: `task`, `family` or nothing."""
+    left_out = {
+        f"without-{task}": "task",
+        f"without-family-{family_of(task, families)}": "family",
+    }
+    return left_out.get(training_set)
+
+
 def summarise(
     gold: Iterable[pl.DataFrame],
     random: Iterable[pl.DataFrame],
     aligned: Iterable[pl.DataFrame],
     *,
     siblings: Iterable[Sequence[str]],
+    families: Families,
     imported: Iterable[pl.DataFrame] = (),
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Stack all curves with their regime, and reduce each to its CPR and CMD.
@@ -102,29 +134,46 @@ def summarise(
     """
     pairs = [tuple(pair) for pair in siblings]
     kinds = {"gold": gold, "random": random, "aligned": aligned, "imported": imported}
-    curves = pl.concat(_stack(frames, kind) for kind, frames in kinds.items())
-    curves = curves.with_columns(
-        regime=pl.struct("kind", "control", "training_set", "task").map_elements(
-            lambda row: _row_regime(row, pairs), return_dtype=pl.String
-        )
-    ).sort(*KEYS, "proportion")
+    curves = pl.concat(
+        stacked(frames, kind, siblings=pairs, families=families)
+        for kind, frames in kinds.items()
+    )
+    curves = curves.sort(*KEYS, "proportion")
     return curves, _areas(curves)
 
 
-def _stack(frames: Iterable[pl.DataFrame], kind: str) -> pl.DataFrame:
-    columns = KEYS | CURVE
+def stacked(
+    frames: Iterable[pl.DataFrame],
+    kind: str,
+    *,
+    siblings: Iterable[Sequence[str]],
+    families: Families,
+    columns: Mapping[str, pl.DataType] = CURVE,
+) -> pl.DataFrame:
+    """Stack frames of one kind of circuits: their keys, regime and some columns."""
+    columns = KEYS | dict(columns)
     # The empty frame first: a study without transfers has no aligned frame at all.
     frames = [pl.DataFrame(schema=columns), *frames]
-    stacked = pl.concat(frames, how="diagonal_relaxed")
-    return stacked.with_columns(kind=pl.lit(kind)).select(*columns).cast(columns)
+    stack = pl.concat(frames, how="diagonal_relaxed")
+    stack = stack.with_columns(kind=pl.lit(kind)).select(*columns).cast(columns)
+    named = ("kind", "control", "training_set", "task")
+    rows = stack.select(named).unique(maintain_order=True)
+    regimes = [_row_regime(row, siblings, families) for row in rows.to_dicts()]
+    rows = rows.with_columns(regime=pl.Series(regimes, dtype=pl.String))
+    stack = stack.drop("regime").join(
+        rows, on=named, nulls_equal=True, maintain_order="left"
+    )
+    return stack.select(*columns)
 
 
-def _row_regime(row: Mapping[str, str], siblings: Iterable[Sequence[str]]) -> str:
+def _row_regime(
+    row: Mapping[str, str], siblings: Iterable[Sequence[str]], families: Families
+) -> str:
     if row["kind"] != "aligned":
         return row["kind"]
     if row["control"] != "none":
         return "control"
-    return regime(row["training_set"], row["task"], siblings)
+    return regime(row["training_set"], row["task"], siblings, families)
 
 
 def _areas(curves: pl.DataFrame) -> pl.DataFrame:
@@ -144,52 +193,34 @@ def _areas(curves: pl.DataFrame) -> pl.DataFrame:
 
 def pair_rows(frame: pl.DataFrame, source: str | None, target: str) -> pl.DataFrame:
     """Rows that one pair compares: the target's gold and random, the pair's aligned."""
-    of_source = pl.col("source").eq_missing(pl.lit(source, pl.String))
-    of_pair = (pl.col("kind") != "aligned") | of_source
+    source = pl.lit(source, pl.String)
+    of_pair = pl.col("source").is_null() | pl.col("source").eq_missing(source)
     return frame.filter((pl.col("target") == target) & of_pair)
 
 
-def named_rows(frame: pl.DataFrame) -> pl.DataFrame:
-    """Add `row`, the name under which tables and figures list a circuit.
+def named_rows(frame: pl.DataFrame, families: Families) -> pl.DataFrame:
+    """Add `circuit`, the name that tables and figures list it under, and `protocol`.
 
-    It is the control's name for a control, `random-rankings` for random rankings,
-    and the regime for everything else.
+    The name is the control's for a control, `random-rankings` for random rankings, and
+    the regime for everything else. The protocol is null where nothing was left out.
     """
-    row = (
+    circuit = (
         pl.when(pl.col("regime") == "control")
         .then("control")
         .when(pl.col("kind") == "random")
         .then(pl.lit(RANKINGS))
         .otherwise("regime")
     )
-    return frame.with_columns(row=row)
+    keys = ("training_set", "task")
+    sets = frame.select(keys).unique(maintain_order=True)
+    protocols = [protocol(*row, families) for row in sets.iter_rows()]
+    sets = sets.with_columns(protocol=pl.Series(protocols, dtype=pl.String))
+    named = frame.with_columns(circuit=circuit)
+    return named.join(
+        sets, on=keys, how="left", nulls_equal=True, maintain_order="left"
+    )
 
 
-def pair_means(cpr: pl.DataFrame, source: str | None, target: str) -> Means:
-    """Mean CPR over seeds (and transfer tasks) by method, row name and task.
-
-    Rows are named as in `named_rows`, and two are added: `best`, the best of the
-    aligned regimes, and `random`, the untrained alignment or, where that was not run,
-    random rankings. Random rankings know no method: they stand under every one.
-    """
-    frame = named_rows(pair_rows(cpr, source, target)).drop_nulls("cpr")
-    frame = frame.group_by("method", "row", "task").agg(pl.col("cpr").mean())
-    means = {(method, row, task): cpr for method, row, task, cpr in frame.iter_rows()}
-    return means | _reference_rows(means)
-
-
-def _reference_rows(means: Means) -> Means:
-    untrained = any(row == UNTRAINED for _, row, _ in means)
-    added = {}
-    for method in {method for method, _, _ in means}:
-        for task in {task for _, _, task in means}:
-            rankings = means.get(("random", RANKINGS, task))
-            aligned = [means.get((method, row, task)) for row in ALIGNED_REGIMES]
-            added[method, RANKINGS, task] = rankings
-            added[method, "random", task] = (
-                means.get((method, UNTRAINED, task)) if untrained else rankings
-            )
-            added[method, "best", task] = max(
-                (value for value in aligned if value is not None), default=None
-            )
-    return {key: value for key, value in added.items() if value is not None}
+def of_map(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Rows of one map, and those that belong to none."""
+    return frame.filter(pl.col("map").is_null() | (pl.col("map") == name))

@@ -1,118 +1,18 @@
-"""What stands where in each table: methods, regimes and pairs against tasks."""
+"""What stands where in the tables of imported circuits, models and rejected rows."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from statistics import fmean
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
-from circuit_transfer.tables.curves import (
-    ALIGNED_REGIMES,
-    RANKINGS,
-    UNTRAINED,
-    Means,
-    pair_means,
-)
-from circuit_transfer.tables.typesetting import Table
-
-MEAN_NOTE = "The mean is over the tasks that have a cell, (n/N) where some have none."
-RANDOM_NOTE = {
-    True: "random: untrained alignments.",
-    False: "random: random rankings of the nodes (untrained alignments were not run).",
-}
-
-
-def leaderboard(
-    cpr: pl.DataFrame,
-    *,
-    source: str,
-    target: str,
-    tasks: Sequence[str],
-    methods: Sequence[str],
-) -> Table:
-    """CPR of one pair: each method's regimes beside gold and random, by task."""
-    means = pair_means(cpr, source, target)
-    untrained = any(row == UNTRAINED for _, row, _ in means)
-    rows = ("random", "gold", *ALIGNED_REGIMES)
-    return _by_task(
-        means, methods, rows, tasks, note=f"{MEAN_NOTE} {RANDOM_NOTE[untrained]}"
-    )
-
-
-def controls_table(
-    cpr: pl.DataFrame,
-    *,
-    source: str,
-    target: str,
-    tasks: Sequence[str],
-    methods: Sequence[str],
-    controls: Sequence[str],
-) -> Table:
-    """CPR of one pair: each method's controls beside zero-shot and the best regime."""
-    note = f"{MEAN_NOTE} best: the best of {', '.join(ALIGNED_REGIMES)} on each task."
-    rows = (*controls, "zero-shot", "best")
-    return _by_task(pair_means(cpr, source, target), methods, rows, tasks, note=note)
-
-
-def _by_task(
-    means: Means,
-    methods: Sequence[str],
-    rows: Sequence[str],
-    tasks: Sequence[str],
-    *,
-    note: str,
-) -> Table:
-    lines = []
-    for method in methods:
-        for row in rows:
-            cells = {task: means.get((method, row, task)) for task in tasks}
-            present = [value for value in cells.values() if value is not None]
-            mean = fmean(present) if present else None
-            labels = {"method": method, "circuit": row}
-            lines.append(labels | cells | {"mean": mean, "n_tasks": len(present)})
-    values = {column: pl.Float64 for column in (*tasks, "mean")}
-    names = {"method": pl.String, "circuit": pl.String}
-    frame = pl.DataFrame(lines, schema=names | values | {"n_tasks": pl.Int64})
-    return Table(
-        frame, labels=2, ranked=True, covered=("n_tasks", len(tasks)), note=note
-    )
-
-
-def scaling(
-    cpr: pl.DataFrame,
-    *,
-    task: str,
-    transfers: Iterable[Mapping[str, str]],
-    methods: Sequence[str],
-) -> Table:
-    """CPR of one task: what each pair's best alignment reaches of the gold circuit."""
-    columns = ("random", "best", "gold")
-    lines = []
-    pairs = [(pair["source"], pair["target"]) for pair in transfers]
-    means = {pair: pair_means(cpr, *pair) for pair in pairs}
-    for method in methods:
-        for source, target in pairs:
-            of_pair = means[source, target]
-            cells = {row: of_pair.get((method, row, task)) for row in columns}
-            share = recovery(cells["best"], cells["gold"])
-            percent = None if share is None else 100 * share
-            labels = {"method": method, "pair": f"{source} → {target}"}
-            lines.append(labels | cells | {"recovery_percent": percent})
-    values = {column: pl.Float64 for column in (*columns, "recovery_percent")}
-    schema = {"method": pl.String, "pair": pl.String} | values
-    note = "recovery: the best alignment's CPR as a share of the gold circuit's."
-    return Table(pl.DataFrame(lines, schema=schema), labels=2, note=note)
-
-
-def recovery(aligned: float | None, gold: float | None) -> float | None:
-    """Share of the gold CPR that an aligned circuit reaches; none without a gold."""
-    if aligned is None or gold is None or gold <= 0:
-        return None
-    return aligned / gold
+from circuit_transfer.tables.curves import RANKINGS
+from circuit_transfer.tables.explanations import INTERVAL_NOTE
+from circuit_transfer.tables.statistics import DOCUMENTATION
+from circuit_transfer.tables.typesetting import HALF_WIDTH, Table, half_width
 
 
 def imported_table(
-    cpr: pl.DataFrame,
+    statistics: pl.DataFrame,
     *,
     circuits: Mapping[str, Mapping[str, str]],
     methods: Sequence[str],
@@ -120,25 +20,42 @@ def imported_table(
     """CPR and CMD of imported circuits beside gold and random ones, a block for each.
 
     Args:
-        cpr: the areas of all circuits.
+        statistics: the levels of all circuits.
         circuits: by name, the `target` and the `task` that each was evaluated on.
         methods: whose gold circuits they are compared with.
     """
-    keys = ("kind", "method", "target", "task")
-    means = cpr.group_by(keys).agg(pl.col("cpr", "cmd").mean())
-    areas = {row[:4]: row[4:] for row in means.iter_rows()}
+    without_source = statistics.filter(
+        (pl.col("row") == "level") & pl.col("source").is_null()
+    )
+    keys = ("circuit", "method", "target", "task")
+    found = {tuple(row[k] for k in keys): row for row in without_source.to_dicts()}
     lines = []
     for name, place in circuits.items():
         on = (place["target"], place["task"])
         rows = {"imported": ("imported", name)}
         rows |= {f"gold, {method}": ("gold", method) for method in methods}
-        rows |= {RANKINGS: ("random", "random")}
+        rows |= {RANKINGS: (RANKINGS, "random")}
         for row, circuit in rows.items():
-            lines.append((name, *on, row, *areas.get((*circuit, *on), (None, None))))
+            level = found.get((*circuit, *on), {})
+            values = [
+                value
+                for area in ("cpr", "cmd")
+                for value in (level.get(area), half_width(level, area))
+            ]
+            lines.append((name, *on, row, *values))
     schema = dict.fromkeys(("name", "target", "task", "circuit"), pl.String)
-    schema |= {"cpr": pl.Float64, "cmd": pl.Float64}
-    note = "CPR: higher is better; CMD: lower is better. random-rankings: their mean."
-    return Table(pl.DataFrame(lines, schema=schema, orient="row"), labels=4, note=note)
+    areas = ("cpr", f"cpr{HALF_WIDTH}", "cmd", f"cmd{HALF_WIDTH}")
+    schema |= dict.fromkeys(areas, pl.Float64)
+    note = "CPR: higher is better; CMD: lower is better. random-rankings: their mean. "
+    frame = pl.DataFrame(lines, schema=schema, orient="row")
+    return Table(frame, labels=4, note=note + INTERVAL_NOTE)
+
+
+def statistics_columns() -> Table:
+    """What the columns of the frame of all statistics mean."""
+    frame = pl.DataFrame([*DOCUMENTATION.items()], ["column", "meaning"], orient="row")
+    note = "Of results/tables/statistics.parquet, which has these texts as metadata."
+    return Table(frame, labels=2, note=note)
 
 
 def models_table(

@@ -1,8 +1,8 @@
 """Tables as text: CSV with full numbers, TeX and HTML as a reader wants them."""
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from html import escape as escape_html
 from pathlib import Path
@@ -14,6 +14,10 @@ from circuit_transfer.artifacts import write_text
 log = logging.getLogger(__name__)
 
 EMPTY = "-"
+# Columns that are shown behind the number in the column of that name.
+HALF_WIDTH, MARK = "_half_width", "_mark"
+# A column that is neither better nor worse, and small.
+SPREAD = "seed_deviation"
 TEX_ESCAPES = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -26,6 +30,11 @@ TEX_ESCAPES = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "→": r"$\to$",
+    "<": "$<$",
+    ">": "$>$",
+    "±": r"$\pm$",
+    "†": r"$^\dagger$",
+    "‡": r"$^\ddagger$",
 }
 TEX_RANKS = {0: "{}", 1: r"\textbf{{{}}}", 2: r"\underline{{{}}}"}
 HTML_RANKS = {0: "{}", 1: "<b>{}</b>", 2: "<u>{}</u>"}
@@ -41,16 +50,18 @@ table {{ border-collapse: collapse; border-bottom: 2px solid; }}
 th, td {{ padding: .2em .8em; text-align: right; white-space: nowrap; }}
 th {{ border-top: 2px solid; border-bottom: 1px solid; }}
 th {{ vertical-align: bottom; white-space: normal; }}
-.name {{ text-align: left; white-space: normal; min-width: 9em; }}
+.name {{ text-align: left; white-space: normal; min-width: 6em; }}
 tr.block td {{ border-top: 1px solid #999; }}
-p {{ max-width: 50em; color: #555; }}
+p, dl {{ max-width: 50em; color: #555; }}
+dt {{ float: left; clear: left; margin-right: .5em; font-weight: bold; }}
+dd {{ margin-left: 0; }}
 </style>
 </head>
 <body>
 <h1>{title}</h1>
 {body}
 <p>{note}</p>
-</body>
+{explanations}</body>
 </html>
 """
 
@@ -60,21 +71,26 @@ class Table:
     """A frame and how to show it.
 
     Attributes:
-        frame: the full numbers; columns in the order in which they are shown.
-        labels: how many of the first columns name the row; where the first of them
-            changes, a new block begins.
+        frame: the full numbers; columns in the order in which they are shown. Half the
+            width of a number's interval is in `<column>_half_width`, a mark on it in
+            `<column>_mark`.
+        labels: how many of the first columns name the row.
+        blocks: how many of these name a block of rows.
         ranked: whether the best and second of each column and block are marked.
         covered: a column that counts the tasks in `mean`, and how many there could be.
         decimals: digits shown after the point.
         note: a sentence for the reader.
+        explanations: of terms that rows are named by.
     """
 
     frame: pl.DataFrame
     labels: int
+    blocks: int = 1
     ranked: bool = False
     covered: tuple[str, int] | None = None
     decimals: int = 2
     note: str = ""
+    explanations: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,6 +100,12 @@ class Line:
     texts: list[str]
     ranks: list[int]
     opens_block: bool
+
+
+def half_width(row: Mapping[str, float | None], name: str) -> float | None:
+    """Half of the interval from `<name>_low` to `<name>_high`, if there is one."""
+    low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
+    return None if low is None or high is None else (high - low) / 2
 
 
 def write_table(table: Table, *paths: Path | str, title: str) -> None:
@@ -125,32 +147,44 @@ def to_html(table: Table, title: str) -> str:
     body = "<table>\n" + "\n".join(rows) + "\n</table>"
     if table.frame.is_empty():
         body = "<p>There is nothing to show: no rows.</p>"
+    terms = "".join(
+        f"<dt>{escape_html(term)}</dt><dd>{escape_html(text)}</dd>\n"
+        for term, text in table.explanations.items()
+    )
     return PAGE.format(
-        title=escape_html(title), body=body, note=escape_html(table.note)
+        title=escape_html(title),
+        body=body,
+        note=escape_html(table.note),
+        explanations=f"<dl>\n{terms}</dl>\n" if terms else "",
     )
 
 
 def shown_lines(table: Table) -> Iterator[Line]:
     """Yield the rows as they are shown: rounded, ranked, each block named once."""
     columns = _shown_columns(table)
-    first = columns[0]
-    for block in table.frame.partition_by(first, maintain_order=True):
+    names = columns[: table.blocks]
+    before: list[str] = []
+    for block in table.frame.partition_by(names, maintain_order=True):
         ranks = [_ranks(block, column, table) for column in columns]
         for number, row in enumerate(block.iter_rows(named=True)):
             texts = [_text(row, column, table) for column in columns]
-            if number:
-                texts[0] = ""
+            opening = texts[: table.blocks]
+            for place in range(table.blocks):
+                if opening[: place + 1] == before[: place + 1]:
+                    texts[place] = ""
+            before = opening
             yield Line(texts, [rank[number] for rank in ranks], number == 0)
 
 
 def _shown_columns(table: Table) -> list[str]:
     hidden = table.covered[0] if table.covered else None
-    return [column for column in table.frame.columns if column != hidden]
+    columns = [column for column in table.frame.columns if column != hidden]
+    return [column for column in columns if not column.endswith((HALF_WIDTH, MARK))]
 
 
 def _ranks(block: pl.DataFrame, column: str, table: Table) -> list[int]:
     none = [0] * block.height
-    if not table.ranked or column in block.columns[: table.labels]:
+    if not table.ranked or column in (*block.columns[: table.labels], SPREAD):
         return none
     values = [None if v is None else round(v, table.decimals) for v in block[column]]
     if column == "mean" and table.covered:
@@ -172,10 +206,16 @@ def _text(row: dict, column: str, table: Table) -> str:
         return EMPTY
     if not isinstance(value, float):
         return str(value)
-    if column.endswith("_percent"):
-        return f"{value:.0f}"
+    if column.startswith("p_"):
+        return f"{value:.3f}" if value >= 0.001 else "<0.001"
+    decimals = 0 if column.endswith("_percent") else table.decimals
+    decimals += column == SPREAD
     # Adding zero turns the -0.0 that rounding can leave into 0.0.
-    text = f"{round(value, table.decimals) + 0.0:.{table.decimals}f}"
+    text = f"{round(value, decimals) + 0.0:.{decimals}f}"
+    half = row.get(column + HALF_WIDTH)
+    if half is not None:
+        text += f" ± {half:.{decimals}f}"
+    text += row.get(column + MARK) or ""
     if column == "mean" and table.covered:
         counts, full = table.covered
         return text if row[counts] == full else f"{text} ({row[counts]}/{full})"

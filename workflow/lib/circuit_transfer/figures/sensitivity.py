@@ -1,0 +1,123 @@
+"""CPR over the values of a setting, by task."""
+
+from collections.abc import Sequence
+
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from circuit_transfer.figures.style import COLOURS, message, panels, say
+from circuit_transfer.tables.curves import PROTOCOLS, RANKINGS
+from circuit_transfer.tables.differences import MEAN
+from circuit_transfer.tables.sensitivity import LINES, SOURCE_FREE, drawn_rows, means
+
+NOTHING = "No circuit was measured: there is nothing to draw."
+# Numbers stand on a log scale where the largest is this many times the least.
+LOG_RANGE = 8
+COLUMNS = 4
+ASIDE = 0.11
+# Families of one task are left out with it: dashes let the line below be seen.
+STYLES = {
+    "gold": (COLOURS["gold"], "-"),
+    "in-distribution": (COLOURS["in-distribution"], "-"),
+    PROTOCOLS["task"]: (COLOURS[PROTOCOLS["task"]], "-"),
+    PROTOCOLS["family"]: (COLOURS[PROTOCOLS["family"]], "--"),
+    SOURCE_FREE: (COLOURS["best"], "-."),
+    RANKINGS: (COLOURS["random"], ":"),
+}
+
+
+def sensitivity_figure(
+    areas: pl.DataFrame, *, title: str, setting: str, tasks: Sequence[str]
+) -> Figure:
+    """CPR of every line over the values of one setting: their mean, then each task.
+
+    Bars are one standard deviation over seeds, or over random rankings; the vertical
+    line is at the configured value. Values that are no numbers stand side by side.
+
+    Args:
+        areas: what `sensitivity.run` returns, of one setting.
+        title: of the figure.
+        setting: its name, below the panels.
+        tasks: in the order of the panels.
+    """
+    rows = drawn_rows(areas)
+    if rows.is_empty():
+        return message(NOTHING)
+    values = areas.select("value", "configured").unique(maintain_order=True)
+    places, scale = _placed(values["value"].to_list())
+    configured = values.filter("configured")["value"].to_list()
+    cells = [MEAN, *tasks]
+    figure, axes = panels(
+        len(cells), columns=COLUMNS, width=2.2, height=2.0, sharey=True
+    )
+    for panel, task in zip(axes, cells, strict=True):
+        of_panel = rows if task == MEAN else rows.filter(task=task)
+        _draw_values(panel, of_panel, places, scale)
+        for value in configured:
+            at = places[value]
+            panel.axvline(at, color="#777777", linewidth=0.7, linestyle=":")
+        _label_values(panel, places, scale)
+        panel.set_title("mean over tasks" if task == MEAN else task)
+        if panel.get_subplotspec().is_first_col():
+            panel.set_ylabel("CPR")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    figure.suptitle(title, fontsize=9)
+    for panel in axes[-COLUMNS:]:
+        panel.set_xlabel(setting.replace("_", " "))
+    return figure
+
+
+def _placed(values: Sequence[str]) -> tuple[dict[str, float], str]:
+    """Return where the values stand, and their scale: linear, log or names."""
+    try:
+        places = {value: float(value) for value in values}
+    except ValueError:
+        return {value: float(place) for place, value in enumerate(values)}, "names"
+    least, largest = min(places.values()), max(places.values())
+    return places, "log" if 0 < LOG_RANGE * least <= largest else "linear"
+
+
+def _draw_values(
+    axes: Axes, rows: pl.DataFrame, places: dict[str, float], scale: str
+) -> None:
+    if rows.is_empty():
+        say(axes, "-")
+        return
+    by_seed = means(rows, by=["value"])
+    levels = by_seed.group_by("circuit", "value", maintain_order=True).agg(
+        pl.col("cpr").mean(), deviation=pl.col("cpr").std().fill_null(0.0)
+    )
+    place = pl.col("value").replace_strict(places, return_dtype=pl.Float64)
+    levels = levels.with_columns(place=place).sort("place")
+    for number, line in enumerate(LINES):
+        level = levels.filter(circuit=line)
+        if level.is_empty():
+            continue
+        colour, style = STYLES[line]
+        aside = 0.0
+        if scale == "names":  # nothing lies between them: points, beside each other
+            style, aside = "none", ASIDE * (number - (len(LINES) - 1) / 2)
+        axes.errorbar(
+            level["place"] + aside,
+            level["cpr"],
+            level["deviation"],
+            color=colour,
+            linestyle=style,
+            marker=".",
+            markersize=4,
+            elinewidth=0.7,
+            capsize=1.5,
+            label=line,
+        )
+
+
+def _label_values(axes: Axes, places: dict[str, float], scale: str) -> None:
+    turned = {}
+    if scale == "names":
+        turned = {"rotation": 15, "ha": "right", "rotation_mode": "anchor"}
+        axes.set_xlim(-0.5, len(places) - 0.5)
+    axes.set_xscale("log" if scale == "log" else "linear")
+    axes.set_xticks(list(places.values()), list(places), **turned)
+    axes.minorticks_off()

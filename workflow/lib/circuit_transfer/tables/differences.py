@@ -1,0 +1,116 @@
+"""How much better the aligned circuits are than others, over tasks and seeds."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from circuit_transfer.statistics import Comparison, compare, holm
+from circuit_transfer.tables.curves import ALIGNED_REGIMES, PROTOCOLS, RANKINGS
+
+MEAN = "mean"
+PLACE = ("source", "target", "method", "ablation", "map")
+TESTS = ("p_permutation", "p_wilcoxon", "p_tasks")
+NO_CONTROLS = ("gold", RANKINGS, *ALIGNED_REGIMES, "all", "transfer", "imported")
+
+Key = tuple[str | None, ...]
+# CPR by task and seed.
+Cells = dict[str, dict[int | None, float]]
+
+
+class Circuit(NamedTuple):
+    """What a number belongs to, but for task and seed."""
+
+    source: str | None
+    target: str
+    method: str
+    ablation: str
+    map: str | None
+    circuit: str
+    protocol: str | None
+
+
+def differences(cpr: pl.DataFrame, *, seed: int = 0) -> Iterator[dict[str, Any]]:
+    """Yield the aligned circuit minus every other, under both protocols, tested.
+
+    Against every control (and random rankings), gold, and the free map with the same
+    training. Holm's adjustment is over the comparisons of one kind: of one pair,
+    method, protocol and (but for maps, which are compared with each other) map.
+    """
+    cells: dict[Circuit, Cells] = {}
+    names = Circuit._fields
+    for row in cpr.sort(*names, "task", "seed", "cpr").iter_rows(named=True):
+        of_task = cells.setdefault(Circuit(*(row[name] for name in names)), {})
+        of_task.setdefault(row["task"], {})[row["seed"]] = row["cpr"]
+    together: dict[Key, list[dict[str, Any]]] = {}
+    for ours in cells:
+        if ours.circuit not in PROTOCOLS.values():
+            continue
+        for comparison, other in _compared(ours, cells):
+            paired = _paired(cells[ours], cells[other], mean=other.circuit == RANKINGS)
+            if not paired:
+                continue
+            against = other.map if comparison == "map" else other.circuit
+            row = ours._asdict() | {"row": "difference", "task": MEAN}
+            row |= {"comparison": comparison, "against": against}
+            row |= _tested(compare(paired, seed=seed))
+            # Maps are compared with one map, and so are tested together.
+            kind = ours._replace(map=None) if comparison == "map" else ours
+            together.setdefault((*kind, comparison), []).append(row)
+    for rows in together.values():
+        for test in TESTS:
+            adjusted = holm([row[test] for row in rows])
+            for row, p_value in zip(rows, adjusted, strict=True):
+                row[f"{test}_holm"] = float(p_value)
+        yield from rows
+
+
+def _compared(
+    ours: Circuit, circuits: Iterable[Circuit]
+) -> Iterator[tuple[str, Circuit]]:
+    """Yield what an aligned circuit is compared with, and as what kind."""
+    for other in circuits:
+        on = (other.target, other.ablation) == (ours.target, ours.ablation)
+        if not on or other.source not in (None, ours.source):
+            continue
+        if other.circuit == RANKINGS:
+            yield "control", other
+        elif other.method != ours.method:
+            continue
+        elif other.circuit == "gold":
+            yield "gold", other
+        elif other.circuit == ours.circuit:
+            if other.map == "free" != ours.map:
+                yield "map", other
+        elif (
+            other.circuit not in NO_CONTROLS
+            and other.map in (None, ours.map)
+            and other.protocol in (None, ours.protocol)
+        ):
+            yield "control", other
+
+
+def _paired(ours: Cells, theirs: Cells, *, mean: bool) -> list[np.ndarray]:
+    """Return the differences on every common task, a number per seed.
+
+    What has no seed is compared with every seed of the other; random rankings, whose
+    seeds mean something else, with their mean.
+    """
+    paired = []
+    for task in ours.keys() & theirs.keys():
+        left, right = ours[task], theirs[task]
+        if mean or not set(left) & set(right):
+            if mean or None not in {*left, *right}:
+                right = {None: np.mean(list(right.values()))}
+            seeds = sorted({*left, *right} - {None}) or [None]
+            left = {seed: left.get(seed, left.get(None)) for seed in seeds}
+            right = {seed: right.get(seed, right.get(None)) for seed in seeds}
+        common = [seed for seed in left if seed in right]
+        paired.append((task, np.array([left[seed] - right[seed] for seed in common])))
+    return [cells for _, cells in sorted(paired, key=lambda item: item[0])]
+
+
+def _tested(found: Comparison) -> dict[str, float]:
+    return asdict(found) | {"least_p_tasks": 2.0 ** (1 - found.n_tasks)}

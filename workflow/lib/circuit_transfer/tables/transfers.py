@@ -1,0 +1,261 @@
+"""What stands where in the tables of transfers: leaderboard, controls, scaling."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from circuit_transfer.tables.curves import (
+    ALIGNED_REGIMES,
+    BEST_OF,
+    PROTOCOLS,
+    RANKINGS,
+    UNTRAINED,
+    pair_rows,
+)
+from circuit_transfer.tables.explanations import (
+    INTERVAL_NOTE,
+    MARK_NOTE,
+    explain,
+)
+from circuit_transfer.tables.statistics import MEAN
+from circuit_transfer.tables.typesetting import (
+    HALF_WIDTH,
+    MARK,
+    SPREAD,
+    Table,
+    half_width,
+)
+
+MEAN_NOTE = "The mean is over the tasks that have a cell, (n/N) where some have none."
+RANDOM_NOTE = {
+    True: "random: untrained alignments.",
+    False: "random: random rankings of the nodes (untrained alignments were not run).",
+}
+RANKS_NOTE = (
+    "Bold and underlined: the largest and second largest number, which says nothing of "
+    "chance; what was shown to differ is in the table of tests."
+)
+LEVEL = 0.05
+BEST_NOTE = (
+    "± half of the 95 % interval over examples (bootstrap). best: chosen on the same "
+    "examples, of several circuits, so it lies a little too high."
+)
+
+
+class Pair:
+    """The statistics of one pair, by name."""
+
+    def __init__(
+        self, statistics: pl.DataFrame, source: str | None, target: str
+    ) -> None:
+        """Take the rows of the pair, and of the target's gold and random circuits."""
+        frame = pair_rows(statistics, source, target)
+        keys = ("method", "map", "circuit", "protocol", "task")
+        self._levels = {
+            tuple(row[key] for key in keys): row
+            for row in frame.filter(pl.col("row") == "level").to_dicts()
+        }
+        self.differences = frame.filter(pl.col("row") == "difference").to_dicts()
+        tested = ("method", "map", "protocol", "against")
+        self._tests = {
+            tuple(row[key] for key in tested): row
+            for row in self.differences
+            if row["comparison"] != "map"
+        }
+
+    def has(self, circuit: str) -> bool:
+        """Tell whether a circuit was evaluated at all."""
+        return any(key[2] == circuit for key in self._levels)
+
+    def level(
+        self,
+        method: str,
+        circuit: str,
+        task: str = MEAN,
+        *,
+        name: str,
+        protocol: str | None = None,
+    ) -> dict[str, Any]:
+        """Return the level of a circuit of a map, or of one without; else nothing.
+
+        A circuit that knows no protocol stands under both, and random rankings, which
+        know no method, under each.
+        """
+        method = "random" if circuit == RANKINGS else method
+        if circuit in PROTOCOLS.values():
+            protocol = next(key for key in PROTOCOLS if PROTOCOLS[key] == circuit)
+        for map_name in (name, None):
+            for left_out in (protocol, None):
+                key = (method, map_name, circuit, left_out, task)
+                if key in self._levels:
+                    return self._levels[key]
+        return {}
+
+    def mark(self, method: str, name: str, protocol: str, against: str) -> str:
+        """Return the mark of a circuit that the aligned one was shown to exceed."""
+        row = self._tests.get((method, name, protocol, against))
+        if not row or verdict(row, "p_permutation_holm") != "yes":
+            return ""
+        return "‡" if verdict(row, "p_tasks_holm") == "yes" else "†"
+
+
+def verdict(row: Mapping[str, Any], test: str) -> str:
+    """Tell whether a difference was shown: `yes`, `no`, or that it is below 0."""
+    if row[test] >= LEVEL:
+        return "no"
+    return "yes" if row["mean_difference"] > 0 else "lower"
+
+
+def leaderboard(
+    statistics: pl.DataFrame,
+    *,
+    source: str,
+    target: str,
+    name: str,
+    tasks: Sequence[str],
+    methods: Sequence[str],
+) -> Table:
+    """CPR of one pair and map: each method's regimes beside gold and random, by task.
+
+    Args:
+        statistics: the levels and differences of all circuits, of one ablation.
+        source: the source model.
+        target: the target model.
+        name: the map.
+        tasks: the columns.
+        methods: the blocks.
+    """
+    pair = Pair(statistics, source, target)
+    untrained = pair.has(UNTRAINED)
+    rows = {"random": UNTRAINED if untrained else RANKINGS, "gold": "gold"}
+    rows |= {regime: regime for regime in ALIGNED_REGIMES}
+    lines = [
+        {"method": method, "circuit": row}
+        | _cells(pair, method, circuit, tasks, name=name)
+        for method in methods
+        for row, circuit in rows.items()
+    ]
+    notes = (MEAN_NOTE, RANDOM_NOTE[untrained], INTERVAL_NOTE, RANKS_NOTE)
+    return Table(
+        _by_task(lines, ("method", "circuit"), tasks),
+        labels=2,
+        ranked=True,
+        covered=("n_tasks", len(tasks)),
+        note=" ".join(notes),
+        explanations=explain([*rows]),
+    )
+
+
+def controls_table(
+    statistics: pl.DataFrame,
+    *,
+    source: str,
+    target: str,
+    name: str,
+    tasks: Sequence[str],
+    methods: Sequence[str],
+    controls: Sequence[str],
+) -> Table:
+    """CPR of one pair and map: each control beside the aligned circuit.
+
+    A block for each method and for what was left out of training, a task or its family.
+    """
+    pair = Pair(statistics, source, target)
+    others = {"task": ("best", "gold"), "family": ("gold",)}
+    lines = []
+    for method in methods:
+        for protocol, aligned in PROTOCOLS.items():
+            for circuit in (*controls, RANKINGS, aligned, *others[protocol]):
+                labels = {"method": method, "left_out": protocol, "circuit": circuit}
+                mark = pair.mark(method, name, protocol, circuit)
+                cells = _cells(
+                    pair, method, circuit, tasks, name=name, protocol=protocol
+                )
+                lines.append(labels | cells | {f"{MEAN}{MARK}": mark})
+    notes = (
+        MEAN_NOTE,
+        f"best: the best of {', '.join(BEST_OF)} on each task.",
+        INTERVAL_NOTE,
+        MARK_NOTE,
+    )
+    return Table(
+        _by_task(lines, ("method", "left_out", "circuit"), tasks),
+        labels=3,
+        blocks=2,
+        covered=("n_tasks", len(tasks)),
+        note=" ".join(notes),
+        explanations=explain([*controls, RANKINGS, *PROTOCOLS.values()]),
+    )
+
+
+def _cells(
+    pair: Pair,
+    method: str,
+    circuit: str,
+    tasks: Sequence[str],
+    *,
+    name: str,
+    protocol: str | None = None,
+) -> dict[str, Any]:
+    cells = {}
+    for task in (*tasks, MEAN):
+        level = pair.level(method, circuit, task, name=name, protocol=protocol)
+        cells[task] = level.get("cpr")
+        cells[task + HALF_WIDTH] = half_width(level, "cpr")
+    counts = {"n_tasks": level.get("n_tasks") or 0}
+    return cells | counts | {SPREAD: level.get(SPREAD)}
+
+
+def _by_task(
+    lines: Sequence[Mapping[str, Any]], labels: Sequence[str], tasks: Sequence[str]
+) -> pl.DataFrame:
+    schema = dict.fromkeys(labels, pl.String)
+    for task in (*tasks, MEAN):
+        schema |= {task: pl.Float64, task + HALF_WIDTH: pl.Float64}
+    schema |= {MEAN + MARK: pl.String, "n_tasks": pl.Int64}
+    return pl.DataFrame(lines, schema=schema | {SPREAD: pl.Float64})
+
+
+def scaling(
+    statistics: pl.DataFrame,
+    *,
+    task: str,
+    transfers: Iterable[Mapping[str, str]],
+    name: str,
+    methods: Sequence[str],
+) -> Table:
+    """CPR of one task: what each pair's best alignment reaches of the gold circuit."""
+    columns = ("random", "best", "gold")
+    transfers = [(pair["source"], pair["target"]) for pair in transfers]
+    pairs = {pair: Pair(statistics, *pair) for pair in transfers}
+    lines = []
+    for method in methods:
+        for models, pair in pairs.items():
+            random = UNTRAINED if pair.has(UNTRAINED) else RANKINGS
+            line = {"method": method, "pair": " → ".join(models)}
+            for column, circuit in zip(columns, (random, "best", "gold"), strict=True):
+                level = pair.level(method, circuit, task, name=name)
+                line |= mean_cell(column, level)
+            lines.append(line | _recovery(pair.level(method, "best", task, name=name)))
+    schema = {"method": pl.String, "pair": pl.String}
+    for column in (*columns, "recovery_percent"):
+        schema |= {column: pl.Float64, column + HALF_WIDTH: pl.Float64}
+    note = "recovery: the best alignment's CPR as a share of the gold circuit's. "
+    return Table(pl.DataFrame(lines, schema=schema), labels=2, note=note + BEST_NOTE)
+
+
+def _recovery(level: Mapping[str, Any]) -> dict[str, float]:
+    share, half = level.get("recovery"), half_width(level, "recovery")
+    return {
+        "recovery_percent": None if share is None else 100 * share,
+        f"recovery_percent{HALF_WIDTH}": None if half is None else 100 * half,
+    }
+
+
+def mean_cell(column: str, level: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return the CPR of a level and half the width of its interval, for a column."""
+    return {
+        column: level.get("cpr"),
+        column + HALF_WIDTH: half_width(level, "cpr"),
+    }

@@ -1,0 +1,102 @@
+"""Training sets: the tasks that an alignment learns from, and those it is used on.
+
+Two zero-shot protocols: one task is left out, as in the paper (arXiv 2604.24302), or
+its whole family. Tasks of a family share a circuit, so only the second is a task that
+the alignment has never seen the like of.
+"""
+
+from collections.abc import Mapping, Sequence
+
+Families = Mapping[str, Sequence[str]]
+
+
+def study_families(tasks: Sequence[str], families: Families) -> dict[str, list[str]]:
+    """Return the families of a study's tasks; a task of no family is one by itself.
+
+    Families without a task of the study are left out.
+    """
+    named = {task for members in families.values() for task in members}
+    alone = {task: [task] for task in tasks if task not in named}
+    studied = {
+        name: [task for task in tasks if task in members]
+        for name, members in (dict(families) | alone).items()
+    }
+    return {name: members for name, members in studied.items() if members}
+
+
+def family_of(task: str, families: Families) -> str:
+    """Return the family of a task: its own name where it belongs to none."""
+    return next((name for name, each in families.items() if task in each), task)
+
+
+def training_sets(tasks: Sequence[str], families: Families) -> list[str]:
+    """Return the names of all training sets of a study.
+
+    One task alone, all but one, all but one family (where something is left), all.
+    """
+    studied = study_families(tasks, families)
+    without = tasks if len(tasks) > 1 else []
+    without_family = studied if len(studied) > 1 else []
+    return [
+        *(f"only-{task}" for task in tasks),
+        *(f"without-{task}" for task in without),
+        *(f"without-family-{family}" for family in without_family),
+        "all",
+    ]
+
+
+def training_tasks(
+    training_set: str, tasks: Sequence[str], families: Families
+) -> list[str]:
+    """Return the tasks of a training set, in the study's order.
+
+    Raises:
+        ValueError: the name is none of `training_sets`.
+    """
+    if training_set not in training_sets(tasks, families):
+        raise ValueError(f"training set {training_set!r} is none of this study's")
+    if training_set == "all":
+        return list(tasks)
+    kind, name = training_set.split("-", 1)
+    if kind == "only":
+        return [name]
+    left_out = {name}
+    # A task's name does not begin with `family-`: the configuration's check sees to it.
+    if name.startswith("family-"):
+        left_out = set(study_families(tasks, families)[name.removeprefix("family-")])
+    return [task for task in tasks if task not in left_out]
+
+
+def zero_shot_sets(
+    task: str, tasks: Sequence[str], families: Families
+) -> dict[str, str]:
+    """Return the training sets that have not seen a task, by what they leave out.
+
+    The keys are `task` and `family`; a protocol that would leave nothing is missing.
+    """
+    names = {
+        "task": f"without-{task}",
+        "family": f"without-family-{family_of(task, families)}",
+    }
+    known = training_sets(tasks, families)
+    return {what: name for what, name in names.items() if name in known}
+
+
+def evaluated_training_sets(
+    task: str, tasks: Sequence[str], families: Families
+) -> list[str]:
+    """Return the training sets whose circuits are measured on a task.
+
+    All but those that leave out other tasks or families.
+    """
+    zero_shot = zero_shot_sets(task, tasks, families).values()
+    return [
+        each
+        for each in training_sets(tasks, families)
+        if each in zero_shot or not leaves_out(each)
+    ]
+
+
+def leaves_out(training_set: str) -> bool:
+    """Tell whether a training set leaves out a task or a family."""
+    return training_set.startswith("without-")

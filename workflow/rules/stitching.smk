@@ -1,0 +1,72 @@
+"""What is carried over by stitching two models on a task's own prompts."""
+
+STITCHING = library_digest(
+    "stitching",
+    "attribution",
+    "similarity",
+    "controls",
+    "interventions",
+    "architectures",
+    "batches",
+    "nodes",
+)
+
+
+rule stitch_alignment:
+    input:
+        source="results/models/{source}/model.json",
+        target="results/models/{target}/model.json",
+        weights=lambda w: [*weights("source")(w), *weights("target")(w)],
+        source_pairs="results/pairs/{source}/{task}.parquet",
+        target_pairs="results/pairs/{target}/{task}.parquet",
+    output:
+        alignment="results/stitched/{source}/{target}/{task}.safetensors",
+        cost="results/costs/stitch_alignment/{source}/{target}/{task}.json",
+    log:
+        "results/logs/stitch_alignment/{source}/{target}/{task}.log",
+    benchmark:
+        "results/benchmarks/stitch_alignment/{source}/{target}/{task}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    params:
+        examples=config["attribution"]["examples"],
+        batch_size=config["attribution"]["batch_size"],
+        library=STITCHING,
+    message:
+        "Stitching {wildcards.source} and {wildcards.target} on {wildcards.task}"
+    script:
+        "../scripts/stitch_alignment.py"
+
+
+rule carry_gradients:
+    input:
+        source="results/models/{source}/model.json",
+        target="results/models/{target}/model.json",
+        weights=lambda w: [*weights("source")(w), *weights("target")(w)],
+        source_pairs="results/pairs/{source}/{task}.parquet",
+        target_pairs="results/pairs/{target}/{task}.parquet",
+        others=lambda w: expand(
+            "results/pairs/{source}/{task}.parquet",
+            source=w.source,
+            task=tasks_of_other_families(w),
+        ),
+    output:
+        scores="results/carried/{source}/{target}/{task}/{method}.safetensors",
+        cost="results/costs/carry_gradients/{source}/{target}/{task}/{method}.json",
+    log:
+        "results/logs/carry_gradients/{source}/{target}/{task}/{method}.log",
+    benchmark:
+        "results/benchmarks/carry_gradients/{source}/{target}/{task}/{method}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    params:
+        others=tasks_of_other_families,
+        steps=lambda w: 1 if w.method == "nap" else config["attribution"]["ig_steps"],
+        examples=config["attribution"]["examples"],
+        batch_size=config["attribution"]["batch_size"],
+        seeds=SEEDS,
+        library=STITCHING,
+    message:
+        "Carrying gradients of {wildcards.source} to {wildcards.target} on {wildcards.task} by {wildcards.method}"
+    script:
+        "../scripts/carry_gradients.py"

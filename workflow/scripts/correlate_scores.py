@@ -1,0 +1,85 @@
+"""Compare what source scores say of the target with its gold scores, all over."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from circuit_transfer.artifacts import read_frame, read_scores, write_frame
+from circuit_transfer.job import job
+from circuit_transfer.likeness import LIKENESS_SCHEMA, compare_projections
+from circuit_transfer.tables.likeness import likeness_table
+from circuit_transfer.tables.typesetting import write_table
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("source", "target", "task", "method", "training_set", "map", "control")
+
+
+def correlate_scores(
+    projections_paths: Iterable[Path | str],
+    gold_paths: Iterable[Path | str],
+    likeness_path: Path | str,
+    table_paths: Mapping[tuple[str, str], Iterable[Path | str]],
+    *,
+    methods: Sequence[str],
+    proportions: Sequence[float],
+    families: Mapping[str, Sequence[str]],
+) -> None:
+    """Write all comparisons, and of every pair their means as a table.
+
+    Args:
+        projections_paths: the projections of every pair, method and task.
+        gold_paths: the scores of every target, method and task.
+        likeness_path: where the comparisons go.
+        table_paths: by source and target, one path per format.
+        methods: in the order of the tables' blocks.
+        proportions: sizes of the circuits that are compared.
+        families: of the study's tasks.
+
+    Raises:
+        ValueError: a file is damaged or without a column.
+        KeyError: the gold scores of a projection are not among the paths.
+    """
+    gold = {_place(scores.metadata): scores for scores in map(read_scores, gold_paths)}
+    frames = [pl.DataFrame(schema=LIKENESS_SCHEMA)]
+    for path in projections_paths:
+        projections = read_frame(path, (*COLUMNS, "seed", "scores"))
+        if projections.is_empty():
+            log.warning("%s: no projection, an empty cell", path)
+            continue
+        names = projections.row(0, named=True)
+        scores = gold[names["target"], names["task"], names["method"]].scores
+        frames.append(
+            compare_projections(projections, scores, proportions, families=families)
+        )
+    likeness = pl.concat(frames)
+    log.info("%d comparisons", len(likeness))
+    write_frame(likeness, likeness_path)
+    for (source, target), paths in table_paths.items():
+        table = likeness_table(likeness, source=source, target=target, methods=methods)
+        title = f"Likeness to the gold scores, {source} → {target}"
+        write_table(table, *paths, title=title)
+
+
+def _place(metadata: Mapping[str, str]) -> tuple[str, str, str]:
+    return metadata["model"], metadata["task"], metadata["method"]
+
+
+if __name__ == "__main__":
+    with job(snakemake.log[0]):
+        pairs, tables = snakemake.params.pairs, snakemake.output.tables
+        share = len(tables) // len(pairs)
+        correlate_scores(
+            snakemake.input.projections,
+            snakemake.input.gold,
+            snakemake.output.likeness,
+            {
+                tuple(pair): tables[number * share : (number + 1) * share]
+                for number, pair in enumerate(pairs)
+            },
+            methods=snakemake.params.methods,
+            proportions=snakemake.params.proportions,
+            families=snakemake.params.families,
+        )

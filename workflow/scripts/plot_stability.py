@@ -1,0 +1,142 @@
+"""Resample the attribution examples of one pair's circuits; draw what stays of them."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from circuit_transfer.artifacts import (
+    Alignment,
+    read_alignment,
+    read_scores,
+    write_frame,
+    write_text,
+)
+from circuit_transfer.figures.likeness import stability_figure
+from circuit_transfer.figures.style import save
+from circuit_transfer.job import job
+from circuit_transfer.likeness import (
+    REGIMES,
+    STABILITY_SCHEMA,
+    bootstrap_jaccard,
+    compared_sets,
+)
+from circuit_transfer.maps import transformed
+
+log = logging.getLogger(__name__)
+
+Projection = Callable[[np.ndarray], np.ndarray]
+LABELS = {
+    "task": pl.String,
+    "circuit": pl.String,
+    "training_set": pl.String,
+    "seed": pl.Int64,
+}
+
+
+def plot_stability(
+    source_paths: Iterable[Path | str],
+    gold_paths: Iterable[Path | str],
+    alignment_paths: Iterable[Path | str],
+    table_paths: Sequence[Path | str],
+    figure_paths: Iterable[Path | str],
+    *,
+    source: str,
+    target: str,
+    method: str,
+    tasks: Sequence[str],
+    proportions: Sequence[float],
+    families: Mapping[str, Sequence[str]],
+) -> None:
+    """Write and draw the stability of direct and transferred circuits by one method.
+
+    Args:
+        source_paths: the source's scores of every task.
+        gold_paths: the target's scores of every task.
+        alignment_paths: alignments of the pair; of each task, those trained on it
+            alone, on all but it, and on all but its family are used.
+        table_paths: where the numbers go, as Parquet and as CSV.
+        figure_paths: one path per format.
+        source: name of the source model.
+        target: name of the target model.
+        method: the attribution method of the scores.
+        tasks: in the order of the panels.
+        proportions: sizes of the circuits.
+        families: of the study's tasks.
+    """
+    fits = [read_alignment(path) for path in alignment_paths]
+    parts = [pl.DataFrame(schema=LABELS | STABILITY_SCHEMA)]
+    for kind, paths in (("source", source_paths), ("gold", gold_paths)):
+        for scores in map(read_scores, paths):
+            task = scores.metadata["task"]
+            if scores.by_example is None or not len(scores.by_example):
+                log.warning("%s: no scores by example, an empty cell", task)
+                continue
+            circuits = {(kind, None, None): _unchanged}
+            if kind == "source":
+                circuits |= _projections(fits, compared_sets(task, families))
+            for labels, project in circuits.items():
+                sizes = bootstrap_jaccard(
+                    scores.by_example, proportions, project=project
+                )
+                parts.append(_labelled(sizes, (task, *labels)))
+    pair = {"source": source, "target": target, "method": method}
+    stability = pl.concat(parts).select(
+        *(pl.lit(name).alias(role) for role, name in pair.items()), pl.all()
+    )
+    parquet_path, csv_path = table_paths
+    write_frame(stability, parquet_path)
+    write_text(stability.write_csv(), csv_path)
+    names = {name: f"transferred, {name}" for name in REGIMES}
+    names |= {"source": f"source {source}", "gold": f"gold {target}"}
+    title = f"{source} → {target}, {method}"
+    figure = stability_figure(stability, title=title, names=names, tasks=tasks)
+    save(figure, *figure_paths)
+
+
+def _unchanged(scores: np.ndarray) -> np.ndarray:
+    return scores
+
+
+def _projections(
+    fits: Sequence[Alignment], regimes: Mapping[str, str]
+) -> dict[tuple, Projection]:
+    """Return the first map of every fit of some training sets, by regime and seed."""
+    return {
+        (regimes[name], name, fit.metadata["seed"]): _projection(fit)
+        for fit in fits
+        if (name := fit.metadata["training_set"]) in regimes
+        and np.isfinite(fit.alignment).all()
+    }
+
+
+def _projection(fit: Alignment) -> Projection:
+    transform = fit.metadata["transform"]
+    return lambda scores: fit.project(transformed(scores, transform))
+
+
+def _labelled(sizes: pl.DataFrame, labels: Sequence[object]) -> pl.DataFrame:
+    columns = zip(LABELS.items(), labels, strict=True)
+    return sizes.select(
+        *(pl.lit(value, dtype).alias(name) for (name, dtype), value in columns),
+        pl.all(),
+    )
+
+
+if __name__ == "__main__":
+    with job(snakemake.log[0]):
+        plot_stability(
+            snakemake.input.source,
+            snakemake.input.gold,
+            snakemake.input.alignments,
+            snakemake.output.tables,
+            snakemake.output.figures,
+            source=snakemake.wildcards.source,
+            target=snakemake.wildcards.target,
+            method=snakemake.wildcards.method,
+            tasks=snakemake.params.tasks,
+            proportions=snakemake.params.proportions,
+            families=snakemake.params.families,
+        )

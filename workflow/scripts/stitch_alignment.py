@@ -1,0 +1,88 @@
+"""Stitch two models on one task's prompts, and so align their nodes for the task."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from circuit_transfer.artifacts import (
+    read_frame,
+    read_json,
+    write_alignment,
+    write_json,
+)
+from circuit_transfer.job import job
+from circuit_transfer.models import load_described
+from circuit_transfer.pairs import select_pairs
+from circuit_transfer.passes import measured_together
+from circuit_transfer.similarity import shared_batches
+from circuit_transfer.stitching import change_scores, run_both, stitched_alignment
+
+log = logging.getLogger(__name__)
+
+
+def stitch_alignment(
+    source_path: Path | str,
+    target_path: Path | str,
+    source_pairs_path: Path | str,
+    target_pairs_path: Path | str,
+    alignment_path: Path | str,
+    cost_path: Path | str,
+    *,
+    examples: int,
+    batch_size: int,
+    **labels: str,
+) -> None:
+    """Read the task's training pairs for both models, write one matrix.
+
+    Beside it stand scores of the target that know no source: how much each node
+    changes, and the target stitched to itself. Only pairs that both models cut
+    into equally many tokens are used; without any, all is NaN.
+    """
+    source, target = read_json(source_path), read_json(target_path)
+    nodes = {"source_nodes": source["nodes"], "target_nodes": target["nodes"]}
+    shape = [len(each) for each in nodes.values()]
+    tensors = {
+        "alignment": np.full(shape, np.nan, np.float32),
+        "node-changes": np.full(shape[1:], np.nan, np.float32),
+        "self-stitched": np.full(shape[1:], np.nan, np.float32),
+    }
+    source_model, target_model = load_described(source), load_described(target)
+    of_source, of_target = (
+        select_pairs(read_frame(path), "train", examples)
+        for path in (source_pairs_path, target_pairs_path)
+    )
+    prompts = shared_batches(
+        of_source, of_target, batch_size, target_model.device, aligned=True
+    )
+    costs = []
+    if prompts:
+        models = {source["model"]: source_model, target["model"]: target_model}
+        with measured_together("stitched", models) as costs:
+            changes = run_both(source_model, target_model, prompts)
+            matrix = stitched_alignment(source_model, target_model, *changes)
+        # What the target's own runs tell without a source.
+        own = stitched_alignment(target_model, target_model, changes[1], changes[1])
+        found = (matrix, change_scores(target_model, changes[1]), own.sum(0))
+        tensors = dict(zip(tensors, (each.numpy() for each in found), strict=True))
+    else:
+        log.warning("no training pair that both models cut into equally many tokens")
+    used = sum(len(batch) for batch, _ in prompts)
+    metadata = {**labels, **nodes, "maps": ["stitched"], "examples": used}
+    write_alignment(alignment_path, tensors, metadata)
+    write_json(costs, cost_path)
+
+
+if __name__ == "__main__":
+    with job(snakemake.log[0]):
+        stitch_alignment(
+            snakemake.input.source,
+            snakemake.input.target,
+            snakemake.input.source_pairs,
+            snakemake.input.target_pairs,
+            snakemake.output.alignment,
+            snakemake.output.cost,
+            examples=snakemake.params.examples,
+            batch_size=snakemake.params.batch_size,
+            **snakemake.wildcards,
+        )

@@ -1,0 +1,101 @@
+"""Add up what a study has cost, and say from when on a transfer is cheaper."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import polars as pl
+from transformers import AutoConfig
+
+from circuit_transfer.artifacts import read_json, write_frame
+from circuit_transfer.costs import ModelShape, model_shape
+from circuit_transfer.job import job
+from circuit_transfer.tables.costs import (
+    COST_SCHEMA,
+    break_even,
+    break_even_table,
+    costs_table,
+    with_flops,
+)
+from circuit_transfer.tables.typesetting import write_table
+
+log = logging.getLogger(__name__)
+
+# What the names of a job stand for, where it is needed.
+PLACES = {
+    "attribute_nodes": ("model", "task", "method"),
+    "fit_alignment": ("source", "target", "method", "training_set"),
+    "stitch_alignment": ("source", "target", "task"),
+    "vary_setting": ("source", "target", "method"),
+}
+
+
+def summarise_costs(
+    cost_paths: Mapping[str, Path | str],
+    benchmark_paths: Mapping[str, Path | str],
+    model_paths: Iterable[Path | str],
+    costs_table_paths: Iterable[Path | str],
+    break_even_path: Path | str,
+    break_even_table_paths: Iterable[Path | str],
+    *,
+    training: Mapping[str, Sequence[str]],
+    map_name: str,
+) -> None:
+    """Read every job's costs and benchmark, and write what they come to.
+
+    Args:
+        cost_paths: by job, its stage and what it is of, `{stage}/{name}/{name}`.
+        benchmark_paths: by job, what Snakemake has measured.
+        model_paths: the descriptions of all models that ran.
+        costs_table_paths: one path per format.
+        break_even_path: where the numbers go that the figure is drawn from.
+        break_even_table_paths: one path per format.
+        training: tasks of the training sets whose cost is told; see `break_even`.
+        map_name: the map whose training is counted.
+
+    Raises:
+        ValueError: a file of costs is no JSON.
+    """
+    frames = [_read_costs(name, path) for name, path in cost_paths.items()]
+    shapes = dict(_read_shape(path) for path in model_paths)
+    rows = with_flops(pl.concat([pl.DataFrame(schema=COST_SCHEMA), *frames]), shapes)
+    seconds = {name: _read_seconds(path) for name, path in benchmark_paths.items()}
+    log.info("%d rows of costs of %d jobs", len(rows), len(frames))
+    table = costs_table(rows, seconds)
+    write_table(table, *costs_table_paths, title="What the study has cost")
+    balance = break_even(rows, training=training, map_name=map_name)
+    write_frame(balance, break_even_path)
+    title = "From how many new tasks on a transfer is cheaper"
+    write_table(break_even_table(balance), *break_even_table_paths, title=title)
+
+
+def _read_costs(name: str, path: Path | str) -> pl.DataFrame:
+    stage, *names = name.split("/")
+    place = dict(zip(PLACES.get(stage, ()), names, strict=False))
+    rows = [place | {"stage": stage, "job": name} | row for row in read_json(path)]
+    return pl.DataFrame(rows, schema=COST_SCHEMA)
+
+
+def _read_seconds(path: Path | str) -> float:
+    return pl.read_csv(path, separator="\t", columns=["s"])["s"].sum()
+
+
+def _read_shape(path: Path | str) -> tuple[str, ModelShape]:
+    description = read_json(path)
+    config = AutoConfig.from_pretrained(description["path"], local_files_only=True)
+    return description["model"], model_shape(config, dtype=description["dtype"])
+
+
+if __name__ == "__main__":
+    with job(snakemake.log[0]):
+        jobs = snakemake.params.jobs
+        summarise_costs(
+            dict(zip(jobs, snakemake.input.costs, strict=True)),
+            dict(zip(jobs, snakemake.input.benchmarks, strict=True)),
+            snakemake.input.models,
+            snakemake.output.costs,
+            snakemake.output.break_even,
+            snakemake.output.break_even_tables,
+            training=snakemake.params.training,
+            map_name=snakemake.params.map_name,
+        )

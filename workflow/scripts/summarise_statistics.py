@@ -1,0 +1,73 @@
+"""Put an interval on every circuit of a study, and test aligned ones against others."""
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from circuit_transfer.artifacts import atomic, read_frame, write_frame
+from circuit_transfer.job import job
+from circuit_transfer.tables.curves import BY_EXAMPLE, named_rows, stacked
+from circuit_transfer.tables.layouts import statistics_columns
+from circuit_transfer.tables.statistics import DOCUMENTATION, study_statistics
+from circuit_transfer.tables.typesetting import write_table
+
+log = logging.getLogger(__name__)
+
+EXAMPLES = {"proportion": pl.Float64} | BY_EXAMPLE
+ROWS = ("level", "difference")
+
+
+def summarise_statistics(
+    cpr_path: Path | str,
+    frame_paths: Mapping[str, Iterable[Path | str]],
+    statistics_path: Path | str,
+    curves_path: Path | str,
+    columns_paths: Iterable[Path | str],
+    *,
+    siblings: Iterable[Sequence[str]],
+    families: Mapping[str, Sequence[str]],
+) -> None:
+    """Write levels and differences in one frame, curves with intervals in another.
+
+    Args:
+        cpr_path: the areas of all circuits.
+        frame_paths: by kind (gold, random, aligned, imported), the measured circuits.
+        statistics_path: the frame of levels and differences.
+        curves_path: the frame of curves.
+        columns_paths: what the columns mean, one path per format.
+        siblings: pairs of tasks that are near each other.
+        families: tasks that share a circuit.
+    """
+
+    def frames() -> Iterator[pl.DataFrame]:
+        names = {"siblings": list(siblings), "families": families}
+        for kind, paths in frame_paths.items():
+            for path in paths:
+                frame = read_frame(path, ["target", "task", "method", *EXAMPLES])
+                frame = stacked([frame], kind, **names, columns=EXAMPLES)
+                yield named_rows(frame, families)
+
+    cpr = named_rows(read_frame(cpr_path, ["cpr", "cmd"]), families)
+    statistics, curves = study_statistics(cpr, frames())
+    counts = dict(statistics["row"].value_counts().iter_rows())
+    log.info("%d levels, %d differences", *(counts.get(r, 0) for r in ROWS))
+    with atomic(statistics_path) as partial:
+        statistics.write_parquet(partial, metadata=DOCUMENTATION)
+    write_frame(curves, curves_path)
+    write_table(statistics_columns(), *columns_paths, title="Columns of the statistics")
+
+
+if __name__ == "__main__":
+    with job(snakemake.log[0]):
+        kinds = ("gold", "random", "aligned", "imported")
+        summarise_statistics(
+            snakemake.input.cpr,
+            {kind: snakemake.input[kind] for kind in kinds},
+            snakemake.output.statistics,
+            snakemake.output.curves,
+            snakemake.output.columns,
+            siblings=snakemake.params.siblings,
+            families=snakemake.params.families,
+        )

@@ -1,0 +1,99 @@
+"""Run a study of one pair and method with every value of one setting."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from circuit_transfer.alignment import FitSettings
+from circuit_transfer.artifacts import read_frame, read_json, write_frame, write_json
+from circuit_transfer.job import job
+from circuit_transfer.models import load_described
+from circuit_transfer.sensitivity import Settings, Study, Subject, run
+
+log = logging.getLogger(__name__)
+
+
+def vary_setting(
+    source_path: Path | str,
+    target_path: Path | str,
+    source_pairs_paths: Mapping[str, Path | str],
+    target_pairs_paths: Mapping[str, Path | str],
+    areas_path: Path | str,
+    cost_path: Path | str,
+    *,
+    method: str,
+    setting: str,
+    values: Sequence[float | str] | Mapping[str, Sequence[float]],
+    settings: Mapping[str, Any],
+    siblings: Sequence[Sequence[str]],
+    families: Mapping[str, Sequence[str]],
+) -> None:
+    """Read both models and their pairs by task, write the areas of all circuits.
+
+    Args:
+        source_path: description of the source model.
+        target_path: description of the target model.
+        source_pairs_paths: the source's pairs, by task in the study's order.
+        target_pairs_paths: the target's.
+        areas_path: where the areas go.
+        cost_path: where the costs go.
+        method: how nodes are scored.
+        setting: what is varied.
+        values: its values; circuit sizes by the names of their grids.
+        settings: all as configured, see `sensitivity.Settings`.
+        siblings: pairs of tasks that are near each other.
+        families: tasks that share a circuit.
+    """
+    study = Study(
+        source=_subject(source_path, source_pairs_paths),
+        target=_subject(target_path, target_pairs_paths),
+        method=method,
+        siblings=siblings,
+        families=families,
+    )
+    fit = _hashable(FitSettings, settings["fit"])
+    configured = _hashable(Settings, {**settings, "fit": fit})
+    named = values if isinstance(values, Mapping) else {_name(v): v for v in values}
+    areas, costs = run(study, configured, setting, named)
+    log.info("%s: %s, %d circuits", setting, ", ".join(named), len(areas))
+    write_frame(areas, areas_path)
+    write_json(costs, cost_path)
+
+
+def _subject(path: Path | str, pairs_paths: Mapping[str, Path | str]) -> Subject:
+    description = read_json(path)
+    pairs: dict[str, pl.DataFrame] = {t: read_frame(p) for t, p in pairs_paths.items()}
+    model = load_described(description)
+    return Subject(description["model"], model, description["nodes"], pairs)
+
+
+def _hashable(kind: type, settings: Mapping[str, Any]) -> Any:
+    """Make settings of a kind, whose lists become tuples."""
+    parts = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+    return kind(**parts)
+
+
+def _name(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+if __name__ == "__main__":
+    with job(snakemake.log[0]):
+        tasks = snakemake.params.tasks
+        vary_setting(
+            snakemake.input.source,
+            snakemake.input.target,
+            dict(zip(tasks, snakemake.input.source_pairs, strict=True)),
+            dict(zip(tasks, snakemake.input.target_pairs, strict=True)),
+            snakemake.output.areas,
+            snakemake.output.cost,
+            method=snakemake.wildcards.method,
+            setting=snakemake.wildcards.setting,
+            values=snakemake.params["values"],
+            settings=snakemake.params.settings,
+            siblings=snakemake.params.siblings,
+            families=snakemake.params.families,
+        )
