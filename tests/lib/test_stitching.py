@@ -6,7 +6,11 @@ import torch
 from circuit_transfer.architectures import ARCHITECTURES
 from circuit_transfer.attribution import attribute
 from circuit_transfer.batches import pair_batches
-from circuit_transfer.interventions import answer_logits, captured_stream
+from circuit_transfer.interventions import (
+    answer_logits,
+    captured,
+    captured_stream,
+)
 from circuit_transfer.nodes import node_names
 from circuit_transfer.stitching import (
     carried_scores,
@@ -67,6 +71,25 @@ def test_the_stream_is_the_embedding_and_all_that_was_written(
     torch.testing.assert_close(
         found, expected, rtol=0, atol=1e-5 * expected.abs().max()
     )
+
+
+@pytest.mark.parametrize(("family", "settings"), FAMILIES)
+def test_an_mlp_s_output_is_all_that_comes_between_its_points(
+    tiny_model, tiny_pairs, family, settings
+):
+    model = tiny_model(family, **settings).requires_grad_(False)
+    ids = pair_batches(tiny_pairs(2), 2)[0].clean
+    with captured(model) as sites, captured_stream(model) as stream:
+        hidden = model(ids, output_hidden_states=True).hidden_states
+    for layer, (heads, mlp) in enumerate(zip(stream[::2], stream[1::2], strict=True)):
+        written = sites[2 * layer + 1][:, :, 0]
+        if family == "gpt_neox" and not settings:
+            # Heads and MLP write at once.
+            assert torch.equal(heads, mlp)
+        else:
+            torch.testing.assert_close(mlp - heads, written, rtol=1e-4, atol=1e-5)
+        if layer + 1 < len(stream) // 2:
+            torch.testing.assert_close(mlp, hidden[layer + 1])
 
 
 def test_gradients_are_averaged_from_corrupted_to_clean(tiny_model, tiny_pairs):

@@ -18,8 +18,9 @@ from circuit_transfer.workload import Nodes, study_work
 HOME = Path(__file__).parents[2]
 STUDIES = sorted((HOME / "workflow/studies").glob("*.yaml"))
 PUBLISHED = ("llama-3", "qwen-2.5", "gpt2")
-# With six tasks there are 6 training sets of one, 6 without one, and all: 13.
-SIX, METHODS = 6, 3
+# With six tasks there are 6 training sets of one, 6 without one, 3 without a family,
+# and all: 16. Two of the three methods have gradients to carry.
+SIX, METHODS, WITH_GRADIENTS = 6, 3, 2
 PLANNED = {
     "llama-3": {
         "download_model": 3,
@@ -27,7 +28,9 @@ PLANNED = {
         "write_prompts": SIX,
         "tokenize_pairs": 3 * SIX,
         "attribute_nodes": 3 * SIX * METHODS,
-        "fit_alignment": 4 * METHODS * 13,
+        "stitch_alignment": 4 * SIX,
+        "carry_gradients": 4 * SIX * WITH_GRADIENTS,
+        "fit_alignment": 4 * METHODS * 16,
         "fit_free_mask": 3 * SIX,
         "evaluate_gold": 3 * SIX * METHODS,
         "evaluate_random": 3 * SIX,
@@ -40,20 +43,24 @@ PLANNED = {
         "write_prompts": SIX,
         "tokenize_pairs": 3 * SIX,
         "attribute_nodes": 3 * SIX * METHODS,
-        "fit_alignment": 3 * METHODS * 13,
+        "stitch_alignment": 3 * SIX,
+        "carry_gradients": 3 * SIX * WITH_GRADIENTS,
+        "fit_alignment": 3 * METHODS * 16,
         "fit_free_mask": 2 * SIX,
         "evaluate_gold": 2 * SIX * METHODS,
         "evaluate_random": 2 * SIX,
         "evaluate_aligned": 3 * SIX * METHODS,
     },
-    # Three tasks: 3 sets of one, 3 without one, and all.
+    # Three tasks, two families: 3 sets of one, 3 without one, 2 without a family, all.
     "gpt2": {
         "download_model": 3,
         "describe_model": 3,
         "write_prompts": 3,
         "tokenize_pairs": 3 * 3,
         "attribute_nodes": 3 * 3 * METHODS,
-        "fit_alignment": 2 * METHODS * 7,
+        "stitch_alignment": 2 * 3,
+        "carry_gradients": 2 * 3 * WITH_GRADIENTS,
+        "fit_alignment": 2 * METHODS * 9,
         "fit_free_mask": 2 * 3,
         "evaluate_gold": 2 * 3 * METHODS,
         "evaluate_random": 2 * 3,
@@ -121,7 +128,7 @@ def estimated_jobs(name):
             nodes[model] = Nodes(shape.n_nodes, 2 * shape.layers)
     jobs = {}
     for work in study_work(config, nodes):
-        jobs[work.stage] = jobs.get(work.stage, 0) + 1
+        jobs[work.stage] = jobs.get(work.stage, 0) + (not work.beside)
     return jobs
 
 
