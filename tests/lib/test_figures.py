@@ -285,6 +285,31 @@ def test_controls_stand_beside_aligned_and_gold(statistics):
     assert cut_off(figure) == []
 
 
+def test_maps_stand_at_what_they_reach_with_the_family_left_out(statistics):
+    names = ["free", "never-run"]
+    figure = comparisons.maps_figure(
+        statistics, **MODELS, names=names, methods=["nap", "no-such-method"]
+    )
+    axes, empty = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == names
+    assert [text.get_text() for text in empty.texts] == ["-"]
+    drawn = {
+        line.get_marker(): line.get_xdata()[0]
+        for line in axes.lines
+        if line.get_marker() not in ("None", "")
+    }
+    levels = statistics.filter(row="level", method="nap", protocol="family", map="free")
+    levels = levels.filter(task="mean")
+    expected = dict(levels.select("circuit", "cpr").iter_rows())
+    assert drawn == {
+        comparisons.GIVEN[circuit][2]: cpr
+        for circuit, cpr in expected.items()
+        if circuit in comparisons.GIVEN
+    }
+    assert len(drawn) >= 2
+    assert cut_off(figure) == []
+
+
 def test_controls_show_both_kinds_of_spread(statistics):
     figure = comparisons.controls_figure(
         statistics, **PAIR, methods=["nap"], controls=["source-free"]
@@ -336,6 +361,7 @@ def test_an_empty_study_says_that_there_is_nothing_to_draw():
         ),
         comparisons.transfer_matrices(areas, **PAIR, **lists, families={}),
         comparisons.controls_figure(nothing[1], **PAIR, methods=["nap"], controls=[]),
+        comparisons.maps_figure(nothing[1], **MODELS, names=["free"], methods=["nap"]),
         nodes.task_correlations({}, model="m", **lists),
         nodes.node_maps({}, title=""),
         nodes.alignment_matrix(unusable, title=""),

@@ -10,6 +10,7 @@ from plot_controls import plot_controls
 from plot_curves_by_pair import plot_curves_by_pair
 from plot_curves_by_task import plot_curves_by_task
 from plot_losses import plot_losses
+from plot_maps import plot_maps
 from plot_node_map import plot_node_map
 from plot_recovery import plot_recovery
 from plot_task_correlation import plot_task_correlation
@@ -132,6 +133,18 @@ def draw_controls(folder, paths):
     )
 
 
+def draw_maps(folder, paths):
+    plot_maps(
+        folder / "statistics.parquet",
+        paths,
+        source=MODELS["source"],
+        target=MODELS["target"],
+        names=study.MAPS,
+        methods=study.METHODS,
+        **ABLATION,
+    )
+
+
 def draw_task_correlation(folder, paths):
     scores = scores_of(folder, "target")
     plot_task_correlation(
@@ -166,6 +179,7 @@ def draw_losses(folder, paths):
         draw_alignment_matrix,
         draw_completeness,
         draw_controls,
+        draw_maps,
         draw_curves_by_pair,
         draw_curves_by_task,
         draw_losses,

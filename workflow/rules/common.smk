@@ -325,6 +325,7 @@ def study_results():
             *per_pair(f"tables/controls/{pair}.csv"),
             *per_pair(f"tables/maps/{pair}.csv"),
             *per_pair(f"tables/tests/{pair}.csv"),
+            *per_pair(f"figures/maps/{pair}.png"),
             *per_pair(f"figures/completeness/{pair}.png"),
             *per_pair(f"tables/correlations/{pair}.csv"),
             *per_pair(f"figures/correlations/{pair}.png"),

@@ -146,6 +146,32 @@ rule plot_controls:
         "../scripts/plot_controls.py"
 
 
+rule plot_maps:
+    input:
+        statistics="results/tables/statistics.parquet",
+    output:
+        figure_files(
+            "maps/{source}/{target}",
+            "maps",
+            "Does the source matter?",
+            source="{source}",
+            target="{target}",
+        ),
+    log:
+        "results/logs/plot_maps/{source}/{target}.log",
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        maps=MAPS,
+        methods=METHODS,
+        ablation=ABLATION,
+        library=FIGURES,
+    message:
+        "Drawing the maps of {wildcards.source} to {wildcards.target}"
+    script:
+        "../scripts/plot_maps.py"
+
+
 rule plot_completeness:
     input:
         curves="results/tables/curves.parquet",

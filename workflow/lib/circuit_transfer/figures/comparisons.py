@@ -30,6 +30,14 @@ MARKERS = {
     "family": (COLOURS["zero-shot-family"], "D"),
     None: ("#555555", "s"),
 }
+# What a map is given: label, colour and marker.
+GIVEN = {
+    PROTOCOLS["family"]: ("the task's source scores", "#000000", "o"),
+    "source-free": ("a constant", "#009E73", "s"),
+    "random-source": ("shuffled scores", "#999999", "v"),
+    "other-family": ("another family's scores", "#D55E00", "D"),
+}
+LEVELS = {"gold": ("#000000", "-"), "node-changes": ("#0072B2", "--")}
 
 
 def recovery_bars(
@@ -165,6 +173,73 @@ def controls_figure(
     _protocol_legend(figure)
     figure.suptitle(f"{source} → {target}", fontsize=9)
     return figure
+
+
+def maps_figure(
+    statistics: pl.DataFrame,
+    *,
+    source: str,
+    target: str,
+    names: Sequence[str],
+    methods: Sequence[str],
+) -> Figure:
+    """CPR of every map by the source scores that it is given, panel per method.
+
+    Trained, if at all, on all but the task's family; mean over tasks. Bars are the 95 %
+    interval over examples. Lines: the gold circuit, and what runs of the target tell.
+    """
+    pair = Pair(statistics, source, target)
+    if not pair.has(PROTOCOLS["family"]):
+        return message(NO_TRANSFER)
+    height = 1.2 + 0.3 * len(names)
+    figure, axes = panels(
+        len(methods), columns=3, width=3.2, height=height, sharey=True, sharex=True
+    )
+    for panel, method in zip(axes, methods, strict=True):
+        _draw_maps(panel, pair, names, method)
+        panel.set(title=method, xlabel="CPR, mean over tasks")
+    axes[0].set_yticks(range(len(names)), names)
+    axes[0].invert_yaxis()
+    handles = [
+        Line2D([], [], linestyle="", marker=marker, color=colour, label=label)
+        for label, colour, marker in GIVEN.values()
+    ]
+    handles += [
+        Line2D([], [], color=colour, linestyle=style, linewidth=0.8, label=circuit)
+        for circuit, (colour, style) in LEVELS.items()
+    ]
+    columns = len(handles) if len(methods) > 2 else 2
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+    figure.suptitle(f"{source} → {target}", fontsize=9)
+    return figure
+
+
+def _draw_maps(axes: Axes, pair: Pair, names: Sequence[str], method: str) -> None:
+    found = {
+        (place, given): level
+        for place, name in enumerate(names)
+        for given in GIVEN
+        if (level := pair.level(method, given, name=name, protocol="family"))
+    }
+    if not found:
+        say(axes, "-")
+        return
+    for circuit, (colour, style) in LEVELS.items():
+        level = pair.level(method, circuit, name="", protocol="family")
+        if level:
+            line = {"color": colour, "linestyle": style, "linewidth": 0.8}
+            axes.axvline(level["cpr"], zorder=0, **line)
+    for (place, given), level in found.items():
+        _, colour, marker = GIVEN[given]
+        # Real scores on the line of their map, what stands in for them just below.
+        lower = place + 0.1 * list(GIVEN).index(given)
+        ends = (level["cpr_low"], level["cpr_high"])
+        if None not in ends:
+            axes.plot(ends, [lower] * 2, color=colour, linewidth=1)
+        axes.plot(level["cpr"], lower, marker, color=colour, markersize=4)
+    axes.grid(axis="y", color="#eeeeee")
+    axes.set_axisbelow(True)
+    axes.margins(x=0.08)
 
 
 def _draw_dots(

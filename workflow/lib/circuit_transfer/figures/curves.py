@@ -17,6 +17,8 @@ from circuit_transfer.tables.transfers import Pair
 NO_CURVES = "No circuit was evaluated: there is no curve to draw."
 SERIES = (RANKINGS, "gold", "in-distribution", *PROTOCOLS.values())
 COMPLETE = ("gold", *PROTOCOLS.values())
+# Of examples: no spread leads out of 0 to 1.
+SHARES = ("agreement_right", "agreement_wrong")
 COMPLETENESS = {"faithfulness": "-", "complement_faithfulness": "--"}
 SIZE = "circuit size (share of nodes)"
 TRAINING_NAMES = {
@@ -120,8 +122,8 @@ def completeness(
         return message(NO_CURVES)
     rows = {
         "faithfulness\n(dashed: of the complement)": COMPLETENESS,
-        "agreement where the\nwhole model is right": {"agreement_right": "-"},
-        "agreement where the\nwhole model is wrong": {"agreement_wrong": "-"},
+        "agreement where the\nwhole model is right": {SHARES[0]: "-"},
+        "agreement where the\nwhole model is wrong": {SHARES[1]: "-"},
     }
     figure, axes = panels(
         len(rows) * len(methods),
@@ -160,7 +162,9 @@ def _draw_measures(
             curve = curves.filter(regime=row).drop_nulls(column)
             if not curve.is_empty():
                 sizes, mean, deviation = mean_curve(curve, column)
-                band = (mean - deviation, mean + deviation)
+                band = np.array([mean - deviation, mean + deviation])
+                if column in SHARES:
+                    band = band.clip(0, 1)
                 axes.plot(sizes, mean, f".{style}", color=COLOURS[row], markersize=3)
                 _draw_band(axes, sizes, *band, COLOURS[row])
     axes.set_xscale("log")
