@@ -107,4 +107,6 @@ def _mark(axes: Axes, tasks: float, cost: float) -> None:
         ha="left",
         va="top",
         fontsize=7,
+        # Other lines pass behind it.
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
     )
