@@ -6,18 +6,7 @@ import pytest
 import reference
 import torch
 
-from circuit_transfer.alignment import (
-    FitSettings,
-    alignment_loss,
-    area_loss,
-    fit,
-    fit_map,
-    initial_alignment,
-    masked_logits,
-    prepare,
-    size_weights,
-    soft_circuit,
-)
+from circuit_transfer.alignment import fit, fit_map, initial_alignment
 from circuit_transfer.batches import pair_batches
 from circuit_transfer.controls import control_sources
 from circuit_transfer.faithfulness import (
@@ -28,6 +17,15 @@ from circuit_transfer.faithfulness import (
 )
 from circuit_transfer.interventions import answer_logits, run_captured
 from circuit_transfer.nodes import node_names
+from circuit_transfer.objectives import (
+    FitSettings,
+    alignment_loss,
+    area_loss,
+    masked_logits,
+    prepare,
+    size_weights,
+    soft_circuit,
+)
 
 FAMILIES = ("llama", "qwen2", "gpt2")
 INTERVENTIONS = ("circuit", "interpolation", "release")

@@ -12,12 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 from transformers import AutoConfig
 
-from circuit_transfer.alignment import (
-    FitSettings,
-    fit_map,
-    masked_logits,
-    prepare,
-)
+from circuit_transfer.alignment import fit_map
 from circuit_transfer.artifacts import write_alignment
 from circuit_transfer.attribution import METHODS, attribute
 from circuit_transfer.batches import pair_batches
@@ -33,6 +28,7 @@ from circuit_transfer.faithfulness import evaluate_ablations, evaluate_circuits
 from circuit_transfer.interventions import answer_logits, captured
 from circuit_transfer.maps import fits, fitted_maps
 from circuit_transfer.nodes import node_names
+from circuit_transfer.objectives import FitSettings, masked_logits, prepare
 from circuit_transfer.similarity import node_outputs
 from circuit_transfer.stitching import (
     carried_scores,

@@ -6,11 +6,11 @@ import pytest
 import torch
 from polars.testing import assert_frame_equal
 
-from circuit_transfer.alignment import FitSettings
 from circuit_transfer.attribution import attribute
 from circuit_transfer.batches import pair_batches
 from circuit_transfer.faithfulness import evaluate_circuits
 from circuit_transfer.nodes import node_names
+from circuit_transfer.objectives import FitSettings
 from circuit_transfer.sensitivity import SCHEMA, Settings, Study, Subject, run
 from circuit_transfer.tables import curve_areas
 

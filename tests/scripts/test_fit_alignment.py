@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from fit_alignment import fit_alignment
 
-from circuit_transfer.alignment import FitSettings, fit, prepare
+from circuit_transfer.alignment import fit
 from circuit_transfer.artifacts import (
     read_alignment,
     read_frame,
@@ -12,6 +12,7 @@ from circuit_transfer.artifacts import (
 from circuit_transfer.batches import pair_batches
 from circuit_transfer.maps import node_prior, transformed
 from circuit_transfer.models import load_model
+from circuit_transfer.objectives import FitSettings, prepare
 
 SETTINGS = {"intervention": "circuit", "epochs": 2, "learning_rate": 0.1}
 SETTINGS |= {"sparsity": 0.1}

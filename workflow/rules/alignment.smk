@@ -1,6 +1,7 @@
 """Alignments from source to target scores, and the mask that needs no source."""
 
 FIT_LIBRARY = library_digest(
+    "ablations",
     "alignment",
     "controls",
     "maps",
@@ -10,6 +11,7 @@ FIT_LIBRARY = library_digest(
     "batches",
     "faithfulness",
     "nodes",
+    "objectives",
 )
 
 

@@ -74,6 +74,7 @@ rule vary_setting:
             "interventions",
             "maps",
             "nodes",
+            "objectives",
             "projection",
             "similarity",
             "tables",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from circuit_transfer.alignment import FitSettings, fit_map, prepare
+from circuit_transfer.alignment import fit_map
 from circuit_transfer.artifacts import (
     read_frame,
     read_json,
@@ -22,6 +22,7 @@ from circuit_transfer.batches import pair_batches
 from circuit_transfer.job import job
 from circuit_transfer.maps import SIMILARITY_MAPS, fits, node_priors, transformed
 from circuit_transfer.models import load_described
+from circuit_transfer.objectives import FitSettings, prepare
 from circuit_transfer.pairs import select_pairs
 from circuit_transfer.passes import measured, measured_together
 from circuit_transfer.similarity import compare_nodes, shared_batches

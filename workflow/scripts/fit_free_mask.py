@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from circuit_transfer.alignment import FitSettings, fit_map, prepare
+from circuit_transfer.alignment import fit_map
 from circuit_transfer.artifacts import (
     read_frame,
     read_json,
@@ -16,6 +16,7 @@ from circuit_transfer.artifacts import (
 from circuit_transfer.batches import pair_batches
 from circuit_transfer.job import job
 from circuit_transfer.models import load_described
+from circuit_transfer.objectives import FitSettings, prepare
 from circuit_transfer.pairs import select_pairs
 from circuit_transfer.passes import measured
 

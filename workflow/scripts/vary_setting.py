@@ -7,10 +7,10 @@ from typing import Any
 
 import polars as pl
 
-from circuit_transfer.alignment import FitSettings
 from circuit_transfer.artifacts import read_frame, read_json, write_frame, write_json
 from circuit_transfer.job import job
 from circuit_transfer.models import load_described
+from circuit_transfer.objectives import FitSettings
 from circuit_transfer.sensitivity import Settings, Study, Subject, run
 
 log = logging.getLogger(__name__)

@@ -14,13 +14,14 @@ import numpy as np
 import polars as pl
 from torch import nn
 
-from circuit_transfer.alignment import FitSettings, fit_map, prepare
+from circuit_transfer.alignment import fit_map
 from circuit_transfer.artifacts import Alignment, tensor_name
 from circuit_transfer.attribution import attribute, check_method
 from circuit_transfer.batches import pair_batches
 from circuit_transfer.controls import random_scores, trained_controls
 from circuit_transfer.faithfulness import evaluate_circuits
 from circuit_transfer.maps import SIMILARITY_MAPS, fits, node_priors, transformed
+from circuit_transfer.objectives import FitSettings, prepare
 from circuit_transfer.pairs import select_pairs
 from circuit_transfer.passes import measured, measured_together
 from circuit_transfer.projection import projected_rankings
