@@ -60,8 +60,8 @@ class Prepared:
 
     The clean and corrupted runs are the same in every step of every fit, so they are
     made once: the answer logits of the `full` and the `empty` circuit, and what every
-    site wrote. By the counterfactual ablation `empty` is the corrupted run, which is the
-    empty circuit's where both prompts end with the same token.
+    site wrote. By the counterfactual ablation `empty` is the corrupted run, which is
+    the empty circuit's where both prompts end with the same token.
     """
 
     task: str
