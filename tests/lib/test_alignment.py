@@ -372,6 +372,12 @@ def test_without_training_tasks_every_matrix_is_unknown(model):
             assert np.isnan(each).all()
 
 
+@pytest.mark.parametrize("name", ["cka-prior", "prior-residual"])
+def test_a_map_whose_prior_is_not_known_is_unknown(model, prepared, name):
+    tensors = fit_one(model, prepared, name=name, prior=None)
+    assert all(np.isnan(each).all() for each in tensors.values())
+
+
 def scaled_prior(sources, scale):
     spread = np.mean([(scores @ PRIOR).std() for scores in sources.values()])
     return scale * PRIOR / spread

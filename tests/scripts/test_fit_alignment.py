@@ -1,4 +1,5 @@
 import numpy as np
+import polars as pl
 import pytest
 from fit_alignment import fit_alignment
 
@@ -8,6 +9,7 @@ from circuit_transfer.artifacts import (
     read_frame,
     read_json,
     read_scores,
+    write_frame,
 )
 from circuit_transfer.batches import pair_batches
 from circuit_transfer.maps import node_prior, transformed
@@ -133,6 +135,34 @@ def test_every_map_lies_beside_the_first_with_its_controls(study, tmp_path):
     # The first map is the one that it is alone.
     alone = fit_tasks(study, tmp_path / "alone", ["a", "b"], training_set="all")
     assert np.array_equal(tensors["alignment"], alone[0].alignment)
+
+
+def test_models_without_a_prompt_in_common_have_no_map_by_similarity(study, tmp_path):
+    other = read_frame(study.pairs("source", "a")).with_columns(pl.col("row") + 1000)
+    write_frame(other, tmp_path / "other.parquet")
+    fit_alignment(
+        study.model("source"),
+        study.model("target"),
+        {"a": study.scores("source", "a")},
+        {"a": study.pairs("target", "a")},
+        {"a": tmp_path / "other.parquet"},
+        {0: tmp_path / "fit.safetensors"},
+        tmp_path / "cost.json",
+        maps=list(MAPS),
+        transform="max",
+        prior=PRIOR,
+        controls=[],
+        settings=SETTINGS,
+        batch_size=2,
+        examples=4,
+        training_set="without-b",
+        **LABELS,
+    )
+    tensors = read_alignment(tmp_path / "fit.safetensors").tensors
+    for name in ("cka-prior", "prior-residual"):
+        assert np.isnan(tensors[f"{name}/alignment"]).all()
+    for name in ("alignment", "depth-prior/alignment"):
+        assert np.isfinite(tensors[name]).all()
 
 
 def test_the_cost_tells_what_every_map_took(study, tmp_path):

@@ -77,11 +77,12 @@ def fit_alignment(
                 of_source[task], pairs[task], batch_size, model.device
             )
         ]
-        source_model = load_described(source)
-        models = {source["model"]: source_model, target["model"]: model}
-        with measured_together("similarity", models) as both:
-            similarity = compare_nodes(source_model, model, shared)
-        costs += both
+        if shared:
+            source_model = load_described(source)
+            models = {source["model"]: source_model, target["model"]: model}
+            with measured_together("similarity", models) as both:
+                similarity = compare_nodes(source_model, model, shared)
+            costs += both
     priors = node_priors(maps, source["nodes"], target["nodes"], similarity, **prior)
     nodes = {"source_nodes": source["nodes"], "target_nodes": target["nodes"]}
     made_with = {**labels, **settings, "tasks": usable, "examples": examples, **nodes}

@@ -114,8 +114,7 @@ def fit(
         each = batches[index]
         projected = vectors[each.task] @ alignment + bias - offsets[each.task]
         if settings.objective == "area":
-            softness = _softness(len(curve) / steps)
-            mask = soft_circuit(projected, next(sizes), softness)
+            mask = soft_circuit(projected, next(sizes), _softness(len(curve) / steps))
             loss, divergence = area_loss(model, each, mask, settings)
         else:
             mask = torch.sigmoid(projected)
@@ -154,10 +153,12 @@ def fit_map(
 
     Arguments as in `fit`, with the name of the map, that of the control (`none` for the
     map itself) and the shape `(n_source, n_target)`. An untrained map is its prior.
-    Without any training task a map is NaN. Of a control there is no `initial`.
+    Without any training task a map is NaN, and so is one whose prior is not known. Of a
+    control there is no `initial`.
     """
-    if not sources:
-        log.warning("no training task has usable pairs: the alignment is unknown")
+    if not sources or (prior is None and name != "free"):
+        why = "prompts that both models have" if sources else "usable pairs"
+        log.warning("no training task has %s: %s is unknown", why, name)
         unknown = np.full(shape, np.nan, np.float32)
         return {"alignment": unknown, "initial": unknown}
     if name not in TRAINED_MAPS:
