@@ -179,7 +179,7 @@ def weights(role):
 
 
 def fit_settings():
-    """Pick what `alignment.FitSettings` needs from the configuration."""
+    """Pick what `objectives.FitSettings` needs from the configuration."""
     prior = config["alignment"]["prior"]
     keys = ["epochs", "intervention", "learning_rate", "objective", "sparsity"]
     by_area = config["alignment"]["objective"] == "area"
