@@ -209,7 +209,7 @@ def test_losses_are_means_over_seeds():
     assert line_in(kl, "all").get_ydata().tolist() == [3.5, 1.5]
     drawn = [line.get_ydata().tolist() for line in loss.lines if len(line.get_ydata())]
     assert drawn == [[4.0, 2.0], [2.0, 1.0], [0.5, 0.5], [0.4, 0.5], [1.0, 1.0]]
-    assert legend_texts(loss) == [
+    assert names_below(figure) == [
         "all tasks",
         "one task",
         "all tasks but one",

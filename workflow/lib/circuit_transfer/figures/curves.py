@@ -204,7 +204,7 @@ def losses(alignments: Iterable[Alignment], *, title: str) -> Figure:
         return message("No alignment was trained: there is no loss to draw.")
     figure, axes = panels(2, columns=2, width=3.2, height=2.5)
     figure.suptitle(title, fontsize=9)
-    names = {"kl": "KL (clean || circuit)", "loss": "total loss (KL + sparsity)"}
+    names = {"kl": "KL (clean || circuit)", "loss": "total loss"}
     for panel, (tensor, name) in zip(axes, names.items(), strict=True):
         for training_set, seeds in sorted(fits.items()):
             loss = [fit.tensors[tensor] for fit in seeds]
@@ -213,7 +213,7 @@ def losses(alignments: Iterable[Alignment], *, title: str) -> Figure:
     counts = {kind: 0 for kind in TRAINING_COLOURS}
     for training_set in fits:
         counts[_kind(training_set)] += 1
-    _legend_of_losses(axes[1], counts)
+    _legend_of_losses(figure, counts)
     return figure
 
 
@@ -305,10 +305,22 @@ def _draw_loss(axes: Axes, seeds: Sequence[np.ndarray], kind: str) -> None:
     axes.plot(np.arange(1, steps + 1), mean, color=colour, linewidth=0.8, alpha=0.8)
 
 
-def _legend_of_losses(axes: Axes, counts: Mapping[str, int]) -> None:
-    for kind, count in counts.items():
-        if count:
-            lines = f" ({count} lines)" if count > 1 else ""
-            name = TRAINING_NAMES[kind] + lines
-            axes.plot([], [], color=TRAINING_COLOURS[kind], label=name)
-    axes.legend(title="trained on", title_fontsize=7, alignment="left")
+def _legend_of_losses(figure: Figure, counts: Mapping[str, int]) -> None:
+    handles = [
+        Line2D([], [], color=TRAINING_COLOURS[kind], label=_counted(kind, count))
+        for kind, count in counts.items()
+        if count
+    ]
+    # Below the panels: in them it would hide the lines.
+    figure.legend(
+        handles=handles,
+        title="trained on",
+        title_fontsize=7,
+        loc="outside lower center",
+        ncols=2,
+    )
+
+
+def _counted(kind: str, count: int) -> str:
+    lines = f" ({count} lines)" if count > 1 else ""
+    return TRAINING_NAMES[kind] + lines
