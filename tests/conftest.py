@@ -151,10 +151,11 @@ def tiny_pairs() -> Callable:
     """A function that makes a frame of tokenized pairs, random tokens of two lengths.
 
     Clean and corrupted prompt end with the same token, as real pairs do, so that the
-    empty circuit does what the whole model does on the corrupted prompt.
+    empty circuit does what the whole model does on the corrupted prompt. The longer
+    ones also begin alike, with as many tokens as `shared` says.
     """
 
-    def make(examples: int = 5, split: str = "train", seed: int = 0):
+    def make(examples: int = 5, split: str = "train", seed: int = 0, shared: int = 2):
         import numpy as np
         import polars as pl
 
@@ -164,6 +165,8 @@ def tiny_pairs() -> Callable:
             length = (5, 7)[row % 2]
             clean, corrupted = generator.integers(len(SPECIAL), 44, (2, length))
             corrupted[-1] = clean[-1]
+            if length == 7:
+                corrupted[:shared] = clean[:shared]
             answer, wrong = generator.choice(len(VOCABULARY), 2, replace=False)
             ids = ([answer], [wrong])
             rows.append((row, split, clean.tolist(), corrupted.tolist(), *ids))

@@ -6,7 +6,7 @@ import pytest
 import reference
 import torch
 
-from circuit_transfer.alignment import fit, fit_map, initial_alignment
+from circuit_transfer.alignment import Start, fit, fit_maps, initial_alignment
 from circuit_transfer.batches import pair_batches
 from circuit_transfer.controls import control_sources
 from circuit_transfer.faithfulness import (
@@ -19,6 +19,7 @@ from circuit_transfer.interventions import answer_logits, run_captured
 from circuit_transfer.nodes import node_names
 from circuit_transfer.objectives import (
     FitSettings,
+    Preparations,
     alignment_loss,
     area_loss,
     masked_logits,
@@ -36,6 +37,7 @@ SOURCES = {
     "a": np.array([1.0, -0.5, 0.25], np.float32),
     "b": np.array([-0.75, 1.0, 0.5], np.float32),
 }
+PRIOR = np.random.default_rng(3).random((3, N)).astype(np.float32)
 
 
 @pytest.fixture
@@ -44,12 +46,29 @@ def model(tiny_model):
 
 
 @pytest.fixture
-def prepared(model, tiny_pairs):
-    tasks = {
+def batches(tiny_pairs):
+    return {
         task: pair_batches(tiny_pairs(4, seed=seed), 2)
         for seed, task in enumerate(SOURCES)
     }
-    return prepare(model, tasks)
+
+
+@pytest.fixture
+def prepared(model, batches):
+    return prepare(model, batches)
+
+
+def train(model, prepared, sources, settings, *, seed, prior=None):
+    """Fit one map alone."""
+    start = Start(sources, prior)
+    (found,) = fit(model, prepared, [start], settings, n_target=N, seed=seed)
+    return found
+
+
+def only(prepared, *indices):
+    """Keep some batches."""
+    chosen = [prepared[index] for index in indices]
+    return Preparations([lambda e=each: e for each in chosen], [e.task for e in chosen])
 
 
 def reference_logits(model, batch, mask, intervention):
@@ -173,13 +192,15 @@ def test_an_unknown_ablation_is_named(model, tiny_pairs):
 
 @pytest.mark.parametrize("intervention", INTERVENTIONS)
 @pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
-def test_masked_logits_follow_the_definition(model, prepared, intervention, value):
+def test_masked_logits_follow_the_definition(
+    model, prepared, batches, intervention, value
+):
     mask = torch.full((N,), value)
     mask[::3] = 1 - value
     for constant in (mask, torch.full((N,), value)):
-        for each in prepared:
+        for each, batch in zip(prepared, sum(batches.values(), []), strict=True):
             found = masked_logits(model, each, constant, intervention)
-            expected = reference_logits(model, each.batch, constant, intervention)
+            expected = reference_logits(model, batch, constant, intervention)
             torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-5)
 
 
@@ -188,7 +209,8 @@ def test_a_mask_of_ones_is_clean_and_of_zeros_corrupted(model, prepared, interve
     for each in prepared:
         ones = masked_logits(model, each, torch.ones(N), intervention)
         zeros = masked_logits(model, each, torch.zeros(N), intervention)
-        corrupted = answer_logits(model, each.batch.corrupted)
+        batch = each.batch
+        corrupted = answer_logits(model, batch.corrupted, after=batch.prefix)
         torch.testing.assert_close(ones, each.full, rtol=0, atol=1e-5)
         torch.testing.assert_close(zeros, corrupted, rtol=0, atol=1e-5)
 
@@ -200,8 +222,8 @@ def test_an_unknown_intervention_is_named(model, prepared):
 
 def test_the_optimiser_is_adam_with_a_linear_decay_to_a_tenth(model, prepared):
     settings = replace(SETTINGS, epochs=4)
-    (one, sources) = (prepared[:1], {"a": SOURCES["a"]})
-    found = fit(model, one, sources, settings, n_target=N, seed=3)
+    (one, sources) = (only(prepared, 0), {"a": SOURCES["a"]})
+    found = train(model, one, sources, settings, seed=3)
     alignment, first, second = initial_alignment(3, N, seed=3), 0.0, 0.0
     scores, losses = torch.from_numpy(SOURCES["a"]), []
     for step in range(4):
@@ -222,10 +244,7 @@ def test_the_optimiser_is_adam_with_a_linear_decay_to_a_tenth(model, prepared):
 
 def test_training_is_deterministic_and_the_loss_goes_down(model, prepared):
     settings = replace(SETTINGS, epochs=10)
-    fits = [
-        fit(model, prepared, SOURCES, settings, n_target=N, seed=seed)
-        for seed in (0, 0, 1)
-    ]
+    fits = [train(model, prepared, SOURCES, settings, seed=seed) for seed in (0, 0, 1)]
     for name in ("alignment", "loss", "kl"):
         assert torch.equal(getattr(fits[0], name), getattr(fits[1], name))
         assert not torch.equal(getattr(fits[0], name), getattr(fits[2], name))
@@ -240,7 +259,7 @@ def test_every_epoch_takes_every_batch_once_in_the_order_of_the_seed(model, prep
     frozen = replace(SETTINGS, learning_rate=0.0, epochs=3)
     orders = []
     for seed in (0, 1):
-        found = fit(model, prepared, SOURCES, frozen, n_target=N, seed=seed)
+        found = train(model, prepared, SOURCES, frozen, seed=seed)
         epochs = found.loss.reshape(3, len(prepared))
         assert (epochs.sort().values == epochs[0].sort().values).all()
         assert len(set(epochs[0].tolist())) == len(prepared) == 4
@@ -250,38 +269,96 @@ def test_every_epoch_takes_every_batch_once_in_the_order_of_the_seed(model, prep
 
 
 def test_tasks_without_scores_are_not_trained_on(model, prepared):
-    only = {"a": SOURCES["a"]}
-    of_a = [each for each in prepared if each.task == "a"]
-    both = fit(model, prepared, only, SETTINGS, n_target=N, seed=0)
-    alone = fit(model, of_a, only, SETTINGS, n_target=N, seed=0)
+    sources = {"a": SOURCES["a"]}
+    both = train(model, prepared, sources, SETTINGS, seed=0)
+    alone = train(model, only(prepared, 0, 1), sources, SETTINGS, seed=0)
     assert torch.equal(both.alignment, alone.alignment)
 
 
+@pytest.mark.parametrize("settings", [SETTINGS, replace(SETTINGS, objective="area")])
+def test_maps_that_are_trained_side_by_side_are_those_trained_alone(
+    model, prepared, settings, monkeypatch
+):
+    settings = replace(settings, proportions=(0.2, 0.5, 1.0), epochs=2)
+    others = {task: -each for task, each in SOURCES.items()}
+    starts = [Start(SOURCES), Start(others, PRIOR), Start(SOURCES, PRIOR)]
+    alone = [
+        train(model, prepared, s.sources, settings, seed=0, prior=s.prior)
+        for s in starts
+    ]
+    for rows in (2**20, 4, 1):
+        # All in one pass, two at a time, one by one.
+        monkeypatch.setattr(
+            "circuit_transfer.alignment.rows_per_pass", lambda *_, n=rows: n
+        )
+        together = fit(model, prepared, starts, settings, n_target=N, seed=0)
+        for found, expected in zip(together, alone, strict=True):
+            assert found.tensors().keys() == expected.tensors().keys()
+            for name, tensor in expected.tensors().items():
+                np.testing.assert_allclose(found.tensors()[name], tensor, atol=1e-4)
+    assert not torch.allclose(together[0].alignment, together[1].alignment, atol=1e-2)
+
+
+def test_what_does_not_fit_is_on_the_host_or_run_again(model, tiny_pairs, caplog):
+    batches = {"a": pair_batches(tiny_pairs(8), 2)}
+    whole = prepare(model, batches)
+    size = max(each.bytes() for each in whole)
+    caplog.set_level("INFO")
+    for here, on_host in ((0, 0), (0, 10 * size), (2 * size, 0), (size, size)):
+        short = prepare(model, batches, budget=0)
+        short.keep(here, on_host)
+        kept = (len(short._here), len(short._on_host))
+        assert kept == (here // size, min(4 - here // size, on_host // size))
+        for found, expected in zip(short, whole, strict=True):
+            assert torch.equal(found.full, expected.full)
+            assert torch.equal(found.empty, expected.empty)
+            assert all(map(torch.equal, found.clean, expected.clean))
+            assert all(map(torch.equal, found.corrupted, expected.corrupted))
+            mask = torch.full((N,), 0.5)
+            logits = (
+                masked_logits(model, e, mask, "circuit") for e in (found, expected)
+            )
+            assert torch.equal(*logits)
+    assert "2 of 4 prepared batches are kept" in caplog.text
+
+
+def test_an_intervention_keeps_only_what_it_needs(model, tiny_pairs):
+    batches = {"a": pair_batches(tiny_pairs(4), 2)}
+    for each, all_of_it in zip(
+        prepare(model, batches, intervention="circuit"),
+        prepare(model, batches),
+        strict=True,
+    ):
+        assert each.clean == []
+        mask = torch.full((N,), 0.5)
+        logits = (masked_logits(model, e, mask, "circuit") for e in (each, all_of_it))
+        assert torch.equal(*logits)
+    assert prepare(model, batches, intervention="release")[0].clean
+
+
 def test_prepared_runs_are_fresh_runs_also_after_training(model, prepared):
-    fit(model, prepared, SOURCES, SETTINGS, n_target=N, seed=0)
+    train(model, prepared, SOURCES, SETTINGS, seed=0)
     for each in prepared:
-        full, clean = run_captured(model, each.batch.clean)
-        _, corrupted = run_captured(model, each.batch.corrupted)
+        batch = each.batch
+        full, clean = run_captured(model, batch.clean, batch.prefix)
+        _, corrupted = run_captured(model, batch.corrupted, batch.prefix)
         assert torch.equal(each.full, full)
         for kept, fresh in ((each.clean, clean), (each.corrupted, corrupted)):
             assert all(map(torch.equal, kept, fresh))
 
 
-PRIOR = np.random.default_rng(3).random((3, N)).astype(np.float32)
-
-
 def fit_one(model, prepared, name="free", control="none", sources=SOURCES, prior=None):
-    made = {"shape": (3, N), "seed": 5, "prior": prior}
-    return fit_map(
-        model, prepared, sources, SETTINGS, name=name, control=control, **made
-    )
+    made = {"shape": (3, N), "seed": 5}
+    made["priors"] = {} if prior is None else {name: prior}
+    (tensors,) = fit_maps(model, prepared, sources, SETTINGS, [(name, control)], **made)
+    return tensors
 
 
 def test_a_fit_has_its_start_its_matrix_and_its_curves(model, prepared):
     tensors = fit_one(model, prepared)
     assert set(tensors) == {"alignment", "initial", "loss", "kl"}
     assert np.array_equal(tensors["initial"], initial_alignment(3, N, 5).numpy())
-    plain = fit(model, prepared, SOURCES, SETTINGS, n_target=N, seed=5)
+    plain = train(model, prepared, SOURCES, SETTINGS, seed=5)
     assert np.array_equal(tensors["alignment"], plain.alignment.numpy())
 
 
@@ -294,7 +371,7 @@ def test_trained_controls_see_other_scores(model, prepared):
     np.testing.assert_allclose(moved, np.tile(moved[:1], (3, 1)), atol=1e-5)
     shuffled = fit_one(model, prepared, control="random-source")["alignment"]
     seen = control_sources("random-source", SOURCES, seed=5)
-    expected = fit(model, prepared, seen, SETTINGS, n_target=N, seed=5).alignment
+    expected = train(model, prepared, seen, SETTINGS, seed=5).alignment
     assert np.array_equal(shuffled, expected.numpy())
     assert not np.allclose(shuffled, plain)
 
@@ -356,10 +433,10 @@ def test_the_area_s_loss_is_the_distance_of_faithfulness_from_one(
 def test_training_on_the_area_makes_circuits_more_faithful(model, prepared):
     sources = {"a": np.ones(1, np.float32)}
     settings = replace(AREA, epochs=40)
-    found = fit(model, prepared, sources, settings, n_target=N, seed=0)
+    found = train(model, prepared, sources, settings, seed=0)
     assert found.alignment.shape == (1, N)
     assert found.loss[-10:].mean() < 0.7 * found.loss[:10].mean()
-    again = fit(model, prepared, sources, settings, n_target=N, seed=0)
+    again = train(model, prepared, sources, settings, seed=0)
     assert torch.equal(found.alignment, again.alignment)
 
 
@@ -395,7 +472,7 @@ def test_a_prior_is_where_training_starts_spread_as_asked(model, prepared):
 def test_the_penalty_holds_a_map_at_its_prior(model, prepared):
     def distance(penalty):
         settings = replace(SETTINGS, epochs=10, prior_penalty=penalty)
-        found = fit(model, prepared, SOURCES, settings, n_target=N, seed=5, prior=PRIOR)
+        found = train(model, prepared, SOURCES, settings, seed=5, prior=PRIOR)
         moved = found.alignment.numpy() - scaled_prior(SOURCES, settings.prior_scale)
         return np.square(moved).sum() + found.bias.square().sum().item()
 
@@ -404,8 +481,8 @@ def test_the_penalty_holds_a_map_at_its_prior(model, prepared):
 
 def test_a_step_with_a_prior_follows_the_loss(model, prepared):
     settings = replace(SETTINGS, epochs=1, prior_penalty=0.5)
-    one, sources = prepared[:1], {"a": SOURCES["a"]}
-    found = fit(model, one, sources, settings, n_target=N, seed=3, prior=PRIOR)
+    one, sources = only(prepared, 0), {"a": SOURCES["a"]}
+    found = train(model, one, sources, settings, seed=3, prior=PRIOR)
     anchor = torch.from_numpy(scaled_prior(sources, settings.prior_scale))
     matrix = (anchor + initial_alignment(3, N, seed=3)).requires_grad_()
     bias = torch.zeros(N, requires_grad=True)

@@ -188,8 +188,8 @@ def heads_ablated(model, pairs, ablation):
 
 
 def singles(batch):
-    rows = zip(*(part.split(1) for part in vars(batch).values()), strict=True)
-    return [PairBatch(*row) for row in rows]
+    parts = (batch.clean, batch.corrupted, batch.answers, batch.wrong_answers)
+    return [PairBatch(*row) for row in zip(*(p.split(1) for p in parts), strict=True)]
 
 
 def test_every_method_is_exact_on_a_linear_model(tiny_model, tiny_pairs):

@@ -9,15 +9,17 @@ from polars.testing import assert_frame_equal
 
 from circuit_transfer.ablations import ABLATIONS
 from circuit_transfer.architectures import ARCHITECTURES
-from circuit_transfer.batches import pair_batches
-from circuit_transfer.faithfulness import (
+from circuit_transfer.batches import (
     ACTIVATIONS,
     LOGITS,
+    pair_batches,
+    rows_per_pass,
+)
+from circuit_transfer.faithfulness import (
     MEASURES,
     answer_divergence,
     circuit_masks,
     evaluate_circuits,
-    rows_per_pass,
     run_circuits,
 )
 from circuit_transfer.interventions import counting

@@ -11,11 +11,16 @@ from circuit_transfer.architectures import (
 from circuit_transfer.interventions import (
     answer_logits,
     captured,
+    captured_stream,
     edited,
     mask_by_site,
     mixing,
     pushing,
+    resumed,
     run_captured,
+    run_prefix,
+    running_circuits,
+    site_writes,
 )
 from circuit_transfer.nodes import node_names
 
@@ -165,18 +170,104 @@ def test_soft_masks_mix_as_defined(model):
             assert close(answer_logits(model, IDS), expected[:, -1])
 
 
-def test_every_prompt_can_have_a_mask_of_its_own(model):
-    masks = torch.rand(2, len(NODES), generator=torch.Generator().manual_seed(0))
+def test_masks_side_by_side_are_those_one_by_one(model):
+    masks = torch.rand(3, len(NODES), generator=torch.Generator().manual_seed(0))
     _, here = run_captured(model, IDS)
     _, there = run_captured(model, OTHER)
     for context, settings in ((mixing, {}), (mixing, {"inside": here}), (pushing, {})):
         with context(model, masks, there, **settings):
-            together = answer_logits(model, IDS)
+            together = answer_logits(model, IDS.repeat(3, 1)).unflatten(0, (3, -1))
         for row, mask in enumerate(masks):
             with context(model, mask, there, **settings):
                 alone = answer_logits(model, IDS)
-            torch.testing.assert_close(together[row], alone[row])
-            assert not torch.allclose(together[1 - row], alone[1 - row])
+            torch.testing.assert_close(together[row], alone)
+            assert not torch.allclose(together[row - 1], alone)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_run_after_its_prefix_is_the_whole_run(model, times):
+    whole, activations = run_captured(model, IDS)
+    prefix = run_prefix(model, IDS[:, :3])
+    rest = IDS[:, 3:].repeat(times, 1)
+    # Twice: what a pass adds to its cache is not there in the next one.
+    for _ in range(2):
+        logits, found = run_captured(model, rest, prefix)
+        torch.testing.assert_close(logits, whole.repeat(times, 1))
+    for site, each in enumerate(activations):
+        torch.testing.assert_close(found[site], each[:, 3:].repeat(times, 1, 1, 1))
+    embeddings = model.get_input_embeddings()(rest)
+    logits = answer_logits(model, embeddings=embeddings, after=prefix)
+    torch.testing.assert_close(logits, whole.repeat(times, 1))
+    moved = prefix.moved(torch.clone)
+    assert torch.equal(answer_logits(model, rest, after=moved), logits)
+    assert len(moved.tensors()) == 2 * model.config.num_hidden_layers
+    assert not any(
+        a is b for a, b in zip(moved.tensors(), prefix.tensors(), strict=True)
+    )
+
+
+def test_circuits_that_skip_what_no_one_needs_are_those_that_mix(model):
+    n_nodes, first = len(NODES), torch.arange(len(NODES))
+    masks = torch.rand(9, n_nodes, generator=torch.Generator().manual_seed(0)).round()
+    # Nothing, all, one head, one MLP, only the first layer, only the last.
+    masks[0], masks[1] = 0, 1
+    masks[2:4], masks[2, 1], masks[3, n_nodes // 2 - 1] = 0, 1, 1
+    masks[4], masks[5] = first < n_nodes // 2, first >= n_nodes // 2
+    _, there = run_captured(model, OTHER)
+    constants = [site.mean((0, 1), keepdim=True) for site in there]
+    zeros = [torch.zeros_like(site[:1, :1, :, :1]) for site in there]
+    for outside in (there, constants, zeros):
+        written = site_writes(model, outside)
+        for group in (*masks[:, None], masks[2:4], masks):
+            with running_circuits(model, group, outside, written):
+                found = answer_logits(model, IDS.repeat(len(group), 1))
+            with mixing(model, group, outside):
+                expected = answer_logits(model, IDS.repeat(len(group), 1))
+            torch.testing.assert_close(found, expected)
+    assert not any("forward" in vars(module) for module in model.modules())
+
+
+def test_a_circuit_computes_only_what_it_needs(model):
+    seen = []
+    for module in model.modules():
+        if hasattr(module, "weight") and module.weight.ndim == 2:
+            module.register_forward_hook(lambda module, *_: seen.append(module))
+    _, there = run_captured(model, OTHER)
+    written = site_writes(model, there)
+    counts = {}
+    for name, kept in {"none": [], "first": [0], "mlp": [-1], "all": NODES}.items():
+        mask = torch.zeros(1, len(NODES))
+        mask[0, kept if kept is not NODES else slice(None)] = 1
+        seen.clear()
+        with running_circuits(model, mask, there, written):
+            answer_logits(model, IDS)
+        counts[name] = len(seen)
+    outside_layers = counts["none"]
+    of_one_layer = (counts["all"] - outside_layers) // 2
+    assert outside_layers <= 3
+    heads, mlp = (counts[name] - outside_layers for name in ("first", "mlp"))
+    assert 0 < heads < of_one_layer > mlp > 0
+    assert heads + mlp == of_one_layer
+
+
+def test_a_pass_that_resumes_at_a_site_is_the_whole_one(model):
+    generator = torch.Generator().manual_seed(0)
+    with captured(model) as sites, captured_stream(model) as stream:
+        answer_logits(model, IDS)
+    for site, activation in enumerate(sites):
+        noise = torch.randn(2, *activation.shape, generator=generator)
+        live = (activation + noise).flatten(0, 1).requires_grad_()
+        ids = IDS.repeat(2, 1)
+        with edited(model, lambda _site, _live, live=live: live, sites=[site]):
+            expected = answer_logits(model, ids)
+        with resumed(model, site, live, sites, stream):
+            found = answer_logits(model, ids)
+        torch.testing.assert_close(found, expected)
+        gradients = [
+            torch.autograd.grad(e[:, 0].sum(), live)[0] for e in (found, expected)
+        ]
+        torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-6)
+        assert not torch.allclose(found, answer_logits(model, ids))
 
 
 def test_what_replaces_a_node_may_be_one_for_all_prompts_and_positions(model):

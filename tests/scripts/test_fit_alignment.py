@@ -3,7 +3,7 @@ import polars as pl
 import pytest
 from fit_alignment import fit_alignment
 
-from circuit_transfer.alignment import fit
+from circuit_transfer.alignment import Start, fit
 from circuit_transfer.artifacts import (
     read_alignment,
     read_frame,
@@ -83,7 +83,7 @@ def test_the_matrix_is_the_library_s(study, tmp_path):
     sources = {task: transformed(each, "max") for task, each in scores.items()}
     assert {np.abs(each).max() for each in sources.values()} == {1.0}
     settings = FitSettings(**SETTINGS)
-    expected = fit(model, prepared, sources, settings, n_target=10, seed=1)
+    (expected,) = fit(model, prepared, [Start(sources)], settings, n_target=10, seed=1)
     assert np.array_equal(made[1].alignment, expected.alignment.numpy())
 
 
@@ -132,9 +132,9 @@ def test_every_map_lies_beside_the_first_with_its_controls(study, tmp_path):
     moved = tensors["prior-residual/initial"] - tensors["initial"]
     ratio = moved[alike > 0] / alike[alike > 0]
     np.testing.assert_allclose(ratio, ratio[0], rtol=1e-3)
-    # The first map is the one that it is alone.
+    # The first map is the one that it is alone, but for the rounding of longer passes.
     alone = fit_tasks(study, tmp_path / "alone", ["a", "b"], training_set="all")
-    assert np.array_equal(tensors["alignment"], alone[0].alignment)
+    np.testing.assert_allclose(tensors["alignment"], alone[0].alignment, atol=1e-5)
 
 
 def test_models_without_a_prompt_in_common_have_no_map_by_similarity(study, tmp_path):
@@ -178,7 +178,7 @@ def test_the_cost_tells_what_every_map_took(study, tmp_path):
     columns = ("part", "model", "seed", "forwards", "forward_backwards")
     found = [tuple(row.get(column) for column in columns) for row in rows]
     # 3 pairs of each task: clean and corrupted once, the clean ones compared in both
-    # models, and 2 epochs of every fit.
+    # models, and 2 epochs of every map that is trained.
     beforehand = [
         ("prepare", "target", None, 12, 0),
         ("similarity", "source", None, 6, 0),
@@ -187,8 +187,6 @@ def test_the_cost_tells_what_every_map_took(study, tmp_path):
     of_seed = [
         ("free", 12),
         ("free/source-free", 12),
-        ("depth-prior", 0),
-        ("cka-prior", 0),
         ("prior-residual", 12),
         ("prior-residual/source-free", 12),
     ]

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from torch import nn
 
-from circuit_transfer.alignment import fit_map
+from circuit_transfer.alignment import fit_maps, is_trained
 from circuit_transfer.artifacts import (
     read_frame,
     read_json,
@@ -24,7 +25,7 @@ from circuit_transfer.maps import SIMILARITY_MAPS, fits, node_priors, transforme
 from circuit_transfer.models import load_described
 from circuit_transfer.objectives import FitSettings, prepare
 from circuit_transfer.pairs import select_pairs
-from circuit_transfer.passes import measured, measured_together
+from circuit_transfer.passes import measured, measured_together, shared_out
 from circuit_transfer.similarity import compare_nodes, shared_batches
 
 log = logging.getLogger(__name__)
@@ -65,52 +66,63 @@ def fit_alignment(
     model = load_described(target)
     with measured("prepare", target["model"], model) as cost:
         batches = {t: pair_batches(pairs[t], batch_size, model.device) for t in usable}
-        prepared = prepare(model, batches)
-    costs = [cost]
-    similarity = None
+        prepared = prepare(model, batches, intervention=settings["intervention"])
+    costs, similarity = [cost], None
     if usable and set(maps) & set(SIMILARITY_MAPS):
         of_source = _training_pairs(source_pairs_paths, share)
-        shared = [
-            each
-            for task in usable
-            for each in shared_batches(
-                of_source[task], pairs[task], batch_size, model.device
-            )
-        ]
-        if shared:
-            source_model = load_described(source)
-            models = {source["model"]: source_model, target["model"]: model}
-            with measured_together("similarity", models) as both:
-                similarity = compare_nodes(source_model, model, shared)
-            costs += both
+        parts = [(of_source[task], pairs[task]) for task in usable]
+        similarity, more = _similarity(source, target, model, parts, batch_size)
+        costs += more
     priors = node_priors(maps, source["nodes"], target["nodes"], similarity, **prior)
     nodes = {"source_nodes": source["nodes"], "target_nodes": target["nodes"]}
     made_with = {**labels, **settings, "tasks": usable, "examples": examples, **nodes}
     made_with |= {"maps": list(maps), "transform": transform, "prior": dict(prior)}
+    asked = fits(maps, controls)
+    trained = [each for each in asked if is_trained(each[0], vectors, priors)]
+    parts = [name if kind == "none" else f"{name}/{kind}" for name, kind in trained]
     for seed, path in alignment_paths.items():
-        tensors = {}
-        for name, control in fits(maps, controls):
-            part = name if control == "none" else f"{name}/{control}"
-            log.info("%s with seed %d", part, seed)
-            with measured(part, target["model"], model) as cost:
-                fitted = fit_map(
-                    model,
-                    prepared,
-                    vectors,
-                    FitSettings(**settings),
-                    name=name,
-                    control=control,
-                    shape=(len(source["nodes"]), len(target["nodes"])),
-                    seed=seed,
-                    prior=priors.get(name),
-                )
-            costs.append(cost | {"seed": seed})
-            tensors |= {
-                tensor_name(kind, name, control, maps): each
-                for kind, each in fitted.items()
-            }
+        log.info("seed %d: %s", seed, ", ".join(parts))
+        with measured("fits", target["model"], model) as cost:
+            fitted = fit_maps(
+                model,
+                prepared,
+                vectors,
+                FitSettings(**settings),
+                asked,
+                shape=(len(source["nodes"]), len(target["nodes"])),
+                seed=seed,
+                priors=priors,
+            )
+        costs += [each | {"seed": seed} for each in shared_out(cost, parts)]
+        tensors = {
+            tensor_name(kind, *each, maps): tensor
+            for each, found_here in zip(asked, fitted, strict=True)
+            for kind, tensor in found_here.items()
+        }
         write_alignment(path, tensors, {**made_with, "seed": seed})
     write_json(costs, cost_path)
+
+
+def _similarity(
+    source: Mapping[str, Any],
+    target: Mapping[str, Any],
+    model: nn.Module,
+    pairs: Sequence[tuple[pl.DataFrame, pl.DataFrame]],
+    batch_size: int,
+) -> tuple[np.ndarray | None, list[dict[str, Any]]]:
+    """Compare the nodes of both models on prompts that both have; return its costs."""
+    shared = [
+        each
+        for of_source, of_target in pairs
+        for each in shared_batches(of_source, of_target, batch_size, model.device)
+    ]
+    if not shared:
+        return None, []
+    source_model = load_described(source)
+    models = {source["model"]: source_model, target["model"]: model}
+    with measured_together("similarity", models) as costs:
+        similarity = compare_nodes(source_model, model, shared)
+    return similarity, costs
 
 
 def _training_pairs(

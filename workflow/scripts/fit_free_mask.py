@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from circuit_transfer.alignment import fit_map
+from circuit_transfer.alignment import fit_maps
 from circuit_transfer.artifacts import (
     read_frame,
     read_json,
@@ -43,23 +43,24 @@ def fit_free_mask(
     model = load_described(description)
     with measured("prepare", target, model) as cost:
         batches = pair_batches(pairs, batch_size, model.device)
-        prepared = prepare(model, {task: batches})
+        prepared = prepare(
+            model, {task: batches}, intervention=settings["intervention"]
+        )
     costs = [cost]
     sources = {} if pairs.is_empty() else {task: np.ones(1, np.float32)}
     labels = {"target": target, "task": task, **settings, "examples": examples}
     labels |= {"target_nodes": nodes, "maps": ["free"]}
     for seed, path in mask_paths.items():
         with measured("free-mask", target, model) as cost:
-            tensors = fit_map(
+            (tensors,) = fit_maps(
                 model,
                 prepared,
                 sources,
                 FitSettings(**settings),
-                name="free",
-                control="none",
+                [("free", "none")],
                 shape=(1, len(nodes)),
                 seed=seed,
-                prior=None,
+                priors={},
             )
         costs.append(cost | {"seed": seed})
         write_alignment(path, tensors, {**labels, "seed": seed})

@@ -12,7 +12,12 @@ from torch import Tensor, nn
 
 from circuit_transfer.architectures import node_sites
 from circuit_transfer.batches import PairBatch
-from circuit_transfer.interventions import answer_logits, mixing, run_captured
+from circuit_transfer.interventions import (
+    answer_logits,
+    mixing,
+    run_captured,
+    run_prefix,
+)
 
 ABLATIONS = ("counterfactual", "zero", "mean")
 
@@ -33,6 +38,17 @@ class Ablation:
     model: nn.Module
     constant: Sequence[Tensor] | None = None
 
+    def shorten(self, batch: PairBatch) -> PairBatch:
+        """Run what clean and corrupted prompts have in common, and leave the rest.
+
+        Up to the first corrupted token every circuit does the same, so it is run once.
+        Where nodes are ablated on all positions, the batch is left as it is.
+        """
+        length = batch.shared()
+        if self.constant is not None or not length:
+            return batch
+        return batch.following(run_prefix(self.model, batch.clean[:, :length]), length)
+
     def writes(self, batch: PairBatch) -> Sequence[Tensor]:
         """Return what every site's nodes write instead, on the prompts of a batch.
 
@@ -40,7 +56,7 @@ class Ablation:
         """
         if self.constant is not None:
             return self.constant
-        return run_captured(self.model, batch.corrupted)[1]
+        return run_captured(self.model, batch.corrupted, batch.prefix)[1]
 
     @torch.no_grad()
     def run(self, batch: PairBatch) -> tuple[Tensor, Sequence[Tensor]]:
@@ -49,7 +65,7 @@ class Ablation:
         The counterfactual run is that of the corrupted prompts, embeddings included.
         """
         if self.constant is None:
-            return run_captured(self.model, batch.corrupted)
+            return run_captured(self.model, batch.corrupted, batch.prefix)
         empty = torch.zeros(sum(site.shape[-2] for site in self.constant))
         with mixing(self.model, empty, self.constant):
             return answer_logits(self.model, batch.clean), self.constant

@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from circuit_transfer.batches import rows_per_pass
 from circuit_transfer.controls import control_sources
 from circuit_transfer.job import progress
 from circuit_transfer.maps import TRAINED_MAPS
 from circuit_transfer.objectives import (
     FitSettings,
-    Prepared,
+    Preparations,
     alignment_loss,
     area_loss,
     size_weights,
@@ -66,112 +67,218 @@ def initial_alignment(
     return scale * torch.randn(n_source, n_target, generator=generator)
 
 
+@dataclass(frozen=True)
+class Start:
+    """What a map is trained from.
+
+    Attributes:
+        sources: transformed score vector `(n_source,)` of every training task.
+        prior: `(n_source, n_target)`, see `maps.node_prior`, or None for a map that
+            starts at random, near zero.
+    """
+
+    sources: Mapping[str, np.ndarray]
+    prior: np.ndarray | None = None
+
+
 def fit(
     model: nn.Module,
-    prepared: Sequence[Prepared],
-    sources: Mapping[str, np.ndarray],
+    prepared: Preparations,
+    starts: Sequence[Start],
     settings: FitSettings,
     *,
     n_target: int,
     seed: int,
-    prior: np.ndarray | None = None,
-) -> Fit:
-    """Train a map on the prepared batches of its training tasks.
+) -> list[Fit]:
+    """Train maps on the prepared batches of their training tasks, side by side.
 
-    One optimiser step per batch; the seed decides the start and the order of batches.
-    Without a prior the matrix starts at random, near zero. With one it starts there,
+    One optimiser step per batch; the seed decides the start and the order of batches,
+    which is the same for all, so that they share passes. None knows of the others.
+    Without a prior a matrix starts at random, near zero. With one it starts there,
     is held near it by a penalty, and has a bias that is held near zero.
 
     Args:
         model: the target, with frozen parameters.
-        prepared: the batches; those of tasks without an entry in `sources` are unused.
-        sources: transformed score vector `(n_source,)` of every training task.
+        prepared: the batches; those of tasks without sources are unused.
+        starts: of every map, all on the same training tasks.
         settings: how to train.
         n_target: number of nodes of the target.
-        seed: of the initial matrix and the order of batches.
-        prior: `(n_source, n_target)`; see `maps.node_prior`.
+        seed: of the initial matrices and the order of batches.
     """
-    batches = [each for each in prepared if each.task in sources]
-    n_source = next(iter(sources.values())).shape[0]
-    device = batches[0].full.device
-    vectors = {t: torch.from_numpy(each).to(device) for t, each in sources.items()}
-    start = initial_alignment(n_source, n_target, seed, settings.initial_scale)
-    anchor = torch.zeros(n_source, n_target, device=device)
-    if prior is not None:
-        anchor = _scaled_prior(prior, vectors, settings.prior_scale)
-    initial = start.to(device) + anchor
-    offsets = {task: (each @ anchor).mean() for task, each in vectors.items()}
-    alignment = initial.clone().requires_grad_()
-    bias = torch.zeros(n_target, device=device, requires_grad=prior is not None)
-    learned = [alignment] if prior is None else [alignment, bias]
+    used = [i for i, task in enumerate(prepared.tasks) if task in starts[0].sources]
+    first = prepared[used[0]].batch
+    together = max(1, rows_per_pass(model, first) // len(first))
+    settings_of_fit = {"n_target": n_target, "seed": seed}
+    found = []
+    for at in range(0, len(starts), together):
+        part = starts[at : at + together]
+        found += _fit_together(model, prepared, used, part, settings, **settings_of_fit)
+    return found
+
+
+def _fit_together(
+    model: nn.Module,
+    prepared: Preparations,
+    used: Sequence[int],
+    starts: Sequence[Start],
+    settings: FitSettings,
+    *,
+    n_target: int,
+    seed: int,
+) -> list[Fit]:
+    """Train maps in the same passes, one row of the mask for each."""
+    device = prepared[used[0]].full.device
+    maps = [_Map(start, settings, n_target, seed, device) for start in starts]
+    learned = [each for trained in maps for each in trained.parameters()]
     optimiser = torch.optim.Adam(learned, lr=settings.learning_rate)
-    steps = settings.epochs * len(batches)
+    steps = settings.epochs * len(used)
     schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.1, steps)
     curve = []
-    order = _order(len(batches), settings.epochs, seed)
+    order = _order(len(used), settings.epochs, seed)
     sizes = _drawn_sizes(settings, n_target, seed)
     for index in progress(order, steps, f"fit with seed {seed}, steps"):
-        each = batches[index]
-        projected = vectors[each.task] @ alignment + bias - offsets[each.task]
+        each = prepared[used[index]]
+        projected = torch.stack([trained.project(each.task) for trained in maps])
         if settings.objective == "area":
-            mask = soft_circuit(projected, next(sizes), _softness(len(curve) / steps))
-            loss, divergence = area_loss(model, each, mask, settings)
+            kept, softness = next(sizes), _softness(len(curve) / steps)
+            rows = [soft_circuit(row, kept, softness) for row in projected]
+            loss, divergence = area_loss(model, each, torch.stack(rows), settings)
         else:
             mask = torch.sigmoid(projected)
             loss, divergence = alignment_loss(model, each, mask, settings)
-        if prior is not None:
-            distance = (alignment - anchor).square().sum() + bias.square().sum()
-            loss = loss + settings.prior_penalty * distance
+        penalties = torch.stack([trained.penalty() for trained in maps])
+        loss = loss + settings.prior_penalty * penalties
         optimiser.zero_grad()
-        loss.backward()
+        loss.sum().backward()
         optimiser.step()
         schedule.step()
         curve.append((loss.detach(), divergence.detach()))
-    loss, kl = (torch.stack(column).cpu() for column in zip(*curve, strict=True))
-    return Fit(
-        alignment.detach().cpu(),
-        initial.cpu(),
-        loss,
-        kl,
-        bias=None if prior is None else bias.detach().cpu(),
-    )
+    curves = (torch.stack(column, dim=1).cpu() for column in zip(*curve, strict=True))
+    return [
+        trained.finished(loss, kl)
+        for trained, loss, kl in zip(maps, *curves, strict=True)
+    ]
 
 
-def fit_map(
+class _Map:
+    """A map while it is trained."""
+
+    def __init__(
+        self,
+        start: Start,
+        settings: FitSettings,
+        n_target: int,
+        seed: int,
+        device: torch.device,
+    ):
+        self.vectors = {
+            task: torch.from_numpy(scores).to(device)
+            for task, scores in start.sources.items()
+        }
+        n_source = len(next(iter(self.vectors.values())))
+        self.has_prior = start.prior is not None
+        self.anchor = torch.zeros(n_source, n_target, device=device)
+        if self.has_prior:
+            self.anchor = _scaled_prior(start.prior, self.vectors, settings.prior_scale)
+        drawn = initial_alignment(n_source, n_target, seed, settings.initial_scale)
+        self.initial = drawn.to(device) + self.anchor
+        self.offsets = {t: (v @ self.anchor).mean() for t, v in self.vectors.items()}
+        self.alignment = self.initial.clone().requires_grad_()
+        self.bias = torch.zeros(n_target, device=device, requires_grad=self.has_prior)
+
+    def parameters(self) -> list[Tensor]:
+        return [self.alignment, self.bias] if self.has_prior else [self.alignment]
+
+    def project(self, task: str) -> Tensor:
+        return self.vectors[task] @ self.alignment + self.bias - self.offsets[task]
+
+    def penalty(self) -> Tensor:
+        if not self.has_prior:
+            return torch.zeros((), device=self.alignment.device)
+        distance = (self.alignment - self.anchor).square().sum()
+        return distance + self.bias.square().sum()
+
+    def finished(self, loss: Tensor, kl: Tensor) -> Fit:
+        bias = self.bias.detach().cpu() if self.has_prior else None
+        return Fit(self.alignment.detach().cpu(), self.initial.cpu(), loss, kl, bias)
+
+
+def fit_maps(
     model: nn.Module,
-    prepared: Sequence[Prepared],
+    prepared: Preparations,
     sources: Mapping[str, np.ndarray],
     settings: FitSettings,
+    asked: Sequence[tuple[str, str]],
     *,
-    name: str,
-    control: str,
     shape: tuple[int, int],
     seed: int,
-    prior: np.ndarray | None,
-) -> dict[str, np.ndarray]:
-    """Fit one map, or one of its trained controls, and return its tensors.
+    priors: Mapping[str, np.ndarray],
+) -> list[dict[str, np.ndarray]]:
+    """Fit maps and their trained controls, and return the tensors of each.
 
-    Arguments as in `fit`, with the name of the map, that of the control (`none` for the
-    map itself) and the shape `(n_source, n_target)`. An untrained map is its prior.
-    Without any training task a map is NaN, and so is one whose prior is not known. Of a
-    control there is no `initial`.
+    An untrained map is its prior. Without any training task a map is NaN, and so is one
+    whose prior is not known. Of a control there is no `initial`.
+
+    Args:
+        model: as in `fit`.
+        prepared: as in `fit`.
+        sources: of the real maps, as in `Start`.
+        settings: as in `fit`.
+        asked: which ones, see `maps.fits`: the name of a map, and that of the control
+            that is trained instead (`none` for the map itself).
+        shape: `(n_source, n_target)`.
+        seed: as in `fit`.
+        priors: by map.
     """
-    if not sources or (prior is None and name != "free"):
-        why = "prompts that both models have" if sources else "usable pairs"
-        log.warning("no training task has %s: %s is unknown", why, name)
-        unknown = np.full(shape, np.nan, np.float32)
-        return {"alignment": unknown, "initial": unknown}
-    if name not in TRAINED_MAPS:
+    trained = [each for each in asked if is_trained(each[0], sources, priors)]
+    starts = [
+        Start(
+            sources
+            if control == "none"
+            else control_sources(control, sources, seed=seed),
+            priors.get(name),
+        )
+        for name, control in trained
+    ]
+    fitted = {}
+    if starts:
+        fitted_maps = fit(
+            model, prepared, starts, settings, n_target=shape[1], seed=seed
+        )
+        fitted = dict(zip(trained, fitted_maps, strict=True))
+    return [_tensors(each, fitted.get(each), sources, shape, priors) for each in asked]
+
+
+def is_trained(name: str, sources: Mapping, priors: Mapping) -> bool:
+    """Tell whether a map is trained: it has tasks, and a prior if it needs one.
+
+    Arguments as in `fit_maps`.
+    """
+    known = name == "free" or priors.get(name) is not None
+    return name in TRAINED_MAPS and bool(sources) and known
+
+
+def _tensors(
+    asked: tuple[str, str],
+    fitted: Fit | None,
+    sources: Mapping[str, np.ndarray],
+    shape: tuple[int, int],
+    priors: Mapping[str, np.ndarray],
+) -> dict[str, np.ndarray]:
+    name, control = asked
+    if fitted is not None:
+        tensors = fitted.tensors()
+        if control != "none":
+            # A control starts where its map does.
+            del tensors["initial"]
+        return tensors
+    prior = priors.get(name)
+    if sources and prior is not None:
         return {"alignment": prior}
-    if control != "none":
-        sources = control_sources(control, sources, seed=seed)
-    tensors = fit(
-        model, prepared, sources, settings, n_target=shape[1], seed=seed, prior=prior
-    ).tensors()
-    if control != "none":
-        # A control starts where its map does.
-        del tensors["initial"]
-    return tensors
+    why = "prompts that both models have" if sources else "usable pairs"
+    log.warning("no training task has %s: %s is unknown", why, name)
+    unknown = np.full(shape, np.nan, np.float32)
+    return {"alignment": unknown, "initial": unknown}
 
 
 def _scaled_prior(

@@ -34,12 +34,16 @@ class Architecture:
         mlp: the module that returns the MLP's output, from a layer.
         after_heads: a module that reads the residual stream once the heads have
             written, from a layer, as its first argument.
+        attention: the module that returns what the projection gives, first of a tuple.
+        feed_forward: the module that computes the MLP, whatever follows it.
     """
 
     layers: str
     attention_projection: str
     mlp: str
     after_heads: str
+    attention: str = "self_attn"
+    feed_forward: str = "mlp"
 
 
 _LLAMA_LIKE = Architecture(
@@ -55,9 +59,13 @@ _GEMMA_LIKE = Architecture(
 ARCHITECTURES = {
     "gemma2": _GEMMA_LIKE,
     "gemma3_text": _GEMMA_LIKE,
-    "gpt2": Architecture("transformer.h", "attn.c_proj", "mlp", "ln_2"),
+    "gpt2": Architecture("transformer.h", "attn.c_proj", "mlp", "ln_2", "attn"),
     "gpt_neox": Architecture(
-        "gpt_neox.layers", "attention.dense", "mlp", "post_attention_layernorm"
+        "gpt_neox.layers",
+        "attention.dense",
+        "mlp",
+        "post_attention_layernorm",
+        "attention",
     ),
     "llama": _LLAMA_LIKE,
     "mistral": _LLAMA_LIKE,
@@ -121,6 +129,23 @@ def stream_points(model: nn.Module) -> list[tuple[nn.Module, bool]]:
             (layer, False) if at_once else (layer.get_submodule(row.after_heads), True),
             (layer, False),
         )
+    ]
+
+
+def layer_modules(model: nn.Module) -> list[tuple[nn.Module, nn.Module, nn.Module]]:
+    """Return of every layer the layer itself, its attention and its feed-forward part.
+
+    The layer takes the residual stream as its first argument and returns it; the
+    attention returns a tuple, what the heads write together first.
+    """
+    row = architecture_of(model.config.model_type)
+    return [
+        (
+            layer,
+            layer.get_submodule(row.attention),
+            layer.get_submodule(row.feed_forward),
+        )
+        for layer in model.get_submodule(row.layers)
     ]
 
 

@@ -5,20 +5,19 @@ of the DFA paper (arXiv 2604.24302) and EAP-IG (arXiv 2403.17806). The gradient 
 where a node writes: at `z` for a head and at the MLP's *output*.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from circuit_transfer.ablations import Ablation, ablation_of
-from circuit_transfer.batches import PairBatch
+from circuit_transfer.batches import PairBatch, rows_per_pass
 from circuit_transfer.interventions import (
     answer_logits,
     captured,
-    edited,
-    mixing,
-    run_captured,
+    captured_stream,
+    resumed,
 )
 from circuit_transfer.job import progress
 
@@ -81,7 +80,7 @@ def attribute(
     score = METHODS[method]
     ablated = ablation_of(model, batches, ablation)
     parts = [
-        score(model, batch, ablated, ig_steps)
+        score(model, ablated.shorten(batch), ablated, ig_steps)
         for batch in progress(batches, len(batches), "batches of pairs")
     ]
     inputs = [part.input for part in parts]
@@ -126,21 +125,20 @@ def _integrated(
     embed = model.get_input_embeddings()
     clean, corrupted = embed(batch.clean), embed(batch.corrupted)
     ablated_logits, outside = ablated.run(batch)
-    total = None
+    total = _Total(steps)
     for step in range(1, steps + 1):
         point = torch.lerp(corrupted, clean, step / steps).requires_grad_()
         with captured(model) as sites:
-            logits = answer_logits(model, embeddings=point)
+            logits = answer_logits(model, embeddings=point, after=batch.prefix)
         diff = batch.logit_diff(logits)
-        gradients = torch.autograd.grad(diff.sum(), [point, *sites])
-        total = gradients if total is None else _added(total, gradients)
-    average = [gradient / steps for gradient in total]
+        total.add(torch.autograd.grad(diff.sum(), [point, *sites]))
+    of_input, *of_sites = total.mean()
     effect = diff - batch.logit_diff(ablated_logits)
-    of_input = ((clean - corrupted).float() * average[0].float()).sum((1, 2))
+    input_score = ((clean - corrupted).float() * of_input).sum((1, 2))
     return Attribution(
-        nodes=products(sites, outside, average[1:]),
+        nodes=products(sites, outside, of_sites),
         effect=effect.detach(),
-        input=of_input if ablated.kind == "counterfactual" else None,
+        input=input_score if ablated.kind == "counterfactual" else None,
     )
 
 
@@ -149,49 +147,90 @@ def _integrated_by_site(
 ) -> Attribution:
     """`nap-ig-activations`: one site at a time moves from ablated to clean.
 
-    Only the moved site's own gradient counts, averaged over the way.
+    Only the moved site's own gradient counts, averaged over the way. What lies below
+    the site is the same in every step, and is not run again.
     """
-    clean_logits, clean = run_captured(model, batch.clean)
+    clean = _run_clean(model, batch)
     ablated_logits, outside = ablated.run(batch)
+    together = max(1, rows_per_pass(model, batch) // len(batch))
     average = []
     for site, start in enumerate(outside):
-        total = torch.zeros_like(clean[site])
-        for step in range(1, steps + 1):
-            point = torch.lerp(start.to(total), clean[site], step / steps)
-            point.requires_grad_()
-            with edited(model, _constant(point), sites=[site]):
-                diff = batch.logit_diff(answer_logits(model, batch.clean))
-            total += torch.autograd.grad(diff.sum(), point)[0]
-        average.append(total / steps)
-    effect = batch.logit_diff(clean_logits) - batch.logit_diff(ablated_logits)
-    return Attribution(products(clean, outside, average), effect, input=None)
+        total = _Total(steps)
+        end = clean.sites[site]
+        shares = torch.arange(1, steps + 1, device=end.device) / steps
+        for part in shares.split(together):
+            way = part[:, None, None, None, None].to(end)
+            points = torch.lerp(start.to(end), end, way).flatten(0, 1).requires_grad_()
+            with resumed(model, site, points, clean.sites, clean.stream):
+                repeated = batch.repeat(len(part))
+                logits = answer_logits(model, repeated.clean, after=batch.prefix)
+            diff = repeated.logit_diff(logits).sum()
+            gradient = torch.autograd.grad(diff, points)[0].float()
+            total.add([gradient.unflatten(0, (len(part), -1)).sum(0)])
+        average += total.mean()
+    effect = batch.logit_diff(clean.logits) - batch.logit_diff(ablated_logits)
+    return Attribution(products(clean.sites, outside, average), effect, input=None)
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def _ablated_alone(
     model: nn.Module, batch: PairBatch, ablated: Ablation, _ig_steps: int
 ) -> Attribution:
-    """`exact`: ablate one node alone and take the drop of the metric."""
-    clean = batch.logit_diff(answer_logits(model, batch.clean))
+    """`exact`: ablate one node alone and take the drop of the metric.
+
+    What lies below the node is as in the clean run, and is not run again.
+    """
+    clean = _run_clean(model, batch)
+    full = batch.logit_diff(clean.logits)
     ablated_logits, outside = ablated.run(batch)
-    n_nodes = sum(site.shape[-2] for site in outside)
+    together = max(1, rows_per_pass(model, batch) // len(batch))
     drops = []
-    for node in progress(range(n_nodes), n_nodes, "nodes ablated"):
-        mask = torch.ones(n_nodes, device=clean.device)
-        mask[node] = 0
-        with mixing(model, mask, outside):
-            drops.append(clean - batch.logit_diff(answer_logits(model, batch.clean)))
-    effect = clean - batch.logit_diff(ablated_logits)
+    sites = enumerate(zip(clean.sites, outside, strict=True))
+    for site, (kept, other) in progress(sites, len(outside), "sites ablated"):
+        nodes = torch.arange(kept.shape[2], device=kept.device)
+        for part in nodes.split(together):
+            alone = (part[:, None] == nodes)[:, None, None, :, None]
+            points = torch.where(alone, other.to(kept), kept).flatten(0, 1)
+            with resumed(model, site, points, clean.sites, clean.stream):
+                repeated = batch.repeat(len(part))
+                logits = answer_logits(model, repeated.clean, after=batch.prefix)
+            found = repeated.logit_diff(logits).unflatten(0, (len(part), -1))
+            drops.append((full - found).T)
+    effect = full - batch.logit_diff(ablated_logits)
     of_input = effect if ablated.kind == "counterfactual" else None
-    return Attribution(torch.stack(drops, 1), effect, of_input)
+    return Attribution(torch.cat(drops, 1), effect, of_input)
 
 
-def _constant(value: Tensor) -> Callable[[int, Tensor], Tensor]:
-    return lambda _site, _live: value
+@dataclass(frozen=True)
+class _CleanRun:
+    logits: Tensor
+    sites: list[Tensor]
+    stream: list[Tensor]
 
 
-def _added(left: Sequence[Tensor], right: Sequence[Tensor]) -> list[Tensor]:
-    return [a + b for a, b in zip(left, right, strict=True)]
+@torch.no_grad()
+def _run_clean(model: nn.Module, batch: PairBatch) -> _CleanRun:
+    with captured(model) as sites, captured_stream(model) as stream:
+        logits = answer_logits(model, batch.clean, after=batch.prefix)
+    return _CleanRun(logits, sites, stream)
+
+
+class _Total:
+    """A sum of gradients over steps, in float32 whatever the model computes in."""
+
+    def __init__(self, steps: int):
+        self.steps = steps
+        self.sums: list[Tensor] = []
+
+    def add(self, gradients: Sequence[Tensor]) -> None:
+        if not self.sums:
+            self.sums = [gradient.float() for gradient in gradients]
+        else:
+            for total, gradient in zip(self.sums, gradients, strict=True):
+                total += gradient
+
+    def mean(self) -> list[Tensor]:
+        return [total / self.steps for total in self.sums]
 
 
 def products(

@@ -142,7 +142,9 @@ def model_shape(config: PreTrainedConfig, *, dtype: str | None = None) -> ModelS
 def pass_counts(work: Iterable[Work], tokens: Mapping[str, int]) -> pl.DataFrame:
     """Return `jobs`, `forwards`, `forward_backwards`, `tokens` by stage and model.
 
-    Passes are of one prompt each, tokens are those of all passes.
+    Passes are of one prompt each, tokens are those of all passes, as far as they go
+    through the layers. That is at most: what the prompts of a pair have in common is
+    run once, and what lies outside all circuits of a pass is not run at all.
 
     Args:
         work: the jobs of a study, see `workload.study_work`.
@@ -155,7 +157,11 @@ def pass_counts(work: Iterable[Work], tokens: Mapping[str, int]) -> pl.DataFrame
             0 if each.beside else 1,
             each.forwards * sum(each.pairs.values()),
             each.forward_backwards * sum(each.pairs.values()),
-            (each.forwards + each.forward_backwards) * _prompt_tokens(each, tokens),
+            round(
+                each.layers
+                * (each.forwards + each.forward_backwards)
+                * _prompt_tokens(each, tokens)
+            ),
         )
         for each in work
     ]
@@ -165,7 +171,7 @@ def pass_counts(work: Iterable[Work], tokens: Mapping[str, int]) -> pl.DataFrame
 def work_flops(work: Work, shape: ModelShape, tokens: Mapping[str, int]) -> int:
     """Return the FLOPs of a job; `tokens` as in `pass_counts`."""
     passes = work.forwards + work.forward_backwards
-    return sum(
+    whole = sum(
         pairs
         * (
             passes * shape.forward_flops(tokens[task])
@@ -173,6 +179,7 @@ def work_flops(work: Work, shape: ModelShape, tokens: Mapping[str, int]) -> int:
         )
         for task, pairs in work.pairs.items()
     )
+    return round(work.layers * whole)
 
 
 def work_memory(work: Work, shape: ModelShape, tokens: Mapping[str, int]) -> int:

@@ -15,10 +15,13 @@ import polars as pl
 import torch
 from torch import Tensor, nn
 
-from circuit_transfer.ablations import ablation_of
-from circuit_transfer.architectures import node_sites
-from circuit_transfer.batches import PairBatch
-from circuit_transfer.interventions import answer_logits, mixing
+from circuit_transfer.ablations import Ablation, ablation_of
+from circuit_transfer.batches import PairBatch, rows_per_pass
+from circuit_transfer.interventions import (
+    answer_logits,
+    running_circuits,
+    site_writes,
+)
 from circuit_transfer.job import progress
 from circuit_transfer.nodes import count_kept
 from circuit_transfer.passes import measured
@@ -37,10 +40,6 @@ MEASURES = {
     "empty_logit_diffs": pl.List(pl.Float32),
     "full_logit_diffs": pl.List(pl.Float32),
 }
-# How much one pass of several circuits may hold: numbers that the nodes write (few
-# prompts leave a processor waiting, too many leave its cache), and logits.
-ACTIVATIONS = {"cpu": 2**20, "cuda": 2**28}
-LOGITS = 2**24
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def circuit_masks(scores: Tensor, proportions: Sequence[float]) -> Tensor:
     return (rank[:, None, :] < kept[None, :, None]).float()
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def run_circuits(
     model: nn.Module,
     batches: Sequence[PairBatch],
@@ -104,7 +103,7 @@ def run_circuits(
     unique, which = masks.unique(dim=0, return_inverse=True)
     ablated = ablation_of(model, batches, ablation)
     parts = [
-        _run_batch(model, batch, unique, ablated.writes(batch), rows)
+        _run_batch(model, batch, unique, ablated, rows)
         for batch in progress(batches, len(batches), "batches of pairs")
     ]
     return Metrics(*torch.cat(parts, dim=2)[:, which])
@@ -259,68 +258,53 @@ def _run_batch(
     model: nn.Module,
     batch: PairBatch,
     masks: Tensor,
-    outside: Sequence[Tensor],
+    ablated: Ablation,
     rows: int | None,
 ) -> Tensor:
     """Return the metrics of circuits on a batch, `(4, circuits, batch)`.
 
     The circuits are different and sorted: the empty one first, the full one last.
     """
-    full = answer_logits(model, batch.clean)
+    batch = ablated.shorten(batch)
+    outside = ablated.writes(batch)
+    written = site_writes(model, outside)
+    full = answer_logits(model, batch.clean, after=batch.prefix)
     empty, whole = ~masks.any(1), masks.all(1)
     at_once = max(1, (rows or rows_per_pass(model, batch)) // len(batch))
     # The empty circuit runs alone, as the full model does: rounding differs with the
     # rows of a pass, and faithfulness divides by the difference of the two.
     groups = [masks[empty], *masks[~empty & ~whole].split(at_once)]
-    found = [
-        _measure(batch, _run(model, batch, group, outside), full)
-        for group in groups
-        if len(group)
-    ]
+    found = []
+    for group in filter(len, groups):
+        repeated = batch.repeat(len(group))
+        with running_circuits(model, group, outside, written):
+            logits = answer_logits(model, repeated.clean, after=batch.prefix)
+        found.append(_measure(repeated, logits, full))
     if whole.any():
         found.append(_measure(batch, full, full))
     return torch.cat(found, dim=1)
 
 
-def rows_per_pass(model: nn.Module, batch: PairBatch) -> int:
-    """Return how many prompts like those of a batch one pass should have."""
-    config, positions = model.config, batch.clean.shape[1]
-    written = len(node_sites(model)) * config.hidden_size * positions
-    held = ACTIVATIONS.get(model.device.type, ACTIVATIONS["cpu"])
-    return min(held // written, LOGITS // config.vocab_size)
-
-
-def _run(
-    model: nn.Module, batch: PairBatch, masks: Tensor, outside: Sequence[Tensor]
-) -> Tensor:
-    """Run circuits side by side; return logits `(circuits * batch, vocabulary)`."""
-    times = len(masks)
-    shares = masks.to(batch.clean.device).repeat_interleave(len(batch), dim=0)
-    if times > 1:
-        # What is the same for every prompt broadcasts as it is.
-        outside = [
-            each.repeat(times, 1, 1, 1) if len(each) > 1 else each for each in outside
-        ]
-    with mixing(model, shares, outside):
-        return answer_logits(model, batch.clean.repeat(times, 1))
-
-
 def _measure(batch: PairBatch, logits: Tensor, full: Tensor) -> Tensor:
-    """Return the metrics of logits `(circuits * batch, vocabulary)`.
+    """Return the metrics of circuits side by side, float32 `(4, circuits, batch)`.
 
-    Float32 `(4, circuits, batch)`, in the order of `Metrics`.
+    Args:
+        batch: the pairs, repeated for every circuit.
+        logits: `(circuits * batch, vocabulary)`.
+        full: of the full model, on every pair once.
+
+    Returns:
+        The metrics in the order of `Metrics`.
     """
-    times = len(logits) // len(batch)
-    every = PairBatch(*(part.repeat(times, 1) for part in vars(batch).values()))
-    by_circuit = logits.unflatten(0, (times, len(batch)))
+    by_circuit = logits.unflatten(0, (-1, len(full)))
     agreement = by_circuit.argmax(-1) == full.argmax(-1)
     rows = [
-        every.logit_diff(logits),
+        batch.logit_diff(logits),
         answer_divergence(full, by_circuit).flatten(),
-        every.correct(logits).float(),
+        batch.correct(logits).float(),
         agreement.float().flatten(),
     ]
-    return torch.stack(rows).unflatten(1, (times, len(batch))).cpu()
+    return torch.stack(rows).unflatten(1, by_circuit.shape[:2]).cpu()
 
 
 def answer_divergence(full: Tensor, logits: Tensor) -> Tensor:

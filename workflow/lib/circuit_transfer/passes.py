@@ -1,9 +1,8 @@
 """What a computation cost: prompts and tokens through a model, and seconds."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -17,7 +16,8 @@ def measured(part: str, model_name: str, model: nn.Module) -> Iterator[dict[str,
     """Yield a row of costs that is complete when the context ends.
 
     Its columns: `part` and `model`, the names given; `forwards`, `forward_backwards`,
-    `tokens` and `backward_tokens` as in `interventions.Passes`; `seconds` of computing.
+    `tokens` and `backward_tokens` as in `interventions.Passes.summary`; `seconds` of
+    computing.
     """
     row = {"part": part, "model": model_name}
     start = time.perf_counter()
@@ -26,7 +26,7 @@ def measured(part: str, model_name: str, model: nn.Module) -> Iterator[dict[str,
     if model.device.type == "cuda":
         # The GPU may still be at work on what it was told to do.
         torch.cuda.synchronize()
-    row |= {**asdict(passes), "seconds": time.perf_counter() - start}
+    row |= {**passes.summary(), "seconds": time.perf_counter() - start}
 
 
 @contextmanager
@@ -46,3 +46,14 @@ def measured_together(
         ]
         yield rows
     rows += [row | {"seconds": 0.0} for row in found[:-1]] + found[-1:]
+
+
+def shared_out(cost: Mapping[str, Any], parts: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the costs of several parts that ran side by side, an equal share each."""
+    shares = {
+        name: round(value / len(parts)) if isinstance(value, int) else value
+        for name, value in cost.items()
+        if parts
+    }
+    seconds = {"seconds": cost["seconds"] / max(len(parts), 1)}
+    return [shares | seconds | {"part": part} for part in parts]

@@ -14,14 +14,14 @@ import numpy as np
 import polars as pl
 from torch import nn
 
-from circuit_transfer.alignment import fit_map
+from circuit_transfer.alignment import fit_maps
 from circuit_transfer.artifacts import Alignment, tensor_name
 from circuit_transfer.attribution import attribute, check_method
 from circuit_transfer.batches import pair_batches
 from circuit_transfer.controls import random_scores, trained_controls
 from circuit_transfer.faithfulness import evaluate_circuits
 from circuit_transfer.maps import SIMILARITY_MAPS, fits, node_priors, transformed
-from circuit_transfer.objectives import FitSettings, prepare
+from circuit_transfer.objectives import FitSettings, Preparations, prepare
 from circuit_transfer.pairs import select_pairs
 from circuit_transfer.passes import measured, measured_together
 from circuit_transfer.projection import projected_rankings
@@ -305,7 +305,7 @@ def _alignments(
 
 def _prepared(
     study: Study, settings: Settings, tasks: Sequence[str]
-) -> tuple[list, np.ndarray | None]:
+) -> tuple[Preparations, np.ndarray | None]:
     """Run the target on the pairs of a training set; compare nodes if a map does."""
     source, target = study.source, study.target
     device, share = target.model.device, ceil(settings.examples / len(tasks))
@@ -333,41 +333,38 @@ def _fitted(
     study: Study,
     settings: Settings,
     training_set: str,
-    prepared: list,
+    prepared: Preparations,
     sources: Scores,
     similarity: np.ndarray | None,
 ) -> list[Alignment]:
     """Fit one training set with every seed, as `artifacts.read_alignment` reads it."""
     nodes = {"source_nodes": study.source.nodes, "target_nodes": study.target.nodes}
-    trained_on = {each.task for each in prepared}
     usable = {
         task: vector
         for task, vector in sources.items()
-        if task in trained_on and np.isfinite(vector).all()
+        if task in prepared.tasks and np.isfinite(vector).all()
     }
     priors = node_priors([settings.map], *nodes.values(), similarity, **settings.prior)
     labels = {"training_set": training_set, "tasks": list(usable), **nodes}
     labels |= {"maps": [settings.map], "transform": settings.transform}
     alignments = []
+    asked = fits([settings.map], trained_controls(training_set, CONTROLS))
     for seed in settings.seeds:
-        tensors = {}
-        controls = trained_controls(training_set, CONTROLS)
-        for name, control in fits([settings.map], controls):
-            fitted = fit_map(
-                study.target.model,
-                prepared,
-                usable,
-                settings.fit,
-                name=name,
-                control=control,
-                shape=(len(study.source.nodes), len(study.target.nodes)),
-                seed=seed,
-                prior=priors.get(name),
-            )
-            tensors |= {
-                tensor_name(kind, name, control, [name]): each
-                for kind, each in fitted.items()
-            }
+        fitted = fit_maps(
+            study.target.model,
+            prepared,
+            usable,
+            settings.fit,
+            asked,
+            shape=(len(study.source.nodes), len(study.target.nodes)),
+            seed=seed,
+            priors=priors,
+        )
+        tensors = {
+            tensor_name(kind, *each, [settings.map]): tensor
+            for each, found in zip(asked, fitted, strict=True)
+            for kind, tensor in found.items()
+        }
         alignments.append(Alignment(tensors, labels | {"seed": seed}))
     return alignments
 

@@ -48,6 +48,8 @@ PROMPT_TOKENS = {
     "arc-challenge": 100,
     "arc_challenge": 100,
 }
+# Methods that move one site at a time begin there: half of the layers on average.
+LAYERS_RUN = {"nap-ig-activations": 0.5, "exact": 0.5}
 OTHER_PROMPT_TOKENS = 50  # of a task from a file, which is not read for an estimate
 
 
@@ -75,6 +77,7 @@ class Work:
         holds_all: whether they are held of all pairs, or only of a batch.
         written_bytes: size of the tensors that the job writes.
         beside: the job is another one's, which runs this model too.
+        layers: the share of the layers that its passes go through, on average.
     """
 
     stage: str
@@ -88,6 +91,7 @@ class Work:
     holds_all: bool = False
     written_bytes: int = 0
     beside: bool = False
+    layers: float = 1.0
 
 
 def study_work(config: Mapping, nodes: Mapping[str, Nodes]) -> list[Work]:
@@ -213,6 +217,7 @@ def _attributions(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]
             # The mean over the task takes a run of its prompts.
             forwards=forwards + (settings["ablation"] == "mean"),
             forward_backwards=forward_backwards,
+            layers=LAYERS_RUN.get(method, 1.0),
             batch_size=settings["batch_size"],
             # Clean, corrupted, their gradient, and the sum of gradients.
             copies=4,
@@ -331,8 +336,8 @@ def _fit(
         forwards=2,
         forward_backwards=steps * fits,
         batch_size=settings["batch_size"],
-        copies=2,
-        logits=1,
+        copies=1 if settings["intervention"] == "circuit" else 2,
+        logits=2,
         holds_all=True,
         written_bytes=numbers * FLOAT32_BYTES,
     )
