@@ -1,7 +1,16 @@
+import subprocess
+import sys
+
 import polars as pl
+import pytest
 import torch
 
-from circuit_transfer.batches import PairBatch, pair_batches
+from circuit_transfer.batches import (
+    LOGITS,
+    PairBatch,
+    fitting_batches,
+    pair_batches,
+)
 
 
 def test_batches_hold_every_pair_once_and_are_never_padded(tiny_pairs):
@@ -39,3 +48,58 @@ def test_with_several_answers_it_is_the_difference_of_their_means(tiny_pairs):
     # The likeliest token of all is wrong in the first row and no answer in the second.
     assert batch.correct(logits).tolist() == [False, False]
     assert batch.correct(-logits).tolist() == [True, True]
+
+
+def test_the_largest_batch_that_fits_is_bounded_by_what_suits_the_processor(
+    tiny_model, tiny_pairs, caplog
+):
+    caplog.set_level("INFO")
+    model = tiny_model("llama").requires_grad_(False)
+    # Seven prompts of one length and six of the other.
+    found = fitting_batches(model, tiny_pairs(13), "auto")
+    assert [len(batch) for batch in found] == [7, 6]
+    assert "batch_size auto: 7 pairs in a pass" in caplog.text
+    assert [len(batch) for batch in fitting_batches(model, tiny_pairs(13), 4)] == [
+        *(4, 3),
+        *(4, 2),
+    ]
+    assert fitting_batches(model, tiny_pairs(1).head(0), "auto") == []
+    # So many logits that a pass should have but two rows.
+    model.config.vocab_size = LOGITS // 2
+    assert max(map(len, fitting_batches(model, tiny_pairs(13), "auto"))) == 2
+
+
+OUT_OF_MEMORY = """
+import resource, sys
+import polars as pl, torch
+from transformers import LlamaConfig, LlamaForCausalLM
+from circuit_transfer.batches import fitting_batch_size
+
+torch.set_num_threads(1)
+width = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4}
+config = LlamaConfig(num_hidden_layers=2, vocab_size=50, **width)
+model = LlamaForCausalLM(config).requires_grad_(False)
+# A vocabulary that the bound on logits does not know of makes every prompt large.
+config.vocab_size = 50
+model.lm_head = torch.nn.Linear(64, 2_000_000, bias=False)
+row = {"clean_ids": [5, 6, 7], "corrupted_ids": [8, 6, 7]}
+row |= {"answer_ids": [3], "wrong_answer_ids": [4]}
+pairs = pl.DataFrame([row] * 64)
+# Once without a limit: threads start when they are first needed.
+fitting_batch_size(model, pairs.head(1))
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+limit = used + int(sys.argv[1]) * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+print(fitting_batch_size(model, pairs))
+"""
+
+
+@pytest.mark.parametrize(("megabytes", "least", "most"), [(800, 2, 32), (5, 0, 0)])
+def test_a_batch_that_does_not_fit_is_halved(megabytes, least, most):
+    # A process of its own, whose memory is limited: 8 MB of logits a prompt.
+    command = [sys.executable, "-c", OUT_OF_MEMORY, str(megabytes)]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    if most:
+        assert least <= int(found.stdout) <= most, found.stderr
+    else:
+        assert "no memory for two prompts of 3 tokens" in found.stderr

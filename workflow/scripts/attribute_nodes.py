@@ -12,7 +12,7 @@ from circuit_transfer.artifacts import (
     write_scores,
 )
 from circuit_transfer.attribution import attribute
-from circuit_transfer.batches import pair_batches
+from circuit_transfer.batches import fitting_batches
 from circuit_transfer.job import job
 from circuit_transfer.models import load_described
 from circuit_transfer.pairs import select_pairs
@@ -30,7 +30,7 @@ def attribute_nodes(
     task: str,
     method: str,
     examples: int,
-    batch_size: int,
+    batch_size: int | str,
     ig_steps: int,
     ablation: str,
 ) -> None:
@@ -48,7 +48,7 @@ def attribute_nodes(
         by_example = np.empty((0, n_nodes), np.float32)
     else:
         model = load_described(description)
-        batches = pair_batches(pairs, batch_size, model.device)
+        batches = fitting_batches(model, pairs, batch_size)
         with measured(method, description["model"], model) as cost:
             result = attribute(
                 model, batches, method=method, ig_steps=ig_steps, ablation=ablation

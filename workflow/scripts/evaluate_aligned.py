@@ -16,7 +16,7 @@ from circuit_transfer.artifacts import (
     write_frame,
     write_json,
 )
-from circuit_transfer.batches import pair_batches
+from circuit_transfer.batches import fitting_batches
 from circuit_transfer.faithfulness import evaluate_ablations
 from circuit_transfer.job import job
 from circuit_transfer.models import load_described
@@ -45,7 +45,7 @@ def evaluate_aligned(
     ablations: Sequence[str],
     proportions: Sequence[float],
     examples: int,
-    batch_size: int,
+    batch_size: int | str,
     **labels: str,
 ) -> None:
     """Project the task's source scores by every map and control, measure every size.
@@ -75,7 +75,7 @@ def evaluate_aligned(
     pairs = select_pairs(read_frame(pairs_path), "test", examples)
     frame, costs = evaluate_ablations(
         model,
-        pair_batches(pairs, batch_size, model.device),
+        fitting_batches(model, pairs, batch_size),
         rankings,
         proportions,
         ablations=ablations,

@@ -11,7 +11,7 @@ from circuit_transfer.artifacts import (
     write_frame,
     write_json,
 )
-from circuit_transfer.batches import pair_batches
+from circuit_transfer.batches import fitting_batches
 from circuit_transfer.faithfulness import evaluate_ablations
 from circuit_transfer.job import job
 from circuit_transfer.models import load_described
@@ -31,7 +31,7 @@ def evaluate_gold(
     ablations: list[str],
     proportions: list[float],
     examples: int,
-    batch_size: int,
+    batch_size: int | str,
 ) -> None:
     """Read scores of the target's nodes, write the faithfulness of every size."""
     gold = read_scores(scores_path)
@@ -42,7 +42,7 @@ def evaluate_gold(
     pairs = select_pairs(read_frame(pairs_path), "test", examples)
     frame, costs = evaluate_ablations(
         model,
-        pair_batches(pairs, batch_size, model.device),
+        fitting_batches(model, pairs, batch_size),
         rankings,
         proportions,
         ablations=ablations,

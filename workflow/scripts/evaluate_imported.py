@@ -12,7 +12,7 @@ from circuit_transfer.artifacts import (
     write_frame,
     write_json,
 )
-from circuit_transfer.batches import pair_batches
+from circuit_transfer.batches import fitting_batches
 from circuit_transfer.faithfulness import evaluate_ablations
 from circuit_transfer.job import job
 from circuit_transfer.mib_circuits import from_importances
@@ -35,7 +35,7 @@ def evaluate_imported(
     ablations: list[str],
     proportions: list[float],
     examples: int,
-    batch_size: int,
+    batch_size: int | str,
 ) -> None:
     """Read importances of the target's nodes, write the faithfulness of every size."""
     description = read_json(model_path)
@@ -46,7 +46,7 @@ def evaluate_imported(
     pairs = select_pairs(read_frame(pairs_path), "test", examples)
     frame, costs = evaluate_ablations(
         model,
-        pair_batches(pairs, batch_size, model.device),
+        fitting_batches(model, pairs, batch_size),
         rankings,
         proportions,
         ablations=ablations,

@@ -10,7 +10,7 @@ from circuit_transfer.artifacts import (
     write_frame,
     write_json,
 )
-from circuit_transfer.batches import pair_batches
+from circuit_transfer.batches import fitting_batches
 from circuit_transfer.controls import random_scores
 from circuit_transfer.faithfulness import evaluate_ablations
 from circuit_transfer.job import job
@@ -37,7 +37,7 @@ def evaluate_random(
     ablations: list[str],
     proportions: list[float],
     examples: int,
-    batch_size: int,
+    batch_size: int | str,
     rankings: int,
 ) -> None:
     """Rank the target's nodes at random, `rankings` times, and measure every size."""
@@ -52,7 +52,7 @@ def evaluate_random(
     pairs = select_pairs(read_frame(pairs_path), "test", examples)
     frame, costs = evaluate_ablations(
         model,
-        pair_batches(pairs, batch_size, model.device),
+        fitting_batches(model, pairs, batch_size),
         circuits,
         proportions,
         ablations=ablations,

@@ -1,5 +1,6 @@
 """Tokenized pairs as tensors, in batches of equal length."""
 
+import logging
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -8,12 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from circuit_transfer.architectures import node_sites
-from circuit_transfer.interventions import Prefix
+from circuit_transfer.interventions import Prefix, answer_logits, captured
+
+log = logging.getLogger(__name__)
 
 # How much one pass of several circuits may hold: numbers that the nodes write (few
 # prompts leave a processor waiting, too many leave its cache), and logits.
 ACTIVATIONS = {"cpu": 2**20, "cuda": 2**28}
 LOGITS = 2**24
+NO_MEMORY = "can't allocate memory"
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,67 @@ def pair_batches(
         for length in sorted(buckets)
         for part in buckets[length].iter_slices(batch_size)
     ]
+
+
+def fitting_batches(
+    model: nn.Module, pairs: pl.DataFrame, batch_size: int | str
+) -> list[PairBatch]:
+    """Cut a frame of tokenized pairs into batches that a model can run, on its device.
+
+    Args:
+        model: a causal language model with frozen parameters.
+        pairs: the frame.
+        batch_size: pairs in a batch, or `auto`: see `fitting_batch_size`.
+    """
+    if batch_size == "auto":
+        batch_size = fitting_batch_size(model, pairs)
+    return pair_batches(pairs, batch_size, model.device)
+
+
+def fitting_batch_size(model: nn.Module, pairs: pl.DataFrame) -> int:
+    """Find the largest batch that fits, by trying, and say what it is.
+
+    Tried are the longest prompts, forwards and backwards, twice as many as there will
+    be: a stage holds up to twice what a bare pass does. More than all prompts of one
+    length are of no use, nor on a CPU more than suit it, see `rows_per_pass`.
+
+    Raises:
+        torch.OutOfMemoryError: not even one pair fits.
+    """
+    if pairs.is_empty():
+        return 1
+    lengths = pairs["clean_ids"].list.len()
+    longest = _batch(pairs.filter(lengths == lengths.max()).head(1), model.device)
+    size = int(lengths.value_counts()["count"].max())
+    if model.device.type == "cpu":
+        size = min(size, max(1, rows_per_pass(model, longest)))
+    while not _fits(model, longest.repeat(2 * size)):
+        if size == 1:
+            raise torch.OutOfMemoryError(
+                f"no memory for two prompts of {longest.clean.shape[1]} tokens, there "
+                "and back: use a larger device, or a dtype of half the size"
+            )
+        size //= 2
+    log.info("batch_size auto: %d pairs in a pass", size)
+    return size
+
+
+def _fits(model: nn.Module, batch: PairBatch) -> bool:
+    try:
+        embeddings = model.get_input_embeddings()(batch.clean).requires_grad_()
+        with captured(model) as sites:
+            logits = answer_logits(model, embeddings=embeddings)
+        torch.autograd.grad(batch.logit_diff(logits).sum(), sites)
+    except RuntimeError as error:
+        # On a CPU it has no class of its own.
+        if not isinstance(error, torch.OutOfMemoryError) and NO_MEMORY not in str(
+            error
+        ):
+            raise
+        if model.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return False
+    return True
 
 
 def rows_per_pass(model: nn.Module, batch: PairBatch) -> int:

@@ -17,7 +17,7 @@ from torch import nn
 from circuit_transfer.alignment import fit_maps
 from circuit_transfer.artifacts import Alignment, tensor_name
 from circuit_transfer.attribution import attribute, check_method
-from circuit_transfer.batches import pair_batches
+from circuit_transfer.batches import fitting_batches, pair_batches
 from circuit_transfer.controls import random_scores, trained_controls
 from circuit_transfer.faithfulness import evaluate_circuits
 from circuit_transfer.maps import SIMILARITY_MAPS, fits, node_priors, transformed
@@ -115,12 +115,12 @@ class Settings:
     seeds: Sequence[int]
     ig_steps: int
     scored_examples: int
-    scoring_batch_size: int
+    scoring_batch_size: int | str
     examples: int
     batch_size: int
     proportions: tuple[float, ...]
     measured_examples: int
-    measuring_batch_size: int
+    measuring_batch_size: int | str
     random_rankings: int
     attribution_ablation: str = "counterfactual"
     training_ablation: str = "counterfactual"
@@ -266,7 +266,7 @@ def _task_scores(
 ) -> np.ndarray:
     if pairs.is_empty():
         return np.full(len(subject.nodes), np.nan, np.float32)
-    batches = pair_batches(pairs, settings.scoring_batch_size, subject.model.device)
+    batches = fitting_batches(subject.model, pairs, settings.scoring_batch_size)
     result = attribute(
         subject.model,
         batches,
@@ -439,7 +439,7 @@ def _curves(
             log.info("measuring %d rankings on %s", len(together), task)
             measures = evaluate_circuits(
                 model,
-                pair_batches(chosen, settings.measuring_batch_size, model.device),
+                fitting_batches(model, chosen, settings.measuring_batch_size),
                 together,
                 settings.proportions,
                 ablation=settings.evaluation_ablation,

@@ -218,7 +218,7 @@ def _attributions(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]
             forwards=forwards + (settings["ablation"] == "mean"),
             forward_backwards=forward_backwards,
             layers=LAYERS_RUN.get(method, 1.0),
-            batch_size=settings["batch_size"],
+            batch_size=_in_a_pass(settings),
             # Clean, corrupted, their gradient, and the sum of gradients.
             copies=4,
             logits=2,
@@ -250,7 +250,7 @@ def _stitched(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
             # Clean and corrupted, and for every set of gradients both once more.
             forwards=2 + 2 * (1 + controls) if method else 2,
             forward_backwards=0,
-            batch_size=settings["batch_size"],
+            batch_size=_in_a_pass(settings),
             # In float32, what the nodes write and the stream.
             copies=6,
             logits=2,
@@ -335,7 +335,7 @@ def _fit(
         pairs={task: _available(config, task, "train", share) for task in tasks},
         forwards=2,
         forward_backwards=steps * fits,
-        batch_size=settings["batch_size"],
+        batch_size=_in_a_pass(settings),
         copies=1 if settings["intervention"] == "circuit" else 2,
         logits=2,
         holds_all=True,
@@ -381,7 +381,7 @@ def _evaluation(
         pairs={task: _available(config, task, "test", settings["examples"])},
         forwards=forwards if sum(rankings) else 0,
         forward_backwards=0,
-        batch_size=settings["batch_size"],
+        batch_size=_in_a_pass(settings),
         copies=1,
         logits=2,
     )
@@ -389,3 +389,8 @@ def _evaluation(
 
 def _available(config: Mapping, task: str, split: str, wanted: int) -> int:
     return min(wanted, config["tasks"][task].get(split, wanted))
+
+
+def _in_a_pass(settings: Mapping) -> int:
+    """Return the pairs in a pass: of `auto`, which takes what there is, the least."""
+    return 1 if settings["batch_size"] == "auto" else settings["batch_size"]
