@@ -24,10 +24,15 @@ include: "workflow/rules/likeness.smk"
 include: "workflow/rules/sensitivity.smk"
 include: "workflow/rules/costs.smk"
 include: "workflow/rules/estimate.smk"
+include: "workflow/rules/startup.smk"
+
+
+from warm import warm_up  # beside the library, which common.smk has put on the path
 
 
 onstart:
     check_hub(list(workflow.dag.needrun_jobs()))
+    warm_up(workflow)
 
 
 rule all:

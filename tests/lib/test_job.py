@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import circuit_transfer
-from circuit_transfer.job import progress
+from circuit_transfer.job import progress, read_startup
 
 LIBRARY = Path(circuit_transfer.__file__).parents[1]
 
@@ -62,6 +62,42 @@ def test_a_job_that_uses_torch_takes_one_thread(tmp_path):
 def test_a_job_does_not_import_torch_for_itself(tmp_path):
     result = run_job(tmp_path, "print('torch' in sys.modules)", before="import sys")
     assert result.stdout == "False\n"
+
+
+def test_a_job_tells_how_long_its_process_took_before_it(tmp_path):
+    before = "import time; time.sleep(0.5)\nwhile time.process_time() < 0.5: pass"
+    result = run_job(tmp_path, "pass", before)
+    startup, cpu = read_startup(tmp_path / "new" / "log")
+    assert result.returncode == 0
+    assert 0.99 < startup < 5
+    assert 0.5 <= cpu < 1
+
+
+def test_a_fork_starts_anew(tmp_path):
+    # A second of waiting and of computing that are not the fork's.
+    before = (
+        "import os, sys, time\n"
+        "import circuit_transfer.job\n"
+        "while time.process_time() < 1: pass\n"
+        "if os.fork(): sys.exit(os.wait()[1])"
+    )
+    result = run_job(tmp_path, "pass", before)
+    startup, cpu = read_startup(tmp_path / "new" / "log")
+    assert result.returncode == 0
+    assert -0.02 < startup < 0.5
+    assert cpu < 0.5
+
+
+def test_a_job_that_failed_does_not_tell(tmp_path):
+    run_job(tmp_path, "raise ValueError('first')")
+    with pytest.raises(ValueError, match="log: expected a line"):
+        read_startup(tmp_path / "new" / "log")
+
+
+def test_what_was_imported_is_no_matter_for_the_collector(tmp_path):
+    body = "print(gc.get_freeze_count() > 1000, len(gc.get_objects()) < 1000)"
+    result = run_job(tmp_path, body, before="import gc, decimal, email, http.client")
+    assert result.stdout == "True True\n"
 
 
 def test_progress_yields_everything_and_reports_only_when_it_takes_long(

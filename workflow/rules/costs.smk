@@ -57,6 +57,8 @@ rule summarise_costs:
         break_even_tables=table_files("break-even", "break-even", "What does it cost?"),
     log:
         "results/logs/summarise_costs.log",
+    benchmark:
+        "results/benchmarks/summarise_costs.tsv"
     conda:
         "../../envs/torch.yaml"
     params:
@@ -87,6 +89,8 @@ rule plot_break_even:
         ),
     log:
         "results/logs/plot_break_even/{source}/{target}.log",
+    benchmark:
+        "results/benchmarks/plot_break_even/{source}/{target}.tsv"
     conda:
         "../../envs/figures.yaml"
     params:

@@ -9,6 +9,8 @@ rule estimate_cost:
         expand("results/tables/cost-estimate.{suffix}", suffix=["csv", "tex", "html"]),
     log:
         "results/logs/estimate_cost.log",
+    benchmark:
+        "results/benchmarks/estimate_cost.tsv"
     conda:
         "../../envs/torch.yaml"
     params:

@@ -13,6 +13,8 @@ rule plot_curves_by_pair:
         figure_files("curves-by-pair", "curves-by-pair", "Is the transfer faithful?"),
     log:
         "results/logs/plot_curves_by_pair.log",
+    benchmark:
+        "results/benchmarks/plot_curves_by_pair.tsv"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -42,6 +44,8 @@ rule plot_curves_by_task:
         ),
     log:
         "results/logs/plot_curves_by_task/{source}/{target}/{method}.log",
+    benchmark:
+        "results/benchmarks/plot_curves_by_task/{source}/{target}/{method}.tsv"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -66,6 +70,8 @@ use rule plot_curves_by_task as plot_gold_curves_by_task with:
         ),
     log:
         "results/logs/plot_gold_curves_by_task/{target}/{method}.log",
+    benchmark:
+        "results/benchmarks/plot_gold_curves_by_task/{target}/{method}.tsv"
     message:
         "Drawing the gold curves of {wildcards.target} by {wildcards.method}"
 
@@ -77,6 +83,8 @@ rule plot_recovery:
         figure_files("recovery", "recovery", "Is the transfer faithful?"),
     log:
         "results/logs/plot_recovery.log",
+    benchmark:
+        "results/benchmarks/plot_recovery.tsv"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -104,6 +112,8 @@ rule plot_transfer_matrix:
         ),
     log:
         "results/logs/plot_transfer_matrix/{source}/{target}.log",
+    benchmark:
+        "results/benchmarks/plot_transfer_matrix/{source}/{target}.tsv"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -132,6 +142,8 @@ rule plot_controls:
         ),
     log:
         "results/logs/plot_controls/{source}/{target}.log",
+    benchmark:
+        "results/benchmarks/plot_controls/{source}/{target}.tsv"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -159,6 +171,8 @@ rule plot_maps:
         ),
     log:
         "results/logs/plot_maps/{source}/{target}.log",
+    benchmark:
+        "results/benchmarks/plot_maps/{source}/{target}.tsv"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -185,6 +199,8 @@ rule plot_completeness:
         ),
     log:
         "results/logs/plot_completeness/{source}/{target}.log",
+    benchmark:
+        "results/benchmarks/plot_completeness/{source}/{target}.tsv"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -215,6 +231,8 @@ rule plot_task_correlation:
         ),
     log:
         "results/logs/plot_task_correlation/{model}.log",
+    benchmark:
+        "results/benchmarks/plot_task_correlation/{model}.tsv"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -251,6 +269,8 @@ rule plot_node_map:
         ),
     log:
         "results/logs/plot_node_map/{source}/{target}/{method}.log",
+    benchmark:
+        "results/benchmarks/plot_node_map/{source}/{target}/{method}.tsv"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -276,6 +296,8 @@ rule plot_alignment_matrix:
         ),
     log:
         "results/logs/plot_alignment_matrix/{source}/{target}/{method}.log",
+    benchmark:
+        "results/benchmarks/plot_alignment_matrix/{source}/{target}/{method}.tsv"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -305,6 +327,8 @@ rule plot_losses:
         ),
     log:
         "results/logs/plot_losses/{source}/{target}/{method}.log",
+    benchmark:
+        "results/benchmarks/plot_losses/{source}/{target}/{method}.tsv"
     conda:
         "../../envs/figures.yaml"
     params:

@@ -33,6 +33,8 @@ rule correlate_scores:
         ],
     log:
         "results/logs/correlate_scores.log",
+    benchmark:
+        "results/benchmarks/correlate_scores.tsv"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -60,6 +62,8 @@ rule plot_correlations:
         ),
     log:
         "results/logs/plot_correlations/{source}/{target}.log",
+    benchmark:
+        "results/benchmarks/plot_correlations/{source}/{target}.tsv"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -105,6 +109,8 @@ rule plot_stability:
         ),
     log:
         "results/logs/plot_stability/{source}/{target}/{method}.log",
+    benchmark:
+        "results/benchmarks/plot_stability/{source}/{target}/{method}.tsv"
     conda:
         "../../envs/figures.yaml"
     params:

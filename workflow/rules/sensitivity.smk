@@ -101,6 +101,8 @@ rule plot_sensitivity:
         ),
     log:
         "results/logs/plot_sensitivity/{source}/{target}/{method}/{setting}.log",
+    benchmark:
+        "results/benchmarks/plot_sensitivity/{source}/{target}/{method}/{setting}.tsv"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -119,6 +121,8 @@ rule summarise_sensitivity:
         table_files("sensitivity", "sensitivity", "How much do the settings matter?"),
     log:
         "results/logs/summarise_sensitivity.log",
+    benchmark:
+        "results/benchmarks/summarise_sensitivity.tsv"
     conda:
         "../../envs/figures.yaml"
     params:

@@ -34,6 +34,8 @@ rule summarise_faithfulness:
         curves="results/tables/curves.parquet",
     log:
         "results/logs/summarise_faithfulness.log",
+    benchmark:
+        "results/benchmarks/summarise_faithfulness.tsv"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -56,6 +58,8 @@ rule summarise_statistics:
         columns=table_files("statistics-columns", "statistics-columns", "Statistics"),
     log:
         "results/logs/summarise_statistics.log",
+    benchmark:
+        "results/benchmarks/summarise_statistics.tsv"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -81,6 +85,8 @@ rule summarise_maps:
         ),
     log:
         "results/logs/summarise_maps/{source}/{target}.log",
+    benchmark:
+        "results/benchmarks/summarise_maps/{source}/{target}.tsv"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -107,6 +113,8 @@ rule summarise_tests:
         ),
     log:
         "results/logs/summarise_tests/{source}/{target}.log",
+    benchmark:
+        "results/benchmarks/summarise_tests/{source}/{target}.tsv"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -136,6 +144,8 @@ rule summarise_models:
         ),
     log:
         "results/logs/summarise_models.log",
+    benchmark:
+        "results/benchmarks/summarise_models.tsv"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -162,6 +172,8 @@ rule summarise_leaderboard:
         ),
     log:
         "results/logs/summarise_leaderboard/{source}/{target}.log",
+    benchmark:
+        "results/benchmarks/summarise_leaderboard/{source}/{target}.tsv"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -189,6 +201,8 @@ rule summarise_controls:
         ),
     log:
         "results/logs/summarise_controls/{source}/{target}.log",
+    benchmark:
+        "results/benchmarks/summarise_controls/{source}/{target}.tsv"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -213,6 +227,8 @@ rule summarise_scaling:
         ),
     log:
         "results/logs/summarise_scaling/{task}.log",
+    benchmark:
+        "results/benchmarks/summarise_scaling/{task}.tsv"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -234,6 +250,8 @@ rule summarise_imported:
         table_files("imported", "imported", "Imported circuits"),
     log:
         "results/logs/summarise_imported.log",
+    benchmark:
+        "results/benchmarks/summarise_imported.tsv"
     conda:
         "../../envs/figures.yaml"
     params:

@@ -3,6 +3,8 @@
 import atexit
 import gc
 import logging
+import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -13,23 +15,48 @@ from typing import TypeVar
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
+DONE = "done in %.2f s, begun %.2f s after the process, %.2f s of CPU in all"
+DONE_PATTERN = re.compile(
+    re.escape(DONE).replace(re.escape("%.2f"), r"(\d+\.\d\d)") + "$", re.MULTILINE
+)
+
 
 @contextmanager
 def job(log_path: Path | str) -> Iterator[None]:
     """Run a stage with its log written to a file and to the console.
 
-    An exception is logged with its traceback to both and ends the job.
+    The log ends in how long it took, see `read_startup`. An exception is logged with
+    its traceback to both and ends the job.
     """
+    startup = _process_seconds()
+    start = time.monotonic()
     _log_to(log_path)
     _spare_the_collector()
     _one_thread()
-    start = time.monotonic()
     try:
         yield
     except Exception as error:
         log.exception("%s", error)
         sys.exit(1)
-    log.info("done in %.1f s", time.monotonic() - start)
+    log.info(DONE, time.monotonic() - start, startup, time.process_time())
+
+
+def read_startup(log_path: Path | str) -> tuple[float, float]:
+    """Return how many seconds a job took to start, and its CPU seconds in all.
+
+    A job starts with its process; the start is over when the stage is about to begin.
+    What the stage imports is the stage's own time. CPU seconds are of user and system.
+
+    Raises:
+        ValueError: the log does not tell, as those of unfinished jobs do not.
+    """
+    found = DONE_PATTERN.findall(Path(log_path).read_text())
+    if not found:
+        raise ValueError(
+            f"{log_path}: expected a line 'done in ..., begun ...': run the job again"
+        )
+    _, startup, cpu = map(float, found[-1])
+    return startup, cpu
 
 
 def pick_device() -> str:
@@ -51,6 +78,19 @@ def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
             log.info("%s: %d of %d, about %.0f s left", what, done, total, left)
 
 
+def _process_seconds() -> float:
+    """Return how long ago this process was started or forked."""
+    if not hasattr(time, "CLOCK_BOOTTIME"):
+        import psutil
+
+        return time.time() - psutil.Process().create_time()
+    # psutil rounds the time of boot to seconds here. Field 22, in ticks since boot, is
+    # counted from behind the name of the program, which may hold spaces.
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    created = int(fields[22 - 3]) / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - created
+
+
 def _log_to(log_path: Path | str) -> None:
     Path(log_path).parent.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(
@@ -64,7 +104,9 @@ def _log_to(log_path: Path | str) -> None:
 
 def _spare_the_collector() -> None:
     # The imports of a model stage make a million objects that live to the end. Looking
-    # through them again and again, and once more on exit, is a third of a short job.
+    # through them again and again, and once more on exit, is a third of a short job;
+    # in a fork it would also copy them.
+    gc.freeze()
     gc.set_threshold(50_000)
     atexit.register(gc.freeze)
 
