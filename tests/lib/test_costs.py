@@ -32,7 +32,9 @@ from circuit_transfer.objectives import FitSettings, masked_logits, prepare
 from circuit_transfer.similarity import node_outputs
 from circuit_transfer.stitching import (
     carried_scores,
+    other_gradients,
     run_both,
+    shorten_both,
     stitched_alignment,
     stream_gradients,
 )
@@ -257,22 +259,23 @@ def test_stitching_passes_are_those_that_run(tiny_model, tiny_pairs):
         tiny_model(name, layers=layers).requires_grad_(False)
         for name, layers in (("llama", 1), ("llama", 2))
     )
-    batches = pair_batches(tiny_pairs(EXAMPLES, shared=0), 4)
-    prompts = [(batch, batch) for batch in batches]
+    batches = pair_batches(tiny_pairs(EXAMPLES), 4)
     jobs = jobs_of(tiny_model, "stitch_alignment")[:2]
     with counted(source) as of_source, counted(target) as of_target:
+        prompts = shorten_both(source, target, [(each, each) for each in batches])
         stitched_alignment(source, target, *run_both(source, target, prompts))
     assert [of_target, of_source] == list(map(expected, jobs))
     # By `nap-ig-inputs`, after the jobs of `nap`.
     jobs = jobs_of(tiny_model, "carry_gradients")[2 * len(TASKS) :][:2]
     with counted(source) as of_source, counted(target) as of_target:
         changes = run_both(source, target, prompts)
-        own = [stream_gradients(source, batch, 3) for batch in batches]
-        # Its own, and for every seed those of two controls.
-        for _ in range(1 + 2 * len(SEEDS)):
-            carried_scores(target, batches, *changes, own)
-        for _ in SEEDS:
-            [stream_gradients(source, batch, 3) for batch in batches]
+        own = [stream_gradients(source, batch, 3) for batch, _ in prompts]
+        rest = [batch for _, batch in prompts]
+        carried_scores(target, rest, *changes, [own])
+        # All controls together: for every seed two sets of gradients, of which those of
+        # another family are of the one task that there is.
+        carried_scores(target, rest, *changes, 2 * len(SEEDS) * [own])
+        other_gradients(source, own, batches, 3)
     assert [of_target, of_source] == list(map(expected, jobs))
 
 

@@ -5,7 +5,7 @@ import torch
 
 from circuit_transfer.architectures import ARCHITECTURES
 from circuit_transfer.attribution import attribute
-from circuit_transfer.batches import pair_batches
+from circuit_transfer.batches import fitting_batch_size, pair_batches
 from circuit_transfer.interventions import (
     answer_logits,
     captured,
@@ -14,14 +14,16 @@ from circuit_transfer.interventions import (
 from circuit_transfer.nodes import node_names
 from circuit_transfer.stitching import (
     carried_scores,
-    carry_gradients,
+    carrying,
     change_scores,
-    first_difference,
     in_place_of,
     node_products,
+    other_gradients,
     run_both,
     run_changes,
+    shorten_both,
     shuffled,
+    size_for_both,
     stitched_alignment,
     stream_gradients,
 )
@@ -42,11 +44,59 @@ def test_with_its_own_gradients_a_model_s_scores_are_those_of_nap(
     model = tiny_model(family, **settings).requires_grad_(False)
     for batch in pair_batches(tiny_pairs(4), 2):
         gradients = stream_gradients(model, batch, steps=1)
-        found = node_products(model, batch, gradients)
+        changes = run_changes(model, batch).sites
+        (found,) = node_products(model, batch, changes, [gradients])
         expected = attribute(model, [batch], method="nap").nodes
         torch.testing.assert_close(
             found, expected, rtol=0, atol=1e-5 * expected.abs().max()
         )
+
+
+@pytest.mark.parametrize(("family", "settings"), FAMILIES)
+def test_shortened_prompts_are_the_ends_of_whole_ones(
+    tiny_model, tiny_pairs, family, settings
+):
+    model = tiny_model(family, **settings).requires_grad_(False)
+    other = tiny_model("llama", layers=1, seed=3).requires_grad_(False)
+    batches = pair_batches(tiny_pairs(4, shared=3), 4)
+    prompts = shorten_both(other, model, [(batch, batch) for batch in batches])
+    whole, rest = batches[1], prompts[1][1]
+    assert rest.clean.shape == (2, 4)
+    assert prompts[0] == (batches[0], batches[0])
+    near = {"rtol": 0, "atol": 1e-5}
+    expected, found = run_changes(model, whole), run_changes(model, rest)
+    torch.testing.assert_close(found.stream, expected.stream[:, :, 3:], **near)
+    for site, one in zip(found.sites, expected.sites, strict=True):
+        torch.testing.assert_close(site, one[:, 3:], **near)
+    for steps in (1, 3):
+        expected = stream_gradients(model, whole, steps)[:, :, 3:]
+        gradients = stream_gradients(model, rest, steps)
+        size = expected.abs().max().item()
+        torch.testing.assert_close(gradients, expected, rtol=0, atol=1e-5 * size)
+    (products,) = node_products(model, rest, found.sites, [gradients])
+    padded = torch.nn.functional.pad(gradients, (0, 0, 3, 0))
+    sites = run_changes(model, whole).sites
+    (expected,) = node_products(model, whole, sites, [padded])
+    size = expected.abs().max().item()
+    torch.testing.assert_close(products, expected, rtol=0, atol=1e-5 * size)
+
+
+def test_a_batch_for_both_models_is_one_that_both_can_run(models, tiny_pairs):
+    pairs = tiny_pairs(12), tiny_pairs(8)
+    alone = [fitting_batch_size(*each) for each in zip(models, pairs, strict=True)]
+    assert alone == [6, 4]
+    assert size_for_both(models, pairs, "auto") == 4
+    assert size_for_both(models, pairs, 5) == 5
+
+
+def test_both_models_leave_out_as_many_tokens(models, tiny_pairs):
+    (one,) = pair_batches(tiny_pairs(4, shared=4)[1::2], 4)
+    (other,) = pair_batches(tiny_pairs(4, shared=2)[1::2], 4)
+    for prompts in ((one, other), (other, one)):
+        (rest,) = shorten_both(*models, [prompts])
+        for before, after in zip(prompts, rest, strict=True):
+            assert torch.equal(after.clean, before.clean[:, 2:])
+            assert torch.equal(after.corrupted, before.corrupted[:, 2:])
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "qwen2"])
@@ -124,19 +174,29 @@ def plain_carried(source, gradients, target, ridge):
     return carried
 
 
-@pytest.mark.parametrize("tokens", [4, 30])
+@pytest.mark.parametrize("tokens", [4, 9, 30])
 def test_gradients_are_carried_by_ridge_regression(tokens):
+    # Fewer tokens than either stream is wide, than that of the source at all points,
+    # and more.
     source, gradients = draw(2, tokens, 5), draw(2, tokens, 5, seed=1)
     target = draw(3, tokens, 8, seed=2)
-    found = carry_gradients(source, gradients, target, ridge=0.1)
+    found = carrying(source, target, ridge=0.1)(gradients)
     expected = plain_carried(*(x.numpy() for x in (source, gradients, target)), 0.1)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("tokens", [4, 30])
+def test_gradients_of_some_tokens_are_carried_as_with_all(tokens):
+    gradients = draw(2, tokens, 5, seed=1)
+    carry = carrying(draw(2, tokens, 5), draw(3, tokens, 8, seed=2))
+    some = carry(gradients[:, 1:3])
+    torch.testing.assert_close(some, carry(gradients)[:, 1:3], rtol=1e-4, atol=1e-5)
 
 
 def test_gradients_follow_a_rotation_of_the_stream():
     stream, gradients = draw(1, 40, 6), draw(1, 40, 6, seed=1)
     rotation = torch.linalg.qr(draw(6, 6, seed=2)).Q
-    found = carry_gradients(stream, gradients, stream @ rotation, ridge=1e-9)
+    found = carrying(stream, stream @ rotation, ridge=1e-9)(gradients)
     torch.testing.assert_close(found, gradients @ rotation, rtol=1e-3, atol=1e-4)
 
 
@@ -153,6 +213,10 @@ def start_late(batches):
     return batches
 
 
+def streams(changes):
+    return [each.stream for each in changes]
+
+
 def tokens(parts):
     return torch.cat([part.flatten(1, 2) for part in parts], dim=1)
 
@@ -160,25 +224,48 @@ def tokens(parts):
 def test_scores_are_carried_gradients_times_changes(models, tiny_pairs):
     source, target = models
     batches = start_late(pair_batches(tiny_pairs(6), 2))
-    prompts = [(batch, batch) for batch in batches]
+    prompts = shorten_both(*models, [(batch, batch) for batch in batches])
     changes = run_both(source, target, prompts)
-    assert min(each.start for model in changes for each in model) == 2
-    gradients = [stream_gradients(source, batch, 2) for batch in batches]
-    found = carried_scores(target, batches, *changes, gradients)
+    gradients = [stream_gradients(source, batch, 2) for batch, _ in prompts]
+    rest = [batch for _, batch in prompts]
+    (found,) = carried_scores(target, rest, *changes, [gradients])
     # Without leaving anything out: positions that do not change count for nothing.
-    whole = [[run_changes(m, batch).stream for batch in batches] for m in models]
-    width = whole[1][0].shape[-1]
-    carried = carry_gradients(tokens(whole[0]), tokens(gradients), tokens(whole[1]))
+    whole = [[run_changes(m, batch) for batch in batches] for m in models]
+    gradients = [stream_gradients(source, batch, 2) for batch in batches]
+    carried = plain_carried(
+        *(tokens(part).double().numpy() for part in (streams(whole[0]), gradients)),
+        tokens(streams(whole[1])).double().numpy(),
+        ridge=0.01,
+    )
     start, rows = 0, []
     for batch, part in zip(batches, whole[1], strict=True):
-        count = part.shape[1] * part.shape[2]
-        each = carried[:, start : start + count].reshape(*part.shape[:3], width)
-        rows.append(node_products(target, batch, each))
+        shape = part.stream.shape
+        count = shape[1] * shape[2]
+        each = torch.tensor(carried[:, start : start + count]).reshape(shape)
+        rows.append(node_products(target, batch, part.sites, [each])[0])
         start += count
     expected = torch.cat(rows).mean(0)
     torch.testing.assert_close(
         found, expected, rtol=1e-2, atol=1e-3 * expected.abs().max()
     )
+
+
+@pytest.mark.parametrize("examples", [4, 12])
+def test_several_sets_of_gradients_at_once_are_those_one_by_one(
+    models, tiny_pairs, examples
+):
+    source, target = models
+    batches = pair_batches(tiny_pairs(examples), 4)
+    prompts = shorten_both(*models, [(batch, batch) for batch in batches])
+    changes = run_both(source, target, prompts)
+    own = [stream_gradients(source, batch, 1) for batch, _ in prompts]
+    sets = [own, [-2 * each for each in own], shuffled(own, 0), shuffled(own, 1)]
+    rest = [batch for _, batch in prompts]
+    found = carried_scores(target, rest, *changes, sets)
+    for one, row in zip(sets, found, strict=True):
+        (alone,) = carried_scores(target, rest, *changes, [one])
+        assert torch.equal(row, alone)
+    torch.testing.assert_close(found[1], -2 * found[0])
 
 
 def plain_stitched(models, batches, ridge=1.0, node_ridge=0.01):
@@ -227,8 +314,8 @@ def plain_stitched(models, batches, ridge=1.0, node_ridge=0.01):
 def test_a_stitched_alignment_follows_the_definition(models, tiny_pairs, examples):
     # Fewer and more tokens than the stream is wide.
     batches = start_late(pair_batches(tiny_pairs(examples), 4))
-    changes = run_both(*models, [(batch, batch) for batch in batches])
-    found = stitched_alignment(*models, *changes)
+    prompts = shorten_both(*models, [(batch, batch) for batch in batches])
+    found = stitched_alignment(*models, *run_both(*models, prompts))
     expected = plain_stitched(models, batches)
     np.testing.assert_allclose(
         found, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max()
@@ -286,11 +373,15 @@ def test_change_scores_are_what_nodes_write_otherwise(tiny_model, tiny_pairs, fa
     torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-6)
 
 
-def test_what_comes_before_the_first_difference_is_cut_off(tiny_pairs):
-    (batch,) = pair_batches(tiny_pairs(2)[::2], 2)
-    (other,) = pair_batches(tiny_pairs(2)[::2], 2)
-    assert first_difference(batch) == 0
-    batch.corrupted[:, :3] = batch.clean[:, :3]
-    batch.corrupted[:, 3] = batch.clean[:, 3] + 1
-    assert first_difference(batch) == 3
-    assert first_difference(batch, other) == 0
+def test_of_another_task_as_much_is_run_as_is_put_in_place(models, tiny_pairs):
+    # Of one layer alone, only the last position would have a gradient.
+    model = models[1]
+    batches = pair_batches(tiny_pairs(6, shared=4), 2)
+    whole = [stream_gradients(model, batch, 2) for batch in batches]
+    # All of seven positions, and less than the first difference leaves.
+    for needed in (7, 5, 2):
+        gradients = [torch.zeros(4, 3, needed, 32)]
+        (found,) = other_gradients(model, gradients, batches, 2)
+        (expected,) = in_place_of(gradients, whole)
+        size = expected.abs().max().item()
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * size)

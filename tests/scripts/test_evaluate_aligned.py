@@ -16,6 +16,7 @@ from circuit_transfer.artifacts import (
     read_tensors,
     write_alignment,
 )
+from circuit_transfer.batches import pair_batches
 from circuit_transfer.controls import CONTROLS, trained_controls
 from circuit_transfer.faithfulness import MEASURES
 from circuit_transfer.maps import fitted_maps, transformed
@@ -24,7 +25,9 @@ from circuit_transfer.similarity import shared_batches
 from circuit_transfer.stitching import (
     carried_scores,
     change_scores,
+    other_gradients,
     run_both,
+    shorten_both,
     shuffled,
     stitched_alignment,
     stream_gradients,
@@ -185,7 +188,7 @@ def both(study):
     names = ("source", "target")
     models = [load_model(read_json(study.model(x))["path"]) for x in names]
     pairs = [read_frame(study.pairs(x, "a"))[:4] for x in names]
-    return models, shared_batches(*pairs, 3, "cpu")
+    return models, shorten_both(*models, shared_batches(*pairs, 3, "cpu"))
 
 
 def scores_of(evaluated, name, control):
@@ -231,29 +234,48 @@ def test_stitched_scores_are_the_source_s_through_the_task_s_matrix(
     ]
 
 
-def test_carried_scores_come_from_the_gradients_of_the_source(evaluated, both):
+def test_carried_scores_come_from_the_gradients_of_the_source(evaluated, study, both):
     models, prompts = both
     changes = run_both(*models, prompts)
     gradients = [stream_gradients(models[0], batch, 2) for batch, _ in prompts]
+    others = pair_batches(read_frame(study.pairs("source", "b"))[:4], 3)
+    others = other_gradients(models[0], gradients, others, 2)
+    sets = {
+        "none": [gradients],
+        "random-source": [shuffled(gradients, seed) for seed in (0, 1)],
+        # Of another family there is but one task with pairs.
+        "other-family": [others, others],
+    }
     batches = [batch for _, batch in prompts]
-    expected = carried_scores(models[1], batches, *changes, gradients)
-    (found,) = scores_of(evaluated, "carried-gradients", "none")
-    assert found.tolist() == expected.tolist()
+    for control, given in sets.items():
+        expected = carried_scores(models[1], batches, *changes, given)
+        found = scores_of(evaluated, "carried-gradients", control)
+        assert found.tolist() == expected.tolist()
     (free,) = scores_of(evaluated, "carried-gradients", "source-free")
     assert free.tolist() == change_scores(models[1], changes[1]).tolist()
-    for seed, found in enumerate(
-        scores_of(evaluated, "carried-gradients", "random-source")
-    ):
-        given = shuffled(gradients, seed)
-        expected = carried_scores(models[1], batches, *changes, given)
-        assert found.tolist() == expected.tolist()
     costs = read_json(evaluated[1] / "a.carried.json")
     columns = ("model", "forwards", "forward_backwards")
-    # Two runs of both; two steps of the source, two more runs of the target.
+    # Two runs of both; two steps of the source, one more run of the target.
     assert [tuple(row[x] for x in columns) for row in costs] == [
         ("source", 8, 8),
-        ("target", 16, 0),
+        ("target", 12, 0),
     ]
+
+
+def test_a_fitting_batch_size_changes_no_scores(evaluated, study, tmp_path):
+    models = study.model("source"), study.model("target")
+    pairs = study.pairs("source", "a"), study.pairs("target", "a")
+    made = {"examples": 4, "batch_size": "auto", "task": "a"}
+    pair = {"source": "source", "target": "target"}
+    paths = tmp_path / "a.stitched", tmp_path / "a.carried"
+    cost = tmp_path / "cost.json"
+    stitch_alignment(*models, *pairs, paths[0], cost, **made, **pair)
+    made |= {"steps": 2, "seeds": (0, 1)}
+    carry_gradients(*models, *pairs, {}, paths[1], cost, **made, **LABELS)
+    for path, name in zip(paths, ("alignment", "none"), strict=True):
+        found, expected = read_tensors(path), read_tensors(evaluated[1] / path.name)
+        size = np.abs(expected[name]).max()
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-5 * size)
 
 
 def test_projections_hold_the_scores_of_every_ranking(evaluated):

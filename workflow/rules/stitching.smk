@@ -2,7 +2,6 @@
 
 STITCHING = library_digest(
     "stitching",
-    "attribution",
     "similarity",
     "controls",
     "interventions",

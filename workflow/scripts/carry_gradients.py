@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor, nn
 
 from circuit_transfer.artifacts import (
     read_frame,
@@ -12,7 +13,7 @@ from circuit_transfer.artifacts import (
     write_json,
     write_tensors,
 )
-from circuit_transfer.batches import pair_batches
+from circuit_transfer.batches import PairBatch, pair_batches
 from circuit_transfer.controls import other_task
 from circuit_transfer.job import job
 from circuit_transfer.models import load_described
@@ -22,9 +23,11 @@ from circuit_transfer.similarity import shared_batches
 from circuit_transfer.stitching import (
     carried_scores,
     change_scores,
-    in_place_of,
+    other_gradients,
     run_both,
+    shorten_both,
     shuffled,
+    size_for_both,
     stream_gradients,
 )
 
@@ -43,7 +46,7 @@ def carry_gradients(
     task: str,
     steps: int,
     examples: int,
-    batch_size: int,
+    batch_size: int | str,
     seeds: Sequence[int],
     **labels: str,
 ) -> None:
@@ -56,43 +59,76 @@ def carry_gradients(
     """
     source, target = read_json(source_path), read_json(target_path)
     source_model, target_model = load_described(source), load_described(target)
-    of_source, of_target = (
+    models = {source["model"]: source_model, target["model"]: target_model}
+    of_source, of_target, *of_others = (
         select_pairs(read_frame(path), "train", examples)
-        for path in (source_pairs_path, target_pairs_path)
+        for path in (source_pairs_path, target_pairs_path, *other_pairs_paths.values())
     )
     device = target_model.device
-    prompts = shared_batches(of_source, of_target, batch_size, device, aligned=True)
+    pairs = of_source, of_target
+    batch_size = size_for_both((source_model, target_model), pairs, batch_size)
+    prompts = shared_batches(*pairs, batch_size, device, aligned=True)
     others = {
-        other: pair_batches(found, batch_size, device)
-        for other, path in other_pairs_paths.items()
-        if len(found := select_pairs(read_frame(path), "train", examples))
+        other: pair_batches(frame, batch_size, device)
+        for other, frame in zip(other_pairs_paths, of_others, strict=True)
+        if len(frame)
     }
-    names = ["none", "source-free", *(f"random-source/{seed}" for seed in seeds)]
-    names += [f"other-family/{seed}" for seed in seeds if others]
+    seeded = ["random-source", *(["other-family"] if others else [])]
+    controls = [f"{control}/{seed}" for control in seeded for seed in seeds]
+    names = ["none", "source-free", *controls]
     tensors = dict.fromkeys(names, np.full(len(target["nodes"]), np.nan, np.float32))
     costs = []
     if prompts:
-        batches = [batch for _, batch in prompts]
-        models = {source["model"]: source_model, target["model"]: target_model}
-        with measured_together("carried", models) as costs:
-            changes = run_both(source_model, target_model, prompts)
-            own = [stream_gradients(source_model, a, steps) for a, _ in prompts]
-            tensors["none"] = carried_scores(target_model, batches, *changes, own)
-        tensors["source-free"] = change_scores(target_model, changes[1])
-        given = {f"random-source/{seed}": shuffled(own, seed) for seed in seeds}
-        for seed in seeds if others else ():
-            other = others[other_task(task, list(others), seed=seed)]
-            found = [stream_gradients(source_model, batch, steps) for batch in other]
-            given[f"other-family/{seed}"] = in_place_of(own, found)
-        for name, gradients in given.items():
-            tensors[name] = carried_scores(target_model, batches, *changes, gradients)
-        tensors = {name: scores.numpy() for name, scores in tensors.items()}
+        found, costs = _scores(models, prompts, others, task, steps, seeds)
+        tensors = {name: found[name].numpy() for name in names}
     else:
         log.warning("no training pair that both models cut into equally many tokens")
     metadata = {**labels, "task": task, "target_nodes": target["nodes"], "steps": steps}
     metadata["examples"] = sum(len(batch) for batch, _ in prompts)
     write_tensors(scores_path, tensors, **metadata)
     write_json(costs, cost_path)
+
+
+def _scores(
+    models: Mapping[str, nn.Module],
+    prompts: Sequence[tuple[PairBatch, PairBatch]],
+    others: Mapping[str, Sequence[PairBatch]],
+    task: str,
+    steps: int,
+    seeds: Sequence[int],
+) -> tuple[dict[str, Tensor], list[dict]]:
+    """Return scores by control, and what those of the map itself cost."""
+    source, target = models.values()
+    with measured_together("carried", models) as costs:
+        prompts = shorten_both(source, target, prompts)
+        changes = run_both(source, target, prompts)
+        of_source, of_target = zip(*prompts, strict=True)
+        own = [stream_gradients(source, batch, steps) for batch in of_source]
+        (scores,) = carried_scores(target, of_target, *changes, [own])
+    found = {"none": scores, "source-free": change_scores(target, changes[1])}
+    controls = _control_gradients(source, own, others, task, steps, seeds)
+    rows = carried_scores(target, of_target, *changes, list(controls.values()))
+    return found | dict(zip(controls, rows, strict=True)), costs
+
+
+def _control_gradients(
+    source: nn.Module,
+    own: Sequence[Tensor],
+    others: Mapping[str, Sequence[PairBatch]],
+    task: str,
+    steps: int,
+    seeds: Sequence[int],
+) -> dict[str, list[Tensor]]:
+    """Return the gradients that take the place of the task's own, by control."""
+    given = {f"random-source/{seed}": shuffled(own, seed) for seed in seeds}
+    if not others:
+        return given
+    chosen = {seed: other_task(task, list(others), seed=seed) for seed in seeds}
+    found = {
+        other: other_gradients(source, own, others[other], steps)
+        for other in set(chosen.values())
+    }
+    return given | {f"other-family/{s}": found[other] for s, other in chosen.items()}
 
 
 if __name__ == "__main__":

@@ -16,7 +16,13 @@ from circuit_transfer.models import load_described
 from circuit_transfer.pairs import select_pairs
 from circuit_transfer.passes import measured_together
 from circuit_transfer.similarity import shared_batches
-from circuit_transfer.stitching import change_scores, run_both, stitched_alignment
+from circuit_transfer.stitching import (
+    change_scores,
+    run_both,
+    shorten_both,
+    size_for_both,
+    stitched_alignment,
+)
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +36,7 @@ def stitch_alignment(
     cost_path: Path | str,
     *,
     examples: int,
-    batch_size: int,
+    batch_size: int | str,
     **labels: str,
 ) -> None:
     """Read the task's training pairs for both models, write one matrix.
@@ -48,17 +54,18 @@ def stitch_alignment(
         "self-stitched": np.full(shape[1:], np.nan, np.float32),
     }
     source_model, target_model = load_described(source), load_described(target)
-    of_source, of_target = (
+    pairs = [
         select_pairs(read_frame(path), "train", examples)
         for path in (source_pairs_path, target_pairs_path)
-    )
-    prompts = shared_batches(
-        of_source, of_target, batch_size, target_model.device, aligned=True
-    )
+    ]
+    batch_size = size_for_both((source_model, target_model), pairs, batch_size)
+    device = target_model.device
+    prompts = shared_batches(*pairs, batch_size, device, aligned=True)
     costs = []
     if prompts:
         models = {source["model"]: source_model, target["model"]: target_model}
         with measured_together("stitched", models) as costs:
+            prompts = shorten_both(source_model, target_model, prompts)
             changes = run_both(source_model, target_model, prompts)
             matrix = stitched_alignment(source_model, target_model, *changes)
         # What the target's own runs tell without a source.

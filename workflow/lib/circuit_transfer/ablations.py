@@ -11,12 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from circuit_transfer.architectures import node_sites
-from circuit_transfer.batches import PairBatch
+from circuit_transfer.batches import PairBatch, shortened
 from circuit_transfer.interventions import (
     answer_logits,
     mixing,
     run_captured,
-    run_prefix,
 )
 
 ABLATIONS = ("counterfactual", "zero", "mean")
@@ -44,10 +43,9 @@ class Ablation:
         Up to the first corrupted token every circuit does the same, so it is run once.
         Where nodes are ablated on all positions, the batch is left as it is.
         """
-        length = batch.shared()
-        if self.constant is not None or not length:
+        if self.constant is not None:
             return batch
-        return batch.following(run_prefix(self.model, batch.clean[:, :length]), length)
+        return shortened(self.model, batch, batch.shared())
 
     def writes(self, batch: PairBatch) -> Sequence[Tensor]:
         """Return what every site's nodes write instead, on the prompts of a batch.

@@ -9,7 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from circuit_transfer.architectures import node_sites
-from circuit_transfer.interventions import Prefix, answer_logits, captured
+from circuit_transfer.interventions import (
+    Prefix,
+    answer_logits,
+    captured,
+    run_prefix,
+)
 
 log = logging.getLogger(__name__)
 
@@ -164,6 +169,19 @@ def _fits(model: nn.Module, batch: PairBatch) -> bool:
             torch.cuda.empty_cache()
         return False
     return True
+
+
+def shortened(model: nn.Module, batch: PairBatch, length: int) -> PairBatch:
+    """Run the first positions of a batch's pairs, and leave the rest.
+
+    Args:
+        model: the model that will run the rest.
+        batch: pairs that begin there, none of which is corrupted before `length`.
+        length: how many positions to run; see `PairBatch.shared`.
+    """
+    if not length:
+        return batch
+    return batch.following(run_prefix(model, batch.clean[:, :length]), length)
 
 
 def rows_per_pass(model: nn.Module, batch: PairBatch) -> int:

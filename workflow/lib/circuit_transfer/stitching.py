@@ -12,20 +12,20 @@ it, no labels and no other task. Two things can then be carried over:
   the source stands in (`carried_scores`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import polars as pl
 import torch
 from torch import Tensor, nn
 
 from circuit_transfer.architectures import node_sites, projection_weight
-from circuit_transfer.attribution import products
-from circuit_transfer.batches import PairBatch
+from circuit_transfer.batches import PairBatch, fitting_batch_size, shortened
 from circuit_transfer.interventions import (
+    Prefix,
     answer_logits,
     captured,
     captured_stream,
-    run_captured,
 )
 
 # Of the regressions, as shares of the mean squared change of a stream's coordinate.
@@ -40,50 +40,34 @@ class Changes:
     """What differs between the clean and the corrupted prompts of a batch.
 
     Attributes:
-        start: the first position that is kept.
         stream: the residual stream by point, float32 `(points, batch, position,
             d_model)`; points as in `architectures.stream_points`.
         sites: what every site wrote, float32 `(batch, position, nodes, width)`.
     """
 
-    start: int
     stream: Tensor
     sites: list[Tensor]
 
 
-def first_difference(*batches: PairBatch) -> int:
-    """Return the first position at which a prompt of any of the batches is corrupted.
+def size_for_both(
+    models: Sequence[nn.Module], pairs: Sequence[pl.DataFrame], batch_size: int | str
+) -> int:
+    """Return how many pairs a batch for several models has.
 
-    Before it, in a causal model, nothing changes.
+    Of `auto`, as many as all of them can run, each on its own frame of pairs.
     """
-    return min(
-        int((each.clean != each.corrupted).any(0).int().argmax()) for each in batches
-    )
+    if batch_size != "auto":
+        return batch_size
+    return min(map(fitting_batch_size, models, pairs))
 
 
-@torch.no_grad()
-def run_changes(model: nn.Module, batch: PairBatch, start: int = 0) -> Changes:
-    """Run the clean and the corrupted prompts of a batch and return what differs.
-
-    Positions before `start` are left out, see `first_difference`.
-    """
-    runs = []
-    for ids in (batch.clean, batch.corrupted):
-        with captured(model) as sites, captured_stream(model) as stream:
-            answer_logits(model, ids)
-        points = torch.stack([each[:, start:].to(ids.device) for each in stream])
-        runs.append((points.float(), [site[:, start:].float() for site in sites]))
-    (clean, clean_sites), (corrupted, corrupted_sites) = runs
-    pairs = zip(clean_sites, corrupted_sites, strict=True)
-    return Changes(
-        start, clean - corrupted, [(a - b).to(clean.device) for a, b in pairs]
-    )
-
-
-def run_both(
+def shorten_both(
     source: nn.Module, target: nn.Module, prompts: Sequence[tuple[PairBatch, PairBatch]]
-) -> tuple[list[Changes], list[Changes]]:
-    """Return what differs in both models, from the first difference on, by batch.
+) -> list[tuple[PairBatch, PairBatch]]:
+    """Run what the prompts of a batch begin with once; leave the rest, of both models.
+
+    In a causal model nothing changes before the first corrupted token. Both models
+    leave out as many, so that the rest corresponds token by token.
 
     Args:
         source: a model.
@@ -91,14 +75,39 @@ def run_both(
         prompts: batches of the same pairs, tokenized for each into equally many tokens;
             see `similarity.shared_batches`.
     """
-    starts = [first_difference(*each) for each in prompts]
-    runs = list(zip(prompts, starts, strict=True))
+    lengths = [min(a.shared(), b.shared()) for a, b in prompts]
+    return [
+        (shortened(source, a, length), shortened(target, b, length))
+        for (a, b), length in zip(prompts, lengths, strict=True)
+    ]
+
+
+@torch.inference_mode()
+def run_changes(model: nn.Module, batch: PairBatch) -> Changes:
+    """Run the clean and the corrupted prompts of a batch and return what differs."""
+    clean, clean_sites = _run_stream(model, batch.clean, batch.prefix)
+    corrupted, corrupted_sites = _run_stream(model, batch.corrupted, batch.prefix)
+    pairs = zip(clean_sites, corrupted_sites, strict=True)
+    return Changes(clean - corrupted, [(a - b).to(clean.device) for a, b in pairs])
+
+
+def run_both(
+    source: nn.Module, target: nn.Module, prompts: Sequence[tuple[PairBatch, PairBatch]]
+) -> tuple[list[Changes], list[Changes]]:
+    """Return what differs in both models, by batch.
+
+    Args:
+        source: a model.
+        target: another one.
+        prompts: batches of the same pairs, see `shorten_both`.
+    """
     return (
-        [run_changes(source, batch, start) for (batch, _), start in runs],
-        [run_changes(target, batch, start) for (_, batch), start in runs],
+        [run_changes(source, batch) for batch, _ in prompts],
+        [run_changes(target, batch) for _, batch in prompts],
     )
 
 
+@torch.inference_mode()
 def stitched_alignment(
     source: nn.Module,
     target: nn.Module,
@@ -118,25 +127,20 @@ def stitched_alignment(
         source_changes: by batch, see `run_both`.
         target_changes: the same prompts' in the target.
     """
-    streams = [
-        _tokens([c.stream for c in each]) for each in (source_changes, target_changes)
-    ]
-    source_stream, target_stream = streams
-    written = [
-        _written(source, source_changes, site) for site in range(len(source_stream))
-    ]
-    rows = []
-    for site, changes in enumerate(target_stream):
+    source_stream, target_stream = _stream(source_changes), _stream(target_changes)
+    of_source = _written(source, source_changes)
+    of_target = _written(target, target_changes)
+    columns = []
+    for changes, nodes in zip(target_stream, of_target, strict=True):
         # For every point of the source, how its stream follows from the target's.
         stitches = _regression(changes, SCORES_RIDGE)
-        nodes = _written(target, target_changes, site)
-        column = []
-        for point, of_source in enumerate(written):
-            carried = nodes @ stitches(source_stream[point])
-            column.append(torch.einsum("tsd,tnd->sn", of_source, carried))
-        rows.append(torch.cat(column))
-    shared = torch.cat(rows, dim=1)
-    sizes = torch.cat([each.square().sum((0, 2)) for each in written])
+        found = [
+            _shared(own, nodes, stitches(stream))
+            for own, stream in zip(of_source, source_stream, strict=True)
+        ]
+        columns.append(torch.cat(found))
+    sizes = torch.cat([each.sizes() for each in of_source])
+    shared = torch.cat(columns, dim=1)
     return (shared / (sizes + NODE_RIDGE * sizes.mean())[:, None]).cpu()
 
 
@@ -145,9 +149,9 @@ def carried_scores(
     batches: Sequence[PairBatch],
     source_changes: Sequence[Changes],
     target_changes: Sequence[Changes],
-    gradients: Sequence[Tensor],
+    gradients: Sequence[Sequence[Tensor]],
 ) -> Tensor:
-    """Score the target's nodes by gradients of the source, float32 `(n_nodes,)`.
+    """Score the target's nodes by gradients of the source, float32 `(sets, n_nodes)`.
 
     The mean over examples of what a node changes times the gradient that is carried to
     where it writes.
@@ -157,34 +161,26 @@ def carried_scores(
         batches: the pairs, tokenized for the target.
         source_changes: as in `stitched_alignment`.
         target_changes: as in `stitched_alignment`.
-        gradients: of the source, by batch; see `stream_gradients`.
+        gradients: sets of them, each of the source by batch; see `stream_gradients`.
     """
-    kept = [
-        each[:, :, changes.start :]
-        for each, changes in zip(gradients, source_changes, strict=True)
-    ]
-    of_source, of_target = (
-        [each.stream for each in changes]
-        for changes in (source_changes, target_changes)
-    )
-    carried = carry_gradients(_tokens(of_source), _tokens(kept), _tokens(of_target))
-    parts = carried.split([each[0, ..., 0].numel() for each in of_target], dim=1)
+    carry = carrying(_stream(source_changes), _stream(target_changes))
     scores = []
-    for batch, part, changes in zip(batches, parts, target_changes, strict=True):
-        shaped = part.unflatten(1, changes.stream.shape[1:3])
-        whole = nn.functional.pad(shaped, (0, 0, changes.start, 0))
-        scores.append(node_products(target, batch, whole))
-    return torch.cat(scores).double().mean(0).float().cpu()
+    for batch, changes, *sets in zip(batches, target_changes, *gradients, strict=True):
+        rows = changes.stream.shape[1:3]
+        # One at a time: a set is as large as all that the nodes write.
+        carried = (carry(each.flatten(1, 2)).unflatten(1, rows) for each in sets)
+        scores.append(node_products(target, batch, changes.sites, carried))
+    return torch.cat(scores, dim=1).double().mean(1).float().cpu()
 
 
+@torch.inference_mode()
 def change_scores(model: nn.Module, changes: Sequence[Changes]) -> Tensor:
     """Score nodes by how much they change, float32 `(n_nodes,)`.
 
     The mean over examples of the squared change of what a node adds to the residual
     stream, summed over positions: what the same passes tell without any source.
     """
-    sites = range(len(changes[0].sites))
-    squares = [_written(model, changes, site).square().sum((0, 2)) for site in sites]
+    squares = [each.sizes() for each in _written(model, changes)]
     examples = sum(each.stream.shape[1] for each in changes)
     return (torch.cat(squares) / examples).cpu()
 
@@ -201,41 +197,54 @@ def stream_gradients(model: nn.Module, batch: PairBatch, steps: int) -> Tensor:
     for step in range(1, steps + 1):
         point = torch.lerp(corrupted, clean, step / steps).requires_grad_()
         with captured_stream(model) as stream:
-            logits = answer_logits(model, embeddings=point)
+            logits = answer_logits(model, embeddings=point, after=batch.prefix)
         gradients = torch.autograd.grad(batch.logit_diff(logits).sum(), stream)
         total = total + torch.stack([each.to(point.device) for each in gradients])
     return (total / steps).float()
 
 
-def carry_gradients(
-    source_changes: Tensor,
-    gradients: Tensor,
-    target_changes: Tensor,
-    ridge: float = GRADIENTS_RIDGE,
-) -> Tensor:
-    """Carry gradients in the source's stream into the target's stream.
+def carrying(
+    source_changes: Tensor, target_changes: Tensor, ridge: float = GRADIENTS_RIDGE
+) -> Callable[[Tensor], Tensor]:
+    """Return what carries gradients in the source's stream into the target's stream.
 
-    At every point of the target, every token's gradient is the vector whose products
-    with the changes of the target's stream are, by ridge regression over all tokens,
-    nearest those of its gradients with the changes of the source's stream, mean over
-    the points of the source.
+    At every point of the target, a token's gradient is the vector whose products with
+    the changes of the target's stream on all tokens are, by ridge regression, nearest
+    those of its gradients with the changes of the source's stream, mean over the points
+    of the source.
 
     Args:
         source_changes: `(points, token, width)`.
-        gradients: of the same shape.
         target_changes: `(points, token, width)`, of the target, on the same tokens.
         ridge: strength of the regression.
 
     Returns:
-        Float32, of the shape of `target_changes`.
+        A function of gradients of the source, `(points, token, width)` on any of the
+        tokens, to those of the target on the same ones, in the same form, float32.
     """
-    values = torch.einsum("ptd,pud->tu", source_changes, gradients)
-    values = values / len(source_changes)
-    carried = [_regression(changes, ridge)(values).T for changes in target_changes]
-    return torch.stack(carried)
+    sources = _beside(source_changes) / len(source_changes)
+    solves = [_regression(changes, ridge) for changes in target_changes]
+    # Either order of the products is the same; the smaller one in between is taken.
+    stitched = sources.shape[1] < len(sources)
+    stitches = torch.stack([each(sources) for each in solves]) if stitched else None
+
+    @torch.inference_mode()
+    def carry(gradients: Tensor) -> Tensor:
+        columns = _beside(gradients).T
+        if stitches is not None:
+            return (stitches @ columns).mT
+        values = sources @ columns
+        return torch.stack([each(values).T for each in solves])
+
+    return carry
 
 
-def node_products(model: nn.Module, batch: PairBatch, gradients: Tensor) -> Tensor:
+def node_products(
+    model: nn.Module,
+    batch: PairBatch,
+    changes: Sequence[Tensor],
+    gradients: Iterable[Tensor],
+) -> Tensor:
     """Multiply what every node writes more on clean prompts with stream gradients.
 
     With the model's own gradients at the clean run these are the scores of `nap`.
@@ -243,21 +252,27 @@ def node_products(model: nn.Module, batch: PairBatch, gradients: Tensor) -> Tens
     Args:
         model: a causal language model with frozen parameters.
         batch: the pairs.
-        gradients: `(points, batch, position, d_model)`.
+        changes: what every site wrote more, see `Changes`.
+        gradients: sets of them, each `(points, batch, position, d_model)`.
 
     Returns:
-        Float32 `(batch, n_nodes)`.
+        Float32 `(sets, batch, n_nodes)`.
     """
     embeddings = model.get_input_embeddings()(batch.clean).requires_grad_()
     with captured(model) as sites, captured_stream(model) as stream:
-        answer_logits(model, embeddings=embeddings)
-    _, corrupted = run_captured(model, batch.corrupted)
-    local = [
-        # From where the stream carries it back to what was written: one step.
-        torch.autograd.grad(point, site, each.to(point), retain_graph=True)[0]
-        for point, site, each in zip(stream, sites, gradients, strict=True)
-    ]
-    return products(sites, corrupted, local)
+        answer_logits(model, embeddings=embeddings, after=batch.prefix)
+    found = []
+    for each in gradients:
+        local = [
+            # From where the stream carries it back to what was written: one step.
+            torch.autograd.grad(point, site, other.to(point), retain_graph=True)[0]
+            for point, site, other in zip(stream, sites, each, strict=True)
+        ]
+        products = [
+            (a * b.to(a)).sum((1, 3)) for a, b in zip(changes, local, strict=True)
+        ]
+        found.append(torch.cat(products, dim=1))
+    return torch.stack(found)
 
 
 def shuffled(gradients: Sequence[Tensor], seed: int) -> list[Tensor]:
@@ -270,6 +285,32 @@ def shuffled(gradients: Sequence[Tensor], seed: int) -> list[Tensor]:
         each[:, torch.randperm(each.shape[1], generator=generator)]
         for each in gradients
     ]
+
+
+def other_gradients(
+    model: nn.Module,
+    gradients: Sequence[Tensor],
+    batches: Sequence[PairBatch],
+    steps: int,
+) -> list[Tensor]:
+    """Replace gradients by those of the same model on another task's pairs.
+
+    Args:
+        model: the model.
+        gradients: what is replaced, by batch; see `stream_gradients`.
+        batches: the other task's pairs, for the same model.
+        steps: as in `stream_gradients`.
+
+    Returns:
+        As `in_place_of`.
+    """
+    needed = max(each.shape[2] for each in gradients)
+    found = []
+    for batch in batches:
+        spare = max(0, batch.clean.shape[1] - needed)
+        rest = shortened(model, batch, min(spare, batch.shared()))
+        found.append(stream_gradients(model, rest, steps))
+    return in_place_of(gradients, found)
 
 
 def in_place_of(gradients: Sequence[Tensor], others: Sequence[Tensor]) -> list[Tensor]:
@@ -309,24 +350,71 @@ def _regression(changes: Tensor, ridge: float) -> Callable[[Tensor], Tensor]:
     factor = torch.linalg.cholesky(kernel)
 
     def solve(values: Tensor) -> Tensor:
-        values = values.double()
+        columns, values = changes.double().T, values.double()
         if wide:
-            return (rows.T @ torch.cholesky_solve(values, factor)).float()
-        return torch.cholesky_solve(rows.T @ values, factor).float()
+            return (columns @ torch.cholesky_solve(values, factor)).float()
+        return torch.cholesky_solve(columns @ values, factor).float()
 
     return solve
 
 
-def _written(model: nn.Module, changes: Sequence[Changes], site: int) -> Tensor:
-    """Return a site's changes in the residual stream, `(token, nodes, d_model)`."""
-    module, at_input, n_nodes = node_sites(model)[site]
-    tokens = torch.cat([each.sites[site].flatten(0, 1) for each in changes])
-    if not at_input:
-        return tokens
-    weights = projection_weight(module).float().unflatten(1, (n_nodes, -1))
-    return torch.einsum("tnw,dnw->tnd", tokens, weights.to(tokens.device))
+@dataclass(frozen=True)
+class _Written:
+    """What a site's nodes write more on clean prompts, and how it enters the stream.
+
+    Attributes:
+        changes: `(token, nodes, width)`.
+        weights: `(nodes, width, d_model)`.
+    """
+
+    changes: Tensor
+    weights: Tensor
+
+    def sizes(self) -> Tensor:
+        """Return every node's squared change of the stream over all tokens."""
+        return _shared(self, self).diagonal()
 
 
-def _tokens(parts: Sequence[Tensor]) -> Tensor:
-    """Line up the tokens of all batches, `(points, token, width)`."""
-    return torch.cat([each.flatten(1, 2) for each in parts], dim=1)
+def _written(model: nn.Module, changes: Sequence[Changes]) -> list[_Written]:
+    found = []
+    for site, (module, at_input, n_nodes) in enumerate(node_sites(model)):
+        tokens = torch.cat([each.sites[site].flatten(0, 1) for each in changes])
+        if at_input:
+            weights = projection_weight(module).float().unflatten(1, (n_nodes, -1))
+            weights = weights.permute(1, 2, 0).to(tokens.device)
+        else:
+            weights = torch.eye(tokens.shape[2], device=tokens.device)[None]
+        found.append(_Written(tokens, weights))
+    return found
+
+
+def _shared(one: _Written, other: _Written, stitch: Tensor | None = None) -> Tensor:
+    """Return the products of changes of the stream over all tokens, `(one, other)`.
+
+    The other's changes may be carried by a stitch first, `(d_model, d_model of one)`.
+    No change of the stream is ever held: the tokens are summed over first.
+    """
+    reached = other.weights if stitch is None else other.weights @ stitch
+    weights = torch.einsum("iwd,jvd->ijwv", one.weights, reached)
+    changes = torch.einsum("tiw,tjv->ijwv", one.changes, other.changes)
+    return (weights * changes).sum((2, 3))
+
+
+def _run_stream(
+    model: nn.Module, ids: Tensor, after: Prefix | None
+) -> tuple[Tensor, list[Tensor]]:
+    """Run prompts; return the stream by point and what the sites write, in float32."""
+    with captured(model) as sites, captured_stream(model) as stream:
+        answer_logits(model, ids, after=after)
+    points = torch.stack([each.to(ids.device) for each in stream])
+    return points.float(), [site.float() for site in sites]
+
+
+def _stream(changes: Sequence[Changes]) -> Tensor:
+    """Line up the tokens of all batches, `(points, token, d_model)`."""
+    return torch.cat([each.stream.flatten(1, 2) for each in changes], dim=1)
+
+
+def _beside(points: Tensor) -> Tensor:
+    """Set what a token has at all points side by side, `(token, points * width)`."""
+    return points.transpose(0, 1).flatten(1)

@@ -12,7 +12,7 @@ import numpy as np
 
 from circuit_transfer.artifacts import Alignment, tensor_name
 from circuit_transfer.checks import studied_models, studied_targets
-from circuit_transfer.controls import TARGET_ONLY, trained_controls
+from circuit_transfer.controls import TARGET_ONLY, other_task, trained_controls
 from circuit_transfer.maps import (
     CARRIED,
     GRADIENT_METHODS,
@@ -238,21 +238,24 @@ def _stitched(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
     if CARRIED in compared:
         jobs += product(study["transfers"], tasks, gradients)
     for pair, task, method in jobs:
-        family = family_of(task, families)
-        others = any(family_of(each, families) != family for each in tasks)
-        controls = len(study["seeds"]) * (1 + others)
+        family, seeds = family_of(task, families), study["seeds"]
+        others = [each for each in tasks if family_of(each, families) != family]
+        # Of another family, a task that two seeds choose runs once.
+        chosen = {other_task(task, others, seed=seed) for seed in seeds if others}
+        controls = len(seeds) * (1 + bool(others))
         steps = settings["ig_steps"] if method == "nap-ig-inputs" else 1
         n_source, n_target = (nodes[pair[role]].count for role in ("source", "target"))
         of_target = Work(
             stage="carry_gradients" if method else "stitch_alignment",
             model=pair["target"],
             pairs={task: _available(config, task, "train", settings["examples"])},
-            # Clean and corrupted, and for every set of gradients both once more.
-            forwards=2 + 2 * (1 + controls) if method else 2,
+            # Clean and corrupted; clean again for the gradients and for all controls.
+            forwards=4 if method else 2,
             forward_backwards=0,
             batch_size=_in_a_pass(settings),
-            # In float32, what the nodes write and the stream.
-            copies=6,
+            # In float32, what the nodes write, the stream and what is carried into it;
+            # in float64, the regressions at all points.
+            copies=8 if method else 6,
             logits=2,
             holds_all=True,
             written_bytes=FLOAT32_BYTES
@@ -265,9 +268,7 @@ def _stitched(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
             model=pair["source"],
             forwards=2,
             # The control of another family: as if its task had as many pairs.
-            forward_backwards=steps * (1 + len(study["seeds"]) * others)
-            if method
-            else 0,
+            forward_backwards=steps * (1 + len(chosen)) if method else 0,
             written_bytes=0,
             beside=True,
         )
