@@ -12,7 +12,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 SNAKEMAKE := $(BIN)/snakemake --workflow-profile workflow/profiles/default
 
-.PHONY: help setup run test lint report clean
+.PHONY: help setup run test lint report benchmark clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -34,6 +34,9 @@ lint: $(READY) ## check style and workflow
 
 report: $(READY) ## write results/report.html from the results that are there
 	$(SNAKEMAKE) --report results/report.html
+
+benchmark: $(READY) ## measure speed and memory beside the model's own passes
+	$(SNAKEMAKE) -- benchmark
 
 clean: ## remove everything that a run made
 	rm -rf results .snakemake

@@ -25,6 +25,7 @@ include: "workflow/rules/sensitivity.smk"
 include: "workflow/rules/costs.smk"
 include: "workflow/rules/estimate.smk"
 include: "workflow/rules/startup.smk"
+include: "workflow/rules/benchmark.smk"
 
 
 from warm import warm_up  # beside the library, which common.smk has put on the path

@@ -110,6 +110,9 @@ def test_mistyped_key_comes_with_the_right_one():
         ("models", None, "^models: None is not of type 'object'"),
         ("tasks.ioi", None, "^tasks.ioi: None is not of type 'object'"),
         ("study.tasks", [], "^study.tasks: "),
+        ("attribution.batch_size", "all", "^attribution.batch_size: 'all' does not"),
+        ("evaluation.batch_size", 0, "^evaluation.batch_size: 0 is less than"),
+        ("alignment.batch_size", "auto", "^alignment.batch_size: 'auto' is not of"),
         ("study.tasks", ["ioi", "ioi"], "^study.tasks: .* non-unique"),
         ("study.methods", ["nip"], "^study.methods.0: 'nip' is not one of"),
         ("study.seeds", [0, -1], "^study.seeds.1: -1 is less than"),
@@ -156,7 +159,7 @@ def objects(schema):
 
 def test_every_key_is_described_and_no_object_takes_unknown_keys():
     found = list(objects(read(SCHEMA)))
-    assert len(found) == 14
+    assert len(found) == 17
     for schema in found:
         assert schema["additionalProperties"] is False
         for key, value in schema["properties"].items():

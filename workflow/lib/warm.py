@@ -54,6 +54,10 @@ ONE_THREAD = (
     "NUMEXPR_NUM_THREADS",
 )
 
+# Between two looks at a job, after as many looks every half second. A look takes the
+# system 10 ms: with Snakemake's own 30, a tenth of a run goes into them.
+SECONDS_BETWEEN_LOOKS = 5
+
 _execute_script = PythonScript.execute_script
 # Starting a process looks after those that have ended; two threads doing so at the same
 # time could both read the exit code of one, and the second would find none.
@@ -189,7 +193,7 @@ def _can_be_forked(script: PythonScript) -> bool:
 def _measure(pid: int, record, stack: ExitStack) -> None:
     record.running_time = 0.0
     try:
-        stack.enter_context(benchmarked(pid, record))
+        stack.enter_context(benchmarked(pid, record, SECONDS_BETWEEN_LOOKS))
     except psutil.NoSuchProcess:
         # Nobody waits for it but the server: it may be gone before it is looked at.
         record.process_gone = True

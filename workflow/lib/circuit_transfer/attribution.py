@@ -152,9 +152,11 @@ def _integrated_by_site(
     """
     clean = _run_clean(model, batch)
     ablated_logits, outside = ablated.run(batch)
-    together = max(1, rows_per_pass(model, batch) // len(batch))
+    rows = rows_per_pass(model, batch) // len(batch)
     average = []
     for site, start in enumerate(outside):
+        # As many steps side by side as there is room for in the graph of a whole pass.
+        together = max(1, min(rows, len(outside) // (len(outside) - site)))
         total = _Total(steps)
         end = clean.sites[site]
         shares = torch.arange(1, steps + 1, device=end.device) / steps

@@ -1,0 +1,246 @@
+"""What is measured: a model, random pairs, and computations with their ideal cost.
+
+The ideal is in passes of all pairs through the bare model, forwards alone or with a
+backward pass to the embeddings: what a computation would take if nothing but these
+passes took time. The only place of the benchmark that calls what it measures.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from circuit_transfer.architectures import node_sites
+from circuit_transfer.attribution import attribute
+from circuit_transfer.batches import PairBatch
+from circuit_transfer.benchmarking.entries import (
+    ALL_CIRCUITS,
+    FORWARD,
+    FORWARD_BACKWARD,
+    ONE_CIRCUIT,
+    Load,
+    Shape,
+)
+from circuit_transfer.faithfulness import circuit_masks, evaluate_circuits
+from circuit_transfer.interventions import run_captured
+from circuit_transfer.objectives import FitSettings, Prepared, alignment_loss, prepare
+
+INTERVENTIONS = ("circuit", "interpolation", "release")
+# Seconds over the ideal, and memory over that of a bare pass with its backward pass.
+LIMITS = {
+    "nap": 1.15,
+    "nap-ig-inputs": 1.10,
+    "nap-ig-activations": 0.6,
+    "circuit, first epoch": 1.15,
+    "circuit, later epochs": 0.75,
+    ONE_CIRCUIT: 1.10,
+    ALL_CIRCUITS: 1.05,
+}
+MEMORY_LIMIT = 2.0  # of attribution
+TASK = "random"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A computation and what it should cost.
+
+    Attributes:
+        name: of the computation.
+        run: does it once.
+        forwards: passes without a backward pass that it ideally takes.
+        forward_backwards: passes with one.
+        limit: of its seconds over the ideal, if there is one.
+        memory_limit: of its memory over that of a bare pass with its backward pass.
+    """
+
+    name: str
+    run: Callable[[], Any]
+    forwards: float
+    forward_backwards: float = 0
+    limit: float | None = None
+    memory_limit: float | None = None
+
+
+def random_model(shape: Shape, dtype: str, device: str, seed: int = 0) -> nn.Module:
+    """Return a frozen model with random weights, ready for inference.
+
+    Raises:
+        ValueError: the family is unknown, or its sizes do not fit each other.
+    """
+    torch.manual_seed(seed)
+    config = AutoConfig.for_model(
+        shape.architecture,
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.d_model,
+        intermediate_size=shape.d_mlp,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        tie_word_embeddings=True,
+    )
+    with torch.device(device):
+        model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
+    return model.requires_grad_(False).eval()
+
+
+def random_pairs(
+    load: Load, vocabulary: int, device: torch.device | str = "cpu", seed: int = 0
+) -> PairBatch:
+    """Return pairs of random tokens.
+
+    Both prompts of a pair have the same tokens at the first `shared` positions, another
+    one at the next, and the same one at the last, as pairs of real tasks have.
+
+    Raises:
+        ValueError: prompts that share so many positions cannot differ.
+    """
+    if not 0 <= load.shared <= load.positions - 2:
+        raise ValueError(
+            f"{load.shared} of {load.positions} positions shared; expected at most "
+            f"{load.positions - 2}, so that the prompts differ before the last"
+        )
+    generator = torch.Generator().manual_seed(seed)
+
+    def tokens(*size: int) -> Tensor:
+        return torch.randint(vocabulary, size, generator=generator)
+
+    clean, corrupted = tokens(2, load.examples, load.positions)
+    corrupted[:, : load.shared] = clean[:, : load.shared]
+    corrupted[:, load.shared] = (clean[:, load.shared] + 1) % vocabulary
+    corrupted[:, -1] = clean[:, -1]
+    answers = tokens(load.examples, 1)
+    wrong = (answers + 1) % vocabulary
+    return PairBatch(*(each.to(device) for each in (clean, corrupted, answers, wrong)))
+
+
+def bare_passes(model: nn.Module, batch: PairBatch) -> tuple[Case, Case]:
+    """Return the passes that all else is measured in: forward, and with backward.
+
+    The model as its own library runs it, without any hook. The backward pass goes from
+    the logit difference to the embeddings; no parameter has a gradient.
+    """
+    settings = {"logits_to_keep": 1, "use_cache": False}
+
+    @torch.inference_mode()
+    def forward() -> None:
+        model(batch.clean, **settings)
+
+    def forward_backward() -> None:
+        embeddings = model.get_input_embeddings()(batch.clean).requires_grad_()
+        logits = model(inputs_embeds=embeddings, **settings).logits[:, -1].float()
+        torch.autograd.grad(batch.logit_diff(logits).sum(), embeddings)
+
+    return (
+        Case(FORWARD, forward, 1),
+        Case(FORWARD_BACKWARD, forward_backward, 0, 1),
+    )
+
+
+def cases(model: nn.Module, batch: PairBatch, load: Load) -> list[Case]:
+    """Return every computation that is measured, beside the bare passes."""
+    return [
+        _capture(model, batch),
+        *_attributions(model, batch, load),
+        *_alignment_steps(model, batch),
+        *_evaluations(model, batch, load),
+    ]
+
+
+def _capture(model: nn.Module, batch: PairBatch) -> Case:
+    def capture() -> tuple:
+        return run_captured(model, batch.clean), run_captured(model, batch.corrupted)
+
+    return Case("capture", capture, 2)
+
+
+def _attributions(model: nn.Module, batch: PairBatch, load: Load) -> list[Case]:
+    steps, sites = load.ig_steps, len(node_sites(model))
+    ideals = {
+        "nap": (1, 1),
+        "nap-ig-inputs": (2, steps),
+        # Of one site at a time, each pass through the whole model.
+        "nap-ig-activations": (2, sites * steps),
+        "exact": (2 + _count_nodes(model), 0),
+    }
+
+    def attribution(method: str) -> Callable[[], Any]:
+        return lambda: attribute(model, [batch], method=method, ig_steps=steps)
+
+    return [
+        Case(each, attribution(each), *ideals[each], LIMITS.get(each), MEMORY_LIMIT)
+        for each in load.methods
+    ]
+
+
+def _alignment_steps(model: nn.Module, batch: PairBatch) -> list[Case]:
+    """One step of every intervention: with what is made once for all steps, and alone.
+
+    The ideal is the same, the clean and corrupted run and the intervened one: it is
+    what a step takes that keeps nothing.
+    """
+    scores = _random_scores(model, 1)[0].to(batch.clean.device)
+    settings = {
+        each: FitSettings(each, epochs=1, learning_rate=0.1, sparsity=1.0)
+        for each in INTERVENTIONS
+    }
+    prepared = {each: _prepared(model, batch, each) for each in INTERVENTIONS}
+
+    def step(intervention: str, made: Prepared) -> None:
+        leaf = scores.clone().requires_grad_()
+        mask = torch.sigmoid(leaf)
+        loss, _ = alignment_loss(model, made, mask, settings[intervention])
+        loss.backward()
+
+    def first(intervention: str) -> Callable[[], None]:
+        return lambda: step(intervention, _prepared(model, batch, intervention))
+
+    def later(intervention: str) -> Callable[[], None]:
+        return lambda: step(intervention, prepared[intervention])
+
+    return [
+        Case(name, make(intervention), 2, 1, LIMITS.get(name))
+        for intervention in INTERVENTIONS
+        for name, make in (
+            (f"{intervention}, first epoch", first),
+            (f"{intervention}, later epochs", later),
+        )
+    ]
+
+
+def _prepared(model: nn.Module, batch: PairBatch, intervention: str) -> Prepared:
+    return prepare(model, {TASK: [batch]}, intervention=intervention)[0]
+
+
+def _evaluations(model: nn.Module, batch: PairBatch, load: Load) -> list[Case]:
+    scores = _random_scores(model, load.circuits)
+
+    def evaluation(scores: Tensor) -> Callable[[], Any]:
+        rankings = pl.DataFrame({"scores": scores.tolist()})
+        return lambda: evaluate_circuits(model, [batch], rankings, load.proportions)
+
+    return [
+        Case(name, evaluation(each), 2 + _different(each, load), 0, LIMITS[name])
+        for name, each in (
+            (ONE_CIRCUIT, scores[:1]),
+            (ALL_CIRCUITS, scores),
+        )
+    ]
+
+
+def _count_nodes(model: nn.Module) -> int:
+    return sum(n_nodes for _, _, n_nodes in node_sites(model))
+
+
+def _random_scores(model: nn.Module, rankings: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(rankings, _count_nodes(model), generator=generator)
+
+
+def _different(scores: Tensor, load: Load) -> int:
+    """Count the circuits that are not the same nodes as another or the whole model."""
+    masks = circuit_masks(scores, load.proportions).flatten(0, 1)
+    return len(masks[~masks.all(1)].unique(dim=0))

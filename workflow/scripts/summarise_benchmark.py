@@ -1,0 +1,45 @@
+"""Tabulate how long everything takes beside bare passes, and how that grows."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from circuit_transfer.artifacts import read_frame
+from circuit_transfer.job import job
+from circuit_transfer.tables.benchmark import SCALING, benchmark_table, scaling_table
+from circuit_transfer.tables.typesetting import write_table
+
+
+def summarise_benchmark(
+    measured_paths: Sequence[Path | str],
+    scaling_paths: Sequence[Path | str],
+    table_paths: Iterable[Path | str],
+    scaling_table_paths: Iterable[Path | str],
+) -> None:
+    """Read the measurements of all benchmarks, write one path per format.
+
+    Args:
+        measured_paths: of every benchmark, at least one.
+        scaling_paths: of those that vary something.
+        table_paths: where the ratios go.
+        scaling_table_paths: where the slopes go.
+    """
+    columns = ["benchmark", "case", "seconds", "forward_seconds"]
+    measured = [read_frame(path, columns) for path in measured_paths]
+    title = "Seconds and memory beside bare passes"
+    write_table(benchmark_table(pl.concat(measured)), *table_paths, title=title)
+    grown = [read_frame(path, [*columns, "axis"]) for path in scaling_paths]
+    table = scaling_table(pl.concat([pl.DataFrame(schema=SCALING), *grown]))
+    title = "How seconds grow with size"
+    write_table(table, *scaling_table_paths, title=title)
+
+
+if __name__ == "__main__":
+    with job(snakemake.log[0]):
+        summarise_benchmark(
+            snakemake.input.measured,
+            snakemake.input.scaling,
+            snakemake.output.ratios,
+            snakemake.output.slopes,
+        )
