@@ -16,11 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from circuit_transfer.ablations import Ablation, ablation_of
+from circuit_transfer.architectures import layer_modules
 from circuit_transfer.batches import PairBatch, rows_per_pass
 from circuit_transfer.interventions import (
     answer_logits,
+    captured_stream,
     running_circuits,
     site_writes,
+    skipping_layers,
 )
 from circuit_transfer.job import progress
 from circuit_transfer.nodes import count_kept
@@ -274,15 +277,35 @@ def _run_batch(
     # The empty circuit runs alone, as the full model does: rounding differs with the
     # rows of a pass, and faithfulness divides by the difference of the two.
     groups = [masks[empty], *masks[~empty & ~whole].split(at_once)]
-    found = []
+    found, before, stream = [], masks[:0], []
     for group in filter(len, groups):
         repeated = batch.repeat(len(group))
-        with running_circuits(model, group, outside, written):
+        with (
+            running_circuits(model, group, outside, written),
+            # Sorted circuits begin as the one before them does: that is not run again.
+            skipping_layers(
+                model, stream[1 : 2 * _layers_alike(model, before, group) : 2]
+            ),
+            captured_stream(model) as stream,
+        ):
             logits = answer_logits(model, repeated.clean, after=batch.prefix)
         found.append(_measure(repeated, logits, full))
+        before = group
     if whole.any():
         found.append(_measure(batch, full, full))
     return torch.cat(found, dim=1)
+
+
+def _layers_alike(model: nn.Module, before: Tensor, circuits: Tensor) -> int:
+    """Return in how many layers, from the first on, two circuits have the same nodes.
+
+    None where it is not one circuit after another one, `(1, n_nodes)` each.
+    """
+    if len(before) != 1 or len(circuits) != 1:
+        return 0
+    layers = len(layer_modules(model))
+    alike = (before == circuits).view(layers, -1).all(1)
+    return int(alike.int().cumprod(0).sum())
 
 
 def _measure(batch: PairBatch, logits: Tensor, full: Tensor) -> Tensor:

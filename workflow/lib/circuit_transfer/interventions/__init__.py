@@ -12,6 +12,7 @@ from circuit_transfer.interventions.circuits import (
     pushing,
     running_circuits,
     site_writes,
+    skipping_layers,
 )
 from circuit_transfer.interventions.counting import Passes, counting
 from circuit_transfer.interventions.hooks import captured, captured_stream, edited
@@ -39,4 +40,5 @@ __all__ = [
     "run_prefix",
     "running_circuits",
     "site_writes",
+    "skipping_layers",
 ]

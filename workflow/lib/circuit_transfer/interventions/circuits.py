@@ -146,6 +146,19 @@ def silencing(
     return replacing(forwards)
 
 
+def skipping_layers(
+    model: nn.Module, outputs: Sequence[Tensor]
+) -> AbstractContextManager[None]:
+    """Let the first layers return what is known, and compute nothing.
+
+    Args:
+        model: the model whose modules are replaced within the context.
+        outputs: of these layers, each `(batch, position, d_model)`.
+    """
+    skipped = zip(layer_modules(model), outputs, strict=False)
+    return replacing({layer: _returning(each) for (layer, _, _), each in skipped})
+
+
 def site_writes(
     model: nn.Module, activations: Sequence[Tensor], sites: Sequence[int] | None = None
 ) -> list[Tensor]:

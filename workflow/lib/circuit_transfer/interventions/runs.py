@@ -10,9 +10,12 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from circuit_transfer.architectures import layer_modules
-from circuit_transfer.interventions.circuits import silencing, site_writes
-from circuit_transfer.interventions.hooks import captured, replacing
+from circuit_transfer.interventions.circuits import (
+    silencing,
+    site_writes,
+    skipping_layers,
+)
+from circuit_transfer.interventions.hooks import captured
 
 
 @dataclass(frozen=True)
@@ -125,10 +128,6 @@ def resumed(
     known = [heads, live] if is_mlp else [heads]
     sites = list(range(2 * depth, site + 1))
     written = dict(zip(sites, site_writes(model, known, sites), strict=True))
-    forwards = {}
-    if depth:
-        below = stream[2 * depth - 1].repeat(times, 1, 1)
-        for layer, _, _ in layer_modules(model)[:depth]:
-            forwards[layer] = lambda *_arguments, **_named: below
-    with replacing(forwards), silencing(model, sites, written):
+    below = [stream[2 * depth - 1].repeat(times, 1, 1)] * depth if depth else []
+    with skipping_layers(model, below), silencing(model, sites, written):
         yield
