@@ -192,6 +192,18 @@ def singles(batch):
     return [PairBatch(*row) for row in zip(*(p.split(1) for p in parts), strict=True)]
 
 
+def test_gradients_are_summed_in_float32_whatever_the_model_computes_in(
+    tiny_model, tiny_pairs
+):
+    model = linear_(tiny_model("gpt2", dtype=torch.bfloat16)).requires_grad_(False)
+    batches = pair_batches(tiny_pairs(2), 2)
+    expected = attribute(model, batches, method="nap").nodes
+    # The gradient is the same at every step, and in bfloat16 256 + 1 is 256.
+    for method in ("nap-ig-inputs", "nap-ig-activations"):
+        found = attribute(model, batches, method=method, ig_steps=400).nodes
+        assert_scores(found, expected, share=0.05)
+
+
 def test_every_method_is_exact_on_a_linear_model(tiny_model, tiny_pairs):
     model = linear_(tiny_model("gpt2")).requires_grad_(False)
     batches = pair_batches(tiny_pairs(4), 2)
