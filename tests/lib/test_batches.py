@@ -50,6 +50,16 @@ def test_with_several_answers_it_is_the_difference_of_their_means(tiny_pairs):
     assert batch.correct(-logits).tolist() == [True, True]
 
 
+def test_prompts_share_what_no_pair_has_corrupted(tiny_pairs):
+    clean = torch.tensor([[5, 6, 7, 8, 9], [5, 6, 7, 8, 9]])
+    corrupted = torch.tensor([[5, 6, 7, 1, 9], [5, 1, 7, 8, 9]])
+    none = torch.empty(2, 0)
+    assert PairBatch(clean, corrupted, none, none).shared() == 1
+    assert PairBatch(clean[:1], corrupted[:1], none, none).shared() == 3
+    corrupted[0, 0] = 1
+    assert PairBatch(clean, corrupted, none, none).shared() == 0
+
+
 def test_the_largest_batch_that_fits_is_bounded_by_what_suits_the_processor(
     tiny_model, tiny_pairs, caplog
 ):

@@ -5,7 +5,11 @@ import torch
 from circuit_transfer.ablations import ABLATIONS
 from circuit_transfer.attribution import METHODS, attribute
 from circuit_transfer.batches import pair_batches
-from circuit_transfer.faithfulness import evaluate_ablations, evaluate_circuits
+from circuit_transfer.faithfulness import (
+    evaluate_ablations,
+    evaluate_circuits,
+    run_circuits,
+)
 from circuit_transfer.interventions import (
     answer_logits,
     counting,
@@ -108,6 +112,23 @@ def test_a_token_counts_as_far_as_it_goes_through_the_layers(model, tiny_pairs):
     once = sum(parts.values()) + 2 * parts["o_proj.weight"]
     assert passes.products == TOKENS * (2 * passes.weights + once)
     assert passes.summary()["tokens"] == round(passes.products / passes.weights)
+
+
+def test_circuits_that_begin_alike_run_their_first_layers_once(model, tiny_pairs):
+    batches = pair_batches(tiny_pairs(EXAMPLES, shared=0), 3)
+    # The first head and the first MLP, and either of two heads of the second layer.
+    masks = torch.zeros(2, N)
+    masks[:, [0, 4]], masks[0, 5], masks[1, 6] = 1, 1, 1
+    with counting(model) as passes:
+        run_circuits(model, batches, masks, rows=1)
+    first, second = (
+        {n: e.numel() for n, e in layer.named_parameters() if e.ndim == 2}
+        for layer in model.model.layers
+    )
+    heads = sum(n for name, n in second.items() if "self_attn" in name)
+    ablated = sum(each["self_attn.o_proj.weight"] for each in (first, second))
+    once = 2 * passes.weights + ablated + sum(first.values()) + 2 * heads
+    assert passes.products == TOKENS * once
 
 
 def test_what_prompts_have_in_common_counts_once(model, tiny_pairs):
