@@ -68,7 +68,8 @@ def train(model, prepared, sources, settings, *, seed, prior=None):
 def only(prepared, *indices):
     """Keep some batches."""
     chosen = [prepared[index] for index in indices]
-    return Preparations([lambda e=each: e for each in chosen], [e.task for e in chosen])
+    pending = [lambda e=each: e for each in chosen]
+    return Preparations(pending, [e.task for e in chosen], [e.batch for e in chosen])
 
 
 def reference_logits(model, batch, mask, intervention):
@@ -320,6 +321,15 @@ def test_what_does_not_fit_is_on_the_host_or_run_again(model, tiny_pairs, caplog
             )
             assert torch.equal(*logits)
     assert "2 of 4 prepared batches are kept" in caplog.text
+
+
+def test_what_a_step_will_run_is_known_before_it_is_prepared(model, tiny_pairs):
+    batches = pair_batches(tiny_pairs(8), 2)
+    for ablation in ("counterfactual", "zero"):
+        prepared = prepare(model, {"a": batches}, ablation)
+        for rest, each in zip(prepared.rests, prepared, strict=True):
+            assert torch.equal(rest.clean, each.batch.clean)
+            assert torch.equal(rest.corrupted, each.batch.corrupted)
 
 
 def test_an_intervention_keeps_only_what_it_needs(model, tiny_pairs):

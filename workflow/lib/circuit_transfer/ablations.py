@@ -37,15 +37,16 @@ class Ablation:
     model: nn.Module
     constant: Sequence[Tensor] | None = None
 
-    def shorten(self, batch: PairBatch) -> PairBatch:
-        """Run what clean and corrupted prompts have in common, and leave the rest.
+    def shared(self, batch: PairBatch) -> int:
+        """Return at how many of the first positions every circuit does the same.
 
-        Up to the first corrupted token every circuit does the same, so it is run once.
-        Where nodes are ablated on all positions, the batch is left as it is.
+        Those before the first corrupted token; none where nodes are ablated everywhere.
         """
-        if self.constant is not None:
-            return batch
-        return shortened(self.model, batch, batch.shared())
+        return batch.shared() if self.constant is None else 0
+
+    def shorten(self, batch: PairBatch) -> PairBatch:
+        """Run once what every circuit does, and leave the rest of the positions."""
+        return shortened(self.model, batch, self.shared(batch))
 
     def writes(self, batch: PairBatch) -> Sequence[Tensor]:
         """Return what every site's nodes write instead, on the prompts of a batch.

@@ -106,8 +106,8 @@ def fit(
         seed: of the initial matrices and the order of batches.
     """
     used = [i for i, task in enumerate(prepared.tasks) if task in starts[0].sources]
-    first = prepared[used[0]].batch
-    together = max(1, rows_per_pass(model, first) // len(first))
+    rests = [prepared.rests[index] for index in used]
+    together = max(1, min(rows_per_pass(model, each) // len(each) for each in rests))
     settings_of_fit = {"n_target": n_target, "seed": seed}
     found = []
     for at in range(0, len(starts), together):
@@ -127,8 +127,7 @@ def _fit_together(
     seed: int,
 ) -> list[Fit]:
     """Train maps in the same passes, one row of the mask for each."""
-    device = prepared[used[0]].full.device
-    maps = [_Map(start, settings, n_target, seed, device) for start in starts]
+    maps = [_Map(start, settings, n_target, seed, model.device) for start in starts]
     learned = [each for trained in maps for each in trained.parameters()]
     optimiser = torch.optim.Adam(learned, lr=settings.learning_rate)
     steps = settings.epochs * len(used)

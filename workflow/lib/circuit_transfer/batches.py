@@ -62,8 +62,8 @@ class PairBatch:
         """
         return int((self.clean != self.corrupted).any(0).int().argmax())
 
-    def following(self, prefix: Prefix, length: int) -> Self:
-        """Return the pairs without their first positions, which have been run."""
+    def following(self, prefix: Prefix | None, length: int) -> Self:
+        """Return the pairs without their first positions, and how these were run."""
         rest = {
             "clean": self.clean[:, length:],
             "corrupted": self.corrupted[:, length:],

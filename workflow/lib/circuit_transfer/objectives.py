@@ -113,9 +113,14 @@ class Preparations(Sequence[Prepared]):
     there is prepared anew each time that it is asked for.
     """
 
-    def __init__(self, pending: Sequence[Callable[[], Prepared]], tasks: Sequence[str]):
-        """Take for every batch how to prepare it, and the name of its task."""
-        self.tasks = tuple(tasks)
+    def __init__(
+        self,
+        pending: Sequence[Callable[[], Prepared]],
+        tasks: Sequence[str],
+        rests: Sequence[PairBatch],
+    ):
+        """Take how to prepare every batch, its task, and what a step will run of it."""
+        self.tasks, self.rests = tuple(tasks), tuple(rests)
         self._pending = pending
         self._here: dict[int, Prepared] = {}
         self._on_host: dict[int, Prepared] = {}
@@ -189,13 +194,14 @@ def prepare(
     Raises:
         ValueError: the ablation is unknown.
     """
-    pending, tasks = [], []
+    pending, tasks, rests = [], [], []
     for task, parts in batches.items():
         ablated = ablation_of(model, parts, ablation)
         settings = (ablated, task, intervention != "circuit")
         pending += [partial(_prepared, model, batch, *settings) for batch in parts]
         tasks += [task] * len(parts)
-    prepared = Preparations(pending, tasks)
+        rests += [batch.following(None, ablated.shared(batch)) for batch in parts]
+    prepared = Preparations(pending, tasks, rests)
     prepared.keep(budget, HOST_BYTES if model.device.type == "cuda" else 0)
     return prepared
 

@@ -36,7 +36,7 @@ def mixing(
     shares = mask_by_site(model, mask)
 
     def mix(site: int, live: Tensor) -> Tensor:
-        by_mask = live.unflatten(0, (_rows(mask), -1))
+        by_mask = live.unflatten(0, (_count_masks(mask), -1))
         kept = by_mask if inside is None else inside[site].to(by_mask)
         # Exact at both ends, and one operation instead of four.
         mixed = torch.lerp(outside[site].to(live), kept, shares[site].to(live))
@@ -56,7 +56,7 @@ def pushing(
     shares = mask_by_site(model, mask)
 
     def push(site: int, live: Tensor) -> Tensor:
-        by_mask = live.unflatten(0, (_rows(mask), -1))
+        by_mask = live.unflatten(0, (_count_masks(mask), -1))
         pushed = torch.lerp(by_mask, towards[site].to(live), shares[site].to(live))
         return pushed.flatten(0, 1)
 
@@ -79,7 +79,7 @@ def mask_by_site(model: nn.Module, mask: Tensor) -> list[Tensor]:
     return [share[..., None] for share in shares]
 
 
-def _rows(mask: Tensor) -> int:
+def _count_masks(mask: Tensor) -> int:
     return 1 if mask.ndim == 1 else len(mask)
 
 
