@@ -186,18 +186,22 @@ class _Map:
         self.bias = torch.zeros(n_target, device=device, requires_grad=self.has_prior)
 
     def parameters(self) -> list[Tensor]:
+        """Return what is learned."""
         return [self.alignment, self.bias] if self.has_prior else [self.alignment]
 
     def project(self, task: str) -> Tensor:
+        """Return a task's scores on the target, centred by the prior, `(n_target,)`."""
         return self.vectors[task] @ self.alignment + self.bias - self.offsets[task]
 
     def penalty(self) -> Tensor:
+        """Return the squared distance from the prior; 0 without one."""
         if not self.has_prior:
             return torch.zeros((), device=self.alignment.device)
         distance = (self.alignment - self.anchor).square().sum()
         return distance + self.bias.square().sum()
 
     def finished(self, loss: Tensor, kl: Tensor) -> Fit:
+        """Return the map as it is now, with its curves `(steps,)`."""
         bias = self.bias.detach().cpu() if self.has_prior else None
         return Fit(self.alignment.detach().cpu(), self.initial.cpu(), loss, kl, bias)
 

@@ -225,6 +225,7 @@ class _Total:
         self.sums: list[Tensor] = []
 
     def add(self, gradients: Sequence[Tensor]) -> None:
+        """Add one gradient of every kind, in the order of the first ones."""
         if not self.sums:
             self.sums = [gradient.float() for gradient in gradients]
         else:
@@ -232,6 +233,7 @@ class _Total:
                 total += gradient
 
     def mean(self) -> list[Tensor]:
+        """Return the sums over the number of steps, float32."""
         return [total / self.steps for total in self.sums]
 
 
