@@ -30,6 +30,8 @@ include: "workflow/rules/benchmark.smk"
 
 from warm import warm_up  # beside the library, which common.smk has put on the path
 
+record_code()
+
 
 onstart:
     check_hub(list(workflow.dag.needrun_jobs()))

@@ -1,19 +1,5 @@
 """Alignments from source to target scores, and the mask that needs no source."""
 
-FIT_LIBRARY = library_digest(
-    "ablations",
-    "alignment",
-    "controls",
-    "maps",
-    "similarity",
-    "interventions",
-    "architectures",
-    "batches",
-    "faithfulness",
-    "nodes",
-    "objectives",
-)
-
 
 rule fit_alignment:
     input:
@@ -50,9 +36,7 @@ rule fit_alignment:
         },
         controls=lambda w: trained_controls(w.training_set, CONTROLS),
         settings=fit_settings(),
-        batch_size=config["alignment"]["batch_size"],
-        examples=config["alignment"]["examples"],
-        library=FIT_LIBRARY,
+        pairs=pairs_settings("alignment"),
     message:
         "Aligning {wildcards.source} to {wildcards.target} by {wildcards.method} on {wildcards.training_set}"
     script:
@@ -80,9 +64,7 @@ rule fit_free_mask:
     params:
         seeds=SEEDS,
         settings=fit_settings(),
-        batch_size=config["alignment"]["batch_size"],
-        examples=config["alignment"]["examples"],
-        library=FIT_LIBRARY,
+        pairs=pairs_settings("alignment"),
     message:
         "Training a free mask on {wildcards.target} for {wildcards.task}"
     script:

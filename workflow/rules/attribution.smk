@@ -16,16 +16,7 @@ rule attribute_nodes:
     conda:
         "../../envs/torch.yaml"
     params:
-        **config["attribution"],
-        library=library_digest(
-            "attribution",
-            "ablations",
-            "interventions",
-            "architectures",
-            "batches",
-            "nodes",
-            "passes",
-        ),
+        settings=attribution_settings,
     message:
         "Scoring the nodes of {wildcards.model} on {wildcards.task} by {wildcards.method}"
     script:

@@ -9,19 +9,6 @@ BENCHMARKED = {
     for name, entry in config["benchmark"].items()
 }
 GROWING = [name for name, entry in config["benchmark"].items() if entry["scaling"]]
-# What the measured computations are made of.
-MEASURED = library_digest(
-    "benchmarking",
-    "ablations",
-    "architectures",
-    "attribution",
-    "batches",
-    "faithfulness",
-    "interventions",
-    "nodes",
-    "objectives",
-)
-BENCHMARK = library_digest("benchmarking", "figures", "tables")
 BENCHMARK_RESULTS = [
     *(["results/tables/benchmark.csv"] if BENCHMARKED else []),
     *expand("results/figures/benchmark/{benchmark}.png", benchmark=BENCHMARKED),
@@ -54,9 +41,8 @@ rule measure_benchmark:
     # It computes on one core; the others stay idle, so that nothing slows it down.
     threads: workflow.cores
     params:
-        entry=lambda w: in_order(config["benchmark"][w.benchmark]),
+        entry=lambda w: config["benchmark"][w.benchmark],
         proportions=config["evaluation"]["proportions"],
-        library=MEASURED,
     message:
         "Measuring {wildcards.benchmark} beside bare passes"
     script:
@@ -83,9 +69,8 @@ rule measure_scaling:
         "../../envs/torch.yaml"
     threads: workflow.cores
     params:
-        entry=lambda w: in_order(config["benchmark"][w.benchmark]),
+        entry=lambda w: config["benchmark"][w.benchmark],
         proportions=config["evaluation"]["proportions"],
-        library=MEASURED,
     message:
         "Measuring how {wildcards.benchmark} grows"
     script:
@@ -109,8 +94,6 @@ rule summarise_benchmark:
         "results/benchmarks/summarise_benchmark.tsv"
     conda:
         "../../envs/figures.yaml"
-    params:
-        library=BENCHMARK,
     message:
         "Tabulating how fast everything is"
     script:
@@ -133,8 +116,6 @@ rule plot_benchmark:
         "results/benchmarks/plot_benchmark/{benchmark}.tsv"
     conda:
         "../../envs/figures.yaml"
-    params:
-        library=BENCHMARK,
     message:
         "Drawing how fast {wildcards.benchmark} is"
     script:
@@ -157,8 +138,6 @@ rule plot_benchmark_scaling:
         "results/benchmarks/plot_benchmark_scaling/{benchmark}.tsv"
     conda:
         "../../envs/figures.yaml"
-    params:
-        library=BENCHMARK,
     message:
         "Drawing how {wildcards.benchmark} grows"
     script:

@@ -1,14 +1,12 @@
 """What the rules share: the checked configuration, names, and input functions."""
 
-import hashlib
 import re
 import sys
 from pathlib import Path
 
 HOME = Path(workflow.basedir)
-LIBRARY = HOME / "workflow/lib/circuit_transfer"
 # Snakemake hands its own search path to the scripts: no installation is needed.
-sys.path.insert(0, str(LIBRARY.parent))
+sys.path.insert(0, str(HOME / "workflow/lib"))
 
 from circuit_transfer.checks import (
     check_config,
@@ -33,9 +31,23 @@ from circuit_transfer.training_sets import (
     training_sets,
     training_tasks,
 )
+from planning import plan_by_content  # beside the library
+from sources import code_digest, files_digest
 
+
+def in_order(value):
+    """Sort the keys of all mappings: their order in the configuration means nothing."""
+    if isinstance(value, dict):
+        return {key: in_order(value[key]) for key in sorted(value)}
+    return [in_order(each) for each in value] if isinstance(value, list) else value
+
+
+plan_by_content(workflow)
 validate_config(config, HOME / "workflow/schemas/config.schema.yaml")
 check_config(config, ".", HOME)
+ordered = in_order(config)
+config.clear()
+config.update(ordered)
 
 STUDY = config["study"]
 TASKS, METHODS, SEEDS = STUDY["tasks"], STUDY["methods"], STUDY["seeds"]
@@ -48,7 +60,10 @@ MAP, COMPARED = config["alignment"]["map"], config["alignment"]["compare"]
 CONTROLS = config["alignment"]["controls"]
 CIRCUITS = config["evaluation"]["circuits"]
 ABLATION = config["evaluation"]["ablations"][0]  # the one that tables show
-WORDS, FACTS = HOME / "data/words.yaml", HOME / "data/facts.csv"
+# Paths are recorded with results, so that a result is known in a copy of the repository
+# elsewhere: relative ones, where the repository is the working directory.
+DATA = Path("data") if HOME.samefile(".") else HOME / "data"
+WORDS, FACTS = DATA / "words.yaml", DATA / "facts.csv"
 
 
 def any_of(names):
@@ -67,22 +82,20 @@ wildcard_constraints:
     seed=r"\d+",
 
 
-def library_digest(*modules):
-    """Hash library modules, so that the rules which use them rerun when they change."""
-    digest = hashlib.sha256()
-    for module in modules:
-        place = LIBRARY / module
-        files = sorted(place.glob("*.py")) if place.is_dir() else [f"{place}.py"]
-        for file in files:
-            digest.update(Path(file).read_bytes())
-    return digest.hexdigest()[:16]
+def record_code():
+    """Let every job record a hash of its script and of what that imports."""
+    for each in workflow.rules:
+        if each.script and "code" not in each.params.keys():
+            each.set_params(code=code_of(each.script))
 
 
-def in_order(value):
-    """Sort the keys of a mapping: their order in the configuration means nothing."""
-    if isinstance(value, dict):
-        return {key: in_order(value[key]) for key in sorted(value)}
-    return value
+def code_of(script, unused=lambda w: ()):
+    """Make the params function for the code of a job.
+
+    `unused` names library modules that a job imports and does not need.
+    """
+    path = HOME / "workflow/scripts" / Path(script).name
+    return lambda w: code_digest(path, unused(w))
 
 
 def at_hand(path):
@@ -106,6 +119,33 @@ def pair_files(w):
     """List the files that a task's pairs are read from."""
     path = pairs_path(w)
     return data_files(config["tasks"][w.task], path) if path else []
+
+
+def content_of(files):
+    """Make the params function for what is in the files that an input function lists.
+
+    Their age alone would not tell: a file that is put back may be older than a result.
+    """
+    return lambda w: files_digest(map(Path, files(w)))
+
+
+def where_drawn(path):
+    """Make an input function that asks for a file only where pairs are generated."""
+    return lambda w: path if "generator" in config["tasks"][w.task] else []
+
+
+def prompt_sources(w):
+    """List the files that a task's pairs are made from."""
+    drawn = "generator" in config["tasks"][w.task]
+    return [WORDS, FACTS] if drawn else pair_files(w)
+
+
+def unused_readers(w):
+    """Name the library's modules that a task's pairs do not come from."""
+    entry = config["tasks"][w.task]
+    if "generator" in entry:
+        return ("importers", "hub")
+    return ("generators",) if "hub" in entry else ("generators", "hub")
 
 
 def checkpoint(model):
@@ -176,6 +216,25 @@ def check_hub(jobs):
 def weights(role):
     """Make the input function for the checkpoint of the model in a wildcard."""
     return lambda w: checkpoint_files(w[role])
+
+
+def integration_steps(w):
+    """Return how many steps a method integrates over: one where it does not."""
+    return config["attribution"]["ig_steps"] if "-ig-" in w.method else 1
+
+
+def attribution_settings(w):
+    """Pick how nodes are scored."""
+    return {**config["attribution"], "ig_steps": integration_steps(w)}
+
+
+def pairs_settings(stage):
+    """Pick how many pairs a stage reads, and how many it takes at once.
+
+    Snakemake records the values of params without their names: numbers that could be
+    taken for each other need names inside of one param.
+    """
+    return {key: config[stage][key] for key in ["examples", "batch_size"]}
 
 
 def fit_settings():

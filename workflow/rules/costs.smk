@@ -69,7 +69,6 @@ rule summarise_costs:
             if name == "all" or name.startswith("without-family-")
         },
         map_name=MAP,
-        library=library_digest("costs", "architectures", "tables", "maps"),
     message:
         "Adding up what the study has cost"
     script:
@@ -95,7 +94,6 @@ rule plot_break_even:
         "../../envs/figures.yaml"
     params:
         methods=METHODS,
-        library=library_digest("figures", "tables"),
     message:
         "Drawing from when on {wildcards.source} to {wildcards.target} is cheaper"
     script:

@@ -14,23 +14,13 @@ rule estimate_cost:
     conda:
         "../../envs/torch.yaml"
     params:
-        config=in_order(config),
+        config=config,
         checkpoints={
             name: at_hand(entry["path"])
             for name, entry in config["models"].items()
             if "path" in entry
         },
-        configurations=str(HOME / "data/configurations"),
-        library=library_digest(
-            "costs",
-            "embedded",
-            "workload",
-            "checks",
-            "controls",
-            "projection",
-            "architectures",
-            "nodes",
-        ),
+        configurations=str(DATA / "configurations"),
     message:
         "Estimating what the study costs"
     script:

@@ -14,8 +14,6 @@ rule export_mib:
         "results/benchmarks/export_mib/{model}/{task}/{method}.tsv"
     conda:
         "../../envs/figures.yaml"
-    params:
-        library=library_digest("mib_circuits"),
     message:
         "Exporting scores of {wildcards.model} on {wildcards.task} by {wildcards.method} for MIB"
     script:
@@ -48,8 +46,7 @@ rule evaluate_imported:
     conda:
         "../../envs/torch.yaml"
     params:
-        **EVALUATION,
-        importer=library_digest("mib_circuits"),
+        settings=EVALUATION,
     message:
         "Evaluating the imported {wildcards.circuit} of {wildcards.target} on {wildcards.task}"
     script:

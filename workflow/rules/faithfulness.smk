@@ -1,19 +1,8 @@
 """How faithful circuits are on the target: gold, random, aligned and controls."""
 
 EVALUATION = {
-    "ablations": config["evaluation"]["ablations"],
-    "proportions": config["evaluation"]["proportions"],
-    "examples": config["evaluation"]["examples"],
-    "batch_size": config["evaluation"]["batch_size"],
-    "library": library_digest(
-        "faithfulness",
-        "ablations",
-        "interventions",
-        "architectures",
-        "batches",
-        "nodes",
-        "passes",
-    ),
+    key: config["evaluation"][key]
+    for key in ["ablations", "proportions", "examples", "batch_size"]
 }
 
 
@@ -33,7 +22,7 @@ rule evaluate_gold:
     conda:
         "../../envs/torch.yaml"
     params:
-        **EVALUATION,
+        settings=EVALUATION,
     message:
         "Evaluating gold circuits of {wildcards.target} on {wildcards.task} by {wildcards.method}"
     script:
@@ -55,8 +44,7 @@ rule evaluate_random:
     conda:
         "../../envs/torch.yaml"
     params:
-        **EVALUATION,
-        rankings=config["evaluation"]["random_rankings"],
+        settings=EVALUATION | {"rankings": config["evaluation"]["random_rankings"]},
     message:
         "Evaluating random circuits of {wildcards.target} on {wildcards.task}"
     script:
@@ -89,11 +77,10 @@ rule evaluate_aligned:
     conda:
         "../../envs/torch.yaml"
     params:
-        **EVALUATION,
+        settings=EVALUATION,
         tasks=TASKS,
         families=FAMILIES,
         controls=CONTROLS,
-        projection=library_digest("projection", "controls", "maps", "training_sets"),
     message:
         "Evaluating {wildcards.source} circuits on {wildcards.target}, {wildcards.task} by {wildcards.method}"
     script:

@@ -1,9 +1,5 @@
 """Figures, drawn from the tables, the scores and the alignments."""
 
-FIGURES = library_digest(
-    "figures", "tables", "statistics", "nodes", "controls", "training_sets"
-)
-
 
 rule plot_curves_by_pair:
     input:
@@ -22,7 +18,6 @@ rule plot_curves_by_pair:
         map=MAP,
         methods=METHODS,
         ablation=ABLATION,
-        library=FIGURES,
     message:
         "Drawing the curves of every pair"
     script:
@@ -52,7 +47,6 @@ rule plot_curves_by_task:
         map=MAP,
         tasks=TASKS,
         ablation=ABLATION,
-        library=FIGURES,
     message:
         "Drawing the curves of {wildcards.source} to {wildcards.target} by {wildcards.method}"
     script:
@@ -92,7 +86,6 @@ rule plot_recovery:
         map=MAP,
         methods=METHODS,
         ablation=ABLATION,
-        library=FIGURES,
     message:
         "Drawing the recovery"
     script:
@@ -120,9 +113,8 @@ rule plot_transfer_matrix:
         map=MAP,
         methods=METHODS,
         tasks=TASKS,
-        families=in_order(FAMILIES),
+        families=FAMILIES,
         ablation=ABLATION,
-        library=FIGURES,
     message:
         "Drawing the transfer matrix of {wildcards.source} to {wildcards.target}"
     script:
@@ -151,7 +143,6 @@ rule plot_controls:
         methods=METHODS,
         controls=CONTROLS,
         ablation=ABLATION,
-        library=FIGURES,
     message:
         "Drawing the controls of {wildcards.source} to {wildcards.target}"
     script:
@@ -179,7 +170,6 @@ rule plot_maps:
         maps=MAPS,
         methods=METHODS,
         ablation=ABLATION,
-        library=FIGURES,
     message:
         "Drawing the maps of {wildcards.source} to {wildcards.target}"
     script:
@@ -207,7 +197,6 @@ rule plot_completeness:
         map=MAP,
         methods=METHODS,
         ablation=ABLATION,
-        library=FIGURES,
     message:
         "Drawing the completeness of {wildcards.source} to {wildcards.target}"
     script:
@@ -238,7 +227,6 @@ rule plot_task_correlation:
     params:
         methods=METHODS,
         tasks=TASKS,
-        library=FIGURES,
     message:
         "Drawing how alike the circuits of {wildcards.model} are"
     script:
@@ -275,7 +263,6 @@ rule plot_node_map:
         "../../envs/figures.yaml"
     params:
         tasks=TASKS,
-        library=FIGURES,
     message:
         "Drawing the nodes of {wildcards.source} and {wildcards.target} by {wildcards.method}"
     script:
@@ -300,8 +287,6 @@ rule plot_alignment_matrix:
         "results/benchmarks/plot_alignment_matrix/{source}/{target}/{method}.tsv"
     conda:
         "../../envs/figures.yaml"
-    params:
-        library=FIGURES,
     message:
         "Drawing the alignment of {wildcards.source} to {wildcards.target} by {wildcards.method}"
     script:
@@ -331,8 +316,6 @@ rule plot_losses:
         "results/benchmarks/plot_losses/{source}/{target}/{method}.tsv"
     conda:
         "../../envs/figures.yaml"
-    params:
-        library=FIGURES,
     message:
         "Drawing the losses of {wildcards.source} to {wildcards.target} by {wildcards.method}"
     script:

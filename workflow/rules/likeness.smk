@@ -1,9 +1,5 @@
 """How like the gold scores projections are, and how stable the circuits are."""
 
-LIKENESS = library_digest(
-    "likeness", "figures", "tables", "maps", "nodes", "training_sets"
-)
-
 
 rule correlate_scores:
     input:
@@ -42,7 +38,6 @@ rule correlate_scores:
         methods=METHODS,
         proportions=config["evaluation"]["proportions"],
         families=FAMILIES,
-        library=LIKENESS,
     message:
         "Comparing projected scores with gold ones"
     script:
@@ -69,7 +64,6 @@ rule plot_correlations:
     params:
         methods=METHODS,
         map_name=MAP,
-        library=LIKENESS,
     message:
         "Drawing how like the gold scores {wildcards.source} to {wildcards.target} is"
     script:
@@ -117,7 +111,6 @@ rule plot_stability:
         tasks=TASKS,
         proportions=config["evaluation"]["proportions"],
         families=FAMILIES,
-        library=LIKENESS,
     message:
         "Resampling the circuits of {wildcards.source} and {wildcards.target} by {wildcards.method}"
     script:

@@ -22,9 +22,9 @@ rule train_model:
     conda:
         "../../envs/torch.yaml"
     params:
-        entry=lambda w: in_order(config["models"][w.model].get("train")),
+        entry=lambda w: config["models"][w.model].get("train"),
+        content=content_of(lambda w: [WORDS, FACTS]),
         state="results/models/{model}/training-state",
-        library=library_digest("generators", "embedded"),
     message:
         "Training {wildcards.model}"
     script:
@@ -64,7 +64,6 @@ rule describe_model:
     params:
         checkpoint=lambda w: checkpoint(w.model),
         load=lambda w: load_options(w.model),
-        library=library_digest("models", "architectures", "nodes"),
     message:
         "Describing {wildcards.model}"
     script:
@@ -86,8 +85,6 @@ rule tokenize_pairs:
         "results/benchmarks/tokenize_pairs/{model}/{task}.tsv"
     conda:
         "../../envs/torch.yaml"
-    params:
-        library=library_digest("pairs", "prompts"),
     message:
         "Tokenizing {wildcards.task} for {wildcards.model}"
     script:

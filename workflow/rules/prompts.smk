@@ -8,8 +8,8 @@ localrules:
 
 rule write_prompts:
     input:
-        words=WORDS,
-        facts=FACTS,
+        words=where_drawn(WORDS),
+        facts=where_drawn(FACTS),
         files=pair_files,
     output:
         prompts="results/prompts/{task}.parquet",
@@ -21,14 +21,10 @@ rule write_prompts:
     conda:
         "../../envs/figures.yaml"
     params:
-        entry=lambda w: in_order(config["tasks"][w.task]),
+        entry=lambda w: config["tasks"][w.task],
         path=pairs_path,
-        library=lambda w: library_digest(
-            "generators",
-            "importers",
-            "prompts",
-            *(["hub"] if "hub" in config["tasks"][w.task] else []),
-        ),
+        content=content_of(prompt_sources),
+        code=code_of("write_prompts.py", unused=unused_readers),
     message:
         "Writing the prompts of {wildcards.task}"
     script:

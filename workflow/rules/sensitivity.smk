@@ -1,6 +1,5 @@
 """Sensitivity: the study of a pair again, with other values of one setting at a time."""
 
-SENSITIVITY = library_digest("figures", "tables")
 # Methods without integrated gradients have no steps to vary.
 VARIED = [
     f"{source}/{target}/{method}/{setting}"
@@ -38,7 +37,7 @@ rule vary_setting:
         "../../envs/torch.yaml"
     params:
         tasks=TASKS,
-        values=lambda w: in_order(config["sensitivity"][w.setting]),
+        values=lambda w: config["sensitivity"][w.setting],
         settings={
             "fit": fit_settings(),
             "map": MAP,
@@ -61,25 +60,7 @@ rule vary_setting:
             "evaluation_ablation": ABLATION,
         },
         siblings=STUDY["siblings"],
-        families=in_order(FAMILIES),
-        library=library_digest(
-            "sensitivity",
-            "ablations",
-            "alignment",
-            "architectures",
-            "attribution",
-            "batches",
-            "controls",
-            "faithfulness",
-            "interventions",
-            "maps",
-            "nodes",
-            "objectives",
-            "projection",
-            "similarity",
-            "tables",
-            "training_sets",
-        ),
+        families=FAMILIES,
     message:
         "Varying {wildcards.setting}: {wildcards.source} to {wildcards.target} by {wildcards.method}"
     script:
@@ -107,7 +88,6 @@ rule plot_sensitivity:
         "../../envs/figures.yaml"
     params:
         tasks=TASKS,
-        library=SENSITIVITY,
     message:
         "Drawing {wildcards.setting}: {wildcards.source} to {wildcards.target} by {wildcards.method}"
     script:
@@ -125,8 +105,6 @@ rule summarise_sensitivity:
         "results/benchmarks/summarise_sensitivity.tsv"
     conda:
         "../../envs/figures.yaml"
-    params:
-        library=SENSITIVITY,
     message:
         "Tabulating how much the settings matter"
     script:

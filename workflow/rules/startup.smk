@@ -14,7 +14,6 @@ rule summarise_startup:
     params:
         benchmarks="results/benchmarks",
         logs="results/logs",
-        library=library_digest("tables"),
     message:
         "Adding up how long the jobs took to start"
     script:

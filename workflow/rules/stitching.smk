@@ -1,15 +1,5 @@
 """What is carried over by stitching two models on a task's own prompts."""
 
-STITCHING = library_digest(
-    "stitching",
-    "similarity",
-    "controls",
-    "interventions",
-    "architectures",
-    "batches",
-    "nodes",
-)
-
 
 rule stitch_alignment:
     input:
@@ -28,9 +18,7 @@ rule stitch_alignment:
     conda:
         "../../envs/torch.yaml"
     params:
-        examples=config["attribution"]["examples"],
-        batch_size=config["attribution"]["batch_size"],
-        library=STITCHING,
+        pairs=pairs_settings("attribution"),
     message:
         "Stitching {wildcards.source} and {wildcards.target} on {wildcards.task}"
     script:
@@ -60,11 +48,9 @@ rule carry_gradients:
         "../../envs/torch.yaml"
     params:
         others=tasks_of_other_families,
-        steps=lambda w: 1 if w.method == "nap" else config["attribution"]["ig_steps"],
-        examples=config["attribution"]["examples"],
-        batch_size=config["attribution"]["batch_size"],
+        steps=integration_steps,
+        pairs=pairs_settings("attribution"),
         seeds=SEEDS,
-        library=STITCHING,
     message:
         "Carrying gradients of {wildcards.source} to {wildcards.target} on {wildcards.task} by {wildcards.method}"
     script:

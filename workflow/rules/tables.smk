@@ -1,6 +1,5 @@
 """Tables: every evaluated circuit in one frame, and the paper's tables from it."""
 
-TABLES = library_digest("tables", "statistics", "training_sets")
 MEASURED = {
     "gold": expand(
         "results/faithfulness/gold/{target}/{task}/{method}.parquet",
@@ -40,8 +39,7 @@ rule summarise_faithfulness:
         "../../envs/figures.yaml"
     params:
         siblings=STUDY["siblings"],
-        families=in_order(FAMILIES),
-        library=TABLES,
+        families=FAMILIES,
     message:
         "Collecting every evaluated circuit"
     script:
@@ -64,8 +62,7 @@ rule summarise_statistics:
         "../../envs/figures.yaml"
     params:
         siblings=STUDY["siblings"],
-        families=in_order(FAMILIES),
-        library=TABLES,
+        families=FAMILIES,
     message:
         "Intervals and tests of every circuit"
     script:
@@ -93,7 +90,6 @@ rule summarise_maps:
         maps=MAPS,
         methods=METHODS,
         ablation=ABLATION,
-        library=TABLES,
     message:
         "Maps of {wildcards.source} to {wildcards.target}"
     script:
@@ -121,7 +117,6 @@ rule summarise_tests:
         maps=MAPS,
         methods=METHODS,
         ablation=ABLATION,
-        library=TABLES,
     message:
         "Tests of {wildcards.source} to {wildcards.target}"
     script:
@@ -152,7 +147,6 @@ rule summarise_models:
         models=MODELS,
         cells=[(model, task) for model in MODELS for task in TASKS],
         ablation=ABLATION,
-        library=TABLES,
     message:
         "Tabulating models and rejects"
     script:
@@ -181,7 +175,6 @@ rule summarise_leaderboard:
         map=MAP,
         methods=METHODS,
         ablation=ABLATION,
-        library=TABLES,
     message:
         "Leaderboard of {wildcards.source} to {wildcards.target}"
     script:
@@ -211,7 +204,6 @@ rule summarise_controls:
         methods=METHODS,
         controls=CONTROLS,
         ablation=ABLATION,
-        library=TABLES,
     message:
         "Controls of {wildcards.source} to {wildcards.target}"
     script:
@@ -236,7 +228,6 @@ rule summarise_scaling:
         map=MAP,
         methods=METHODS,
         ablation=ABLATION,
-        library=TABLES,
     message:
         "Scaling of {wildcards.task} over model pairs"
     script:
@@ -255,10 +246,9 @@ rule summarise_imported:
     conda:
         "../../envs/figures.yaml"
     params:
-        circuits=in_order(CIRCUITS),
+        circuits=CIRCUITS,
         methods=METHODS,
         ablation=ABLATION,
-        library=TABLES,
     message:
         "Tabulating imported circuits"
     script:

@@ -81,8 +81,5 @@ if __name__ == "__main__":
             snakemake.output.cost,
             task=snakemake.wildcards.task,
             method=snakemake.wildcards.method,
-            examples=snakemake.params.examples,
-            batch_size=snakemake.params.batch_size,
-            ig_steps=snakemake.params.ig_steps,
-            ablation=snakemake.params.ablation,
+            **snakemake.params.settings,
         )

@@ -142,8 +142,7 @@ if __name__ == "__main__":
             snakemake.output.scores,
             snakemake.output.cost,
             steps=snakemake.params.steps,
-            examples=snakemake.params.examples,
-            batch_size=snakemake.params.batch_size,
+            **snakemake.params.pairs,
             seeds=snakemake.params.seeds,
             **snakemake.wildcards,
         )

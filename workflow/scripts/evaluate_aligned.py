@@ -108,9 +108,6 @@ if __name__ == "__main__":
             snakemake.output.cost,
             controls=snakemake.params.controls,
             families=snakemake.params.families,
-            ablations=snakemake.params.ablations,
-            proportions=snakemake.params.proportions,
-            examples=snakemake.params.examples,
-            batch_size=snakemake.params.batch_size,
+            **snakemake.params.settings,
             **snakemake.wildcards,
         )

@@ -64,8 +64,5 @@ if __name__ == "__main__":
             target=snakemake.wildcards.target,
             task=snakemake.wildcards.task,
             method=snakemake.wildcards.method,
-            ablations=snakemake.params.ablations,
-            proportions=snakemake.params.proportions,
-            examples=snakemake.params.examples,
-            batch_size=snakemake.params.batch_size,
+            **snakemake.params.settings,
         )

@@ -79,8 +79,5 @@ if __name__ == "__main__":
             target=snakemake.wildcards.target,
             task=snakemake.wildcards.task,
             circuit=snakemake.wildcards.circuit,
-            ablations=snakemake.params.ablations,
-            proportions=snakemake.params.proportions,
-            examples=snakemake.params.examples,
-            batch_size=snakemake.params.batch_size,
+            **snakemake.params.settings,
         )

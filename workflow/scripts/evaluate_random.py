@@ -71,9 +71,5 @@ if __name__ == "__main__":
             snakemake.output.cost,
             target=snakemake.wildcards.target,
             task=snakemake.wildcards.task,
-            ablations=snakemake.params.ablations,
-            proportions=snakemake.params.proportions,
-            examples=snakemake.params.examples,
-            batch_size=snakemake.params.batch_size,
-            rankings=snakemake.params.rankings,
+            **snakemake.params.settings,
         )

@@ -150,7 +150,6 @@ if __name__ == "__main__":
             prior=snakemake.params.prior,
             controls=snakemake.params.controls,
             settings=snakemake.params.settings,
-            batch_size=snakemake.params.batch_size,
-            examples=snakemake.params.examples,
+            **snakemake.params.pairs,
             **snakemake.wildcards,
         )

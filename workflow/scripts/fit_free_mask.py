@@ -75,7 +75,6 @@ if __name__ == "__main__":
             dict(zip(snakemake.params.seeds, snakemake.output.masks, strict=True)),
             snakemake.output.cost,
             settings=snakemake.params.settings,
-            batch_size=snakemake.params.batch_size,
-            examples=snakemake.params.examples,
+            **snakemake.params.pairs,
             **snakemake.wildcards,
         )

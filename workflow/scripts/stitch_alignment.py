@@ -89,7 +89,6 @@ if __name__ == "__main__":
             snakemake.input.target_pairs,
             snakemake.output.alignment,
             snakemake.output.cost,
-            examples=snakemake.params.examples,
-            batch_size=snakemake.params.batch_size,
+            **snakemake.params.pairs,
             **snakemake.wildcards,
         )

@@ -22,8 +22,8 @@ def write_prompts(
     *,
     task: str,
     entry: dict[str, Any],
-    words_path: Path | str,
-    facts_path: Path | str,
+    words_path: Path | str | None = None,
+    facts_path: Path | str | None = None,
     path: Path | str | None = None,
 ) -> None:
     """Write the pairs of a task's config entry, and the rows that give none.
@@ -75,7 +75,7 @@ if __name__ == "__main__":
             snakemake.output.rejects,
             task=snakemake.wildcards.task,
             entry=snakemake.params.entry,
-            words_path=snakemake.input.words,
-            facts_path=snakemake.input.facts,
+            words_path=snakemake.input.words or None,
+            facts_path=snakemake.input.facts or None,
             path=snakemake.params.path or None,
         )

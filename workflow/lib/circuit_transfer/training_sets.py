@@ -13,15 +13,13 @@ Families = Mapping[str, Sequence[str]]
 def study_families(tasks: Sequence[str], families: Families) -> dict[str, list[str]]:
     """Return the families of a study's tasks; a task of no family is one by itself.
 
-    Families without a task of the study are left out.
+    They come in the order of their first tasks; those without a task of the study are
+    left out.
     """
-    named = {task for members in families.values() for task in members}
-    alone = {task: [task] for task in tasks if task not in named}
-    studied = {
-        name: [task for task in tasks if task in members]
-        for name, members in (dict(families) | alone).items()
-    }
-    return {name: members for name, members in studied.items() if members}
+    studied: dict[str, list[str]] = {}
+    for task in tasks:
+        studied.setdefault(family_of(task, families), []).append(task)
+    return studied
 
 
 def family_of(task: str, families: Families) -> str:
