@@ -1,0 +1,420 @@
+"""What runs again after a change: exactly what it can have changed, and nothing else.
+
+A small repository of its own, whose files a test may edit, holds a finished study.
+Every expected set is derived by hand from what a stage reads. Results are named by
+their paths without `results/` and their endings; costs, which stand beside results, are
+left out.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+import yaml
+
+HOME = Path(__file__).parents[2]
+TINY = Path(__file__).with_name("tiny.yaml")
+LIBRARY = "workflow/lib/circuit_transfer"
+
+
+class Repository:
+    """A copy of the workflow, with a study of its own in `config.yaml`."""
+
+    def __init__(self, folder: Path, config: dict):
+        self.folder = folder
+        self.config = config
+
+    def snakemake(self, *arguments: str) -> str:
+        """Run the workflow as a user would in this folder; return what it printed."""
+        text = yaml.safe_dump(self.config, sort_keys=False)
+        (self.folder / "config.yaml").write_text(text)
+        result = subprocess.run(
+            [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
+
+    def plan(self, *targets: str) -> dict[str, bool]:
+        """Return for every result of the study whether a run would make it again."""
+        _, *rows = self.snakemake("--summary", *targets).splitlines()
+        plan = {}
+        for row in rows:
+            path, *_, update = row.split("\t")
+            name = str(Path(path).with_suffix("").relative_to("results"))
+            if not name.startswith("costs/"):
+                plan[name] = update == "update pending"
+        return plan
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        """Replace the first occurrence of a text in a file."""
+        file = self.folder / path
+        text = file.read_text()
+        assert old in text, f"{old!r} is not in {path}"
+        file.write_text(text.replace(old, new, 1))
+
+    def touch(self) -> None:
+        """Make every file newer, the results in no order of their making."""
+        files = (each for each in self.folder.rglob("*") if each.is_file())
+        for file in sorted(files, key=lambda each: each.as_posix()[::-1]):
+            os.utime(file)
+
+
+def own_rows() -> str:
+    """Return a task's pairs as a file: a test edits the first of them."""
+    rows = ["clean,corrupted,answer,wrong_answer"]
+    for number in range(30):
+        one, other = 11 + number, 41 + number
+        rows.append(
+            f"The sum of {one} and 12 is,The sum of {other} and 12 is,"
+            f" {one + 12}, {other + 12}"
+        )
+    return "\n".join(rows) + "\n"
+
+
+def own_study() -> dict:
+    """Return the tiny study with a task from a file, and with fewer controls."""
+    config = yaml.safe_load(TINY.read_text())
+    config["tasks"]["own"] = {"file": "own.csv"}
+    study = config["study"]
+    study["tasks"] = ["ioi", "arithmetic-addition", "own"]
+    study["siblings"] = [["arithmetic-addition", "own"]]
+    study["families"] = {"arithmetic": ["arithmetic-addition", "own"]}
+    # One that is trained and one that is not are there to be added.
+    for control in ("mlps-first", "source-free"):
+        config["alignment"]["controls"].remove(control)
+    config["attribution"]["batch_size"] = 4
+    return config
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Repository:
+    """The repository with its study finished."""
+    folder = tmp_path_factory.mktemp("repository")
+    left_out = shutil.ignore_patterns("__pycache__", "models")
+    for name in ("data", "envs", "workflow"):
+        shutil.copytree(HOME / name, folder / name, ignore=left_out)
+    shutil.copy(HOME / "Snakefile", folder)
+    (folder / "own.csv").write_text(own_rows())
+    repository = Repository(folder, own_study())
+    repository.snakemake()
+    return repository
+
+
+@pytest.fixture
+def repository(finished):
+    """The same, and after the test its sources and its config are put back."""
+    names = [finished.folder / name for name in ("Snakefile", "own.csv")]
+    folders = [finished.folder / name for name in ("data", "workflow")]
+    found = (file for folder in folders for file in folder.rglob("*.*"))
+    files = [*names, *(file for file in found if file.suffix != ".pyc")]
+    before = {file: file.read_bytes() for file in files if file.is_file()}
+    yield finished
+    finished.config = own_study()
+    for file, content in before.items():
+        if file.read_bytes() != content:
+            file.write_bytes(content)
+
+
+# Whatever shows measured circuits is made again when one of them is: intervals and
+# tests are of the whole study, and so are the costs, which are known anew.
+SUMMARIES = [
+    *("tables/cpr", "tables/curves", "tables/curve-intervals", "tables/statistics*"),
+    *("tables/models", "tables/rejects*", "tables/costs", "tables/break-even"),
+    *(f"tables/{each}/*" for each in ("leaderboard", "controls", "maps", "tests")),
+    *("tables/scaling/*", "figures/recovery", "figures/curves-by-*"),
+    *(f"figures/{each}/*" for each in ("transfer-matrix", "controls", "maps")),
+    *("figures/completeness/*", "figures/break-even/*"),
+]
+# All that is made of circuits of the target for transfers, and shown of it.
+TRANSFERRED = [
+    *("faithfulness/aligned/*", "projections/*", *SUMMARIES),
+    *("tables/correlations*", "figures/correlations/*"),
+]
+# What shows scores and alignments themselves.
+SHOWN = [
+    *("figures/node-map/*", "figures/alignment-matrix/*", "figures/losses/*"),
+    *("figures/stability/*", "tables/stability/*"),
+]
+SCORED = "figures/task-correlation"
+PAIR, BACK = "tiny-source/tiny-target", "tiny-target/tiny-source"
+
+
+@dataclass
+class Change:
+    """A change, and what it makes a run do again: exactly what fits these patterns."""
+
+    make: Callable[[Repository], None]
+    again: list[str]
+
+
+def setting(section: str, **values) -> Callable[[Repository], None]:
+    """Make a change of settings."""
+    return lambda repository: repository.config[section].update(values)
+
+
+def edited(path: str, old: str, new: str) -> Callable[[Repository], None]:
+    """Make a change of a file."""
+    return lambda repository: repository.edit(path, old, new)
+
+
+def commented(path: str) -> Callable[[Repository], None]:
+    """Make a change of a source file: that it does nothing cannot be known."""
+    return edited(path, "\n\n", "\n\n# A comment.\n\n")
+
+
+def seeded(kind: str, name: str) -> Callable[[Repository], None]:
+    """Make a change of the seed of a task or of a model's training."""
+
+    def change(repository: Repository) -> None:
+        entry = repository.config[kind][name]
+        entry.get("train", entry)["seed"] = 7
+
+    # A task's `train` is a number of pairs.
+    return (
+        change
+        if kind == "models"
+        else lambda repository: repository.config[kind][name].update(seed=7)
+    )
+
+
+def change_a_row(repository: Repository) -> None:
+    """Change a row of a file, and make the file older than all results."""
+    repository.edit("own.csv", "The sum of 11", "The sum of 13")
+    os.utime(repository.folder / "own.csv", (0, 0))
+
+
+def add_a_task(repository: Repository) -> None:
+    study = repository.config["study"]
+    study["tasks"].append("arithmetic-subtraction")
+    study["families"]["arithmetic"].append("arithmetic-subtraction")
+
+
+def remove_a_task(repository: Repository) -> None:
+    study = repository.config["study"]
+    study["tasks"].remove("own")
+    study["families"]["arithmetic"].remove("own")
+    study["siblings"] = []
+
+
+def add_a_transfer(repository: Repository) -> None:
+    transfer = {"source": "tiny-target", "target": "tiny-source"}
+    repository.config["study"]["transfers"].append(transfer)
+
+
+def add_a_control(name: str) -> Callable[[Repository], None]:
+    return lambda repository: repository.config["alignment"]["controls"].append(name)
+
+
+def reordered(value):
+    """Return a value whose mappings have their keys in the opposite order."""
+    if isinstance(value, dict):
+        return {key: reordered(value[key]) for key in reversed(value)}
+    return [reordered(each) for each in value] if isinstance(value, list) else value
+
+
+def reorder(repository: Repository) -> None:
+    repository.config = reordered(repository.config)
+
+
+def swap_examples_and_batch_size(repository: Repository) -> None:
+    attribution = repository.config["attribution"]
+    examples, batch_size = attribution["examples"], attribution["batch_size"]
+    assert examples != batch_size
+    attribution.update(examples=batch_size, batch_size=examples)
+
+
+def fits(*names: str) -> list[str]:
+    """Name the alignments of training sets."""
+    return [f"alignments/*/{name}/seed-?" for name in names]
+
+
+CHANGES = {
+    "nothing": Change(lambda repository: None, []),
+    "the order of keys": Change(reorder, []),
+    "the age of everything": Change(Repository.touch, []),
+    # Both models read it. Alignments on it alone and on sets with it; circuits of all
+    # tasks come from one of those. It is the other family of the other two tasks, whose
+    # controls take its gradients.
+    "a task": Change(
+        seeded("tasks", "ioi"),
+        [
+            *("prompts/ioi*", "pairs/*/ioi*", "scores/*/ioi/*", "masks/*/ioi/*"),
+            *("faithfulness/gold/*/ioi/*", "faithfulness/random/*/ioi"),
+            *fits("only-ioi", "without-arithmetic-addition", "without-own"),
+            *fits("without-family-arithmetic", "all"),
+            *("stitched/*/ioi", "carried/*", f"{SCORED}/*", *SHOWN, *TRANSFERRED),
+        ],
+    ),
+    # As before, but of its family is another task, which takes no gradients of it.
+    "a row of a task's file": Change(
+        change_a_row,
+        [
+            *("prompts/own*", "pairs/*/own*", "scores/*/own/*", "masks/*/own/*"),
+            *("faithfulness/gold/*/own/*", "faithfulness/random/*/own"),
+            *fits("only-own", "without-arithmetic-addition", "without-ioi"),
+            *fits("without-family-ioi", "all"),
+            *("stitched/*/own", "carried/*/own/*", "carried/*/ioi/*"),
+            *(f"{SCORED}/*", *SHOWN, *TRANSFERRED),
+        ],
+    ),
+    # Alignments on one task, and on all but a family that it joins, stay.
+    "a task added": Change(
+        add_a_task,
+        [
+            *("prompts/*-subtraction*", "pairs/*/*-subtraction*"),
+            *("scores/*/*-subtraction/*", "masks/*/*-subtraction/*"),
+            *(
+                "faithfulness/gold/*/*-subtraction/*",
+                "faithfulness/random/*-subtraction",
+            ),
+            *fits("only-arithmetic-subtraction", "without-arithmetic-subtraction"),
+            *fits("without-ioi", "without-arithmetic-addition", "without-own"),
+            *fits("without-family-ioi", "all"),
+            *("stitched/*/*-subtraction", "carried/*/*-subtraction/*"),
+            *("carried/*/ioi/*", f"{SCORED}/*", *SHOWN, *TRANSFERRED),
+        ],
+    ),
+    # Nothing that is of one task. Training sets that had it are other sets now.
+    "a task removed": Change(
+        remove_a_task,
+        [
+            *fits("without-ioi", "without-arithmetic-addition", "without-family-ioi"),
+            *fits("all"),
+            *("carried/*/ioi/*", f"{SCORED}/*", *SHOWN, *TRANSFERRED),
+        ],
+    ),
+    # The source's own scores stay.
+    "the target's training": Change(
+        seeded("models", "tiny-target"),
+        [
+            *(f"{each}/tiny-target/*" for each in ("models", "pairs", "scores")),
+            *("masks/*", "faithfulness/gold/*", "faithfulness/random/*"),
+            *("alignments/*", "stitched/*", "carried/*"),
+            *(f"{SCORED}/tiny-target", *SHOWN, *TRANSFERRED),
+        ],
+    ),
+    # What the target does by itself stays.
+    "the source's training": Change(
+        seeded("models", "tiny-source"),
+        [
+            *(f"{each}/tiny-source/*" for each in ("models", "pairs", "scores")),
+            *("alignments/*", "stitched/*", "carried/*"),
+            *(f"{SCORED}/tiny-source", *SHOWN, *TRANSFERRED),
+        ],
+    ),
+    # Both models were scored before. What shows one transfer alone stays.
+    "a transfer added": Change(
+        add_a_transfer,
+        [
+            *("faithfulness/gold/tiny-source/*", "faithfulness/random/tiny-source/*"),
+            "masks/tiny-source/*",
+            *(f"{each}/{BACK}/*" for each in ("alignments", "stitched", "carried")),
+            *(f"{each}/{BACK}/*" for each in ("projections", "faithfulness/aligned")),
+            *(each.replace("*", f"{BACK}/*") for each in SHOWN),
+            *("tables/correlations*", "figures/correlations/*", *SUMMARIES),
+        ],
+    ),
+    "lambda": Change(
+        setting("alignment", sparsity=0.2),
+        ["alignments/*", "masks/*", *SHOWN, *TRANSFERRED],
+    ),
+    "an untrained control added": Change(add_a_control("mlps-first"), TRANSFERRED),
+    # It is trained beside the alignments that have not seen a task.
+    "a trained control added": Change(
+        add_a_control("source-free"),
+        [
+            *fits("without-*"),
+            *(each for each in SHOWN if "alignment-matrix" not in each),
+            *TRANSFERRED,
+        ],
+    ),
+    "the sizes of circuits": Change(
+        setting("evaluation", proportions=[0.1, 0.5, 1.0]),
+        [
+            *("faithfulness/gold/*", "faithfulness/random/*"),
+            *("figures/stability/*", "tables/stability/*", *TRANSFERRED),
+        ],
+    ),
+    "the steps of integrated gradients": Change(
+        setting("attribution", ig_steps=3),
+        [
+            *("scores/*", "faithfulness/gold/*", "carried/*", "alignments/*"),
+            *(f"{SCORED}/*", *SHOWN, *TRANSFERRED),
+        ],
+    ),
+    # The same two numbers, in each other's place.
+    "examples and batch size swapped": Change(
+        swap_examples_and_batch_size,
+        [
+            *("scores/*", "faithfulness/gold/*", "carried/*", "stitched/*"),
+            *("alignments/*", f"{SCORED}/*", *SHOWN, *TRANSFERRED),
+        ],
+    ),
+    # The stability has its table from the same job.
+    "the style of figures": Change(
+        commented(f"{LIBRARY}/figures/style.py"), ["figures/*", "tables/stability/*"]
+    ),
+    "a module of some figures": Change(
+        commented(f"{LIBRARY}/figures/comparisons.py"),
+        [
+            f"figures/{each}*"
+            for each in ("recovery", "transfer-", "controls/", "maps/")
+        ],
+    ),
+    "a module of tests": Change(
+        commented(f"{LIBRARY}/statistics.py"),
+        [
+            *("tables/statistics*", "tables/curve-intervals", "tables/models"),
+            *("tables/rejects*", "tables/scaling/*", "figures/recovery"),
+            *(f"tables/{each}/*" for each in ("leaderboard", "controls", "tests")),
+            *("tables/maps/*", "figures/curves-by-*", "figures/completeness/*"),
+            *(f"figures/{each}/*" for each in ("controls", "maps", "losses")),
+            *("figures/transfer-matrix/*",),
+        ],
+    ),
+    "how alignments are trained": Change(
+        commented(f"{LIBRARY}/alignment.py"),
+        ["alignments/*", "masks/*", *SHOWN, *TRANSFERRED],
+    ),
+    # Every stage with a model; not the prompts, and not the training of models.
+    "how activations are captured": Change(
+        commented(f"{LIBRARY}/interventions/hooks.py"),
+        [
+            *("models/*/model", "pairs/*", "scores/*", "masks/*", "alignments/*"),
+            *("faithfulness/*", "stitched/*", "carried/*"),
+            *(f"{SCORED}/*", *SHOWN, *TRANSFERRED),
+        ],
+    ),
+    "a stage": Change(
+        commented("workflow/scripts/evaluate_random.py"),
+        ["faithfulness/random/*", *SUMMARIES],
+    ),
+    "a generator": Change(commented(f"{LIBRARY}/generators/ioi.py"), ["*"]),
+    "a word": Change(edited("data/words.yaml", "Anna", "Annabel"), ["*"]),
+}
+# The models were trained on what the generators make of the words: all but the prompts
+# that are read from a file depends on them.
+FROM_A_FILE = ("prompts/own", "prompts/own.rejects")
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_change_runs_again_what_it_can_have_changed(repository, change):
+    change.make(repository)
+    plan = repository.plan()
+    assert all(any(fnmatchcase(name, each) for name in plan) for each in change.again)
+    expected = {
+        name for name in plan if any(fnmatchcase(name, each) for each in change.again)
+    }
+    if change.again == ["*"]:
+        expected.difference_update(FROM_A_FILE)
+    assert {name for name, again in plan.items() if again} == expected
