@@ -20,6 +20,8 @@ import yaml
 
 HOME = Path(__file__).parents[2]
 TINY = Path(__file__).with_name("tiny.yaml")
+# The study, and scores by a method that takes no steps.
+TARGETS = ["all", "results/scores/tiny-source/ioi/nap.safetensors"]
 LIBRARY = "workflow/lib/circuit_transfer"
 
 
@@ -29,13 +31,14 @@ class Repository:
     def __init__(self, folder: Path, config: dict):
         self.folder = folder
         self.config = config
+        self.comment = "A study."
 
     def snakemake(self, *arguments: str) -> str:
         """Run the workflow as a user would in this folder; return what it printed."""
         text = yaml.safe_dump(self.config, sort_keys=False)
-        (self.folder / "config.yaml").write_text(text)
+        (self.folder / "config.yaml").write_text(f"# {self.comment}\n{text}")
         result = subprocess.run(
-            [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
+            [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, *TARGETS],
             cwd=self.folder,
             capture_output=True,
             text=True,
@@ -44,9 +47,9 @@ class Repository:
         assert result.returncode == 0, result.stdout + result.stderr
         return result.stdout
 
-    def plan(self, *targets: str) -> dict[str, bool]:
-        """Return for every result of the study whether a run would make it again."""
-        _, *rows = self.snakemake("--summary", *targets).splitlines()
+    def plan(self) -> dict[str, bool]:
+        """Return for every result whether a run would make it again."""
+        _, *rows = self.snakemake("--summary").splitlines()
         plan = {}
         for row in rows:
             path, *_, update = row.split("\t")
@@ -70,13 +73,17 @@ class Repository:
 
 
 def own_rows() -> str:
-    """Return a task's pairs as a file: a test edits the first of them."""
-    rows = ["clean,corrupted,answer,wrong_answer"]
+    """Return a task's pairs as a file of more than a megabyte.
+
+    Snakemake itself would go by the age of such a file.
+    """
+    rows = ["clean,corrupted,answer,wrong_answer,note"]
+    note = 40_000 * "-"
     for number in range(30):
         one, other = 11 + number, 41 + number
         rows.append(
             f"The sum of {one} and 12 is,The sum of {other} and 12 is,"
-            f" {one + 12}, {other + 12}"
+            f" {one + 12}, {other + 12},{note}"
         )
     return "\n".join(rows) + "\n"
 
@@ -119,7 +126,7 @@ def repository(finished):
     files = [*names, *(file for file in found if file.suffix != ".pyc")]
     before = {file: file.read_bytes() for file in files if file.is_file()}
     yield finished
-    finished.config = own_study()
+    finished.config, finished.comment = own_study(), "A study."
     for file, content in before.items():
         if file.read_bytes() != content:
             file.write_bytes(content)
@@ -172,19 +179,13 @@ def commented(path: str) -> Callable[[Repository], None]:
     return edited(path, "\n\n", "\n\n# A comment.\n\n")
 
 
-def seeded(kind: str, name: str) -> Callable[[Repository], None]:
-    """Make a change of the seed of a task or of a model's training."""
+def seed_a_task(repository: Repository) -> None:
+    repository.config["tasks"]["ioi"]["seed"] = 7
 
-    def change(repository: Repository) -> None:
-        entry = repository.config[kind][name]
-        entry.get("train", entry)["seed"] = 7
 
-    # A task's `train` is a number of pairs.
-    return (
-        change
-        if kind == "models"
-        else lambda repository: repository.config[kind][name].update(seed=7)
-    )
+def seed_training(model: str) -> Callable[[Repository], None]:
+    """Make a change of the seed that a model is trained with."""
+    return lambda repository: repository.config["models"][model]["train"].update(seed=7)
 
 
 def change_a_row(repository: Repository) -> None:
@@ -222,8 +223,12 @@ def reordered(value):
     return [reordered(each) for each in value] if isinstance(value, list) else value
 
 
-def reorder(repository: Repository) -> None:
+def say_the_same(repository: Repository) -> None:
+    """Write the configuration in another way, with entries that nothing uses."""
+    repository.config["models"]["unused"] = {"path": "no/folder"}
+    repository.config["tasks"]["unused"] = {"generator": "mcqa"}
     repository.config = reordered(repository.config)
+    repository.comment = "The same study."
 
 
 def swap_examples_and_batch_size(repository: Repository) -> None:
@@ -240,13 +245,13 @@ def fits(*names: str) -> list[str]:
 
 CHANGES = {
     "nothing": Change(lambda repository: None, []),
-    "the order of keys": Change(reorder, []),
+    "the order of keys, comments and unused entries": Change(say_the_same, []),
     "the age of everything": Change(Repository.touch, []),
     # Both models read it. Alignments on it alone and on sets with it; circuits of all
     # tasks come from one of those. It is the other family of the other two tasks, whose
     # controls take its gradients.
     "a task": Change(
-        seeded("tasks", "ioi"),
+        seed_a_task,
         [
             *("prompts/ioi*", "pairs/*/ioi*", "scores/*/ioi/*", "masks/*/ioi/*"),
             *("faithfulness/gold/*/ioi/*", "faithfulness/random/*/ioi"),
@@ -295,7 +300,7 @@ CHANGES = {
     ),
     # The source's own scores stay.
     "the target's training": Change(
-        seeded("models", "tiny-target"),
+        seed_training("tiny-target"),
         [
             *(f"{each}/tiny-target/*" for each in ("models", "pairs", "scores")),
             *("masks/*", "faithfulness/gold/*", "faithfulness/random/*"),
@@ -305,7 +310,7 @@ CHANGES = {
     ),
     # What the target does by itself stays.
     "the source's training": Change(
-        seeded("models", "tiny-source"),
+        seed_training("tiny-source"),
         [
             *(f"{each}/tiny-source/*" for each in ("models", "pairs", "scores")),
             *("alignments/*", "stitched/*", "carried/*"),
@@ -348,8 +353,8 @@ CHANGES = {
     "the steps of integrated gradients": Change(
         setting("attribution", ig_steps=3),
         [
-            *("scores/*", "faithfulness/gold/*", "carried/*", "alignments/*"),
-            *(f"{SCORED}/*", *SHOWN, *TRANSFERRED),
+            *("scores/*/nap-ig-inputs", "faithfulness/gold/*", "carried/*"),
+            *("alignments/*", f"{SCORED}/*", *SHOWN, *TRANSFERRED),
         ],
     ),
     # The same two numbers, in each other's place.
@@ -390,8 +395,9 @@ CHANGES = {
     "how activations are captured": Change(
         commented(f"{LIBRARY}/interventions/hooks.py"),
         [
-            *("models/*/model", "pairs/*", "scores/*", "masks/*", "alignments/*"),
-            *("faithfulness/*", "stitched/*", "carried/*"),
+            *("models/tiny-source/model", "models/tiny-target/model", "pairs/*"),
+            *("scores/*", "masks/*", "alignments/*", "stitched/*", "carried/*"),
+            "faithfulness/*",
             *(f"{SCORED}/*", *SHOWN, *TRANSFERRED),
         ],
     ),
@@ -418,3 +424,27 @@ def test_a_change_runs_again_what_it_can_have_changed(repository, change):
     if change.again == ["*"]:
         expected.difference_update(FROM_A_FILE)
     assert {name for name, again in plan.items() if again} == expected
+
+
+def test_a_copy_elsewhere_has_nothing_to_do_and_runs_what_it_plans(finished, tmp_path):
+    # Unlike copies of the files, those of their ages would say what is new.
+    folder = tmp_path / "copy"
+    shutil.copytree(finished.folder, folder, copy_function=shutil.copyfile)
+    copy = Repository(folder, own_study())
+    assert not any(copy.plan().values())
+
+    CHANGES["a module of some figures"].make(copy)
+    planned = {name for name, again in copy.plan().items() if again}
+    before = _ages(copy)
+    copy.snakemake()
+    changed = {name for name, age in _ages(copy).items() if age != before[name]}
+    assert changed == planned
+    assert not any(copy.plan().values())
+
+
+def _ages(repository: Repository) -> dict[str, int]:
+    results = repository.folder / "results"
+    return {
+        name: max(file.stat().st_mtime_ns for file in results.glob(f"{name}.*"))
+        for name in repository.plan()
+    }

@@ -1,0 +1,97 @@
+"""The source files that decide what a stage computes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sources
+
+HOME = Path(__file__).parents[2]
+SCRIPTS = HOME / "workflow/scripts"
+# Imports every stage anew and prints which files of the library that brought in.
+IMPORT = """
+import importlib, json, sys
+sys.path[:0] = sys.argv[1:3]
+found = {}
+for stage in sys.argv[3:]:
+    for name in [name for name in sys.modules if name.startswith("circuit_transfer")]:
+        del sys.modules[name]
+    importlib.import_module(stage)
+    library = (each for name, each in sys.modules.items() if "circuit_transfer" in name)
+    found[stage] = [each.__file__ for each in library]
+print(json.dumps(found))
+"""
+
+
+def test_every_module_that_python_imports_counts():
+    library = str(HOME / "workflow/lib")
+    stages = sorted(path.stem for path in SCRIPTS.glob("*.py"))
+    output = subprocess.run(
+        [sys.executable, "-c", IMPORT, library, str(SCRIPTS), *stages],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    imported = json.loads(output.splitlines()[-1])
+    for stage, files in imported.items():
+        counted = set(map(str, sources.source_files(SCRIPTS / f"{stage}.py")))
+        assert set(files) <= counted, stage
+    assert any("attribution" in file for file in imported["attribute_nodes"])
+
+
+def modules(script: str, unused: tuple[str, ...] = ()) -> set[str]:
+    """Return the library's modules that count for a stage."""
+    _, *files = sources.source_files(SCRIPTS / script, unused)
+    package = HOME / "workflow/lib/circuit_transfer"
+    return {file.relative_to(package).with_suffix("").as_posix() for file in files}
+
+
+def test_science_does_not_depend_on_figures():
+    for script in SCRIPTS.glob("*.py"):
+        draws = any(name.startswith("figures/") for name in modules(script.name))
+        assert draws == script.name.startswith("plot_"), script.name
+
+
+def test_imports_inside_of_functions_count_and_those_for_types_do_not():
+    assert "interventions/hooks" in modules("describe_model.py")
+    assert "costs" in modules("summarise_costs.py")
+    assert "costs" not in modules("plot_break_even.py")
+
+
+def test_what_is_left_out_takes_with_it_what_only_it_imports():
+    assert {"hub", "models", "importers/own"} < modules("write_prompts.py")
+    rest = modules("write_prompts.py", unused=("importers", "hub"))
+    assert rest.isdisjoint({"hub", "models", "importers/own"})
+    assert {"generators/ioi", "artifacts"} < rest
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"a": "1", "b": "2"}, {"a": "1", "b": "3"}),
+        ({"a": "1", "b": "2"}, {"a": "2", "b": "1"}),
+        ({"a": "1", "b": "2"}, {"a": "12", "b": ""}),
+        ({"a": "1"}, {"b": "1"}),
+    ],
+    ids=["other content", "swapped", "moved", "other name"],
+)
+def test_files_that_differ_have_other_digests(tmp_path, one, other):
+    digests = []
+    for folder, content in (("one", one), ("other", other)):
+        (tmp_path / folder).mkdir()
+        files = [tmp_path / folder / name for name in content]
+        for file in files:
+            file.write_text(content[file.name])
+        digests.append(sources.files_digest(files))
+    assert digests[0] != digests[1]
+
+
+def test_the_digest_is_of_content_alone(tmp_path):
+    digests = set()
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "file").write_text("text")
+        digests.add(sources.files_digest([tmp_path / folder / "file"]))
+    assert len(digests) == 1
