@@ -60,7 +60,7 @@ def _imports(file: Path) -> frozenset[str]:
     for node in _run(ast.parse(file.read_bytes(), file)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
+        elif isinstance(node, ast.ImportFrom) and not node.level:
             names.add(node.module)
             # What is imported from a package may be a module of it.
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
