@@ -12,6 +12,8 @@ FIT_LIBRARY = library_digest(
     "faithfulness",
     "nodes",
     "objectives",
+    "passes",
+    "unfinished",
 )
 
 
@@ -53,6 +55,7 @@ rule fit_alignment:
         batch_size=config["alignment"]["batch_size"],
         examples=config["alignment"]["examples"],
         library=FIT_LIBRARY,
+        state="results/unfinished/fit_alignment/{source}/{target}/{method}/{training_set}",
     message:
         "Aligning {wildcards.source} to {wildcards.target} by {wildcards.method} on {wildcards.training_set}"
     script:
@@ -83,6 +86,7 @@ rule fit_free_mask:
         batch_size=config["alignment"]["batch_size"],
         examples=config["alignment"]["examples"],
         library=FIT_LIBRARY,
+        state="results/unfinished/fit_free_mask/{target}/{task}",
     message:
         "Training a free mask on {wildcards.target} for {wildcards.task}"
     script:

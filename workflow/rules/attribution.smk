@@ -25,7 +25,9 @@ rule attribute_nodes:
             "batches",
             "nodes",
             "passes",
+            "unfinished",
         ),
+        state="results/unfinished/attribute_nodes/{model}/{task}/{method}",
     message:
         "Scoring the nodes of {wildcards.model} on {wildcards.task} by {wildcards.method}"
     script:

@@ -50,6 +50,7 @@ rule evaluate_imported:
     params:
         **EVALUATION,
         importer=library_digest("mib_circuits"),
+        state="results/unfinished/evaluate_imported/{target}/{task}/{circuit}",
     message:
         "Evaluating the imported {wildcards.circuit} of {wildcards.target} on {wildcards.task}"
     script:

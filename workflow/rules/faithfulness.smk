@@ -13,6 +13,7 @@ EVALUATION = {
         "batches",
         "nodes",
         "passes",
+        "unfinished",
     ),
 }
 
@@ -34,6 +35,7 @@ rule evaluate_gold:
         "../../envs/torch.yaml"
     params:
         **EVALUATION,
+        state="results/unfinished/evaluate_gold/{target}/{task}/{method}",
     message:
         "Evaluating gold circuits of {wildcards.target} on {wildcards.task} by {wildcards.method}"
     script:
@@ -57,6 +59,7 @@ rule evaluate_random:
     params:
         **EVALUATION,
         rankings=config["evaluation"]["random_rankings"],
+        state="results/unfinished/evaluate_random/{target}/{task}",
     message:
         "Evaluating random circuits of {wildcards.target} on {wildcards.task}"
     script:
@@ -94,6 +97,7 @@ rule evaluate_aligned:
         families=FAMILIES,
         controls=CONTROLS,
         projection=library_digest("projection", "controls", "maps", "training_sets"),
+        state="results/unfinished/evaluate_aligned/{source}/{target}/{task}/{method}",
     message:
         "Evaluating {wildcards.source} circuits on {wildcards.target}, {wildcards.task} by {wildcards.method}"
     script:

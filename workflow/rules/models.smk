@@ -23,8 +23,8 @@ rule train_model:
         "../../envs/torch.yaml"
     params:
         entry=lambda w: in_order(config["models"][w.model].get("train")),
-        state="results/models/{model}/training-state",
-        library=library_digest("generators", "embedded"),
+        state="results/unfinished/train_model/{model}",
+        library=library_digest("generators", "embedded", "unfinished"),
     message:
         "Training {wildcards.model}"
     script:
