@@ -1,3 +1,5 @@
+import logging
+
 import pytest
 import torch
 from train_model import train_model
@@ -6,6 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from circuit_transfer.artifacts import read_json
 from circuit_transfer.embedded.curriculum import Curriculum
 from circuit_transfer.generators import read_words
+from circuit_transfer.unfinished import Unfinished
 
 DATA = {"words_path": "data/words.yaml", "facts_path": "data/facts.csv"}
 ENTRY = {
@@ -32,7 +35,8 @@ def checkpoint(tmp_path_factory):
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("models")
     path = folder / "tiny"
-    train_model(path, model="tiny", entry=ENTRY, state_path=folder / "state", **DATA)
+    unfinished = Unfinished(folder / "state", seconds=0)
+    train_model(path, model="tiny", entry=ENTRY, unfinished=unfinished, **DATA)
     return path
 
 
@@ -57,10 +61,18 @@ def test_the_record_and_the_card_have_the_settings(checkpoint):
     assert f"| ioi | {record['accuracy']['ioi']:.3f} |" in card
 
 
-def test_a_failed_training_leaves_its_state_but_no_checkpoint(tmp_path):
+def test_a_failed_training_leaves_its_state_but_no_checkpoint(tmp_path, caplog):
     path, state = tmp_path / "tiny", tmp_path / "state"
     entry = ENTRY | {"required_accuracy": 1.0}
-    with pytest.raises(ValueError, match="not every task reaches an accuracy of 1.0"):
-        train_model(path, model="tiny", entry=entry, state_path=state, **DATA)
-    assert not path.exists()
-    assert (state / "state.json").exists()
+    caplog.set_level(logging.INFO)
+    for _ in range(2):
+        caplog.clear()
+        with pytest.raises(ValueError, match="after 60 .* reaches an accuracy of 1.0"):
+            # Too short to be kept otherwise.
+            unfinished = Unfinished(state, seconds=1000)
+            train_model(path, model="tiny", entry=entry, unfinished=unfinished, **DATA)
+        assert not path.exists()
+        assert (state / "state.safetensors").exists()
+    # The second time it is told at once.
+    assert "training: step 60" in caplog.text
+    assert "step 20, level" not in caplog.text

@@ -17,6 +17,7 @@ rule attribute_nodes:
         "../../envs/torch.yaml"
     params:
         settings=attribution_settings,
+        state="results/unfinished/attribute_nodes/{model}/{task}/{method}",
     message:
         "Scoring the nodes of {wildcards.model} on {wildcards.task} by {wildcards.method}"
     script:

@@ -47,6 +47,7 @@ rule evaluate_imported:
         "../../envs/torch.yaml"
     params:
         settings=EVALUATION,
+        state="results/unfinished/evaluate_imported/{target}/{task}/{circuit}",
     message:
         "Evaluating the imported {wildcards.circuit} of {wildcards.target} on {wildcards.task}"
     script:

@@ -23,6 +23,7 @@ rule evaluate_gold:
         "../../envs/torch.yaml"
     params:
         settings=EVALUATION,
+        state="results/unfinished/evaluate_gold/{target}/{task}/{method}",
     message:
         "Evaluating gold circuits of {wildcards.target} on {wildcards.task} by {wildcards.method}"
     script:
@@ -45,6 +46,7 @@ rule evaluate_random:
         "../../envs/torch.yaml"
     params:
         settings=EVALUATION | {"rankings": config["evaluation"]["random_rankings"]},
+        state="results/unfinished/evaluate_random/{target}/{task}",
     message:
         "Evaluating random circuits of {wildcards.target} on {wildcards.task}"
     script:
@@ -81,6 +83,7 @@ rule evaluate_aligned:
         tasks=TASKS,
         families=FAMILIES,
         controls=CONTROLS,
+        state="results/unfinished/evaluate_aligned/{source}/{target}/{task}/{method}",
     message:
         "Evaluating {wildcards.source} circuits on {wildcards.target}, {wildcards.task} by {wildcards.method}"
     script:

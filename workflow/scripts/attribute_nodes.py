@@ -17,6 +17,7 @@ from circuit_transfer.job import job
 from circuit_transfer.models import load_described
 from circuit_transfer.pairs import select_pairs
 from circuit_transfer.passes import measured
+from circuit_transfer.unfinished import NOTHING_KEPT, Unfinished, unfinished_job
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ def attribute_nodes(
     batch_size: int | str,
     ig_steps: int,
     ablation: str,
+    unfinished: Unfinished = NOTHING_KEPT,
 ) -> None:
     """Read the first training pairs, score the nodes, write the scores and the cost.
 
@@ -49,9 +51,14 @@ def attribute_nodes(
     else:
         model = load_described(description)
         batches = fitting_batches(model, pairs, batch_size)
-        with measured(method, description["model"], model) as cost:
+        with measured(method, description["model"], model, unfinished) as cost:
             result = attribute(
-                model, batches, method=method, ig_steps=ig_steps, ablation=ablation
+                model,
+                batches,
+                method=method,
+                ig_steps=ig_steps,
+                ablation=ablation,
+                unfinished=unfinished,
             )
         scores, by_example = result.mean().cpu().numpy(), result.nodes.cpu().numpy()
         summary, costs = result.summary(), [cost]
@@ -70,6 +77,7 @@ def attribute_nodes(
         **summary,
     )
     write_json(costs, cost_path)
+    unfinished.remove()
 
 
 if __name__ == "__main__":
@@ -82,4 +90,9 @@ if __name__ == "__main__":
             task=snakemake.wildcards.task,
             method=snakemake.wildcards.method,
             **snakemake.params.settings,
+            unfinished=unfinished_job(
+                snakemake.params.state,
+                snakemake.input,
+                dict(snakemake.params.items()),
+            ),
         )

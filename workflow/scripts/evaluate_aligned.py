@@ -22,6 +22,7 @@ from circuit_transfer.job import job
 from circuit_transfer.models import load_described
 from circuit_transfer.pairs import select_pairs
 from circuit_transfer.projection import projected_rankings
+from circuit_transfer.unfinished import NOTHING_KEPT, Unfinished, unfinished_job
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ def evaluate_aligned(
     proportions: Sequence[float],
     examples: int,
     batch_size: int | str,
+    unfinished: Unfinished = NOTHING_KEPT,
     **labels: str,
 ) -> None:
     """Project the task's source scores by every map and control, measure every size.
@@ -80,11 +82,13 @@ def evaluate_aligned(
         proportions,
         ablations=ablations,
         model_name=description["model"],
+        unfinished=unfinished,
         complement_of=pl.col("control") == "none",
     )
     log.info("%d rankings measured on %d pairs", len(rankings), len(pairs))
     write_frame(frame, faithfulness_path)
     write_json(costs, cost_path)
+    unfinished.remove()
 
 
 def _scores(paths: Mapping[str, Path | str]) -> dict[str, np.ndarray]:
@@ -109,5 +113,10 @@ if __name__ == "__main__":
             controls=snakemake.params.controls,
             families=snakemake.params.families,
             **snakemake.params.settings,
+            unfinished=unfinished_job(
+                snakemake.params.state,
+                snakemake.input,
+                dict(snakemake.params.items()),
+            ),
             **snakemake.wildcards,
         )

@@ -16,6 +16,7 @@ from circuit_transfer.faithfulness import evaluate_ablations
 from circuit_transfer.job import job
 from circuit_transfer.models import load_described
 from circuit_transfer.pairs import select_pairs
+from circuit_transfer.unfinished import NOTHING_KEPT, Unfinished, unfinished_job
 
 
 def evaluate_gold(
@@ -32,6 +33,7 @@ def evaluate_gold(
     proportions: list[float],
     examples: int,
     batch_size: int | str,
+    unfinished: Unfinished = NOTHING_KEPT,
 ) -> None:
     """Read scores of the target's nodes, write the faithfulness of every size."""
     gold = read_scores(scores_path)
@@ -47,10 +49,12 @@ def evaluate_gold(
         proportions,
         ablations=ablations,
         model_name=description["model"],
+        unfinished=unfinished,
         complement_of=pl.lit(True),
     )
     write_frame(frame, faithfulness_path)
     write_json(costs, cost_path)
+    unfinished.remove()
 
 
 if __name__ == "__main__":
@@ -65,4 +69,9 @@ if __name__ == "__main__":
             task=snakemake.wildcards.task,
             method=snakemake.wildcards.method,
             **snakemake.params.settings,
+            unfinished=unfinished_job(
+                snakemake.params.state,
+                snakemake.input,
+                dict(snakemake.params.items()),
+            ),
         )

@@ -18,6 +18,7 @@ from circuit_transfer.job import job
 from circuit_transfer.mib_circuits import from_importances
 from circuit_transfer.models import load_described
 from circuit_transfer.pairs import select_pairs
+from circuit_transfer.unfinished import NOTHING_KEPT, Unfinished, unfinished_job
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ def evaluate_imported(
     proportions: list[float],
     examples: int,
     batch_size: int | str,
+    unfinished: Unfinished = NOTHING_KEPT,
 ) -> None:
     """Read importances of the target's nodes, write the faithfulness of every size."""
     description = read_json(model_path)
@@ -51,10 +53,12 @@ def evaluate_imported(
         proportions,
         ablations=ablations,
         model_name=description["model"],
+        unfinished=unfinished,
         complement_of=pl.lit(True),
     )
     write_frame(frame, faithfulness_path)
     write_json(costs, cost_path)
+    unfinished.remove()
 
 
 def _read_importances(path: Path | str, nodes: list[str]) -> np.ndarray:
@@ -80,4 +84,9 @@ if __name__ == "__main__":
             task=snakemake.wildcards.task,
             circuit=snakemake.wildcards.circuit,
             **snakemake.params.settings,
+            unfinished=unfinished_job(
+                snakemake.params.state,
+                snakemake.input,
+                dict(snakemake.params.items()),
+            ),
         )

@@ -16,6 +16,7 @@ from circuit_transfer.faithfulness import evaluate_ablations
 from circuit_transfer.job import job
 from circuit_transfer.models import load_described
 from circuit_transfer.pairs import select_pairs
+from circuit_transfer.unfinished import NOTHING_KEPT, Unfinished, unfinished_job
 
 CIRCUITS = {
     "target": pl.String,
@@ -39,6 +40,7 @@ def evaluate_random(
     examples: int,
     batch_size: int | str,
     rankings: int,
+    unfinished: Unfinished = NOTHING_KEPT,
 ) -> None:
     """Rank the target's nodes at random, `rankings` times, and measure every size."""
     description = read_json(model_path)
@@ -57,9 +59,11 @@ def evaluate_random(
         proportions,
         ablations=ablations,
         model_name=description["model"],
+        unfinished=unfinished,
     )
     write_frame(frame, faithfulness_path)
     write_json(costs, cost_path)
+    unfinished.remove()
 
 
 if __name__ == "__main__":
@@ -72,4 +76,9 @@ if __name__ == "__main__":
             target=snakemake.wildcards.target,
             task=snakemake.wildcards.task,
             **snakemake.params.settings,
+            unfinished=unfinished_job(
+                snakemake.params.state,
+                snakemake.input,
+                dict(snakemake.params.items()),
+            ),
         )

@@ -27,6 +27,7 @@ from circuit_transfer.objectives import FitSettings, prepare
 from circuit_transfer.pairs import select_pairs
 from circuit_transfer.passes import measured, measured_together, shared_out
 from circuit_transfer.similarity import compare_nodes, shared_batches
+from circuit_transfer.unfinished import NOTHING_KEPT, Unfinished, unfinished_job
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ def fit_alignment(
     settings: dict[str, Any],
     batch_size: int,
     examples: int,
+    unfinished: Unfinished = NOTHING_KEPT,
     **labels: str,
 ) -> None:
     """Read source scores and target pairs by task, write one file per seed.
@@ -82,7 +84,7 @@ def fit_alignment(
     parts = [name if kind == "none" else f"{name}/{kind}" for name, kind in trained]
     for seed, path in alignment_paths.items():
         log.info("seed %d: %s", seed, ", ".join(parts))
-        with measured("fits", target["model"], model) as cost:
+        with measured(f"seed-{seed}", target["model"], model, unfinished) as cost:
             fitted = fit_maps(
                 model,
                 prepared,
@@ -92,15 +94,26 @@ def fit_alignment(
                 shape=(len(source["nodes"]), len(target["nodes"])),
                 seed=seed,
                 priors=priors,
+                unfinished=unfinished,
             )
         costs += [each | {"seed": seed} for each in shared_out(cost, parts)]
-        tensors = {
-            tensor_name(kind, *each, maps): tensor
-            for each, found_here in zip(asked, fitted, strict=True)
-            for kind, tensor in found_here.items()
-        }
+        tensors = _named(asked, fitted, maps)
         write_alignment(path, tensors, {**made_with, "seed": seed})
     write_json(costs, cost_path)
+    unfinished.remove()
+
+
+def _named(
+    asked: Sequence[tuple[str, str]],
+    fitted: Sequence[Mapping[str, np.ndarray]],
+    maps: Sequence[str],
+) -> dict[str, np.ndarray]:
+    """Name the tensors of every map and control as in an alignment's file."""
+    return {
+        tensor_name(kind, *each, maps): tensor
+        for each, found in zip(asked, fitted, strict=True)
+        for kind, tensor in found.items()
+    }
 
 
 def _similarity(
@@ -151,5 +164,10 @@ if __name__ == "__main__":
             controls=snakemake.params.controls,
             settings=snakemake.params.settings,
             **snakemake.params.pairs,
+            unfinished=unfinished_job(
+                snakemake.params.state,
+                snakemake.input,
+                dict(snakemake.params.items()),
+            ),
             **snakemake.wildcards,
         )

@@ -19,6 +19,7 @@ from circuit_transfer.models import load_described
 from circuit_transfer.objectives import FitSettings, prepare
 from circuit_transfer.pairs import select_pairs
 from circuit_transfer.passes import measured
+from circuit_transfer.unfinished import NOTHING_KEPT, Unfinished, unfinished_job
 
 
 def fit_free_mask(
@@ -32,6 +33,7 @@ def fit_free_mask(
     settings: dict[str, Any],
     batch_size: int,
     examples: int,
+    unfinished: Unfinished = NOTHING_KEPT,
 ) -> None:
     """Fit the alignment of a source with a single node, whose score is 1: a mask.
 
@@ -51,7 +53,7 @@ def fit_free_mask(
     labels = {"target": target, "task": task, **settings, "examples": examples}
     labels |= {"target_nodes": nodes, "maps": ["free"]}
     for seed, path in mask_paths.items():
-        with measured("free-mask", target, model) as cost:
+        with measured(f"seed-{seed}", target, model, unfinished) as cost:
             (tensors,) = fit_maps(
                 model,
                 prepared,
@@ -61,10 +63,12 @@ def fit_free_mask(
                 shape=(1, len(nodes)),
                 seed=seed,
                 priors={},
+                unfinished=unfinished,
             )
-        costs.append(cost | {"seed": seed})
+        costs.append(cost | {"part": "free-mask", "seed": seed})
         write_alignment(path, tensors, {**labels, "seed": seed})
     write_json(costs, cost_path)
+    unfinished.remove()
 
 
 if __name__ == "__main__":
@@ -76,5 +80,10 @@ if __name__ == "__main__":
             snakemake.output.cost,
             settings=snakemake.params.settings,
             **snakemake.params.pairs,
+            unfinished=unfinished_job(
+                snakemake.params.state,
+                snakemake.input,
+                dict(snakemake.params.items()),
+            ),
             **snakemake.wildcards,
         )

@@ -1,6 +1,5 @@
 """Train an embedded model and save it with its tokenizer, a record and a model card."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from circuit_transfer.embedded.model import TrainingSettings
 from circuit_transfer.embedded.training import train
 from circuit_transfer.generators import read_words
 from circuit_transfer.job import job
+from circuit_transfer.unfinished import NOTHING_KEPT, Unfinished, unfinished_job
 
 
 def train_model(
@@ -19,22 +19,22 @@ def train_model(
     entry: dict[str, Any],
     words_path: Path | str,
     facts_path: Path | str,
-    state_path: Path | str,
+    unfinished: Unfinished = NOTHING_KEPT,
 ) -> None:
     """Train by the settings in `entry` and save in the Hugging Face layout.
 
-    An interrupted or failed training leaves its state in `state_path`, and goes on
-    from there; a finished one removes it, so that new code begins anew.
+    An interrupted or failed training leaves its state, and goes on from there; a
+    finished one removes it.
     """
     settings = TrainingSettings(**entry)
     words = read_words(words_path, facts_path)
-    trained, tokenizer, record = train(settings, words, state_path)
+    trained, tokenizer, record = train(settings, words, unfinished)
     folder = Path(checkpoint_path)
     trained.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     write_json({"model": model, **record}, folder / "training.json")
     write_text(model_card(model, record), folder / "README.md")
-    shutil.rmtree(state_path)
+    unfinished.remove()
 
 
 if __name__ == "__main__":
@@ -45,5 +45,9 @@ if __name__ == "__main__":
             entry=snakemake.params.entry,
             words_path=snakemake.input.words,
             facts_path=snakemake.input.facts,
-            state_path=snakemake.params.state,
+            unfinished=unfinished_job(
+                snakemake.params.state,
+                [*snakemake.input, Path(snakemake.scriptdir, "train_model.py")],
+                dict(snakemake.params.items()),
+            ),
         )

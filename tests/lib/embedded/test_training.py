@@ -20,6 +20,7 @@ from circuit_transfer.embedded.training import (
 )
 from circuit_transfer.embedded.vocabulary import build_tokenizer
 from circuit_transfer.generators import read_words
+from circuit_transfer.unfinished import Unfinished
 
 SETTINGS = TrainingSettings(
     architecture="llama",
@@ -55,36 +56,34 @@ def weights(model):
 
 
 def test_interrupted_training_ends_with_the_same_weights(words, tmp_path):
-    model, _, record = train(SETTINGS, words, tmp_path / "whole")
-    interrupted = Training(SETTINGS, words, tmp_path / "parts")
+    def kept():
+        return Unfinished(tmp_path, seconds=0)
+
+    model, _, record = train(SETTINGS, words)
+    interrupted = Training(SETTINGS, words, kept())
     interrupted.advance()
     interrupted.advance()
     assert interrupted.progress.step == 10
-    again = Training(SETTINGS, words, tmp_path / "parts")
+    again = Training(SETTINGS, words, kept())
     assert again.progress.step == 10
-    resumed, _, resumed_record = train(SETTINGS, words, tmp_path / "parts")
+    resumed, _, resumed_record = train(SETTINGS, words, kept())
     assert torch.equal(weights(model), weights(resumed))
     assert record["history"] == resumed_record["history"]
     assert record["accuracy"] == resumed_record["accuracy"]
 
 
-def test_other_settings_start_anew(words, tmp_path):
-    Training(SETTINGS, words, tmp_path).advance()
-    other = Training(replace(SETTINGS, learning_rate=1e-3), words, tmp_path)
-    assert other.progress.step == 0
-
-
-def test_the_state_is_two_files(words, tmp_path):
-    training = Training(SETTINGS, words, tmp_path)
-    training.advance()
-    training.advance()
-    names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"state.json", "step-10.safetensors"}
+def test_other_settings_or_words_start_anew(words, tmp_path):
+    Training(SETTINGS, words, Unfinished(tmp_path, seconds=0)).advance()
+    other = replace(SETTINGS, learning_rate=1e-3)
+    assert Training(other, words, Unfinished(tmp_path)).progress.step == 0
+    more = replace(words, names=words.names[1:])
+    assert Training(SETTINGS, more, Unfinished(tmp_path)).progress.step == 0
+    assert Training(SETTINGS, words, Unfinished(tmp_path)).progress.step == 5
 
 
 def test_training_learns(words, tmp_path):
     longer = replace(SETTINGS, max_steps=150, decay_steps=50, probe_every=50)
-    training = Training(longer, words, tmp_path)
+    training = Training(longer, words)
     batch = training.curriculum.batch(1000, 0, 64)
     before = training_loss(training.model, batch).item()
     while not training.finished:
@@ -96,11 +95,11 @@ def test_a_budget_that_is_too_small_fails_with_the_accuracies(words, tmp_path):
     with pytest.raises(
         ValueError, match=r"after 30 steps .* 0.98 .*: ioi 0\.\d+, mcqa"
     ):
-        train(replace(SETTINGS, required_accuracy=0.98), words, tmp_path)
+        train(replace(SETTINGS, required_accuracy=0.98), words)
 
 
 def test_the_decay_is_whole_and_in_the_budget(words, tmp_path):
-    training = Training(SETTINGS, words, tmp_path)
+    training = Training(SETTINGS, words)
     rates = []
     while not training.finished:
         rates.append(training._learning_rate())
@@ -116,7 +115,7 @@ def test_a_task_that_is_missed_gets_smaller_cycles_while_the_budget_lasts(
 ):
     # The first decay starts at the second probe, the latest that the budget allows.
     settings = replace(SETTINGS, max_steps=25, warmup_steps=2)
-    training = Training(settings, words, tmp_path)
+    training = Training(settings, words)
     while not training.finished:
         training.advance()
     assert (training.progress.decay_start, training.progress.step) == (15, 25)

@@ -8,6 +8,7 @@ that the masked target is as faithful as can be; see `objectives`.
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice, repeat
 
 import numpy as np
 import torch
@@ -24,6 +25,13 @@ from circuit_transfer.objectives import (
     area_loss,
     size_weights,
     soft_circuit,
+)
+from circuit_transfer.unfinished import (
+    NOTHING_KEPT,
+    State,
+    Unfinished,
+    optimiser_tensors,
+    set_optimiser_,
 )
 
 log = logging.getLogger(__name__)
@@ -89,6 +97,7 @@ def fit(
     *,
     n_target: int,
     seed: int,
+    unfinished: Unfinished = NOTHING_KEPT,
 ) -> list[Fit]:
     """Train maps on the prepared batches of their training tasks, side by side.
 
@@ -104,59 +113,126 @@ def fit(
         settings: how to train.
         n_target: number of nodes of the target.
         seed: of the initial matrices and the order of batches.
+        unfinished: keeps what is trained; to have several fits in one, their seeds or
+            their numbers of maps must differ.
     """
     used = [i for i, task in enumerate(prepared.tasks) if task in starts[0].sources]
     rests = [prepared.rests[index] for index in used]
     together = max(1, min(rows_per_pass(model, each) // len(each) for each in rests))
-    settings_of_fit = {"n_target": n_target, "seed": seed}
+    steps = settings.epochs * len(used)
     found = []
     for at in range(0, len(starts), together):
         part = starts[at : at + together]
-        found += _fit_together(model, prepared, used, part, settings, **settings_of_fit)
+        maps = [_Map(each, settings, n_target, seed, model.device) for each in part]
+        training = _Training(maps, settings, steps, f"fit with seed {seed}")
+        state = unfinished.take_up(f"fits/seed-{seed}/maps-{at}", training.tell)
+        if state is not None:
+            training.resume(state)
+        plan = islice(_plan(used, settings, n_target, seed), training.done, None)
+        _train(model, prepared, training, plan, settings, unfinished)
+        found += training.finished()
     return found
 
 
-def _fit_together(
+def _plan(
+    used: Sequence[int], settings: FitSettings, n_target: int, seed: int
+) -> Iterator[tuple[int, int | None]]:
+    """Yield the batch of every step, and the size of its circuits for the area."""
+    order = _order(len(used), settings.epochs, seed)
+    by_area = settings.objective == "area"
+    sizes = _drawn_sizes(settings, n_target, seed) if by_area else repeat(None)
+    return ((used[index], size) for index, size in zip(order, sizes, strict=False))
+
+
+def _train(
     model: nn.Module,
     prepared: Preparations,
-    used: Sequence[int],
-    starts: Sequence[Start],
+    training: "_Training",
+    plan: Iterator[tuple[int, int | None]],
     settings: FitSettings,
-    *,
-    n_target: int,
-    seed: int,
-) -> list[Fit]:
-    """Train maps in the same passes, one row of the mask for each."""
-    maps = [_Map(start, settings, n_target, seed, model.device) for start in starts]
-    learned = [each for trained in maps for each in trained.parameters()]
-    optimiser = torch.optim.Adam(learned, lr=settings.learning_rate)
-    steps = settings.epochs * len(used)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.1, steps)
-    curve = []
-    order = _order(len(used), settings.epochs, seed)
-    sizes = _drawn_sizes(settings, n_target, seed)
-    for index in progress(order, steps, f"fit with seed {seed}, steps"):
-        each = prepared[used[index]]
-        projected = torch.stack([trained.project(each.task) for trained in maps])
-        if settings.objective == "area":
-            kept, softness = next(sizes), _softness(len(curve) / steps)
-            rows = [soft_circuit(row, kept, softness) for row in projected]
+    unfinished: Unfinished,
+) -> None:
+    """Take the steps that are left, all maps in the same passes."""
+    left = training.steps - training.done
+    for index, size in progress(plan, left, f"{training.name}, steps"):
+        each = prepared[index]
+        projected = training.project(each.task)
+        if size is not None:
+            softness = _softness(training.done / training.steps)
+            rows = [soft_circuit(row, size, softness) for row in projected]
             loss, divergence = area_loss(model, each, torch.stack(rows), settings)
         else:
             mask = torch.sigmoid(projected)
             loss, divergence = alignment_loss(model, each, mask, settings)
-        penalties = torch.stack([trained.penalty() for trained in maps])
-        loss = loss + settings.prior_penalty * penalties
-        optimiser.zero_grad()
+        training.step(loss, divergence, settings.prior_penalty)
+        unfinished.save()
+
+
+class _Training:
+    """Maps that are trained side by side, and how far they have come."""
+
+    def __init__(
+        self, maps: Sequence["_Map"], settings: FitSettings, steps: int, name: str
+    ):
+        self.maps, self.steps, self.name = maps, steps, name
+        self.learned = [each for trained in maps for each in trained.parameters()]
+        self.optimiser = torch.optim.Adam(self.learned, lr=settings.learning_rate)
+        self.schedule = torch.optim.lr_scheduler.LinearLR(
+            self.optimiser, 1.0, 0.1, steps
+        )
+        self.curve: list[tuple[Tensor, Tensor]] = []
+
+    @property
+    def done(self) -> int:
+        """The number of steps taken."""
+        return len(self.curve)
+
+    def project(self, task: str) -> Tensor:
+        """Return a task's scores on the target by every map, `(maps, n_target)`."""
+        return torch.stack([trained.project(task) for trained in self.maps])
+
+    def step(self, loss: Tensor, divergence: Tensor, prior_penalty: float) -> None:
+        """Learn from the loss `(maps,)`, to which the penalties are added."""
+        penalties = torch.stack([trained.penalty() for trained in self.maps])
+        loss = loss + prior_penalty * penalties
+        self.optimiser.zero_grad()
         loss.sum().backward()
-        optimiser.step()
-        schedule.step()
-        curve.append((loss.detach(), divergence.detach()))
-    curves = (torch.stack(column, dim=1).cpu() for column in zip(*curve, strict=True))
-    return [
-        trained.finished(loss, kl)
-        for trained, loss, kl in zip(maps, *curves, strict=True)
-    ]
+        self.optimiser.step()
+        self.schedule.step()
+        self.curve.append((loss.detach(), divergence.detach()))
+
+    def tell(self) -> State:
+        """Return everything that the next step depends on, and the curves."""
+        learned = {f"learned/{i}": each for i, each in enumerate(self.learned)}
+        curves = dict(zip(("loss", "kl"), self._curves(), strict=True))
+        tensors = learned | optimiser_tensors(self.optimiser) | curves
+        rates = [group["lr"] for group in self.optimiser.param_groups]
+        return State(tensors, {"rates": rates, "schedule": self.schedule.state_dict()})
+
+    def resume(self, state: State) -> None:
+        """Go on from what was told."""
+        for index, each in enumerate(self.learned):
+            each.data.copy_(state.tensors[f"learned/{index}"])
+        set_optimiser_(self.optimiser, state.tensors)
+        groups = self.optimiser.param_groups
+        for group, rate in zip(groups, state.notes["rates"], strict=True):
+            group["lr"] = rate
+        self.schedule.load_state_dict(state.notes["schedule"])
+        columns = (state.tensors[kind].to(self.learned[0]) for kind in ("loss", "kl"))
+        self.curve = list(zip(*columns, strict=True))
+        log.info("%s: step %d of %d", self.name, self.done, self.steps)
+
+    def finished(self) -> list[Fit]:
+        """Return the maps as they are now, with their curves."""
+        curves = (column.T.cpu() for column in self._curves())
+        return [
+            trained.finished(loss, kl)
+            for trained, loss, kl in zip(self.maps, *curves, strict=True)
+        ]
+
+    def _curves(self) -> tuple[Tensor, ...]:
+        """Return the losses and divergences of all steps, `(steps, maps)` each."""
+        return tuple(map(torch.stack, zip(*self.curve, strict=True)))
 
 
 class _Map:
@@ -216,6 +292,7 @@ def fit_maps(
     shape: tuple[int, int],
     seed: int,
     priors: Mapping[str, np.ndarray],
+    unfinished: Unfinished = NOTHING_KEPT,
 ) -> list[dict[str, np.ndarray]]:
     """Fit maps and their trained controls, and return the tensors of each.
 
@@ -232,6 +309,7 @@ def fit_maps(
         shape: `(n_source, n_target)`.
         seed: as in `fit`.
         priors: by map.
+        unfinished: as in `fit`.
     """
     trained = [each for each in asked if is_trained(each[0], sources, priors)]
     starts = [
@@ -246,7 +324,13 @@ def fit_maps(
     fitted = {}
     if starts:
         fitted_maps = fit(
-            model, prepared, starts, settings, n_target=shape[1], seed=seed
+            model,
+            prepared,
+            starts,
+            settings,
+            n_target=shape[1],
+            seed=seed,
+            unfinished=unfinished,
         )
         fitted = dict(zip(trained, fitted_maps, strict=True))
     return [_tensors(each, fitted.get(each), sources, shape, priors) for each in asked]

@@ -196,13 +196,23 @@ def read_alignment(path: Path | str) -> Alignment:
 def write_tensors(
     path: Path | str, tensors: Mapping[str, np.ndarray], **metadata: Any
 ) -> None:
-    """Write plain named tensors, such as the state of an interrupted training."""
+    """Write plain named tensors, such as the state of an interrupted stage."""
     _write_tensors(path, tensors, metadata)
 
 
 def read_tensors(path: Path | str) -> dict[str, np.ndarray]:
     """Read the tensors that `write_tensors` wrote."""
     return _read_tensors(path, needed=())[0]
+
+
+def read_state(path: Path | str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Read the tensors that `write_tensors` wrote, with their metadata.
+
+    Raises:
+        ValueError: the file is damaged, or of another format.
+        FileNotFoundError: there is none.
+    """
+    return _read_tensors(path, needed=())
 
 
 def _write_tensors(

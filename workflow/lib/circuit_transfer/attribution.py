@@ -5,6 +5,7 @@ of the DFA paper (arXiv 2604.24302) and EAP-IG (arXiv 2403.17806). The gradient 
 where a node writes: at `z` for a head and at the MLP's *output*.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,9 @@ from circuit_transfer.interventions import (
     resumed,
 )
 from circuit_transfer.job import progress
+from circuit_transfer.unfinished import NOTHING_KEPT, State, Unfinished
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,11 @@ class Attribution:
 
     nodes: Tensor
     effect: Tensor
-    input: Tensor | None
+    input: Tensor | None = None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return by name what there is."""
+        return {name: each for name, each in vars(self).items() if each is not None}
 
     def mean(self) -> Tensor:
         """Return the mean score of every node, float32 `(n_nodes,)`."""
@@ -63,6 +71,7 @@ def attribute(
     method: str,
     ig_steps: int = 5,
     ablation: str = "counterfactual",
+    unfinished: Unfinished = NOTHING_KEPT,
 ) -> Attribution:
     """Score every node of a model on every pair.
 
@@ -72,6 +81,8 @@ def attribute(
         method: `nap`, `nap-ig-inputs`, `nap-ig-activations` or `exact`.
         ig_steps: steps of integrated gradients, for the two methods that integrate.
         ablation: what a node that is left out writes, see `ablations`.
+        unfinished: keeps the scores of the batches that are done; if they are cut in
+            another way, it begins anew.
 
     Raises:
         ValueError: the method or the ablation is unknown, or they do not go together.
@@ -79,10 +90,28 @@ def attribute(
     check_method(method, ablation)
     score = METHODS[method]
     ablated = ablation_of(model, batches, ablation)
-    parts = [
-        score(model, ablated.shorten(batch), ablated, ig_steps)
-        for batch in progress(batches, len(batches), "batches of pairs")
-    ]
+    unfinished.expect(batches=[len(batch) for batch in batches])
+    parts: list[Attribution] = []
+    done = 0
+
+    def tell() -> State:
+        return State(_joined(parts).tensors(), {"done": done})
+
+    state = unfinished.take_up("batches", tell)
+    if state is not None:
+        parts.append(Attribution(**state.tensors))
+        done = state.notes["done"]
+        log.info("attribution: batch %d of %d", done, len(batches))
+    left = len(batches) - done
+    for batch in progress(batches[done:], left, "batches of pairs"):
+        found = score(model, ablated.shorten(batch), ablated, ig_steps).tensors()
+        parts.append(Attribution(**{name: each.cpu() for name, each in found.items()}))
+        done += 1
+        unfinished.save()
+    return _joined(parts)
+
+
+def _joined(parts: Sequence[Attribution]) -> Attribution:
     inputs = [part.input for part in parts]
     return Attribution(
         nodes=torch.cat([part.nodes for part in parts]),

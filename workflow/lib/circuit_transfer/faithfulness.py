@@ -6,8 +6,9 @@ inside writes what it computes from that. Input and logits always belong to the 
 (MIB, arXiv 2504.13151, Section 3).
 """
 
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,9 @@ from circuit_transfer.interventions import (
 from circuit_transfer.job import progress
 from circuit_transfer.nodes import count_kept
 from circuit_transfer.passes import measured
+from circuit_transfer.unfinished import NOTHING_KEPT, State, Unfinished
+
+log = logging.getLogger(__name__)
 
 MEASURES = {
     "proportion": pl.Float64,
@@ -88,6 +92,7 @@ def run_circuits(
     *,
     ablation: str = "counterfactual",
     rows: int | None = None,
+    unfinished: Unfinished = NOTHING_KEPT,
 ) -> Metrics:
     """Run circuits and measure them on every example.
 
@@ -102,12 +107,16 @@ def run_circuits(
         rows: prompts in one forward pass: as many circuits as fit run together, and at
             least one; by default what suits model and device. Changes no result by
             more than rounding.
+        unfinished: keeps the metrics of what has been run.
     """
     unique, which = masks.unique(dim=0, return_inverse=True)
     ablated = ablation_of(model, batches, ablation)
+    names = [f"{ablation}/batch-{number}" for number in range(len(batches))]
     parts = [
-        _run_batch(model, batch, unique, ablated, rows)
-        for batch in progress(batches, len(batches), "batches of pairs")
+        _run_batch(model, batch, unique, ablated, rows, unfinished, name)
+        for batch, name in progress(
+            zip(batches, names, strict=True), len(batches), "batches of pairs"
+        )
     ]
     return Metrics(*torch.cat(parts, dim=2)[:, which])
 
@@ -121,6 +130,7 @@ def evaluate_circuits(
     ablation: str = "counterfactual",
     complement_of: pl.Expr | None = None,
     rows: int | None = None,
+    unfinished: Unfinished = NOTHING_KEPT,
 ) -> pl.DataFrame:
     """Measure the circuits of every size that rankings of the nodes give.
 
@@ -136,6 +146,7 @@ def evaluate_circuits(
         complement_of: which rankings' circuits have their complements measured too, a
             condition on the labels; none by default.
         rows: as in `run_circuits`.
+        unfinished: as in `run_circuits`.
 
     Returns:
         One row per ranking and size: the labels and `MEASURES`, whose
@@ -154,7 +165,7 @@ def evaluate_circuits(
     else:
         scores = torch.tensor(rankings["scores"].to_list(), dtype=torch.float32)
         asked = _asked(rankings, complement_of)
-        settings = {"ablation": ablation, "rows": rows}
+        settings = {"ablation": ablation, "rows": rows, "unfinished": unfinished}
         found = _measure_rankings(
             model, batches, scores, asked, proportions, **settings
         )
@@ -170,19 +181,22 @@ def evaluate_ablations(
     ablations: Sequence[str],
     model_name: str,
     complement_of: pl.Expr | None = None,
+    unfinished: Unfinished = NOTHING_KEPT,
 ) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
     """Measure circuits under every ablation, and what that costs.
 
-    Arguments as in `evaluate_circuits`.
+    Arguments as in `evaluate_circuits`. If the batches are cut in another way than when
+    a state was kept, it is not used.
 
     Returns:
         Its frame with the label `ablation`, one ablation after the other, and the costs
         of each, see `passes.measured`.
     """
+    unfinished.expect(batches=[len(batch) for batch in batches])
     frames, costs = [], []
     for kind in ablations:
         labelled = rankings.with_columns(ablation=pl.lit(kind))
-        with measured(kind, model_name, model) as cost:
+        with measured(kind, model_name, model, unfinished) as cost:
             frame = evaluate_circuits(
                 model,
                 batches,
@@ -190,6 +204,7 @@ def evaluate_ablations(
                 proportions,
                 ablation=kind,
                 complement_of=complement_of,
+                unfinished=unfinished,
             )
         frames.append(frame)
         costs.append(cost)
@@ -263,11 +278,41 @@ def _run_batch(
     masks: Tensor,
     ablated: Ablation,
     rows: int | None,
+    unfinished: Unfinished,
+    name: str,
 ) -> Tensor:
     """Return the metrics of circuits on a batch, `(4, circuits, batch)`.
 
     The circuits are different and sorted: the empty one first, the full one last.
     """
+    found: list[Tensor] = []
+    state = unfinished.take_up(
+        name, lambda: State({"metrics": torch.cat(found, dim=1)}, {})
+    )
+    done = 0
+    if state is not None:
+        found.append(state.tensors["metrics"])
+        done = found[0].shape[1]
+        log.info("%s: circuit %d of %d", name, done, len(masks))
+    if done < len(masks):
+        for metrics in _run_groups(
+            model, batch, masks, ablated, rows, unfinished, done
+        ):
+            found.append(metrics)
+            unfinished.save()
+    return torch.cat(found, dim=1)
+
+
+def _run_groups(
+    model: nn.Module,
+    batch: PairBatch,
+    masks: Tensor,
+    ablated: Ablation,
+    rows: int | None,
+    unfinished: Unfinished,
+    done: int,
+) -> Iterator[Tensor]:
+    """Yield the metrics of all circuits but the first, `done` ones, group by group."""
     batch = ablated.shorten(batch)
     outside = ablated.writes(batch)
     written = site_writes(model, outside)
@@ -277,8 +322,11 @@ def _run_batch(
     # The empty circuit runs alone, as the full model does: rounding differs with the
     # rows of a pass, and faithfulness divides by the difference of the two.
     groups = [masks[empty], *masks[~empty & ~whole].split(at_once)]
-    found, before, stream = [], masks[:0], []
+    position, before, stream = 0, masks[:0], []
     for group in filter(len, groups):
+        position += len(group)
+        if position < done:
+            continue
         repeated = batch.repeat(len(group))
         with (
             running_circuits(model, group, outside, written),
@@ -289,11 +337,14 @@ def _run_batch(
             captured_stream(model) as stream,
         ):
             logits = answer_logits(model, repeated.clean, after=batch.prefix)
-        found.append(_measure(repeated, logits, full))
         before = group
+        if position == done:
+            # Run once more for the next group, which may begin as this one does.
+            unfinished.recount()
+        else:
+            yield _measure(repeated, logits, full)
     if whole.any():
-        found.append(_measure(batch, full, full))
-    return torch.cat(found, dim=1)
+        yield _measure(batch, full, full)
 
 
 def _layers_alike(model: nn.Module, before: Tensor, circuits: Tensor) -> int:

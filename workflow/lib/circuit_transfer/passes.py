@@ -3,30 +3,68 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import nn
 
-from circuit_transfer.interventions import counting
+from circuit_transfer.interventions import Passes, counting
+from circuit_transfer.unfinished import NOTHING_KEPT, Unfinished
 
 
 @contextmanager
-def measured(part: str, model_name: str, model: nn.Module) -> Iterator[dict[str, Any]]:
+def measured(
+    part: str,
+    model_name: str,
+    model: nn.Module,
+    unfinished: Unfinished = NOTHING_KEPT,
+) -> Iterator[dict[str, Any]]:
     """Yield a row of costs that is complete when the context ends.
 
     Its columns: `part` and `model`, the names given; `forwards`, `forward_backwards`,
     `tokens` and `backward_tokens` as in `interventions.Passes.summary`; `seconds` of
-    computing.
+    computing. Of a stage that is resumed, everything counts once, and the seconds of
+    all its runs.
     """
     row = {"part": part, "model": model_name}
-    start = time.perf_counter()
     with counting(model) as passes:
+        meter = _Meter(passes)
+        unfinished.count(f"costs/{part}", meter.tell, meter.restore)
         yield row
     if model.device.type == "cuda":
         # The GPU may still be at work on what it was told to do.
         torch.cuda.synchronize()
-    row |= {**passes.summary(), "seconds": time.perf_counter() - start}
+    meter.stop()
+    row |= {**passes.summary(), "seconds": meter.seconds}
+
+
+class _Meter:
+    """Passes and seconds, of this run and of an earlier one from which it goes on."""
+
+    def __init__(self, passes: Passes):
+        self.passes = passes
+        self._earlier = 0.0
+        self._start, self._end = time.perf_counter(), None
+
+    @property
+    def seconds(self) -> float:
+        """What has been computed in all."""
+        end = time.perf_counter() if self._end is None else self._end
+        return self._earlier + end - self._start
+
+    def stop(self) -> None:
+        """Let no more seconds go by."""
+        self._end = time.perf_counter()
+
+    def tell(self) -> dict[str, Any]:
+        """Return what has been counted, in what JSON can hold."""
+        return {"passes": asdict(self.passes), "seconds": self.seconds}
+
+    def restore(self, counted: Mapping[str, Any]) -> None:
+        """Set what has been counted to what was told in an earlier run."""
+        vars(self.passes).update(counted["passes"])
+        self._earlier = counted["seconds"]
 
 
 @contextmanager

@@ -11,7 +11,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
-from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -19,9 +18,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from circuit_transfer.embedded.curriculum import LEVELS, Curriculum, Texts
 from circuit_transfer.embedded.model import TrainingSettings, build_model
 from circuit_transfer.embedded.objective import accuracy, training_loss
-from circuit_transfer.embedded.state import load_state, save_state
 from circuit_transfer.embedded.vocabulary import build_tokenizer
 from circuit_transfer.generators import Words
+from circuit_transfer.unfinished import (
+    NOTHING_KEPT,
+    State,
+    Unfinished,
+    optimiser_tensors,
+    set_optimiser_,
+)
 
 log = logging.getLogger(__name__)
 
@@ -46,10 +51,13 @@ class Progress:
 
 
 class Training:
-    """One training run: made, or found again in `state_path`, then advanced."""
+    """One training run: made, or taken up where it was interrupted, then advanced."""
 
     def __init__(
-        self, settings: TrainingSettings, words: Words, state_path: Path | str
+        self,
+        settings: TrainingSettings,
+        words: Words,
+        unfinished: Unfinished = NOTHING_KEPT,
     ) -> None:
         """Make the model, or take up what an interrupted run has left."""
         self.settings = settings
@@ -68,12 +76,15 @@ class Training:
             fused=True,
         )
         self.progress = Progress(level=self.curriculum.first_level)
-        self._state_path = Path(state_path)
         self.identity = {
             "settings": asdict(settings) | {"generators": list(settings.generators)},
             "words": sha256(repr(words).encode()).hexdigest(),
         }
-        self._resume()
+        self._unfinished = unfinished
+        unfinished.expect(**self.identity)
+        state = unfinished.take_up("training", self._tell)
+        if state is not None:
+            self._resume(state)
 
     @property
     def finished(self) -> bool:
@@ -87,7 +98,7 @@ class Training:
         return max(1, int(steps * CYCLE_PART)) if self.progress.cycle else steps
 
     def advance(self) -> None:
-        """Train up to the next probe, look what has been learned, save the state."""
+        """Train up to the next probe, look what has been learned, keep it."""
         start = last_log = time.monotonic()
         tokens = 0
         self.model.train()
@@ -106,7 +117,7 @@ class Training:
                 break
         self._look()
         self.progress.seconds += time.monotonic() - start
-        self._save()
+        self._unfinished.save()
 
     def start_cycle(self) -> bool:
         """Let the learning rate rise a little and fall again, if the budget allows it.
@@ -187,40 +198,40 @@ class Training:
             speed,
         )
 
-    def _save(self) -> None:
-        save_state(
-            self._state_path,
-            self.model,
-            self.optimizer,
-            step=self.progress.step,
-            progress=asdict(self.progress),
-            **self.identity,
-        )
+    def _tell(self) -> State:
+        weights = self.model.state_dict().items()
+        tensors = {f"model/{name}": value for name, value in weights}
+        tensors |= optimiser_tensors(self.optimizer)
+        return State(tensors, asdict(self.progress))
 
-    def _resume(self) -> None:
-        state = load_state(
-            self._state_path, self.model, self.optimizer, matching=self.identity
+    def _resume(self, state: State) -> None:
+        self.model.load_state_dict(
+            {
+                name.removeprefix("model/"): value
+                for name, value in state.tensors.items()
+                if name.startswith("model/")
+            }
         )
-        if state is not None:
-            self.progress = Progress(**state["progress"])
-            log.info("resumed from %s, step %d", self._state_path, self.progress.step)
+        set_optimiser_(self.optimizer, state.tensors)
+        self.progress = Progress(**state.notes)
+        log.info("training: step %d", self.progress.step)
 
 
 def train(
-    settings: TrainingSettings, words: Words, state_path: Path | str
+    settings: TrainingSettings, words: Words, unfinished: Unfinished = NOTHING_KEPT
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, dict]:
     """Train a model and return it with its tokenizer and a record of the training.
 
     Args:
         settings: What to train and how.
         words: What the generators draw from.
-        state_path: A folder for the state, from which a new call goes on.
+        unfinished: Keeps the state, from which a new call goes on.
 
     Raises:
         ValueError: The accuracy of a task on its test split is below what is required
             when the step budget has ended.
     """
-    training = Training(settings, words, state_path)
+    training = Training(settings, words, unfinished)
     while True:
         while not training.finished:
             training.advance()
@@ -228,6 +239,8 @@ def train(
         log.info("test split: %s", _listed(accuracies))
         if min(accuracies.values()) >= settings.required_accuracy:
             break
+        # Should this have been the last cycle, whoever tries again is told at once.
+        unfinished.save(now=True)
         if not training.start_cycle():
             raise ValueError(
                 f"after {training.progress.step} steps not every task reaches an "

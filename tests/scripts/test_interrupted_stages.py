@@ -1,0 +1,221 @@
+"""Long stages are killed in the middle; what they end in must not show it.
+
+They are killed for real, in a process of their own, right after a state has been
+written: a moment that is the same in every run.
+"""
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+from multiprocessing import forkserver
+
+import pytest
+import torch
+from attribute_nodes import attribute_nodes
+from evaluate_random import evaluate_random
+from fit_alignment import fit_alignment
+from fit_free_mask import fit_free_mask
+from train_model import train_model
+
+from circuit_transfer import alignment, faithfulness
+from circuit_transfer.artifacts import read_json
+from circuit_transfer.unfinished import Unfinished
+
+SETTINGS = {"intervention": "circuit", "epochs": 3, "learning_rate": 0.1}
+SETTINGS |= {"sparsity": 0.1, "proportions": [0.2, 0.5, 1.0]}
+ENTRY = {"architecture": "llama", "layers": 1, "heads": 2, "kv_heads": 1}
+ENTRY |= {"d_model": 16, "d_mlp": 16, "learning_rate": 0.01, "batch_size": 8}
+ENTRY |= {"warmup_steps": 4, "decay_steps": 10, "max_steps": 30, "probe_every": 5}
+ENTRY |= {"required_accuracy": 0.0, "generators": ["ioi"], "seed": 0}
+
+
+class Counted(Unfinished):
+    """A state that is written whenever it may be, and how often that was."""
+
+    def __init__(self, folder, kill_after=None):
+        super().__init__(folder, {"stage": "of a test"}, seconds=0)
+        self.written, self.kill_after = 0, kill_after
+
+    def save(self, **how):
+        super().save(**how)
+        self.written += 1
+        if self.written == self.kill_after:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _model(study, name):
+    return study / "models" / f"{name}.json"
+
+
+def _pairs(study, model, task):
+    return study / "pairs" / model / f"{task}.parquet"
+
+
+def _scores(study, model, task):
+    return study / "scores" / model / f"{task}.safetensors"
+
+
+def attributing(study, folder, unfinished, *, method="nap", ablation="counterfactual"):
+    """Four batches of one pair."""
+    attribute_nodes(
+        _model(study, "target"),
+        _pairs(study, "target", "a"),
+        folder / "scores.safetensors",
+        folder / "cost.json",
+        task="a",
+        method=method,
+        examples=4,
+        batch_size=1,
+        ig_steps=2,
+        ablation=ablation,
+        unfinished=unfinished,
+    )
+
+
+def aligning(study, folder, unfinished, **changes):
+    """Two seeds of four maps on two tasks, two maps in a pass."""
+    fit_alignment(
+        _model(study, "source"),
+        _model(study, "target"),
+        {task: _scores(study, "source", task) for task in "ab"},
+        {task: _pairs(study, "target", task) for task in "ab"},
+        {task: _pairs(study, "source", task) for task in "ab"},
+        {seed: folder / f"seed-{seed}.safetensors" for seed in (0, 1)},
+        folder / "cost.json",
+        maps=["free", "depth-prior", "prior-residual"],
+        transform="max",
+        prior={"depth_width": 0.25, "temperature": 0.3},
+        controls=["source-free"],
+        settings=SETTINGS | changes,
+        batch_size=2,
+        examples=6,
+        unfinished=unfinished,
+        source="source",
+        target="target",
+        method="nap",
+        training_set="all",
+    )
+
+
+def masking(study, folder, unfinished):
+    """Two seeds of a free mask."""
+    fit_free_mask(
+        _model(study, "target"),
+        _pairs(study, "target", "a"),
+        {seed: folder / f"seed-{seed}.safetensors" for seed in (0, 1)},
+        folder / "cost.json",
+        target="target",
+        task="a",
+        settings=SETTINGS,
+        batch_size=2,
+        examples=4,
+        unfinished=unfinished,
+    )
+
+
+def evaluating(study, folder, unfinished):
+    """Two ablations, two batches, one circuit at a time."""
+    evaluate_random(
+        _model(study, "target"),
+        _pairs(study, "target", "a"),
+        folder / "faithfulness.parquet",
+        folder / "cost.json",
+        target="target",
+        task="a",
+        ablations=["counterfactual", "mean"],
+        proportions=[0.2, 0.5, 0.8, 1.0],
+        examples=4,
+        batch_size=2,
+        rankings=2,
+        unfinished=unfinished,
+    )
+
+
+def training(_study, folder, unfinished):
+    """Six probes."""
+    data = {"words_path": "data/words.yaml", "facts_path": "data/facts.csv"}
+    path = folder / "model"
+    train_model(path, model="tiny", entry=ENTRY, unfinished=unfinished, **data)
+
+
+STAGES = {
+    "nap": (attributing, {}),
+    "mean": (attributing, {"method": "nap-ig-activations", "ablation": "mean"}),
+    "divergence": (aligning, {}),
+    "area": (aligning, {"objective": "area"}),
+    "free-mask": (masking, {}),
+    "evaluation": (evaluating, {}),
+    "training": (training, {}),
+}
+
+
+@pytest.fixture(scope="module")
+def processes():
+    """Make processes of one that has imported everything, once."""
+    context = multiprocessing.get_context("forkserver")
+    llama = "transformers.models.llama.modeling_llama"
+    context.set_forkserver_preload([__name__, llama])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+        forkserver.ensure_running()
+    return context
+
+
+def run(stage, study, folder, unfinished) -> None:
+    """Run a stage, in small passes."""
+    torch.set_num_threads(1)
+    function, changes = STAGES[stage]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(alignment, "rows_per_pass", lambda *_: 4)
+        patch.setattr(faithfulness, "rows_per_pass", lambda *_: 1)
+        function(study, folder, unfinished, **changes)
+
+
+def run_until(saves, stage, study, folder, state) -> None:
+    """Run a stage until its state has been written so many times, and die."""
+    run(stage, study, folder, Counted(state, kill_after=saves))
+
+
+def outcome(folder) -> dict[str, bytes | list]:
+    """Return what a stage has written, by name; of costs, all but the seconds."""
+    files = {path.name: path for path in folder.rglob("*") if path.is_file()}
+    found = {name: path.read_bytes() for name, path in files.items()}
+    for name in {"cost.json", "training.json", "README.md"} & set(found):
+        del found[name]
+    if "cost.json" in files:
+        found["cost.json"] = [
+            {key: value for key, value in row.items() if key != "seconds"}
+            for row in read_json(files["cost.json"])
+        ]
+    if "training.json" in files:
+        record = read_json(files["training.json"])
+        found["training.json"] = record | {"seconds": None}
+    return found
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_that_was_killed_ends_as_if_it_had_not_been(
+    stage, study, processes, tmp_path, caplog
+):
+    whole, parts, state = (tmp_path / name for name in ("whole", "parts", "state"))
+    whole.mkdir()
+    parts.mkdir()
+    undisturbed, last = Counted(tmp_path / "other-state"), Counted(state)
+    run(stage, study.folder, whole, undisturbed)
+    first, second = 1, undisturbed.written // 2
+    for saves in (first, second):
+        arguments = (saves, stage, study.folder, parts, state)
+        process = processes.Process(target=run_until, args=arguments)
+        process.start()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+    caplog.set_level(logging.INFO)
+    run(stage, study.folder, parts, last)
+    assert f"resumed from {state}" in caplog.text
+    # Nothing is done twice.
+    assert last.written == undisturbed.written - first - second
+    assert outcome(parts) == outcome(whole)
+    assert len(outcome(parts)) > 1
+    assert {path.name for path in tmp_path.iterdir()} == {"whole", "parts"}
