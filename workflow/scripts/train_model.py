@@ -47,7 +47,7 @@ if __name__ == "__main__":
             facts_path=snakemake.input.facts,
             unfinished=unfinished_job(
                 snakemake.params.state,
-                [*snakemake.input, Path(snakemake.scriptdir, "train_model.py")],
+                snakemake.input,
                 dict(snakemake.params.items()),
             ),
         )
