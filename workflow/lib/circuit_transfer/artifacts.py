@@ -6,6 +6,7 @@ Writers are atomic: a file appears under its name only when it is whole.
 
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -87,13 +88,27 @@ def tensor_name(kind: str, name: str, control: str, maps: Sequence[str]) -> str:
 
 @contextmanager
 def atomic(path: Path | str) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; rename it to `path` on success."""
+    """Yield a path beside `path` to write to; rename it to `path` on success.
+
+    Raises:
+        OSError: it cannot be written; the error names `path`, whatever wrote to it.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         yield partial
         os.replace(partial, path)
+    except OSError as error:
+        if error.filename in (None, str(partial)):
+            error.filename = str(path)
+        raise
+    except (pl.exceptions.PolarsError, SafetensorError) as error:
+        # Both are written in Rust and tell of the system's errors in words alone.
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
     finally:
         partial.unlink(missing_ok=True)
 
