@@ -5,12 +5,14 @@ import gc
 import logging
 import os
 import re
+import signal
 import sys
 import time
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 from typing import TypeVar
 
 from circuit_transfer.shortages import advice
@@ -18,6 +20,8 @@ from circuit_transfer.shortages import advice
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
+# The variable that holds the process id of the run that a job belongs to.
+RUN = "CIRCUIT_TRANSFER_RUN"
 DONE = "done in %.2f s, begun %.2f s after the process, %.2f s of CPU in all"
 DONE_PATTERN = re.compile(
     re.escape(DONE).replace(re.escape("%.2f"), r"(\d+\.\d\d)") + "$", re.MULTILINE
@@ -39,10 +43,11 @@ def job(log_path: Path | str) -> Iterator[None]:
     The log ends in how long it took, see `read_startup`. An exception ends the job. One
     that tells what is wrong with an input, or what the machine lacks, is logged in one
     line, and its traceback goes into a file beside the log, `<log>.traceback`; of any
-    other the traceback is logged.
+    other the traceback is logged. A job does not outlive the run that it belongs to.
     """
     startup = _process_seconds()
     start = time.monotonic()
+    _end_with_the_run()
     try:
         _log_to(log_path)
         _spare_the_collector()
@@ -114,6 +119,23 @@ def _process_seconds() -> float:
     fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
     created = int(fields[22 - 3]) / os.sysconf("SC_CLK_TCK")
     return time.clock_gettime(time.CLOCK_BOOTTIME) - created
+
+
+def _end_with_the_run() -> None:
+    # What a job of a dead run still wrote would get in the way of the next run: that
+    # does the job again, maybe with other settings.
+    if RUN not in os.environ:
+        return
+    for process in (int(os.environ[RUN]), os.getppid()):
+        Thread(target=_end_with, args=(process,), daemon=True).start()
+
+
+def _end_with(process: int) -> None:
+    import psutil
+
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(process).wait()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _log_to(log_path: Path | str) -> None:
