@@ -22,7 +22,7 @@ from snakemake.script import PythonScript
 
 from circuit_transfer.artifacts import remove_partial
 from circuit_transfer.job import RUN
-from circuit_transfer.shortages import MEMORY, existing
+from circuit_transfer.shortages import MEMORY, advice, existing
 
 FOLDER = Path(".snakemake")
 
@@ -35,17 +35,23 @@ def hold_folder(workflow) -> None:
     """Share the working directory, and remove the locks that a killed run has left.
 
     Where the file system has no such locks, Snakemake's own are all there is.
+
+    Raises:
+        WorkflowError: nothing can be written in the working directory.
     """
     global _lock, _alone
     PythonScript.evaluate = _evaluate_explained
     try:
         FOLDER.mkdir(exist_ok=True)
         _lock = open(FOLDER / "in-use", "a")  # noqa: SIM115
+    except OSError as error:
+        told = f"{error} in {Path.cwd()}: {advice(error) or 'expected a folder'}"
+        raise WorkflowError(told) from None
+    try:
         _alone = workflow.is_main_process and _nobody_else(_lock)
         if _alone:
             for left in FOLDER.glob("locks/*.lock"):
                 left.unlink()
-                logger.debug(f"a killed run has left {left}")
         # Who reads the workflow at this very moment makes this wait for an instant.
         fcntl.flock(_lock, fcntl.LOCK_SH)
     except OSError as error:

@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 import re
+import select
 import signal
 import sys
 import time
@@ -131,11 +132,24 @@ def _end_with_the_run() -> None:
 
 
 def _end_with(process: int) -> None:
-    import psutil
+    try:
+        _wait_for(process)
+    except ProcessLookupError:
+        os.kill(os.getpid(), signal.SIGKILL)
+    except OSError as error:
+        log.debug("cannot wait for process %d: %s", process, error)
 
-    with suppress(psutil.NoSuchProcess):
-        psutil.Process(process).wait()
-    os.kill(os.getpid(), signal.SIGKILL)
+
+def _wait_for(process: int) -> None:
+    """Wait for the end of any process, and raise ProcessLookupError then."""
+    if hasattr(os, "pidfd_open"):
+        ended = select.poll()
+        ended.register(os.pidfd_open(process), select.POLLIN)
+        ended.poll()
+        raise ProcessLookupError
+    while True:
+        os.kill(process, 0)
+        time.sleep(5)
 
 
 def _log_to(log_path: Path | str) -> None:
