@@ -54,7 +54,7 @@ def test_a_full_disk_keeps_what_is_there_and_nothing_half_written(full, name):
     with pytest.raises(OSError, match=name) as caught:
         WRITERS[name](path)
     assert caught.value.errno == errno.ENOSPC
-    assert f"the disk is full: {full} has 0.0 of 0 MB left." in advice(caught.value)
+    assert f"the disk is full: {full} has 0.0 of 0.0 MB left." in advice(caught.value)
     assert path.read_text() == "as it was"
     assert list(full.iterdir()) == [path]
     path.unlink()

@@ -34,7 +34,7 @@ def test_what_is_not_whole_is_seen(undisturbed):
 def test_a_full_disk_is_told_of_and_the_study_goes_on(new_study, undisturbed):
     results = new_study.folder / "results"
     results.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", str(results)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(results)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"no small disk can be mounted here: {done.stderr.strip()}")

@@ -148,7 +148,7 @@ def _naming(path: Path, partial: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.filename is None or str(partial) in str(error.filename):
-            error.filename, error.filename2 = str(path), None
+            error.filename = str(path)
         raise
     except (pl.exceptions.PolarsError, SafetensorError) as error:
         # Both are written in Rust and tell of the system's errors in words alone.

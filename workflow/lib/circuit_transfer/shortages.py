@@ -48,4 +48,4 @@ def _room(path: str | None) -> str:
         return ""
     folder = existing(path).parent
     disk = shutil.disk_usage(folder)
-    return f": {folder} has {disk.free / 1e6:.1f} of {disk.total / 1e6:.0f} MB left"
+    return f": {folder} has {disk.free / 1e6:.1f} of {disk.total / 1e6:.1f} MB left"
