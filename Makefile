@@ -21,7 +21,7 @@ help: ## list these commands
 
 setup: $(READY) ## install everything in .venv
 
-run: $(READY) ## run the study of config.yaml, then write results/report.html
+run: $(READY) ## run the study of config.yaml, or go on with it, then write results/report.html
 	$(SNAKEMAKE)
 	$(REPORT)
 
