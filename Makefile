@@ -11,6 +11,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 SNAKEMAKE := $(BIN)/snakemake --workflow-profile workflow/profiles/default
+# Beside its place first: a report is whole or not there.
+REPORT = $(SNAKEMAKE) --report results/.report.html && mv results/.report.html results/report.html
 
 .PHONY: help setup run test lint report benchmark clean
 
@@ -19,9 +21,9 @@ help: ## list these commands
 
 setup: $(READY) ## install everything in .venv
 
-run: $(READY) ## run the study of config.yaml, then write results/report.html
+run: $(READY) ## run the study of config.yaml, or go on with it, then write results/report.html
 	$(SNAKEMAKE)
-	$(SNAKEMAKE) --report results/report.html
+	$(REPORT)
 
 test: lint ## check style and workflow, then run the tests
 	$(BIN)/pytest
@@ -33,7 +35,7 @@ lint: $(READY) ## check style and workflow
 	$(BIN)/snakemake --lint
 
 report: $(READY) ## write results/report.html from the results that are there
-	$(SNAKEMAKE) --report results/report.html
+	$(REPORT)
 
 benchmark: $(READY) ## measure speed and memory beside the model's own passes
 	$(SNAKEMAKE) -- benchmark

@@ -28,12 +28,17 @@ include: "workflow/rules/startup.smk"
 include: "workflow/rules/benchmark.smk"
 
 
-from warm import warm_up  # beside the library, which common.smk has put on the path
+# Both lie beside the library, which common.smk has put on the path.
+from runs import hold_folder, start_run
+from warm import warm_up
+
+hold_folder(workflow)
 
 record_code()
 
 
 onstart:
+    start_run(workflow)
     check_hub(list(workflow.dag.needrun_jobs()))
     warm_up(workflow)
 

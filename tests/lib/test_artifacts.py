@@ -13,11 +13,13 @@ import circuit_transfer
 from circuit_transfer.artifacts import (
     FORMAT,
     atomic,
+    atomic_files,
     read_alignment,
     read_frame,
     read_json,
     read_scores,
     read_tensors,
+    remove_partial,
     write_alignment,
     write_frame,
     write_json,
@@ -204,3 +206,45 @@ def test_metadata_is_readable_by_anything_that_reads_safetensors(tmp_path):
     assert json.loads(metadata["nodes"]) == list(NODES)
     assert metadata["format"] == FORMAT
     assert metadata["task"] == "ioi"
+
+
+def test_files_of_a_folder_appear_when_all_are_written(tmp_path):
+    folder = tmp_path / "new" / "checkpoint"
+    with atomic_files(folder) as partial:
+        (partial / "b").write_text("2")
+        (partial / "a").write_text("1")
+        assert not folder.exists()
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {
+        "a": "1",
+        "b": "2",
+    }
+    assert [path.name for path in folder.parent.iterdir()] == ["checkpoint"]
+
+
+def test_a_folder_that_could_not_be_written_is_as_it_was(tmp_path):
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / "a").write_text("old")
+    with (
+        pytest.raises(RuntimeError),
+        atomic_files(tmp_path / "checkpoint") as partial,
+    ):
+        (partial / "a").write_text("half")
+        raise RuntimeError
+    assert (tmp_path / "checkpoint" / "a").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+
+
+def test_what_killed_writers_have_left_is_removed(tmp_path):
+    with pytest.raises(RuntimeError), atomic(tmp_path / "sub" / "a.json") as partial:
+        partial.write_text("half")
+        partial.with_name(partial.name.replace("a.json", "b.json")).write_text("")
+        with atomic_files(tmp_path / "checkpoint") as folder:
+            (folder / "c").write_text("half")
+            left = folder.with_name(folder.name.replace("checkpoint", "other"))
+            left.mkdir()
+            (left / "d").touch()
+        raise RuntimeError
+    (tmp_path / "sub" / ".hidden").touch()
+    remove_partial(tmp_path)
+    names = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
+    assert names == {"sub", "sub/.hidden", "checkpoint", "checkpoint/c"}

@@ -46,10 +46,40 @@ def test_a_failed_job_logs_its_traceback_and_exits_with_one(tmp_path):
     assert "done in" not in log
 
 
+TOLD = {
+    "bad input": ("raise ValueError('bad row 7')", "bad row 7"),
+    "no file": ("open('a.csv')", "No such file or directory: 'a.csv'"),
+    "no memory": ("raise MemoryError", "MemoryError: out of memory? Try smaller"),
+    "too much memory": ("bytearray(2**62)", "out of memory? Try smaller batches"),
+    "no memory for torch": (
+        "import torch; torch.empty(2**60, dtype=torch.uint8)",
+        "can't allocate memory",
+    ),
+    "no memory on a GPU": (
+        "import torch; raise torch.OutOfMemoryError('CUDA out of memory.')",
+        "CUDA out of memory.: out of memory? Try smaller batches",
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "told"), TOLD.values(), ids=TOLD)
+def test_what_the_user_can_mend_is_told_in_a_line(tmp_path, body, told):
+    result = run_job(tmp_path, body)
+    log = (tmp_path / "new" / "log").read_text()
+    assert result.returncode == 1
+    assert result.stderr == log
+    assert told in log.splitlines()[-1]
+    assert " ERROR circuit_transfer.job: " in log.splitlines()[-1]
+    assert "Traceback" not in log
+    traceback = (tmp_path / "new" / "log.traceback").read_text()
+    assert traceback.startswith("Traceback (most recent call last)")
+
+
 def test_a_job_starts_its_log_anew(tmp_path):
     run_job(tmp_path, "raise ValueError('first')")
     run_job(tmp_path, "pass")
     assert "first" not in (tmp_path / "new" / "log").read_text()
+    assert not (tmp_path / "new" / "log.traceback").exists()
 
 
 def test_a_job_that_uses_torch_takes_one_thread(tmp_path):

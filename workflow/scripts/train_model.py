@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from circuit_transfer.artifacts import write_json, write_text
+from circuit_transfer.artifacts import atomic_files, write_json, write_text
 from circuit_transfer.embedded.card import model_card
 from circuit_transfer.embedded.model import TrainingSettings
 from circuit_transfer.embedded.training import train
@@ -29,11 +29,11 @@ def train_model(
     settings = TrainingSettings(**entry)
     words = read_words(words_path, facts_path)
     trained, tokenizer, record = train(settings, words, unfinished)
-    folder = Path(checkpoint_path)
-    trained.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    write_json({"model": model, **record}, folder / "training.json")
-    write_text(model_card(model, record), folder / "README.md")
+    with atomic_files(checkpoint_path) as folder:
+        trained.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        write_json({"model": model, **record}, folder / "training.json")
+        write_text(model_card(model, record), folder / "README.md")
     unfinished.remove()
 
 

@@ -5,38 +5,57 @@ import gc
 import logging
 import os
 import re
+import select
+import signal
 import sys
 import time
+import traceback
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 from typing import TypeVar
+
+from circuit_transfer.shortages import advice
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
+# The variable that holds the process id of the run that a job belongs to.
+RUN = "CIRCUIT_TRANSFER_RUN"
 DONE = "done in %.2f s, begun %.2f s after the process, %.2f s of CPU in all"
 DONE_PATTERN = re.compile(
     re.escape(DONE).replace(re.escape("%.2f"), r"(\d+\.\d\d)") + "$", re.MULTILINE
 )
 
 
+class _LogFile(logging.FileHandler):
+    """A file that a full disk cuts short: the console has every line all the same."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
+
+
 @contextmanager
 def job(log_path: Path | str) -> Iterator[None]:
     """Run a stage with its log written to a file and to the console.
 
-    The log ends in how long it took, see `read_startup`. An exception is logged with
-    its traceback to both and ends the job.
+    The log ends in how long it took, see `read_startup`. An exception ends the job. One
+    that tells what is wrong with an input, or what the machine lacks, is logged in one
+    line, and its traceback goes into a file beside the log, `<log>.traceback`; of any
+    other the traceback is logged. A job does not outlive the run that it belongs to.
     """
     startup = _process_seconds()
     start = time.monotonic()
-    _log_to(log_path)
-    _spare_the_collector()
-    _one_thread()
+    _end_with_the_run()
     try:
+        _log_to(log_path)
+        _spare_the_collector()
+        _one_thread()
         yield
     except Exception as error:
-        log.exception("%s", error)
+        _log_error(error, Path(f"{log_path}.traceback"))
         sys.exit(1)
     log.info(DONE, time.monotonic() - start, startup, time.process_time())
 
@@ -78,6 +97,18 @@ def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
             log.info("%s: %d of %d, about %.0f s left", what, done, total, left)
 
 
+def _log_error(error: Exception, traceback_path: Path) -> None:
+    lacking = advice(error)
+    if lacking is None and not isinstance(error, (ValueError, OSError)):
+        log.exception("%s", error)
+        return
+    told = (str(error) or type(error).__name__, lacking)
+    log.error("%s", ": ".join(filter(None, told)))
+    # Where nothing can be written, that is what the line above says.
+    with suppress(OSError):
+        traceback_path.write_text(traceback.format_exc(), encoding="utf-8")
+
+
 def _process_seconds() -> float:
     """Return how long ago this process was started or forked."""
     if not hasattr(time, "CLOCK_BOOTTIME"):
@@ -91,12 +122,43 @@ def _process_seconds() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) - created
 
 
+def _end_with_the_run() -> None:
+    # What a job of a dead run still wrote would get in the way of the next run: that
+    # does the job again, maybe with other settings.
+    if RUN not in os.environ:
+        return
+    for process in (int(os.environ[RUN]), os.getppid()):
+        Thread(target=_end_with, args=(process,), daemon=True).start()
+
+
+def _end_with(process: int) -> None:
+    try:
+        _wait_for(process)
+    except ProcessLookupError:
+        os.kill(os.getpid(), signal.SIGKILL)
+    except OSError as error:
+        log.debug("cannot wait for process %d: %s", process, error)
+
+
+def _wait_for(process: int) -> None:
+    """Wait for the end of any process, and raise ProcessLookupError then."""
+    if hasattr(os, "pidfd_open"):
+        ended = select.poll()
+        ended.register(os.pidfd_open(process), select.POLLIN)
+        ended.poll()
+        raise ProcessLookupError
+    while True:
+        os.kill(process, 0)
+        time.sleep(5)
+
+
 def _log_to(log_path: Path | str) -> None:
     Path(log_path).parent.mkdir(parents=True, exist_ok=True)
+    Path(f"{log_path}.traceback").unlink(missing_ok=True)
     logging.basicConfig(
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        handlers=[logging.FileHandler(log_path, mode="w"), logging.StreamHandler()],
+        handlers=[_LogFile(log_path, mode="w"), logging.StreamHandler()],
         force=True,
     )
     logging.captureWarnings(True)
