@@ -8,57 +8,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-import yaml
 
 HOME = Path(__file__).parents[2]
-TINY = Path(__file__).with_name("tiny.yaml")
 PAIR = "tiny-source/tiny-target"
 METHOD = "nap-ig-inputs"
-
-
-class Study:
-    """A folder with a config, in which the workflow runs."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.config = yaml.safe_load(TINY.read_text())
-
-    def snakemake(self, *arguments: str, cores: int = 2) -> subprocess.CompletedProcess:
-        (self.folder / "study.yaml").write_text(yaml.safe_dump(self.config))
-        command = [sys.executable, "-m", "snakemake"]
-        command += ["--snakefile", str(HOME / "Snakefile"), "--directory", "."]
-        command += ["--configfile", "study.yaml", "--cores", str(cores), *arguments]
-        return subprocess.run(
-            command, cwd=self.folder, capture_output=True, text=True, check=False
-        )
-
-    def planned(self) -> dict[str, int]:
-        """Return how many jobs of each rule a run would start."""
-        result = self.snakemake("--dry-run", "--quiet", "host")
-        assert result.returncode == 0, result.stderr
-        text = result.stdout + result.stderr
-        counts = re.findall(r"^(\w+) +(\d+)$", text.split("total")[0], re.MULTILINE)
-        return {rule: int(count) for rule, count in counts}
-
-    def result(self, path: str) -> Path:
-        return self.folder / "results" / path
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory) -> Study:
-    """The tiny study, finished."""
-    study = Study(tmp_path_factory.mktemp("study"))
-    result = study.snakemake()
-    assert result.returncode == 0, result.stdout + result.stderr
-    return study
-
-
-@pytest.fixture
-def changed(study):
-    """The finished study, whose config a test may change: it is put back."""
-    config = yaml.safe_load(TINY.read_text())
-    yield study
-    study.config = config
 
 
 def test_every_evaluated_circuit_is_in_the_summary(study):
@@ -214,8 +167,8 @@ def test_scores_go_to_mib_and_come_back_as_the_same_circuit(changed):
     assert imported == gold
 
 
-def test_models_that_split_numbers_have_empty_cells_for_sums(tmp_path):
-    study = Study(tmp_path)
+def test_models_that_split_numbers_have_empty_cells_for_sums(new_study):
+    study = new_study
     small, medium = (
         {"path": f"data/models/qwen-{size}"} for size in ("small", "medium")
     )
@@ -256,19 +209,17 @@ def _add_a_model_that_is_not_there(config: dict) -> None:
     ],
     ids=["unknown task", "misspelt key", "unknown generator", "missing checkpoint"],
 )
-def test_a_bad_config_stops_before_any_job(tmp_path, change, message):
-    study = Study(tmp_path)
-    change(study.config)
-    result = study.snakemake()
+def test_a_bad_config_stops_before_any_job(new_study, change, message):
+    change(new_study.config)
+    result = new_study.snakemake()
     assert result.returncode != 0
     assert message in result.stdout + result.stderr
-    assert not (tmp_path / "results").exists()
+    assert not (new_study.folder / "results").exists()
 
 
-def test_an_entry_that_is_not_used_costs_nothing(tmp_path):
-    study = Study(tmp_path)
-    study.config["models"]["unused"] = {"path": "no/folder"}
-    assert study.planned()["train_model"] == 2
+def test_an_entry_that_is_not_used_costs_nothing(new_study):
+    new_study.config["models"]["unused"] = {"path": "no/folder"}
+    assert new_study.planned()["train_model"] == 2
 
 
 def _at_home(*arguments: str) -> subprocess.CompletedProcess:

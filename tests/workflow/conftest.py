@@ -1,0 +1,70 @@
+"""The tiny study, run once for all tests that look at a finished study."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+HOME = Path(__file__).parents[2]
+TINY = Path(__file__).with_name("tiny.yaml")
+
+
+class Study:
+    """A folder with a config, in which the workflow runs."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.config = yaml.safe_load(TINY.read_text())
+
+    def command(self, *arguments: str) -> list[str]:
+        """Write the config and return the command that runs the workflow on it."""
+        (self.folder / "study.yaml").write_text(yaml.safe_dump(self.config))
+        command = [sys.executable, "-m", "snakemake"]
+        command += ["--snakefile", str(HOME / "Snakefile"), "--directory", "."]
+        return [*command, "--configfile", "study.yaml", *arguments]
+
+    def snakemake(self, *arguments: str, cores: int = 2) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            self.command("--cores", str(cores), *arguments),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def planned(self) -> dict[str, int]:
+        """Return how many jobs of each rule a run would start."""
+        result = self.snakemake("--dry-run", "--quiet", "host")
+        assert result.returncode == 0, result.stderr
+        text = result.stdout + result.stderr
+        counts = re.findall(r"^(\w+) +(\d+)$", text.split("total")[0], re.MULTILINE)
+        return {rule: int(count) for rule, count in counts}
+
+    def result(self, path: str) -> Path:
+        return self.folder / "results" / path
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory) -> Study:
+    """The tiny study, finished."""
+    study = Study(tmp_path_factory.mktemp("study"))
+    result = study.snakemake()
+    assert result.returncode == 0, result.stdout + result.stderr
+    return study
+
+
+@pytest.fixture
+def changed(study):
+    """The finished study, whose config a test may change: it is put back."""
+    config = yaml.safe_load(TINY.read_text())
+    yield study
+    study.config = config
+
+
+@pytest.fixture
+def new_study(tmp_path) -> Study:
+    """The tiny study in a folder of its own, not run yet."""
+    return Study(tmp_path)
