@@ -15,6 +15,8 @@ rule attribute_nodes:
         "results/benchmarks/attribute_nodes/{model}/{task}/{method}.tsv"
     conda:
         "../../envs/torch.yaml"
+    resources:
+        **model_resources("attribute_nodes", "model"),
     params:
         **config["attribution"],
         library=library_digest(

@@ -3,6 +3,7 @@
 import hashlib
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 HOME = Path(workflow.basedir)
@@ -10,6 +11,7 @@ LIBRARY = HOME / "workflow/lib/circuit_transfer"
 # Snakemake hands its own search path to the scripts: no installation is needed.
 sys.path.insert(0, str(LIBRARY.parent))
 
+from circuit_transfer.artifacts import read_json
 from circuit_transfer.checks import (
     check_config,
     studied_models,
@@ -26,6 +28,7 @@ from circuit_transfer.maps import (
     fitted_maps,
 )
 from circuit_transfer.models import LOAD_OPTIONS
+from circuit_transfer.resources import requested, requested_by_training
 from circuit_transfer.training_sets import (
     evaluated_training_sets,
     family_of,
@@ -176,6 +179,45 @@ def check_hub(jobs):
 def weights(role):
     """Make the input function for the checkpoint of the model in a wildcard."""
     return lambda w: checkpoint_files(w[role])
+
+
+def model_resources(stage, *models):
+    """Make the resources of a rule that runs models, see `resources.requested`.
+
+    `models` are the inputs that describe them, the target last.
+    """
+
+    def asked(resource):
+        def of_job(w, input, attempt):
+            # A description that is not there yet raises FileNotFoundError, and
+            # Snakemake asks again when the job is about to start.
+            files = [(input[name], Path(input[name]).stat().st_mtime_ns) for name in models]
+            return _requested(stage, tuple(files), attempt)[resource]
+
+        return of_job
+
+    of_size = {resource: asked(resource) for resource in ("gpu", "mem_mb", "runtime")}
+    return {"nodes": 1, **of_size}
+
+
+@cache
+def _requested(stage, files, attempt):
+    # By the time of a file it is noticed that it was written again.
+    descriptions = [read_json(path) for path, _ in files]
+    return requested(stage, descriptions, config, attempt)
+
+
+def training_resources():
+    """Make the resources of training a model, see `resources.requested_by_training`."""
+
+    def asked(resource):
+        def of_job(w, attempt):
+            train = config["models"][w.model]["train"]
+            return requested_by_training(train, attempt)[resource]
+
+        return of_job
+
+    return {resource: asked(resource) for resource in ("mem_mb", "runtime")}
 
 
 def fit_settings():

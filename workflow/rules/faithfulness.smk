@@ -32,6 +32,8 @@ rule evaluate_gold:
         "results/benchmarks/evaluate_gold/{target}/{task}/{method}.tsv"
     conda:
         "../../envs/torch.yaml"
+    resources:
+        **model_resources("evaluate_gold", "model"),
     params:
         **EVALUATION,
     message:
@@ -54,6 +56,8 @@ rule evaluate_random:
         "results/benchmarks/evaluate_random/{target}/{task}.tsv"
     conda:
         "../../envs/torch.yaml"
+    resources:
+        **model_resources("evaluate_random", "model"),
     params:
         **EVALUATION,
         rankings=config["evaluation"]["random_rankings"],
@@ -88,6 +92,8 @@ rule evaluate_aligned:
         "results/benchmarks/evaluate_aligned/{source}/{target}/{task}/{method}.tsv"
     conda:
         "../../envs/torch.yaml"
+    resources:
+        **model_resources("evaluate_aligned", "target"),
     params:
         **EVALUATION,
         tasks=TASKS,

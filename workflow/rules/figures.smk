@@ -15,6 +15,8 @@ rule plot_curves_by_pair:
         "results/logs/plot_curves_by_pair.log",
     benchmark:
         "results/benchmarks/plot_curves_by_pair.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -46,6 +48,8 @@ rule plot_curves_by_task:
         "results/logs/plot_curves_by_task/{source}/{target}/{method}.log",
     benchmark:
         "results/benchmarks/plot_curves_by_task/{source}/{target}/{method}.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -85,6 +89,8 @@ rule plot_recovery:
         "results/logs/plot_recovery.log",
     benchmark:
         "results/benchmarks/plot_recovery.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -114,6 +120,8 @@ rule plot_transfer_matrix:
         "results/logs/plot_transfer_matrix/{source}/{target}.log",
     benchmark:
         "results/benchmarks/plot_transfer_matrix/{source}/{target}.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -144,6 +152,8 @@ rule plot_controls:
         "results/logs/plot_controls/{source}/{target}.log",
     benchmark:
         "results/benchmarks/plot_controls/{source}/{target}.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -173,6 +183,8 @@ rule plot_maps:
         "results/logs/plot_maps/{source}/{target}.log",
     benchmark:
         "results/benchmarks/plot_maps/{source}/{target}.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -201,6 +213,8 @@ rule plot_completeness:
         "results/logs/plot_completeness/{source}/{target}.log",
     benchmark:
         "results/benchmarks/plot_completeness/{source}/{target}.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -233,6 +247,8 @@ rule plot_task_correlation:
         "results/logs/plot_task_correlation/{model}.log",
     benchmark:
         "results/benchmarks/plot_task_correlation/{model}.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -271,6 +287,8 @@ rule plot_node_map:
         "results/logs/plot_node_map/{source}/{target}/{method}.log",
     benchmark:
         "results/benchmarks/plot_node_map/{source}/{target}/{method}.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -298,6 +316,8 @@ rule plot_alignment_matrix:
         "results/logs/plot_alignment_matrix/{source}/{target}/{method}.log",
     benchmark:
         "results/benchmarks/plot_alignment_matrix/{source}/{target}/{method}.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -329,6 +349,8 @@ rule plot_losses:
         "results/logs/plot_losses/{source}/{target}/{method}.log",
     benchmark:
         "results/benchmarks/plot_losses/{source}/{target}/{method}.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:

@@ -36,6 +36,8 @@ rule vary_setting:
         "results/benchmarks/vary_setting/{source}/{target}/{method}/{setting}.tsv"
     conda:
         "../../envs/torch.yaml"
+    resources:
+        **model_resources("vary_setting", "source", "target"),
     params:
         tasks=TASKS,
         values=lambda w: in_order(config["sensitivity"][w.setting]),
@@ -103,6 +105,8 @@ rule plot_sensitivity:
         "results/logs/plot_sensitivity/{source}/{target}/{method}/{setting}.log",
     benchmark:
         "results/benchmarks/plot_sensitivity/{source}/{target}/{method}/{setting}.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -123,6 +127,8 @@ rule summarise_sensitivity:
         "results/logs/summarise_sensitivity.log",
     benchmark:
         "results/benchmarks/summarise_sensitivity.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:

@@ -27,6 +27,8 @@ rule stitch_alignment:
         "results/benchmarks/stitch_alignment/{source}/{target}/{task}.tsv"
     conda:
         "../../envs/torch.yaml"
+    resources:
+        **model_resources("stitch_alignment", "source", "target"),
     params:
         examples=config["attribution"]["examples"],
         batch_size=config["attribution"]["batch_size"],
@@ -58,6 +60,8 @@ rule carry_gradients:
         "results/benchmarks/carry_gradients/{source}/{target}/{task}/{method}.tsv"
     conda:
         "../../envs/torch.yaml"
+    resources:
+        **model_resources("carry_gradients", "source", "target"),
     params:
         others=tasks_of_other_families,
         steps=lambda w: 1 if w.method == "nap" else config["attribution"]["ig_steps"],

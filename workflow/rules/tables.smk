@@ -36,6 +36,8 @@ rule summarise_faithfulness:
         "results/logs/summarise_faithfulness.log",
     benchmark:
         "results/benchmarks/summarise_faithfulness.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -60,6 +62,8 @@ rule summarise_statistics:
         "results/logs/summarise_statistics.log",
     benchmark:
         "results/benchmarks/summarise_statistics.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -87,6 +91,8 @@ rule summarise_maps:
         "results/logs/summarise_maps/{source}/{target}.log",
     benchmark:
         "results/benchmarks/summarise_maps/{source}/{target}.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -115,6 +121,8 @@ rule summarise_tests:
         "results/logs/summarise_tests/{source}/{target}.log",
     benchmark:
         "results/benchmarks/summarise_tests/{source}/{target}.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -146,6 +154,8 @@ rule summarise_models:
         "results/logs/summarise_models.log",
     benchmark:
         "results/benchmarks/summarise_models.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -174,6 +184,8 @@ rule summarise_leaderboard:
         "results/logs/summarise_leaderboard/{source}/{target}.log",
     benchmark:
         "results/benchmarks/summarise_leaderboard/{source}/{target}.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -203,6 +215,8 @@ rule summarise_controls:
         "results/logs/summarise_controls/{source}/{target}.log",
     benchmark:
         "results/benchmarks/summarise_controls/{source}/{target}.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -229,6 +243,8 @@ rule summarise_scaling:
         "results/logs/summarise_scaling/{task}.log",
     benchmark:
         "results/benchmarks/summarise_scaling/{task}.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -252,6 +268,8 @@ rule summarise_imported:
         "results/logs/summarise_imported.log",
     benchmark:
         "results/benchmarks/summarise_imported.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
