@@ -71,6 +71,7 @@ def running_slurm(folder: Path) -> Iterator[None]:
     """Run Slurm's daemons, with everything of theirs in a folder.
 
     Raises:
+        OSError: a file cannot be written, or a daemon not be started.
         RuntimeError: the node does not come up; what the daemons say is in the message.
     """
     for name in ("state", "spool"):
@@ -96,6 +97,18 @@ def running_slurm(folder: Path) -> Iterator[None]:
             stack.enter_context(_daemon(command, folder))
         _wait_until_idle(folder)
         yield
+
+
+def job_field(job: str, name: str) -> str | None:
+    """Return what Slurm says of a job under a name, if it does."""
+    told = subprocess.run(
+        ["scontrol", "--oneliner", "show", "job", job],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    fields = dict(field.split("=", 1) for field in told.split() if "=" in field)
+    return fields.get(name)
 
 
 def _path() -> str:

@@ -196,8 +196,8 @@ def model_resources(stage, *models):
 
         return of_job
 
-    of_size = {resource: asked(resource) for resource in ("gpu", "mem_mb", "runtime")}
-    return {"nodes": 1, **of_size}
+    names = ("gpu", "nodes", "mem_mb", "runtime")
+    return {resource: asked(resource) for resource in names}
 
 
 @cache

@@ -32,11 +32,12 @@ TRAINING_FLOPS, TRAINING_TOKENS = 20e9, 32
 
 def requested(
     stage: str, descriptions: Sequence[Mapping], config: Mapping, attempt: int = 1
-) -> dict[str, int]:
-    """Return `gpu`, `mem_mb` and `runtime` (minutes) of a job that runs models.
+) -> dict[str, int | None]:
+    """Return what a job that runs models asks for, by the name of the resource.
 
-    Memory is asked for on the host, as much as the job needs on the GPU: without one it
-    computes there, and with one the weights pass through it.
+    `gpu` is how many; several have to be in one of `nodes`, which is else None.
+    `runtime` is in minutes. `mem_mb` is the host's, as much as the job needs on the
+    GPU: without one it computes there, and with one the weights pass through it.
 
     Args:
         stage: the rule; `vary_setting` does again what all stages do.
@@ -52,14 +53,20 @@ def requested(
         shape = shapes[model]
         speed = UTILISATION * PEAK_FLOPS[shape.dtype]
         computing = [work_flops(each, shape, tokens) / speed for each in work]
-        memory += max(work_memory(each, shape, tokens) for each in work)
-        seconds += sum(computing) if stage == VARYING else max(computing)
+        needed = [work_memory(each, shape, tokens) for each in work]
+        memory += max(needed, default=shape.weight_bytes)
+        seconds += sum(computing) if stage == VARYING else max(computing, default=0)
         seconds += shape.stored_bytes / BYTES_PER_SECOND
     if stage == VARYING:
-        seconds *= 1 + max(map(len, config["sensitivity"].values()), default=1)
+        # Of one method and pair, for every value and the one that is varied.
+        study, values = config["study"], config["sensitivity"].values()
+        seconds /= len(study["methods"]) * max(len(study["transfers"]), 1)
+        seconds *= 1 + max(map(len, values), default=1)
     megabytes = MEMORY_MARGIN * memory / MEGA
+    gpus = _gpus(descriptions, megabytes)
     return {
-        "gpu": _gpus(descriptions, megabytes),
+        "gpu": gpus,
+        "nodes": 1 if gpus > 1 else None,
         "mem_mb": ceil(attempt * (LIBRARIES_MB + megabytes)),
         "runtime": ceil(attempt * (STARTING_MINUTES + seconds / MINUTE)),
     }
@@ -99,7 +106,7 @@ def _work(
         asked = work.stage == stage and work.beside == (work.model != target)
         if work.model in found and (asked or stage == VARYING):
             found[work.model].append(work)
-    return {model: work for model, work in found.items() if work}
+    return found
 
 
 def _gpus(descriptions: Sequence[Mapping], megabytes: float) -> int:
