@@ -40,7 +40,7 @@ def test_the_profiles_for_slurm_differ_in_how_they_submit():
     plugin, generic = profile("slurm"), profile("slurm-generic")
     own = {"executor", "default-resources"}
     shared = (plugin.keys() & generic.keys()) - own
-    assert len(shared) > 8
+    assert len(shared) > 7
     assert {key: plugin[key] for key in shared} == {key: generic[key] for key in shared}
     for key in (plugin.keys() ^ generic.keys()) - own:
         assert key.startswith(("slurm-", "cluster-generic-"))
