@@ -16,11 +16,15 @@ from circuit_transfer.alignment import fit_maps
 from circuit_transfer.artifacts import write_alignment
 from circuit_transfer.attribution import METHODS, attribute
 from circuit_transfer.batches import pair_batches
-from circuit_transfer.controls import CONTROLS, trained_controls
+from circuit_transfer.controls import CONTROLS, TARGET_ONLY, trained_controls
 from circuit_transfer.costs import (
+    BYTES_PER_SECOND,
+    STARTING_SECONDS,
     estimate,
+    makespan,
     model_shape,
     pass_counts,
+    schedule,
     work_flops,
     work_memory,
 )
@@ -71,6 +75,7 @@ MAPS = ["free", "depth-prior", "cka-prior", "prior-residual"]
 TOKENS = {"a": 5, "b": 5, "c": 5}
 SEEDS = [0, 1]
 EXAMPLES = 7
+LATER = ("fit_alignment", "evaluate_gold", "evaluate_aligned")
 CONFIG = {
     "study": {
         "tasks": TASKS,
@@ -574,6 +579,65 @@ def test_estimate_ends_with_the_whole_study(tiny_model):
     assert download["model"] == "large"
     assert download["disk_gb"] == shapes["large"].stored_bytes / 1e9
     assert download["gpu_hours"] is None
+
+
+def test_weights_are_moved_for_every_job(tiny_model):
+    shapes = study_shapes(tiny_model)
+    costs = estimate(CONFIG, shapes, TOKENS)
+    gold = costs.row(by_predicate=pl.col("stage") == "evaluate_gold", named=True)
+    weights = shapes["large"].stored_bytes
+    assert gold["moved_gb"] == pytest.approx(gold["jobs"] * weights / 1e9)
+    # Both models run, and the alignment and what stands in for the target are written.
+    stitched = costs.filter(stage="stitch_alignment")
+    n_source, n_target = shapes["small"].n_nodes, shapes["large"].n_nodes
+    written = 4 * n_target * (n_source + len(TARGET_ONLY))
+    both = weights + shapes["small"].stored_bytes
+    assert stitched["moved_gb"].sum() == pytest.approx(3 * (both + written) / 1e9)
+    whole = costs.row(-1, named=True)
+    assert whole["moved_gb"] == pytest.approx(costs["moved_gb"][:-1].sum())
+    assert whole["longest_job_hours"] == costs["longest_job_hours"][:-1].max()
+    assert gold["gpu_hours"] / gold["jobs"] <= gold["longest_job_hours"]
+
+
+@pytest.mark.parametrize(
+    ("durations", "workers", "end"),
+    [
+        ([], 2, 0),
+        ([5], 4, 5),
+        ([1, 2, 3], 1, 6),
+        ([1, 2, 3], 2, 3),
+        # 3 + 2 + 2 beside 3 + 2: the best would be 3 + 3 beside 2 + 2 + 2.
+        ([2, 3, 2, 3, 2], 2, 7),
+        ([1] * 10, 4, 3),
+    ],
+)
+def test_jobs_go_to_the_gpu_that_is_free_first(durations, workers, end):
+    assert makespan(durations, workers) == end
+
+
+def test_one_gpu_takes_all_that_jobs_take_and_many_the_longest_of_each_level(
+    tiny_model,
+):
+    shapes = study_shapes(tiny_model)
+    costs = estimate(CONFIG, shapes, TOKENS)
+    times = schedule(CONFIG, shapes, TOKENS, gpus=[1, 2])
+    one, two, most = times.rows(named=True)
+    whole = costs.row(-1, named=True)
+    downloads = costs.filter(stage="download_model")
+    assert set(times["jobs"]) == {whole["jobs"] - len(downloads)}
+    # Written tensors are not waited for; weights are read by the models beside, too.
+    work = study_work(CONFIG, nodes_of(shapes))
+    weights = sum(shapes[each.model].stored_bytes for each in work)
+    seconds = one["jobs"] * STARTING_SECONDS + weights / BYTES_PER_SECOND
+    assert one["hours"] == pytest.approx(whole["gpu_hours"] + seconds / 3600)
+    assert one["busy_percent"] == pytest.approx(100)
+    assert most["hours"] < two["hours"] < one["hours"]
+    assert two["busy_percent"] == pytest.approx(50 * one["hours"] / two["hours"])
+    # Scores, then fits and gold circuits, then transferred ones.
+    assert most["hours"] > 3 * STARTING_SECONDS / 3600
+    first = [job for job in work if job.stage not in LATER and not job.beside]
+    second = [job for job in work if job.stage in LATER[:2] and not job.beside]
+    assert most["gpus"] == max(len(first), len(second))
 
 
 def test_prompt_lengths_come_from_the_task_behind_the_name():

@@ -74,6 +74,8 @@ def test_a_description_has_what_the_study_needs(
         "heads": 4,
         "kv_heads": kv_heads,
         "d_model": 32,
+        "d_head": 8,
+        "d_mlp": 48,
         "context": 64,
         "vocabulary": 50,
         "parameters": sum(each.numel() for each in load_model(folder).parameters()),
@@ -259,6 +261,11 @@ def test_a_configuration_tells_what_the_model_has(tiny_model, family):
     assert found["nodes"] == list(node_names(2, found["heads"]))
     assert found["context"] == 64
     assert found["kv_heads"] <= found["heads"] == 4
+    # What the heads write goes through a matrix that is as wide as all of them.
+    row = ARCHITECTURES[family]
+    layer = model.get_submodule(row.layers)[0]
+    output = layer.get_submodule(row.attention_projection).weight
+    assert found["heads"] * found["d_head"] * found["d_model"] == output.numel()
 
 
 @pytest.mark.parametrize(

@@ -27,9 +27,13 @@ def config():
 
 
 def run(config, folder, checkpoints=None, configurations=ROOT / "data/configurations"):
-    paths = [folder / f"cost.{suffix}" for suffix in ("csv", "tex", "html")]
+    paths, schedule_paths = (
+        [folder / f"{name}.{suffix}" for suffix in ("csv", "tex", "html")]
+        for name in ("cost", "schedule")
+    )
     estimate_cost(
         paths,
+        schedule_paths,
         config=config,
         checkpoints=checkpoints or {},
         configurations_path=configurations,
@@ -60,6 +64,11 @@ def test_table_has_every_stage_and_the_whole(config, tmp_path):
     assert table.filter(stage="fit_alignment", model="tiny-source")["jobs"][0] == 0
     assert r"gpu hours" in tex.read_text()
     assert "A100" in html.read_text()
+    schedule = pl.read_csv(tmp_path / "schedule.csv")
+    assert schedule["gpus"].to_list()[:-1] == [1, 2, 4, 8, 16]
+    # Nothing but downloads is no job of the schedule's.
+    assert set(schedule["jobs"]) == {table["jobs"][-1] - 1}
+    assert "GB/s" in (tmp_path / "schedule.html").read_text()
 
 
 def test_a_trained_model_has_the_size_that_training_makes(config, tmp_path, caplog):

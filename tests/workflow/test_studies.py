@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 import yaml
 from transformers import AutoConfig
@@ -173,3 +174,24 @@ def test_costs_are_estimated_without_weights_or_network(tmp_path):
     # Weights of 1.24, 3.21 and 8.03 thousand million parameters in two bytes each.
     for size in ("2.4716", "6.4254", "16.0605"):
         assert f",{size}" in table
+    lines = (HOME / "workflow/CLUSTER.md").read_text().splitlines()
+    shown = [line for line in lines if re.match(r"\| [`\d]", line)]
+    assert shown == [*_by_stage(tmp_path), *_by_gpus(tmp_path)]
+
+
+def _by_stage(folder):
+    costs = pl.read_csv(folder / "results/tables/cost-estimate.csv").fill_null(0)
+    peaks = pl.col("longest_job_hours", "peak_memory_gb").max()
+    sums = pl.col("jobs", "gpu_hours", "moved_gb").sum()
+    stages = costs.group_by("stage", maintain_order=True).agg(sums, peaks)
+    for row in stages.rows(named=True):
+        minutes = 60 * row["longest_job_hours"]
+        memory, moved = row["peak_memory_gb"], row["moved_gb"]
+        cells = f"{row['gpu_hours']:.1f} | {minutes:.0f} | {memory:.0f} | {moved:.0f}"
+        yield f"| `{row['stage']}` | {row['jobs']} | {cells} |"
+
+
+def _by_gpus(folder):
+    times = pl.read_csv(folder / "results/tables/cost-schedule.csv")
+    for row in times.rows(named=True):
+        yield f"| {row['gpus']} | {row['hours']:.1f} | {row['busy_percent']:.0f} % |"

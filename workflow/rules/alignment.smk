@@ -25,6 +25,8 @@ rule fit_alignment:
         "results/benchmarks/fit_alignment/{source}/{target}/{method}/{training_set}.tsv"
     conda:
         "../../envs/torch.yaml"
+    resources:
+        **model_resources("fit_alignment", "source", "target"),
     params:
         tasks=lambda w: training_tasks(w.training_set, TASKS, FAMILIES),
         seeds=SEEDS,
@@ -62,6 +64,8 @@ rule fit_free_mask:
         "results/benchmarks/fit_free_mask/{target}/{task}.tsv"
     conda:
         "../../envs/torch.yaml"
+    resources:
+        **model_resources("fit_free_mask", "target"),
     params:
         seeds=SEEDS,
         settings=fit_settings(),

@@ -15,6 +15,8 @@ rule attribute_nodes:
         "results/benchmarks/attribute_nodes/{model}/{task}/{method}.tsv"
     conda:
         "../../envs/torch.yaml"
+    resources:
+        **model_resources("attribute_nodes", "model"),
     params:
         settings=attribution_settings,
         state="results/unfinished/attribute_nodes/{model}/{task}/{method}",

@@ -40,6 +40,11 @@ rule measure_benchmark:
         "../../envs/torch.yaml"
     # It computes on one core; the others stay idle, so that nothing slows it down.
     threads: workflow.cores
+    resources:
+        gpu=1,
+        # Its models are the user's own; the shapes that ship need a small part of it.
+        mem_mb=lambda w, attempt: 32000 * attempt,
+        runtime=lambda w, attempt: 120 * attempt,
     params:
         entry=lambda w: config["benchmark"][w.benchmark],
         proportions=config["evaluation"]["proportions"],
@@ -68,6 +73,11 @@ rule measure_scaling:
     conda:
         "../../envs/torch.yaml"
     threads: workflow.cores
+    resources:
+        gpu=1,
+        # Its models are the user's own; the shapes that ship need a small part of it.
+        mem_mb=lambda w, attempt: 32000 * attempt,
+        runtime=lambda w, attempt: 120 * attempt,
     params:
         entry=lambda w: config["benchmark"][w.benchmark],
         proportions=config["evaluation"]["proportions"],
@@ -92,6 +102,8 @@ rule summarise_benchmark:
         "results/logs/summarise_benchmark.log",
     benchmark:
         "results/benchmarks/summarise_benchmark.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     message:
@@ -114,6 +126,8 @@ rule plot_benchmark:
         "results/logs/plot_benchmark/{benchmark}.log",
     benchmark:
         "results/benchmarks/plot_benchmark/{benchmark}.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     message:
@@ -136,6 +150,8 @@ rule plot_benchmark_scaling:
         "results/logs/plot_benchmark_scaling/{benchmark}.log",
     benchmark:
         "results/benchmarks/plot_benchmark_scaling/{benchmark}.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     message:

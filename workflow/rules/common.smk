@@ -2,12 +2,14 @@
 
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 HOME = Path(workflow.basedir)
 # Snakemake hands its own search path to the scripts: no installation is needed.
 sys.path.insert(0, str(HOME / "workflow/lib"))
 
+from circuit_transfer.artifacts import read_json
 from circuit_transfer.checks import (
     check_config,
     studied_models,
@@ -24,6 +26,7 @@ from circuit_transfer.maps import (
     fitted_maps,
 )
 from circuit_transfer.models import LOAD_OPTIONS
+from circuit_transfer.resources import requested, requested_by_training
 from circuit_transfer.training_sets import (
     evaluated_training_sets,
     family_of,
@@ -235,6 +238,45 @@ def pairs_settings(stage):
     taken for each other need names inside of one param.
     """
     return {key: config[stage][key] for key in ["examples", "batch_size"]}
+
+
+def model_resources(stage, *models):
+    """Make the resources of a rule that runs models, see `resources.requested`.
+
+    `models` are the inputs that describe them, the target last.
+    """
+
+    def asked(resource):
+        def of_job(w, input, attempt):
+            # A description that is not there yet raises FileNotFoundError, and
+            # Snakemake asks again when the job is about to start.
+            files = [(input[name], Path(input[name]).stat().st_mtime_ns) for name in models]
+            return _requested(stage, tuple(files), attempt)[resource]
+
+        return of_job
+
+    names = ("gpu", "nodes", "mem_mb", "runtime")
+    return {resource: asked(resource) for resource in names}
+
+
+@cache
+def _requested(stage, files, attempt):
+    # By the time of a file it is noticed that it was written again.
+    descriptions = [read_json(path) for path, _ in files]
+    return requested(stage, descriptions, config, attempt)
+
+
+def training_resources():
+    """Make the resources of training a model, see `resources.requested_by_training`."""
+
+    def asked(resource):
+        def of_job(w, attempt):
+            train = config["models"][w.model]["train"]
+            return requested_by_training(train, attempt)[resource]
+
+        return of_job
+
+    return {resource: asked(resource) for resource in ("mem_mb", "runtime")}
 
 
 def fit_settings():

@@ -59,6 +59,8 @@ rule summarise_costs:
         "results/logs/summarise_costs.log",
     benchmark:
         "results/benchmarks/summarise_costs.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/torch.yaml"
     params:
@@ -90,6 +92,8 @@ rule plot_break_even:
         "results/logs/plot_break_even/{source}/{target}.log",
     benchmark:
         "results/benchmarks/plot_break_even/{source}/{target}.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:

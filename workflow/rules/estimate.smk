@@ -1,12 +1,15 @@
 """What a study costs, before anything is downloaded or computed."""
 
+FORMATS = ["csv", "tex", "html"]
+
 
 rule estimate_cost:
     input:
         words=WORDS,
         facts=FACTS,
     output:
-        expand("results/tables/cost-estimate.{suffix}", suffix=["csv", "tex", "html"]),
+        costs=expand("results/tables/cost-estimate.{suffix}", suffix=FORMATS),
+        schedule=expand("results/tables/cost-schedule.{suffix}", suffix=FORMATS),
     log:
         "results/logs/estimate_cost.log",
     benchmark:

@@ -12,6 +12,8 @@ rule export_mib:
         "results/logs/export_mib/{model}/{task}/{method}.log",
     benchmark:
         "results/benchmarks/export_mib/{model}/{task}/{method}.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     message:
@@ -45,6 +47,8 @@ rule evaluate_imported:
         "results/benchmarks/evaluate_imported/{target}/{task}/{circuit}.tsv"
     conda:
         "../../envs/torch.yaml"
+    resources:
+        **model_resources("evaluate_imported", "model"),
     params:
         settings=EVALUATION,
         state="results/unfinished/evaluate_imported/{target}/{task}/{circuit}",

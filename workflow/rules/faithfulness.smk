@@ -21,6 +21,8 @@ rule evaluate_gold:
         "results/benchmarks/evaluate_gold/{target}/{task}/{method}.tsv"
     conda:
         "../../envs/torch.yaml"
+    resources:
+        **model_resources("evaluate_gold", "model"),
     params:
         settings=EVALUATION,
         state="results/unfinished/evaluate_gold/{target}/{task}/{method}",
@@ -44,6 +46,8 @@ rule evaluate_random:
         "results/benchmarks/evaluate_random/{target}/{task}.tsv"
     conda:
         "../../envs/torch.yaml"
+    resources:
+        **model_resources("evaluate_random", "model"),
     params:
         settings=EVALUATION | {"rankings": config["evaluation"]["random_rankings"]},
         state="results/unfinished/evaluate_random/{target}/{task}",
@@ -78,6 +82,8 @@ rule evaluate_aligned:
         "results/benchmarks/evaluate_aligned/{source}/{target}/{task}/{method}.tsv"
     conda:
         "../../envs/torch.yaml"
+    resources:
+        **model_resources("evaluate_aligned", "target"),
     params:
         settings=EVALUATION,
         tasks=TASKS,

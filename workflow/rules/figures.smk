@@ -11,6 +11,8 @@ rule plot_curves_by_pair:
         "results/logs/plot_curves_by_pair.log",
     benchmark:
         "results/benchmarks/plot_curves_by_pair.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -41,6 +43,8 @@ rule plot_curves_by_task:
         "results/logs/plot_curves_by_task/{source}/{target}/{method}.log",
     benchmark:
         "results/benchmarks/plot_curves_by_task/{source}/{target}/{method}.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -79,6 +83,8 @@ rule plot_recovery:
         "results/logs/plot_recovery.log",
     benchmark:
         "results/benchmarks/plot_recovery.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -107,6 +113,8 @@ rule plot_transfer_matrix:
         "results/logs/plot_transfer_matrix/{source}/{target}.log",
     benchmark:
         "results/benchmarks/plot_transfer_matrix/{source}/{target}.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -136,6 +144,8 @@ rule plot_controls:
         "results/logs/plot_controls/{source}/{target}.log",
     benchmark:
         "results/benchmarks/plot_controls/{source}/{target}.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -164,6 +174,8 @@ rule plot_maps:
         "results/logs/plot_maps/{source}/{target}.log",
     benchmark:
         "results/benchmarks/plot_maps/{source}/{target}.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -191,6 +203,8 @@ rule plot_completeness:
         "results/logs/plot_completeness/{source}/{target}.log",
     benchmark:
         "results/benchmarks/plot_completeness/{source}/{target}.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -222,6 +236,8 @@ rule plot_task_correlation:
         "results/logs/plot_task_correlation/{model}.log",
     benchmark:
         "results/benchmarks/plot_task_correlation/{model}.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -259,6 +275,8 @@ rule plot_node_map:
         "results/logs/plot_node_map/{source}/{target}/{method}.log",
     benchmark:
         "results/benchmarks/plot_node_map/{source}/{target}/{method}.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -285,6 +303,8 @@ rule plot_alignment_matrix:
         "results/logs/plot_alignment_matrix/{source}/{target}/{method}.log",
     benchmark:
         "results/benchmarks/plot_alignment_matrix/{source}/{target}/{method}.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     message:
@@ -314,6 +334,8 @@ rule plot_losses:
         "results/logs/plot_losses/{source}/{target}/{method}.log",
     benchmark:
         "results/benchmarks/plot_losses/{source}/{target}/{method}.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     message:

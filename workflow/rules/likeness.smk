@@ -31,6 +31,8 @@ rule correlate_scores:
         "results/logs/correlate_scores.log",
     benchmark:
         "results/benchmarks/correlate_scores.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -59,6 +61,8 @@ rule plot_correlations:
         "results/logs/plot_correlations/{source}/{target}.log",
     benchmark:
         "results/benchmarks/plot_correlations/{source}/{target}.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -105,6 +109,8 @@ rule plot_stability:
         "results/logs/plot_stability/{source}/{target}/{method}.log",
     benchmark:
         "results/benchmarks/plot_stability/{source}/{target}/{method}.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:

@@ -21,6 +21,8 @@ rule train_model:
         "results/benchmarks/train_model/{model}.tsv"
     conda:
         "../../envs/torch.yaml"
+    resources:
+        **training_resources(),
     params:
         entry=lambda w: config["models"][w.model].get("train"),
         content=content_of(lambda w: [WORDS, FACTS]),
@@ -59,6 +61,8 @@ rule describe_model:
         "results/logs/describe_model/{model}.log",
     benchmark:
         "results/benchmarks/describe_model/{model}.tsv"
+    group:
+        "tokens"
     conda:
         "../../envs/torch.yaml"
     params:
@@ -83,6 +87,8 @@ rule tokenize_pairs:
         "results/logs/tokenize_pairs/{model}/{task}.log",
     benchmark:
         "results/benchmarks/tokenize_pairs/{model}/{task}.tsv"
+    group:
+        "tokens"
     conda:
         "../../envs/torch.yaml"
     message:

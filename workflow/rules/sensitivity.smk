@@ -35,6 +35,8 @@ rule vary_setting:
         "results/benchmarks/vary_setting/{source}/{target}/{method}/{setting}.tsv"
     conda:
         "../../envs/torch.yaml"
+    resources:
+        **model_resources("vary_setting", "source", "target"),
     params:
         tasks=TASKS,
         values=lambda w: config["sensitivity"][w.setting],
@@ -84,6 +86,8 @@ rule plot_sensitivity:
         "results/logs/plot_sensitivity/{source}/{target}/{method}/{setting}.log",
     benchmark:
         "results/benchmarks/plot_sensitivity/{source}/{target}/{method}/{setting}.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -103,6 +107,8 @@ rule summarise_sensitivity:
         "results/logs/summarise_sensitivity.log",
     benchmark:
         "results/benchmarks/summarise_sensitivity.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     message:

@@ -17,6 +17,8 @@ rule stitch_alignment:
         "results/benchmarks/stitch_alignment/{source}/{target}/{task}.tsv"
     conda:
         "../../envs/torch.yaml"
+    resources:
+        **model_resources("stitch_alignment", "source", "target"),
     params:
         pairs=pairs_settings("attribution"),
     message:
@@ -46,6 +48,8 @@ rule carry_gradients:
         "results/benchmarks/carry_gradients/{source}/{target}/{task}/{method}.tsv"
     conda:
         "../../envs/torch.yaml"
+    resources:
+        **model_resources("carry_gradients", "source", "target"),
     params:
         others=tasks_of_other_families,
         steps=integration_steps,

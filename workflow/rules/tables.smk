@@ -35,6 +35,8 @@ rule summarise_faithfulness:
         "results/logs/summarise_faithfulness.log",
     benchmark:
         "results/benchmarks/summarise_faithfulness.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -58,6 +60,8 @@ rule summarise_statistics:
         "results/logs/summarise_statistics.log",
     benchmark:
         "results/benchmarks/summarise_statistics.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -84,6 +88,8 @@ rule summarise_maps:
         "results/logs/summarise_maps/{source}/{target}.log",
     benchmark:
         "results/benchmarks/summarise_maps/{source}/{target}.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -111,6 +117,8 @@ rule summarise_tests:
         "results/logs/summarise_tests/{source}/{target}.log",
     benchmark:
         "results/benchmarks/summarise_tests/{source}/{target}.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -141,6 +149,8 @@ rule summarise_models:
         "results/logs/summarise_models.log",
     benchmark:
         "results/benchmarks/summarise_models.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -168,6 +178,8 @@ rule summarise_leaderboard:
         "results/logs/summarise_leaderboard/{source}/{target}.log",
     benchmark:
         "results/benchmarks/summarise_leaderboard/{source}/{target}.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -196,6 +208,8 @@ rule summarise_controls:
         "results/logs/summarise_controls/{source}/{target}.log",
     benchmark:
         "results/benchmarks/summarise_controls/{source}/{target}.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -221,6 +235,8 @@ rule summarise_scaling:
         "results/logs/summarise_scaling/{task}.log",
     benchmark:
         "results/benchmarks/summarise_scaling/{task}.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
@@ -243,6 +259,8 @@ rule summarise_imported:
         "results/logs/summarise_imported.log",
     benchmark:
         "results/benchmarks/summarise_imported.tsv"
+    group:
+        "summaries"
     conda:
         "../../envs/figures.yaml"
     params:

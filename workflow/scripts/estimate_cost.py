@@ -9,7 +9,15 @@ import torch
 from transformers import AutoConfig, PreTrainedConfig
 
 from circuit_transfer.checks import studied_models
-from circuit_transfer.costs import UTILISATION, estimate, model_shape
+from circuit_transfer.costs import (
+    BYTES_PER_SECOND,
+    GIGA,
+    STARTING_SECONDS,
+    UTILISATION,
+    estimate,
+    model_shape,
+    schedule,
+)
 from circuit_transfer.embedded.model import TrainingSettings, build_model
 from circuit_transfer.embedded.vocabulary import build_tokenizer
 from circuit_transfer.generators import Words, read_words
@@ -20,16 +28,26 @@ from circuit_transfer.workload import prompt_tokens
 log = logging.getLogger(__name__)
 
 NOTE = (
-    "forwards, forward backwards: passes of one prompt; tokens: of all passes; disk: "
-    "published weights and tensors written. GPU hours are those of an A100 80GB at "
+    "forwards, forward backwards: passes of one prompt; tokens: of all passes; moved: "
+    "what jobs read and write, the weights every time; disk: published weights and "
+    "tensors written. GPU hours are those of an A100 80GB at "
     f"{UTILISATION:.0%} of its peak, without the start of jobs; small models in small "
     "batches reach less. Prompt lengths are approximate; a task is taken to have as "
     "many usable pairs as are asked for; training of `train` models is not counted."
+)
+GPUS = (1, 2, 4, 8, 16)
+SCHEDULE_NOTE = (
+    "Jobs that run a model, each on one GPU as above, with "
+    f"{STARTING_SECONDS} s to start and {BYTES_PER_SECOND / GIGA:.0f} GB/s to read its "
+    "weights, the longest first; fits and gold circuits when all scores are there, "
+    "transferred circuits after all fits. busy: of the GPUs' time. In the last row all "
+    "jobs that can run at once do: more GPUs change nothing."
 )
 
 
 def estimate_cost(
     table_paths: Iterable[Path | str],
+    schedule_paths: Iterable[Path | str],
     *,
     config: Mapping[str, Any],
     checkpoints: Mapping[str, Path | str],
@@ -37,10 +55,11 @@ def estimate_cost(
     words_path: Path | str,
     facts_path: Path | str,
 ) -> None:
-    """Write the table of costs, one path per format.
+    """Write the tables of costs and of the time on so many GPUs, one path per format.
 
     Args:
-        table_paths: where to.
+        table_paths: where the costs go.
+        schedule_paths: where the times go.
         config: the study's whole configuration.
         checkpoints: folders of the models that are given by a path.
         configurations_path: folder with `{owner}/{name}.json` of models on the hub.
@@ -63,13 +82,16 @@ def estimate_cost(
             configuration = _embedded(entry["train"], words)
         shapes[name] = model_shape(configuration, dtype=entry["dtype"])
         log.info("%s: %s", name, shapes[name])
-    costs = estimate(config, shapes, prompt_tokens(config["tasks"]))
+    tokens = prompt_tokens(config["tasks"])
+    costs = estimate(config, shapes, tokens)
     whole = costs.row(-1, named=True)
     log.info(
         "in all: %d jobs, %.1f GPU hours, %.0f GB of GPU memory, %.1f GB of disk",
         *(whole[key] for key in ("jobs", "gpu_hours", "peak_memory_gb", "disk_gb")),
     )
     write_table(Table(costs, labels=2, note=NOTE), *table_paths, title="Estimated cost")
+    times = Table(schedule(config, shapes, tokens, GPUS), labels=1, note=SCHEDULE_NOTE)
+    write_table(times, *schedule_paths, title="Estimated time")
 
 
 def _published(folder: Path, repository: str) -> PreTrainedConfig:
@@ -93,7 +115,8 @@ def _embedded(train: Mapping[str, Any], words: Words) -> PreTrainedConfig:
 if __name__ == "__main__":
     with job(snakemake.log[0]):
         estimate_cost(
-            snakemake.output,
+            snakemake.output.costs,
+            snakemake.output.schedule,
             config=snakemake.params.config,
             checkpoints=snakemake.params.checkpoints,
             configurations_path=snakemake.params.configurations,

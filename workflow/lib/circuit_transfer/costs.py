@@ -1,4 +1,4 @@
-"""What a study costs before it runs: passes, FLOPs, GPU hours, memory and disk.
+"""What a study costs before it runs: passes, FLOPs, GPU hours, memory, disk, and time.
 
 Passes are counted, from what the stages do: one pass is one prompt through the model.
 FLOPs follow from them: two a parameter and token forwards, two more backwards, since
@@ -8,14 +8,19 @@ keys and values. Hours and memory are estimates; their formulas are in the docst
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import heapreplace
+from typing import TYPE_CHECKING
 
 import polars as pl
-import torch
-from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from circuit_transfer.architectures import architecture_of, node_sites
+from circuit_transfer.models import head_width, mlp_width
 from circuit_transfer.workload import FLOAT32_BYTES, Nodes, Work, study_work
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+BYTES = {"bfloat16": 2, "float16": 2, "float32": FLOAT32_BYTES}
 # FLOP/s of one A100 80GB, in the formats a model may compute in (without TF32).
 PEAK_FLOPS = {"bfloat16": 312e12, "float16": 312e12, "float32": 19.5e12}
 UTILISATION = 0.3  # the share of the peak that short prompts in small batches reach
@@ -24,7 +29,23 @@ GIGA, PETA, HOUR = 1e9, 1e15, 3600
 KEYS = ("stage", "model")
 PASSES = dict.fromkeys(("jobs", "forwards", "forward_backwards", "tokens"), pl.Int64)
 COSTS = dict.fromkeys(
-    ("petaflop", "gpu_hours", "peak_memory_gb", "disk_gb"), pl.Float64
+    (
+        "petaflop",
+        "gpu_hours",
+        "longest_job_hours",
+        "peak_memory_gb",
+        "moved_gb",
+        "disk_gb",
+    ),
+    pl.Float64,
+)
+PEAKS = ("longest_job_hours", "peak_memory_gb")
+# What every job adds to its computing: its start, and its weights from a fast disk.
+STARTING_SECONDS, BYTES_PER_SECOND = 30, 1e9
+# Jobs that need those of another stage come after it; all others come first.
+AFTER = {"fit_alignment": 1, "evaluate_gold": 1, "evaluate_aligned": 2}
+SCHEDULE = dict.fromkeys(("gpus", "jobs"), pl.Int64) | dict.fromkeys(
+    ("hours", "busy_percent"), pl.Float64
 )
 
 
@@ -57,18 +78,18 @@ class ModelShape:
     @property
     def weight_bytes(self) -> int:
         """Bytes of the weights in memory."""
-        return self.parameters * _bytes_of(self.dtype)
+        return self.parameters * BYTES[self.dtype]
 
     @property
     def stored_bytes(self) -> int:
         """Bytes of the published weights."""
-        return self.parameters * _bytes_of(self.stored_dtype)
+        return self.parameters * BYTES[self.stored_dtype]
 
     @property
     def node_bytes(self) -> int:
         """Bytes of what all nodes write at one position: every `z` and MLP output."""
         width = self.heads * self.d_head + self.d_model
-        return self.layers * width * _bytes_of(self.dtype)
+        return self.layers * width * BYTES[self.dtype]
 
     @property
     def kept_bytes(self) -> int:
@@ -82,7 +103,7 @@ class ModelShape:
         d_attention = self.heads * self.d_head
         numbers = 4 * self.d_mlp + 5 * d_attention + self.d_model
         norms = 2 * self.d_model * FLOAT32_BYTES
-        return self.layers * (numbers * _bytes_of(self.dtype) + norms)
+        return self.layers * (numbers * BYTES[self.dtype] + norms)
 
     def forward_flops(self, tokens: int) -> int:
         """FLOPs of a prompt's forward pass; norms and activations are not counted."""
@@ -103,7 +124,7 @@ class ModelShape:
         return 4 * self.layers * self.heads * self.d_head * tokens**2
 
 
-def model_shape(config: PreTrainedConfig, *, dtype: str | None = None) -> ModelShape:
+def model_shape(config: "PreTrainedConfig", *, dtype: str | None = None) -> ModelShape:
     """Read a model's sizes off its skeleton, which is built without weights.
 
     Args:
@@ -113,16 +134,15 @@ def model_shape(config: PreTrainedConfig, *, dtype: str | None = None) -> ModelS
     Raises:
         ValueError: the family is not supported.
     """
+    # Imported here: to plan jobs, whose models are described, takes neither.
+    import torch
+    from transformers import AutoModelForCausalLM
+
     row = architecture_of(config.model_type)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     layers = model.get_submodule(row.layers)
-    d_model, heads = config.hidden_size, config.num_attention_heads
     stored = str(getattr(config, "dtype", None) or "float32").removeprefix("torch.")
-    # GPT-2 has another name for it, and a default that only its modules know.
-    d_mlp = getattr(config, "intermediate_size", None) or getattr(
-        config, "n_inner", None
-    )
     return ModelShape(
         dtype=dtype or stored,
         stored_dtype=stored,
@@ -131,11 +151,37 @@ def model_shape(config: PreTrainedConfig, *, dtype: str | None = None) -> ModelS
         unembedding=model.get_output_embeddings().weight.numel(),
         vocabulary=config.vocab_size,
         layers=len(layers),
-        heads=heads,
-        d_head=getattr(config, "head_dim", None) or d_model // heads,
-        d_model=d_model,
-        d_mlp=d_mlp or 4 * d_model,
+        heads=config.num_attention_heads,
+        d_head=head_width(config),
+        d_model=config.hidden_size,
+        d_mlp=mlp_width(config),
         n_nodes=sum(n_nodes for _, _, n_nodes in node_sites(model)),
+    )
+
+
+def described_shape(description: Mapping) -> ModelShape:
+    """Return the sizes that the description of a model tells, none of them too small.
+
+    All parameters are taken to be in matrices. A description that is older than its
+    widths gets the usual ones.
+
+    Args:
+        description: see `models.describe_model`.
+    """
+    d_model, heads = description["d_model"], description["heads"]
+    return ModelShape(
+        dtype=description["dtype"],
+        stored_dtype=description["dtype"],
+        parameters=description["parameters"],
+        matrices=description["parameters"],
+        unembedding=description["vocabulary"] * d_model,
+        vocabulary=description["vocabulary"],
+        layers=description["layers"],
+        heads=heads,
+        d_head=description.get("d_head", d_model // heads),
+        d_model=d_model,
+        d_mlp=description.get("d_mlp", 4 * d_model),
+        n_nodes=len(description["nodes"]),
     )
 
 
@@ -224,28 +270,83 @@ def estimate(
         peak_flops: FLOP/s of the GPU by format.
 
     Returns:
-        The columns of `pass_counts`, then `petaflop` (1e15 operations), `gpu_hours`,
-        `peak_memory_gb` (the largest job's) and `disk_gb` (published weights and
-        tensors written; 1e9 bytes). The last row is the stage `all`.
+        The columns of `pass_counts`, then `petaflop` (1e15 operations), `gpu_hours` and
+        `longest_job_hours`, `peak_memory_gb` (the largest job's), `moved_gb` (what jobs
+        read and write: the weights every time, and tensors) and `disk_gb` (published
+        weights and tensors written; 1e9 bytes). The last row is the stage `all`.
     """
-    nodes = {name: Nodes(s.n_nodes, 2 * s.layers) for name, s in shapes.items()}
-    work = study_work(config, nodes)
+    work = study_work(config, _nodes(shapes))
     rows = []
     for each in work:
         shape = shapes[each.model]
         flops = work_flops(each, shape, tokens)
-        reached = utilisation * peak_flops[shape.dtype]
+        hours = flops / (utilisation * peak_flops[shape.dtype]) / HOUR
         memory = work_memory(each, shape, tokens)
-        sizes = (memory / GIGA, each.written_bytes / GIGA)
-        rows.append(
-            (each.stage, each.model, flops / PETA, flops / reached / HOUR, *sizes)
-        )
+        moved = shape.stored_bytes + each.written_bytes
+        sizes = (size / GIGA for size in (memory, moved, each.written_bytes))
+        rows.append((each.stage, each.model, flops / PETA, hours, hours, *sizes))
     costs = _summed(rows, COSTS)
     passes = pass_counts(work, tokens)
     stages = passes.join(costs, on=KEYS, how="left", maintain_order="left")
     stages = pl.concat([_downloads(config["models"], shapes, stages.schema), stages])
     whole = stages.with_columns(stage=pl.lit("all"), model=pl.lit(""))
     return pl.concat([stages, _summed(whole.rows(), PASSES | COSTS)])
+
+
+def schedule(
+    config: Mapping,
+    shapes: Mapping[str, ModelShape],
+    tokens: Mapping[str, int],
+    gpus: Sequence[int],
+) -> pl.DataFrame:
+    """Return how long the jobs of a study that run models take on so many GPUs.
+
+    A job starts, reads its weights and computes as `estimate` says, on one GPU. Jobs
+    that need those of another stage wait until all of them are done; of those that may
+    start, the longest goes first to the GPU that is free first.
+
+    Args:
+        config: a valid configuration, defaults filled in.
+        shapes: by name, the models that the study uses.
+        tokens: how many a prompt of every task has.
+        gpus: numbers of GPUs.
+
+    Returns:
+        `gpus`, `jobs`, `hours` and `busy_percent`, the share of the GPUs' time that is
+        spent on jobs, in a row for every number. The last row is for as many GPUs as
+        are ever used at once: no number of them is faster.
+    """
+    levels: dict[int, list[float]] = {}
+    for work in study_work(config, _nodes(shapes)):
+        shape = shapes[work.model]
+        reached = UTILISATION * PEAK_FLOPS[shape.dtype]
+        seconds = work_flops(work, shape, tokens) / reached
+        seconds += shape.stored_bytes / BYTES_PER_SECOND
+        level = levels.setdefault(AFTER.get(work.stage, 0), [])
+        if work.beside:
+            level[-1] += seconds
+        else:
+            level.append(STARTING_SECONDS + seconds)
+    most = max(map(len, levels.values()), default=1)
+    spent = sum(map(sum, levels.values()))
+    rows = []
+    for number in (*gpus, most):
+        taken = sum(makespan(level, number) for level in levels.values())
+        busy = 100 * spent / (number * taken) if taken else 0.0
+        rows.append((number, sum(map(len, levels.values())), taken / HOUR, busy))
+    return pl.DataFrame(rows, schema=SCHEDULE, orient="row")
+
+
+def makespan(durations: Iterable[float], workers: int) -> float:
+    """Return when the last of some jobs is done, the longest ones begun first."""
+    free = [0.0] * workers
+    for duration in sorted(durations, reverse=True):
+        heapreplace(free, free[0] + duration)
+    return max(free)
+
+
+def _nodes(shapes: Mapping[str, ModelShape]) -> dict[str, Nodes]:
+    return {name: Nodes(s.n_nodes, 2 * s.layers) for name, s in shapes.items()}
 
 
 def _downloads(
@@ -256,6 +357,7 @@ def _downloads(
             "stage": "download_model",
             "model": name,
             "jobs": 1,
+            "moved_gb": shape.stored_bytes / GIGA,
             "disk_gb": shape.stored_bytes / GIGA,
         }
         for name, shape in shapes.items()
@@ -270,14 +372,9 @@ def _summed(rows: Sequence[tuple], columns: Mapping) -> pl.DataFrame:
     frame = pl.DataFrame(rows, schema=schema, orient="row")
     groups = frame.group_by(KEYS, maintain_order=True)
     return groups.agg(
-        pl.col(each).max() if each == "peak_memory_gb" else pl.col(each).sum()
-        for each in columns
+        pl.col(each).max() if each in PEAKS else pl.col(each).sum() for each in columns
     )
 
 
 def _prompt_tokens(work: Work, tokens: Mapping[str, int]) -> int:
     return sum(pairs * tokens[task] for task, pairs in work.pairs.items())
-
-
-def _bytes_of(dtype: str) -> int:
-    return getattr(torch, dtype).itemsize

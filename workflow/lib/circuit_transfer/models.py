@@ -141,8 +141,8 @@ def describe_configuration(config) -> dict[str, Any]:
     The model is built and run without memory for its weights, so `parameters` is exact
     (a tied matrix counts once) and the nodes are known to be where they should be.
 
-    Keys: `architecture`, `layers`, `heads`, `kv_heads`, `d_model`, `context` (in
-    positions), `vocabulary`, `parameters`, `parallel_mlp`, `nodes`.
+    Keys: `architecture`, `layers`, `heads`, `kv_heads`, `d_model`, `d_head`, `d_mlp`,
+    `context` (in positions), `vocabulary`, `parameters`, `parallel_mlp`, `nodes`.
 
     Raises:
         ValueError: the family is not supported, or its row in the table of families
@@ -163,12 +163,28 @@ def describe_configuration(config) -> dict[str, Any]:
         "heads": heads,
         "kv_heads": getattr(config, "num_key_value_heads", None) or heads,
         "d_model": config.hidden_size,
+        "d_head": head_width(config),
+        "d_mlp": mlp_width(config),
         "context": config.max_position_embeddings,
         "vocabulary": config.vocab_size,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "parallel_mlp": has_parallel_mlp(config),
         "nodes": list(node_names(layers, heads)),
     }
+
+
+def head_width(config) -> int:
+    """Return how many numbers one attention head writes at a position."""
+    own = getattr(config, "head_dim", None)
+    return own or config.hidden_size // config.num_attention_heads
+
+
+def mlp_width(config) -> int:
+    """Return how many neurons an MLP block has."""
+    # GPT-2 has another name for it, and a default that only its modules know.
+    names = ("intermediate_size", "n_inner")
+    widths = (getattr(config, name, None) for name in names)
+    return next(filter(None, widths), 4 * config.hidden_size)
 
 
 def check_checkpoint(folder: Path | str) -> None:

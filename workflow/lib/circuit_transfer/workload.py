@@ -354,9 +354,14 @@ def _evaluations(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
         ("evaluate_gold", *each[:2], one) for each in product(targets, tasks, methods)
     ]
     jobs += [("evaluate_random", *each, random) for each in product(targets, tasks)]
-    for pair, task, method in product(study["transfers"], tasks, methods):
-        rankings = count_rankings(task, method, config)
-        jobs.append(("evaluate_aligned", pair["target"], task, rankings))
+    if study["transfers"]:
+        # They are the same for every pair.
+        for task, method in product(tasks, methods):
+            rankings = count_rankings(task, method, config)
+            jobs += [
+                ("evaluate_aligned", pair["target"], task, rankings)
+                for pair in study["transfers"]
+            ]
     for circuit in config["evaluation"]["circuits"].values():
         jobs.append(("evaluate_imported", circuit["target"], circuit["task"], one))
     for stage, target, task, rankings in jobs:

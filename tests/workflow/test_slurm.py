@@ -1,0 +1,232 @@
+"""The tiny study on a real Slurm: the same results, whatever becomes of its jobs."""
+
+import re
+import shutil
+import subprocess
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+from one_node_slurm import job_field, missing, running_slurm
+
+PROFILES = Path(__file__).parents[2] / "workflow/profiles"
+# What a user sets: partition and account. This Slurm keeps no accounts, and the plugin
+# would ask for one that it does not know.
+SET = {
+    "slurm": {"slurm_partition": "tests", "slurm_account": None},
+    "slurm-generic": {"slurm_partition": "tests"},
+}
+# A job takes seconds here, so it is looked at often, and those that run models are put
+# together as the end of the profile says.
+IMPATIENT = ["--seconds-between-status-checks", "1", "--latency-wait", "5"]
+IMPATIENT_PLUGIN = ["--slurm-init-seconds-before-status-checks", "1"]
+GROUPS = {
+    "train_model": "tokens",
+    "attribute_nodes": "scores",
+    "stitch_alignment": "scores",
+    "carry_gradients": "scores",
+    "fit_free_mask": "scores",
+    "fit_alignment": "fits",
+    "evaluate_gold": "circuits",
+    "evaluate_random": "circuits",
+    "evaluate_aligned": "circuits",
+}
+GROUPED = [
+    "--groups",
+    *(f"{rule}={group}" for rule, group in GROUPS.items()),
+    "--group-components",
+    *("summaries=100", "scores=8", "fits=5", "circuits=5"),
+    *("--resources", "gpu=1", "--set-resource-scopes", "gpu=local"),
+]
+SUBMITTED = re.compile(r"SLURM jobid (\d+) \(log: .*/slurm_logs/(\w+)/|jobid '(\d+)'")
+# Seconds are in these, of what was done and of what it means.
+OF_TIME = ("logs/", "benchmarks/", "costs/", "tables/costs.", "tables/break-even")
+OF_TIME += ("figures/break-even",)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def slurm(tmp_path_factory):
+    if reason := missing():
+        pytest.skip(reason)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(running_slurm(tmp_path_factory.mktemp("slurm")))
+        except (OSError, RuntimeError) as error:
+            pytest.skip(f"Slurm does not start: {error}")
+        yield
+
+
+def run(study, profile, *arguments, on_submission=None):
+    """Run a study by a profile that ships; return the exit code and what was said.
+
+    `on_submission` gets the number of a job of Slurm's once it was submitted.
+    """
+    folder = study.folder / "profile"
+    shutil.copytree(PROFILES / profile, folder)
+    settings = yaml.safe_load((folder / "config.yaml").read_text())
+    for name, value in SET[profile].items():
+        settings["default-resources"][name] = value
+        if value is None:
+            del settings["default-resources"][name]
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    plugin = IMPATIENT_PLUGIN if profile == "slurm" else []
+    options = ["--workflow-profile", "profile", *IMPATIENT, *plugin]
+    said = []
+    with subprocess.Popen(
+        study.command(*options, *arguments),
+        cwd=study.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        for line in process.stdout:
+            said.append(line)
+            found = SUBMITTED.search(line)
+            if found and on_submission:
+                on_submission(found[1] or found[3])
+    return process.returncode, "".join(said)
+
+
+def cancel(job):
+    subprocess.run(["scancel", job], check=True)
+
+
+def kill_script(job, script):
+    """Kill the process of a job that runs a script, as soon as there is one."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        for process in psutil.process_iter(["cmdline", "environ"]):
+            variables = process.info["environ"] or {}
+            runs = any(script in part for part in process.info["cmdline"] or [])
+            if runs and variables.get("SLURM_JOB_ID") == job:
+                process.kill()
+                return
+        time.sleep(0.1)
+    raise TimeoutError(f"job {job} never ran {script}")
+
+
+class Disturbance:
+    """Cancels the first job that is submitted and kills a process of the second."""
+
+    def __init__(self):
+        self.jobs = []
+
+    def __call__(self, job):
+        self.jobs.append(job)
+        if len(self.jobs) == 1:
+            cancel(job)
+        if len(self.jobs) == 2:
+            kill_script(job, ".train_model.py")
+
+
+@pytest.fixture(scope="module")
+def disturbed(slurm, study, tmp_path_factory):
+    """The tiny study, finished on Slurm in spite of a disturbance; and that one."""
+    on_slurm = type(study)(tmp_path_factory.mktemp("on-slurm"))
+    disturbance = Disturbance()
+    code, said = run(on_slurm, "slurm", *GROUPED, on_submission=disturbance)
+    assert code == 0, said
+    return on_slurm, disturbance.jobs, said
+
+
+def without_times(results):
+    files = (path for path in results.rglob("*") if path.is_file())
+    names = {str(path.relative_to(results)): path for path in files}
+    # How long a training took is in its record.
+    return {
+        name: path
+        for name, path in names.items()
+        if not name.startswith(OF_TIME) and path.name != "training.json"
+    }
+
+
+def test_results_are_those_of_a_local_run_to_the_byte(disturbed, study):
+    on_slurm, _, _ = disturbed
+    # Other tests of the finished study may have changed what it is summarised from.
+    local = study.snakemake()
+    assert local.returncode == 0, local.stderr
+    here, there = (without_times(each.result("")) for each in (study, on_slurm))
+    assert len(there) > 100
+    assert {Path(name).parts[0] for name in there} >= {
+        "alignments",
+        "faithfulness",
+        "figures",
+        "scores",
+        "tables",
+    }
+    assert there.keys() <= here.keys()
+    differing = [
+        name for name in there if there[name].read_bytes() != here[name].read_bytes()
+    ]
+    assert differing == []
+    assert on_slurm.planned() == {}
+
+
+def test_jobs_that_run_models_have_a_gpu_and_only_they(disturbed):
+    _, jobs, said = disturbed
+    groups = {job: name for job, name, _ in SUBMITTED.findall(said)}
+    assert groups.keys() == set(jobs)
+    kinds = {name.split("_")[1] for name in groups.values()}
+    assert kinds == {"tokens", "scores", "fits", "circuits", "summaries"}
+    for job, name in groups.items():
+        runs_models = name.startswith(("group_scores", "group_fits", "group_circuits"))
+        gpu = "gres:gpu:1" if runs_models else None
+        assert job_field(job, "TresPerJob") == gpu, name
+
+
+def test_jobs_that_are_stopped_are_tried_again_with_more(disturbed):
+    _, jobs, said = disturbed
+    cancelled, killed, *others = jobs
+    assert job_field(cancelled, "JobState") == "CANCELLED"
+    assert job_field(killed, "JobState") == "FAILED"
+    assert {job_field(job, "JobState") for job in others} == {"COMPLETED"}
+    assert said.count("Trying to restart") == 2
+    # Those that were stopped, and what was submitted in their place.
+    memory = [job_field(job, "MinMemoryNode") for job in (cancelled, killed)]
+    again = [job_field(job, "MinMemoryNode") for job in others[:2]]
+    assert (memory, again) == (["6000M"] * 2, ["12000M"] * 2)
+
+
+@pytest.fixture
+def copied(study, tmp_path):
+    """A copy of the finished study without the pairs and scores of its target."""
+    copy = type(study)(tmp_path / "copy")
+    shutil.copytree(study.folder, copy.folder)
+    for name in (PAIRS, SCORES):
+        copy.result(name).unlink()
+    return copy
+
+
+PAIRS = "pairs/tiny-target/ioi.parquet"
+SCORES = "scores/tiny-target/ioi/nap-ig-inputs.safetensors"
+# What was not removed is as it should be.
+REMOVED = ["--rerun-triggers", "mtime", "--", f"results/{SCORES}"]
+
+
+def test_the_generic_profile_tries_again_too(copied, study):
+    jobs = []
+
+    def cancel_the_first(job):
+        jobs.append(job)
+        if len(jobs) == 1:
+            cancel(job)
+
+    code, said = run(copied, "slurm-generic", *REMOVED, on_submission=cancel_the_first)
+    assert code == 0, said
+    states = [job_field(job, "JobState") for job in jobs]
+    assert states == ["CANCELLED", "COMPLETED", "COMPLETED"]
+    assert [job_field(job, "TresPerNode") for job in jobs][-1] == "gres:gpu:1"
+    for name in (PAIRS, SCORES):
+        assert copied.result(name).read_bytes() == study.result(name).read_bytes()
+
+
+def test_a_job_that_fails_shows_its_log(copied):
+    copied.result(PAIRS).write_text("no parquet")
+    code, said = run(copied, "slurm", "--retries", "0", *REMOVED)
+    assert code != 0
+    log = copied.result("logs/attribute_nodes/tiny-target/ioi/nap-ig-inputs.log")
+    *_, last = log.read_text().strip().splitlines()
+    assert PAIRS in log.read_text() and last in said
