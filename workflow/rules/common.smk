@@ -52,6 +52,9 @@ MAP, COMPARED = config["alignment"]["map"], config["alignment"]["compare"]
 CONTROLS = config["alignment"]["controls"]
 CIRCUITS = config["evaluation"]["circuits"]
 ABLATION = config["evaluation"]["ablations"][0]  # the one that tables show
+# Priority of the jobs that find what is wrong with a model or a task: before those of
+# other models and tasks, which take long.
+FIRST = 1
 WORDS, FACTS = HOME / "data/words.yaml", HOME / "data/facts.csv"
 
 

@@ -107,7 +107,7 @@ def weight_files(folder: Path | str) -> list[str]:
         return [WEIGHTS]
     named = _read_object(index).get("weight_map")
     names = set(named.values()) if isinstance(named, dict) else set()
-    if not names or any(Path(str(name)).name != name for name in names):
+    if not names or any(not name or Path(str(name)).name != name for name in names):
         raise ValueError(
             f"{index}: expected a weight_map that names a file of this folder for "
             "every weight"
