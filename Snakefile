@@ -33,13 +33,14 @@ from runs import hold_folder, start_run
 from warm import warm_up
 
 hold_folder(workflow)
-
 record_code()
 
 
 onstart:
     start_run(workflow)
-    check_hub(list(workflow.dag.needrun_jobs()))
+    jobs = list(workflow.dag.needrun_jobs())
+    check_hub(jobs)
+    check_prompts(jobs)
     warm_up(workflow)
 
 

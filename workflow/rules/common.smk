@@ -10,12 +10,7 @@ HOME = Path(workflow.basedir)
 sys.path.insert(0, str(HOME / "workflow/lib"))
 
 from circuit_transfer.artifacts import read_json
-from circuit_transfer.checks import (
-    check_config,
-    studied_models,
-    studied_targets,
-    validate_config,
-)
+from circuit_transfer.checks import check_config, studied_models, studied_targets
 from circuit_transfer.controls import trained_controls
 from circuit_transfer.importers import data_files
 from circuit_transfer.maps import (
@@ -27,6 +22,7 @@ from circuit_transfer.maps import (
 )
 from circuit_transfer.models import LOAD_OPTIONS
 from circuit_transfer.resources import requested, requested_by_training
+from circuit_transfer.tasks import task_prompts
 from circuit_transfer.training_sets import (
     evaluated_training_sets,
     family_of,
@@ -34,7 +30,9 @@ from circuit_transfer.training_sets import (
     training_sets,
     training_tasks,
 )
+from circuit_transfer.validation import check_repeated_keys, validate_config
 from planning import plan_by_content  # beside the library
+from snakemake.exceptions import WorkflowError
 from sources import code_digest, files_digest
 
 
@@ -46,8 +44,14 @@ def in_order(value):
 
 
 plan_by_content(workflow)
-validate_config(config, HOME / "workflow/schemas/config.schema.yaml")
-check_config(config, ".", HOME)
+try:
+    for file in workflow.configfiles:
+        check_repeated_keys(file)
+    validate_config(config, HOME / "workflow/schemas/config.schema.yaml")
+    check_config(config, ".", HOME)
+except (ValueError, OSError) as error:
+    # The message alone, without the code that it came through.
+    raise WorkflowError(str(error)) from None
 ordered = in_order(config)
 config.clear()
 config.update(ordered)
@@ -63,6 +67,9 @@ MAP, COMPARED = config["alignment"]["map"], config["alignment"]["compare"]
 CONTROLS = config["alignment"]["controls"]
 CIRCUITS = config["evaluation"]["circuits"]
 ABLATION = config["evaluation"]["ablations"][0]  # the one that tables show
+# Priority of the jobs that find what is wrong with a model or a task: before those of
+# other models and tasks, which take long.
+FIRST = 1
 # Paths are recorded with results, so that a result is known in a copy of the repository
 # elsewhere: relative ones, where the repository is the working directory.
 DATA = Path("data") if HOME.samefile(".") else HOME / "data"
@@ -213,7 +220,32 @@ def check_hub(jobs):
         # Imported here: not every run of Snakemake should pay for the hub's client.
         from circuit_transfer.hub import check_entries
 
-        check_entries(models, tasks)
+        try:
+            check_entries(models, tasks)
+        except ValueError as error:
+            raise WorkflowError(str(error)) from None
+
+
+def check_prompts(jobs):
+    """Stop a run where the pairs of a task cannot be had, before any job starts.
+
+    They are read or drawn once more for that: a file of 200,000 rows takes 5 seconds.
+    A broken last row would else show when jobs of other tasks have long begun.
+    """
+    problems = []
+    for task in (
+        job.wildcards.task for job in jobs if job.rule.name == "write_prompts"
+    ):
+        entry = config["tasks"][task]
+        key = next(key for key in ["hub", "file", "path", "generator"] if key in entry)
+        path = at_hand(entry[key]) if key in ["file", "path"] else None
+        try:
+            if key != "hub":
+                task_prompts(entry, path, words_path=WORDS, facts_path=FACTS)
+        except (ValueError, OSError) as error:
+            problems.append(f"tasks.{task}.{key}: {error}")
+    if problems:
+        raise WorkflowError("\n".join(problems))
 
 
 def weights(role):
@@ -250,7 +282,9 @@ def model_resources(stage, *models):
         def of_job(w, input, attempt):
             # A description that is not there yet raises FileNotFoundError, and
             # Snakemake asks again when the job is about to start.
-            files = [(input[name], Path(input[name]).stat().st_mtime_ns) for name in models]
+            files = [
+                (input[name], Path(input[name]).stat().st_mtime_ns) for name in models
+            ]
             return _requested(stage, tuple(files), attempt)[resource]
 
         return of_job

@@ -61,6 +61,7 @@ rule describe_model:
         "results/logs/describe_model/{model}.log",
     benchmark:
         "results/benchmarks/describe_model/{model}.tsv"
+    priority: FIRST
     group:
         "tokens"
     conda:
@@ -87,6 +88,7 @@ rule tokenize_pairs:
         "results/logs/tokenize_pairs/{model}/{task}.log",
     benchmark:
         "results/benchmarks/tokenize_pairs/{model}/{task}.tsv"
+    priority: FIRST
     group:
         "tokens"
     conda:
