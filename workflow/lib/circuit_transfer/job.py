@@ -12,9 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from circuit_transfer.messages import printable
+
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
+LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 DONE = "done in %.2f s, begun %.2f s after the process, %.2f s of CPU in all"
 DONE_PATTERN = re.compile(
     re.escape(DONE).replace(re.escape("%.2f"), r"(\d+\.\d\d)") + "$", re.MULTILINE
@@ -91,14 +94,23 @@ def _process_seconds() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) - created
 
 
+class _Printable(logging.Formatter):
+    """What a log quotes from files cannot give orders to the terminal that shows it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        lines = super().format(record).split("\n")
+        return "\n".join(map(printable, lines))
+
+
 def _log_to(log_path: Path | str) -> None:
     Path(log_path).parent.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(
         level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         handlers=[logging.FileHandler(log_path, mode="w"), logging.StreamHandler()],
         force=True,
     )
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(_Printable(LINE))
     logging.captureWarnings(True)
 
 
