@@ -32,7 +32,9 @@ from warm import warm_up  # beside the library, which common.smk has put on the 
 
 
 onstart:
-    check_hub(list(workflow.dag.needrun_jobs()))
+    jobs = list(workflow.dag.needrun_jobs())
+    check_hub(jobs)
+    check_prompts(jobs)
     warm_up(workflow)
 
 

@@ -74,7 +74,7 @@ def test_alignments_come_back_bit_by_bit(tmp_path):
     matrix = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
     # A transposed view is not contiguous, which safetensors would misread.
     tensors = {"alignment": matrix.T, "loss": SCORES, "alignment/source-free": matrix}
-    metadata = {"source_nodes": ["a0.h0"], "seed": 3, "source": "1", "controls": []}
+    metadata = {"maps": ["free"], "seed": 3, "source": "1", "controls": []}
     write_alignment(tmp_path / "a", tensors, metadata)
     found = read_alignment(tmp_path / "a")
     assert np.array_equal(found.alignment, matrix.T)
@@ -149,10 +149,38 @@ def test_a_truncated_frame_is_named(tmp_path):
 
 def test_a_file_of_another_format_is_refused(tmp_path):
     path = tmp_path / "foreign"
-    for metadata in (None, {"format": "pt"}):
+    for found in (None, "pt", "circuit-transfer/0"):
+        metadata = {"format": found} if found else None
         safetensors.numpy.save_file({"scores": SCORES}, path, metadata)
-        with pytest.raises(ValueError, match=f"foreign: not written in .* {FORMAT}"):
+        expected = f"foreign: its format is {found!r}, expected '{FORMAT}'; delete the"
+        with pytest.raises(ValueError, match=expected):
             read_scores(path)
+
+
+def test_what_an_older_version_did_not_write_is_named(tmp_path):
+    path, written = tmp_path / "old", {"format": FORMAT, "task": "ioi"}
+    safetensors.numpy.save_file({"scores": SCORES}, path, written)
+    message = r"old: no metadata \['nodes'\], only \['task'\]: .* Then delete the file"
+    with pytest.raises(ValueError, match=message):
+        read_scores(path)
+    safetensors.numpy.save_file({"alignment": SCORES}, path, written)
+    with pytest.raises(ValueError, match=r"old: no metadata \['maps'\], only"):
+        read_alignment(path)
+
+
+def test_a_frame_with_damage_inside_is_named(tmp_path):
+    """Some damage within the pages makes the reader panic, not raise."""
+    path = tmp_path / "f.parquet"
+    write_frame(pl.DataFrame({"x": ["a", "b"], "y": [[1], [2, 3]]}), path)
+    whole, refused = path.read_bytes(), 0
+    for place in range(4, len(whole), 7):
+        path.write_bytes(whole[:place] + b"\x9d" + whole[place + 1 :])
+        try:
+            read_frame(path, ["x", "y"])
+        except ValueError as error:
+            assert str(error).startswith(f"{path}: ")
+            refused += 1
+    assert refused > 10
 
 
 def test_a_missing_tensor_or_column_is_named(tmp_path):

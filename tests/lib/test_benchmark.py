@@ -24,7 +24,6 @@ from circuit_transfer.benchmarking.entries import (
     MEASURED,
     Load,
     Shape,
-    check_benchmarks,
     grown,
 )
 from circuit_transfer.benchmarking.measure import machine, measure, peak_memory
@@ -361,25 +360,3 @@ def test_the_table_marks_growth_that_the_model_does_not_have():
 
 
 # What may be asked for
-
-
-@pytest.mark.parametrize(
-    ("entry", "message"),
-    [
-        ({}, "^benchmark.b: expected either `model` or `shape`"),
-        ({"model": "small", "shape": {}}, "^benchmark.b: expected either"),
-        ({"model": "tiny"}, "^benchmark.b.model: 'tiny' is no model .*known: small$"),
-        ({"model": "small", "scaling": {"heads": [2]}}, "^benchmark.b.scaling.heads: "),
-    ],
-)
-def test_an_impossible_benchmark_is_named(entry, message):
-    entry = {"scaling": {}} | entry
-    with pytest.raises(ValueError, match=message):
-        check_benchmarks({"b": entry}, {"small": {}})
-
-
-def test_models_that_are_known_may_be_measured():
-    scaling = {"positions": [4, 8]}
-    entries = {"a": {"model": "small", "scaling": scaling}}
-    entries |= {"b": {"shape": {}, "scaling": {"layers": [2]}}}
-    check_benchmarks(entries, {"small": {}})

@@ -2,7 +2,8 @@ from copy import deepcopy
 
 import pytest
 
-from circuit_transfer.checks import check_config, nearest, studied_models
+from circuit_transfer.checks import check_benchmark, check_config, studied_models
+from circuit_transfer.validation import nearest
 
 TRAIN = {"heads": 4, "kv_heads": 2, "d_model": 32, "generators": ["ioi", "mcqa"]}
 CONFIG = {
@@ -28,16 +29,21 @@ CONFIG = {
     },
     "attribution": {"ablation": "counterfactual"},
     "sensitivity": {},
+    "benchmark": {},
     "evaluation": {"proportions": [0.1, 0.5, 1.0], "circuits": {}},
 }
+
+
+# A safetensors file without a tensor: the length of the header, and the header.
+WHOLE = b"\x02\0\0\0\0\0\0\0{}"
 
 
 @pytest.fixture
 def folder(tmp_path):
     checkpoint = tmp_path / "models/large"
     checkpoint.mkdir(parents=True)
-    for name in ("model.safetensors", "tokenizer.json"):
-        (checkpoint / name).touch()
+    (checkpoint / "model.safetensors").write_bytes(WHOLE)
+    (checkpoint / "tokenizer.json").touch()
     (checkpoint / "config.json").write_text('{"model_type": "llama"}')
     (tmp_path / "mine.csv").touch()
     return tmp_path
@@ -238,8 +244,16 @@ def test_a_model_of_no_known_family_is_refused(folder, written, message):
 
 def test_sharded_weights_are_weights(folder):
     weights = folder / "models/large/model.safetensors"
-    weights.rename(weights.with_name("model.safetensors.index.json"))
+    weights.rename(weights.with_name("part.safetensors"))
+    index = weights.with_name("model.safetensors.index.json")
+    index.write_text('{"weight_map": {"norm": "part.safetensors"}}')
     check_config(CONFIG, folder)
+    index.write_text('{"weight_map": {"norm": "rest.safetensors"}}')
+    message = (
+        "models.large.path: .*large: no rest.safetensors, which .*index.json names"
+    )
+    with pytest.raises(ValueError, match=f"^{message}"):
+        check_config(CONFIG, folder)
 
 
 def test_nearest_gives_the_likeliest_name_or_all():
@@ -282,3 +296,25 @@ def test_grids_of_the_sensitivity_must_increase_too(folder):
     config = CONFIG | {"sensitivity": {"proportions": {"dense": [0.1, 0.1]}}}
     with pytest.raises(ValueError, match=r"^sensitivity.proportions.dense: 0.1 comes"):
         check_config(config, folder)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({}, "^benchmark.b: expected either `model` or `shape`"),
+        ({"model": "small", "shape": {}}, "^benchmark.b: expected either"),
+        ({"model": "tiny"}, "^benchmark.b.model: no model .* 'tiny'; known: small$"),
+        ({"model": "small", "scaling": {"heads": [2]}}, "^benchmark.b.scaling.heads: "),
+    ],
+)
+def test_an_impossible_benchmark_is_named(entry, message):
+    entry = {"scaling": {}} | entry
+    with pytest.raises(ValueError, match=message):
+        check_benchmark("benchmark.b", entry, {"small": {}})
+
+
+def test_models_that_are_known_may_be_measured():
+    scaling = {"positions": [4, 8]}
+    check_benchmark("benchmark.a", {"model": "small", "scaling": scaling}, {"small": 0})
+    shape = {"heads": 4, "kv_heads": 2, "d_model": 32}
+    check_benchmark("benchmark.b", {"shape": shape, "scaling": {"layers": [2]}}, {})

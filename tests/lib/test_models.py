@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
@@ -156,8 +155,11 @@ def test_a_checkpoint_with_a_missing_weight_is_not_filled_up(folder):
 def test_truncated_weights_are_an_error(folder):
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(SafetensorError, match="(?i)incomplete|deserializing"):
-        load_model(folder)
+    for reader in READERS:
+        with pytest.raises(
+            ValueError, match=r"model.safetensors: 44,996 bytes, expected"
+        ):
+            reader(folder)
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2"])

@@ -11,8 +11,9 @@ import pytest
 import yaml
 from transformers import AutoConfig
 
-from circuit_transfer.checks import check_config, validate_config
+from circuit_transfer.checks import check_config
 from circuit_transfer.costs import model_shape
+from circuit_transfer.validation import validate_config
 from circuit_transfer.workload import Nodes, study_work
 
 HOME = Path(__file__).parents[2]

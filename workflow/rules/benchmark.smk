@@ -1,9 +1,5 @@
 """How fast the library is: time and memory beside bare passes of the same model."""
 
-from circuit_transfer.benchmarking.entries import check_benchmarks
-
-check_benchmarks(config["benchmark"], config["models"])
-
 BENCHMARKED = {
     name: [entry["model"]] if "model" in entry else []
     for name, entry in config["benchmark"].items()

@@ -10,12 +10,7 @@ LIBRARY = HOME / "workflow/lib/circuit_transfer"
 # Snakemake hands its own search path to the scripts: no installation is needed.
 sys.path.insert(0, str(LIBRARY.parent))
 
-from circuit_transfer.checks import (
-    check_config,
-    studied_models,
-    studied_targets,
-    validate_config,
-)
+from circuit_transfer.checks import check_config, studied_models, studied_targets
 from circuit_transfer.controls import trained_controls
 from circuit_transfer.importers import data_files
 from circuit_transfer.maps import (
@@ -26,6 +21,7 @@ from circuit_transfer.maps import (
     fitted_maps,
 )
 from circuit_transfer.models import LOAD_OPTIONS
+from circuit_transfer.tasks import task_prompts
 from circuit_transfer.training_sets import (
     evaluated_training_sets,
     family_of,
@@ -33,9 +29,17 @@ from circuit_transfer.training_sets import (
     training_sets,
     training_tasks,
 )
+from circuit_transfer.validation import check_repeated_keys, validate_config
+from snakemake.exceptions import WorkflowError
 
-validate_config(config, HOME / "workflow/schemas/config.schema.yaml")
-check_config(config, ".", HOME)
+try:
+    for file in workflow.configfiles:
+        check_repeated_keys(file)
+    validate_config(config, HOME / "workflow/schemas/config.schema.yaml")
+    check_config(config, ".", HOME)
+except (ValueError, OSError) as error:
+    # The message alone, without the code that it came through.
+    raise WorkflowError(str(error)) from None
 
 STUDY = config["study"]
 TASKS, METHODS, SEEDS = STUDY["tasks"], STUDY["methods"], STUDY["seeds"]
@@ -170,7 +174,32 @@ def check_hub(jobs):
         # Imported here: not every run of Snakemake should pay for the hub's client.
         from circuit_transfer.hub import check_entries
 
-        check_entries(models, tasks)
+        try:
+            check_entries(models, tasks)
+        except ValueError as error:
+            raise WorkflowError(str(error)) from None
+
+
+def check_prompts(jobs):
+    """Stop a run where the pairs of a task cannot be had, before any job starts.
+
+    They are read or drawn once more for that: a file of 200,000 rows takes 5 seconds.
+    A broken last row would else show when jobs of other tasks have long begun.
+    """
+    problems = []
+    for task in (
+        job.wildcards.task for job in jobs if job.rule.name == "write_prompts"
+    ):
+        entry = config["tasks"][task]
+        key = next(key for key in ["hub", "file", "path", "generator"] if key in entry)
+        path = at_hand(entry[key]) if key in ["file", "path"] else None
+        try:
+            if key != "hub":
+                task_prompts(entry, path, words_path=WORDS, facts_path=FACTS)
+        except (ValueError, OSError) as error:
+            problems.append(f"tasks.{task}.{key}: {error}")
+    if problems:
+        raise WorkflowError("\n".join(problems))
 
 
 def weights(role):

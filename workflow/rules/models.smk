@@ -64,7 +64,7 @@ rule describe_model:
     params:
         checkpoint=lambda w: checkpoint(w.model),
         load=lambda w: load_options(w.model),
-        library=library_digest("models", "architectures", "nodes"),
+        library=library_digest("models", "checkpoints", "architectures", "nodes"),
     message:
         "Describing {wildcards.model}"
     script:

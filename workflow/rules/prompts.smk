@@ -27,6 +27,7 @@ rule write_prompts:
             "generators",
             "importers",
             "prompts",
+            "tasks",
             *(["hub"] if "hub" in config["tasks"][w.task] else []),
         ),
     message:

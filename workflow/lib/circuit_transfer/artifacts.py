@@ -23,6 +23,10 @@ FORMAT = "circuit-transfer/1"
 NAMES = {"model", "task", "method", "source", "target", "training_set", "ablation"}
 
 
+# What to do about a file that another version wrote, or that was damaged.
+REMEDY = "delete the file and run again: it is computed anew"
+
+
 @dataclass(frozen=True)
 class Scores:
     """One score per node of one model on one task.
@@ -112,11 +116,17 @@ def read_frame(path: Path | str, columns: Sequence[str] = ()) -> pl.DataFrame:
     """
     try:
         frame = pl.read_parquet(path)
-    except pl.exceptions.PolarsError as error:
-        raise ValueError(f"{path}: not a readable Parquet file ({error})") from error
+    # Damage within the pages makes the reader panic instead.
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise ValueError(
+            f"{path}: not a readable Parquet file ({error}); {REMEDY}"
+        ) from error
     missing = [column for column in columns if column not in frame.columns]
     if missing:
-        raise ValueError(f"{path}: no column {missing}, only {frame.columns}")
+        raise ValueError(
+            f"{path}: no column {missing}, only {frame.columns}: of an older version? "
+            f"Then {REMEDY}"
+        )
     return frame
 
 
@@ -129,11 +139,11 @@ def read_json(path: Path | str) -> Any:
     """Read a JSON file.
 
     Raises:
-        ValueError: the file is not JSON.
+        ValueError: the file is not JSON, or not UTF-8.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not a JSON file ({error})") from error
 
 
@@ -172,7 +182,7 @@ def read_scores(path: Path | str) -> Scores:
     Raises:
         ValueError: the file is damaged, of another format, or misses the scores.
     """
-    tensors, metadata = _read_tensors(path, needed=("scores",))
+    tensors, metadata = _read_tensors(path, ("scores",), ("nodes",))
     nodes = tuple(metadata.pop("nodes"))
     return Scores(tensors["scores"], nodes, metadata, tensors.get("by_example"))
 
@@ -190,7 +200,7 @@ def read_alignment(path: Path | str) -> Alignment:
     Raises:
         ValueError: the file is damaged, of another format, or misses the matrix.
     """
-    return Alignment(*_read_tensors(path, needed=("alignment",)))
+    return Alignment(*_read_tensors(path, ("alignment",), ("maps",)))
 
 
 def write_tensors(
@@ -202,7 +212,7 @@ def write_tensors(
 
 def read_tensors(path: Path | str) -> dict[str, np.ndarray]:
     """Read the tensors that `write_tensors` wrote."""
-    return _read_tensors(path, needed=())[0]
+    return _read_tensors(path)[0]
 
 
 def _write_tensors(
@@ -228,20 +238,33 @@ def _sorted_header(data: bytes) -> bytes:
 
 
 def _read_tensors(
-    path: Path | str, needed: Sequence[str]
+    path: Path | str, tensors: Sequence[str] = (), settings: Sequence[str] = ()
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Read all tensors and the metadata, of which some there must be."""
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = dict(file.metadata() or {})
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            found = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise ValueError(f"{path}: not a readable safetensors file: {error}") from error
-    if metadata.pop("format", None) != FORMAT:
-        raise ValueError(f"{path}: not written in the format {FORMAT}")
-    missing = [key for key in needed if key not in tensors]
-    if missing:
-        raise ValueError(f"{path}: no tensor {missing}, only {sorted(tensors)}")
-    return tensors, {key: _parsed(key, value) for key, value in metadata.items()}
+        raise ValueError(
+            f"{path}: not a readable safetensors file: {error}; {REMEDY}"
+        ) from error
+    written = metadata.pop("format", None)
+    if written != FORMAT:
+        raise ValueError(
+            f"{path}: its format is {written!r}, expected {FORMAT!r}; {REMEDY}"
+        )
+    for needed, there, kind in (
+        (tensors, found, "tensor"),
+        (settings, metadata, "metadata"),
+    ):
+        missing = [key for key in needed if key not in there]
+        if missing:
+            raise ValueError(
+                f"{path}: no {kind} {missing}, only {sorted(there)}: of an older "
+                f"version? Then {REMEDY}"
+            )
+    return found, {key: _parsed(key, value) for key, value in metadata.items()}
 
 
 def _parsed(key: str, text: str) -> Any:

@@ -1,38 +1,20 @@
 """Checks of a study's configuration, made before any job runs."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from copy import deepcopy
-from difflib import get_close_matches
 from itertools import chain
 from pathlib import Path
 
-import yaml
-from jsonschema import Draft202012Validator, ValidationError
-from jsonschema.exceptions import best_match
-from jsonschema.validators import extend
-
 from circuit_transfer.architectures import architecture_of
+from circuit_transfer.checkpoints import check_checkpoint, read_model_type
 from circuit_transfer.generators import GENERATORS
-from circuit_transfer.importers import FORMATS
-from circuit_transfer.models import missing_part, read_model_type
+from circuit_transfer.importers import FORMATS, data_files
+from circuit_transfer.validation import nearest
 
 # Columns beside those of the tasks in the tables.
 RESERVED = ("mean", "method", "circuit")
-
-
-def validate_config(config: dict, schema_path: Path | str) -> None:
-    """Check a config against its schema and fill in the defaults, in place.
-
-    As `snakemake.utils.validate`, but with the mistake in one line: Snakemake prints
-    the schema around it.
-
-    Raises:
-        ValueError: for the first wrong value, with its key and what was expected.
-    """
-    schema = yaml.safe_load(Path(schema_path).read_text())
-    error = best_match(_FillingValidator(schema).iter_errors(config))
-    if error is not None:
-        raise ValueError(_explain(error))
+# What follows a task's name in the names of files.
+REJECTS = ".rejects"
 
 
 def check_config(config: Mapping, *directories: Path | str) -> None:
@@ -56,7 +38,14 @@ def check_config(config: Mapping, *directories: Path | str) -> None:
     for name, model in config["models"].items():
         check_model(f"models.{name}", model)
     for name, task in config["tasks"].items():
+        if name.endswith(REJECTS):
+            raise ValueError(
+                f"tasks: {name!r} would read as the rejected rows of a task; expected "
+                f"a name that does not end in {REJECTS!r}"
+            )
         check_task(f"tasks.{name}", task)
+    for name, entry in config["benchmark"].items():
+        check_benchmark(f"benchmark.{name}", entry, config["models"])
     check_files(config, [Path(directory) for directory in directories or ["."]])
 
 
@@ -204,6 +193,27 @@ def _check_shape(key: str, train: Mapping) -> None:
         )
 
 
+def check_benchmark(key: str, entry: Mapping, models: Mapping) -> None:
+    """Check one entry of `benchmark`: that it is of one model that can be.
+
+    Args:
+        key: where the entry is, for the message.
+        entry: the entry.
+        models: the entries of `models`.
+    """
+    _check_one_of(key, entry, ("model", "shape"))
+    if "shape" in entry:
+        _check_shape(f"{key}.shape", entry["shape"])
+        return
+    _check_known(f"{key}.model", entry["model"], models, "model under `models`")
+    for axis in ("layers", "heads"):
+        if axis in entry["scaling"]:
+            raise ValueError(
+                f"{key}.scaling.{axis}: {entry['model']!r} has its own {axis}; "
+                "expected a benchmark with `shape`"
+            )
+
+
 def check_task(key: str, task: Mapping) -> None:
     """Check one entry of `tasks`: where its prompt pairs come from.
 
@@ -257,7 +267,7 @@ def check_files(config: Mapping, directories: Sequence[Path]) -> None:
         if "file" in tasks[name]:
             _check_file(f"tasks.{name}.file", tasks[name]["file"], directories)
         if "path" in tasks[name]:
-            _check_there(f"tasks.{name}.path", tasks[name]["path"], directories)
+            _check_data(f"tasks.{name}.path", tasks[name], directories)
     for name, circuit in config["evaluation"]["circuits"].items():
         key = f"evaluation.circuits.{name}.importances"
         _check_file(key, circuit["importances"], directories)
@@ -267,38 +277,53 @@ def check_files(config: Mapping, directories: Sequence[Path]) -> None:
 
 
 def _check_file(key: str, path: str, directories: Sequence[Path]) -> None:
-    if not any((directory / path).is_file() for directory in directories):
-        raise ValueError(f"{key}: no file {path} in {_join(directories)}")
+    found = _check_there(key, path, directories, "file")
+    if not found.is_file():
+        raise ValueError(f"{key}: {found} is a folder; expected a file")
+    _check_readable(key, found)
 
 
-def _check_there(key: str, path: str, directories: Sequence[Path]) -> None:
-    if not any((directory / path).exists() for directory in directories):
-        raise ValueError(f"{key}: no file or folder {path} in {_join(directories)}")
+def _check_there(
+    key: str, path: str, directories: Sequence[Path], what: str = "file or folder"
+) -> Path:
+    paths = [directory / path for directory in directories]
+    found = next((path for path in paths if path.exists()), None)
+    if found is None:
+        raise ValueError(f"{key}: no {what} {path} in {_join(directories)}")
+    return found
+
+
+def _check_data(key: str, entry: Mapping, directories: Sequence[Path]) -> None:
+    found = _check_there(key, entry["path"], directories)
+    try:
+        for file in data_files(dict(entry), found):
+            _check_readable(key, file)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from error
+
+
+def _check_readable(key: str, file: Path) -> None:
+    if not os.access(file, os.R_OK):
+        raise ValueError(f"{key}: {file} may not be read; expected a readable file")
 
 
 def _check_checkpoint(key: str, path: str, directories: Sequence[Path]) -> None:
-    folders = [directory / path for directory in directories]
-    folder = next((folder for folder in folders if folder.is_dir()), None)
-    if folder is None:
-        raise ValueError(f"{key}: no folder {path} in {_join(directories)}")
-    missing = missing_part([file.name for file in folder.iterdir()])
-    if missing:
-        raise ValueError(f"{key}: {folder}: {missing}")
+    folder = _check_there(key, path, directories, "folder")
+    if not folder.is_dir():
+        raise ValueError(f"{key}: {folder} is a file; expected a checkpoint folder")
+    for file in folder.iterdir():
+        _check_readable(key, file)
     try:
+        check_checkpoint(folder)
         architecture_of(read_model_type(folder))
-    except ValueError as error:
-        raise ValueError(f"{key}: {folder}: {error}") from error
+    except (FileNotFoundError, ValueError) as error:
+        told = str(error)
+        where = "" if told.startswith(str(folder)) else f"{folder}: "
+        raise ValueError(f"{key}: {where}{told}") from error
 
 
 def _join(directories: Sequence[Path]) -> str:
     return " or ".join(dict.fromkeys(str(each.resolve()) for each in directories))
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a hint for a message: the known name most like `name`, or all of them."""
-    known = list(known)
-    close = get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
 
 
 def _check_known(key: str, name: str, known: Iterable[str], what: str) -> None:
@@ -310,23 +335,3 @@ def _check_one_of(key: str, entry: Mapping, choices: Sequence[str]) -> None:
     if sum(choice in entry for choice in choices) != 1:
         *others, last = (f"`{choice}`" for choice in choices)
         raise ValueError(f"{key}: expected either {', '.join(others)} or {last}")
-
-
-def _fill_and_validate(validator, properties, instance, schema):
-    for name, subschema in properties.items():
-        if "default" in subschema and isinstance(instance, dict):
-            instance.setdefault(name, deepcopy(subschema["default"]))
-    validate_properties = Draft202012Validator.VALIDATORS["properties"]
-    yield from validate_properties(validator, properties, instance, schema)
-
-
-_FillingValidator = extend(Draft202012Validator, {"properties": _fill_and_validate})
-
-
-def _explain(error: ValidationError) -> str:
-    where = ".".join(map(str, error.absolute_path)) or "config"
-    if error.validator != "additionalProperties":
-        return f"{where}: {error.message}"
-    known = error.schema["properties"]
-    unknown = next(name for name in error.instance if name not in known)
-    return f"{where}: unknown key {unknown!r}; {nearest(str(unknown), known)}"

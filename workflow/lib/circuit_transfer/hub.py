@@ -24,7 +24,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import disable_progress_bars
 
 from circuit_transfer.architectures import architecture_of
-from circuit_transfer.models import (
+from circuit_transfer.checkpoints import (
     INDEX,
     check_checkpoint,
     missing_part,

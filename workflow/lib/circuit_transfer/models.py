@@ -2,21 +2,24 @@
 
 import hashlib
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from circuit_transfer.architectures import architecture_of, has_parallel_mlp
 from circuit_transfer.artifacts import read_json
+from circuit_transfer.checkpoints import (
+    check_checkpoint,
+    check_weights,
+    is_finite,
+    read_model_type,
+)
 from circuit_transfer.job import pick_device
 from circuit_transfer.nodes import node_names
 
 log = logging.getLogger(__name__)
 
 LOAD_OPTIONS = ("dtype", "attn_implementation", "device_map")
-
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 def load_model(
@@ -65,7 +68,7 @@ def load_model(
         # They would be left as random numbers.
         raise ValueError(f"{folder}: no weights for {sorted(report['missing_keys'])}")
     for name, parameter in _parameters(model):
-        if not parameter.isfinite().all():
+        if not is_finite(parameter):
             raise ValueError(f"{folder}: weight {name} is not finite")
     if device_map is None:
         model.to(device or pick_device())
@@ -85,14 +88,25 @@ def load_tokenizer(folder: Path | str):
 
     Raises:
         FileNotFoundError: the folder has none.
-        ValueError: its settings ask for a BOS token and name none.
+        ValueError: its file is damaged, or its settings ask for a BOS token and name
+            none.
     """
     check_checkpoint(folder)
     # `tokenizer.json` is the whole tokenizer. AutoTokenizer would rebuild parts of it
     # by what it thinks of the family (a qwen2 folder gets another pre-tokenizer).
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    read_json(Path(folder) / "tokenizer.json")
+    try:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(
+            folder, local_files_only=True
+        )
+    # The library raises nothing more precise.
+    except Exception as error:
+        raise ValueError(
+            f"{folder}: tokenizer.json and tokenizer_config.json are no tokenizer that "
+            f"can be read ({_in_one_line(error)})"
+        ) from error
     plain = tokenizer.encode("a", add_special_tokens=False)
     if _asks_for_bos(Path(folder)) and tokenizer.encode("a")[:1] == plain[:1]:
         # Older checkpoints say so in their settings alone, where it is overlooked.
@@ -111,23 +125,26 @@ def describe_model(
     attn_implementation: str | None = None,
     device_map: str | Mapping[str, str | int] | None = None,
 ) -> dict[str, Any]:
-    """Return what the study needs to know of a model, without loading its weights.
+    """Return what the study needs to know of a model, having looked at all its files.
+
+    The weights are read once, but never all together. So what is wrong with a
+    checkpoint is found here, before any stage computes with it.
 
     Keys: `path`, how to load it (`dtype`, `attn_implementation`, `device_map`),
     `tokenizer` (fingerprint), and those of `describe_configuration`.
 
     Raises:
         FileNotFoundError: a file of the checkpoint is missing.
-        ValueError: the model's family is not supported.
+        ValueError: the model's family is not supported, a file is damaged, weights are
+            missing or not finite, or the tokenizer has tokens that the model has not.
     """
     check_checkpoint(folder)
-    from transformers import AutoConfig
-
-    architecture_of(read_model_type(folder))
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    configuration = _read_configuration(folder)
+    _check_vocabulary(Path(folder), configuration["vocabulary"])
+    check_weights(folder, configuration["parameters"])
     return {
         "path": str(folder),
-        **describe_configuration(config),
+        **configuration,
         "dtype": dtype,
         "attn_implementation": attn_implementation,
         "device_map": device_map,
@@ -169,71 +186,6 @@ def describe_configuration(config) -> dict[str, Any]:
         "parallel_mlp": has_parallel_mlp(config),
         "nodes": list(node_names(layers, heads)),
     }
-
-
-def check_checkpoint(folder: Path | str) -> None:
-    """Check that a folder holds a configuration, safetensors weights, a tokenizer.
-
-    Raises:
-        FileNotFoundError: names the folder and what is missing there.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such checkpoint folder")
-    missing = missing_part([file.name for file in folder.iterdir()])
-    if missing:
-        raise FileNotFoundError(f"{folder}: {missing}")
-    for name in weight_files(folder):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder}: no {name}, which {INDEX} names")
-
-
-def missing_part(files: Collection[str]) -> str | None:
-    """Say which part of a checkpoint is not among some file names, and the way out."""
-    if "config.json" not in files:
-        return "no model configuration (config.json)"
-    if WEIGHTS not in files and INDEX not in files:
-        return _missing_weights(files)
-    if "tokenizer.json" not in files:
-        return (
-            "no tokenizer (tokenizer.json); an older one is converted by "
-            "`AutoTokenizer.from_pretrained(...).save_pretrained(folder)`"
-        )
-    return None
-
-
-def weight_files(folder: Path | str) -> list[str]:
-    """List the weight files of a checkpoint: one, or the shards that its index names.
-
-    Only the configuration and the index need to be there.
-    """
-    index = Path(folder) / INDEX
-    # Where there are both, transformers reads the single file.
-    if (Path(folder) / WEIGHTS).is_file() or not index.is_file():
-        return [WEIGHTS]
-    return sorted(set(read_json(index)["weight_map"].values()))
-
-
-def read_model_type(folder: Path | str) -> str | None:
-    """Return the family that a checkpoint's configuration names.
-
-    Raises:
-        ValueError: the configuration is not JSON.
-    """
-    return read_json(Path(folder) / "config.json").get("model_type")
-
-
-def _missing_weights(files: Collection[str]) -> str:
-    pickled = sorted(file for file in files if file.endswith(PICKLED))
-    if not pickled:
-        return f"no safetensors weights ({WEIGHTS} or its index)"
-    return (
-        f"no safetensors weights, only {pickled[0]}: reading pickled weights can run "
-        "any code, so they are not read. Convert them in an environment that you "
-        "trust, with `AutoModelForCausalLM.from_pretrained(...).save_pretrained("
-        "folder, safe_serialization=True)` and the same of AutoTokenizer, and give "
-        "that folder as `path:`"
-    )
 
 
 def _parameters(model) -> Iterator[tuple[str, Any]]:
@@ -291,6 +243,36 @@ def _asks_for_bos(folder: Path) -> bool:
     if not settings.is_file():
         return False
     return read_json(settings).get("add_bos_token") is True
+
+
+def _read_configuration(folder: Path | str) -> dict[str, Any]:
+    """Describe the configuration of a checkpoint, see `describe_configuration`."""
+    from transformers import AutoConfig
+
+    architecture_of(read_model_type(folder))
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        return describe_configuration(config)
+    # Wrong values end in all kinds of errors, and none of them names the file.
+    except Exception as error:
+        raise ValueError(
+            f"{folder}: config.json makes no model: {_in_one_line(error)}"
+        ) from error
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _check_vocabulary(folder: Path, vocabulary: int) -> None:
+    # Tokens that were added to a tokenizer may lie beyond (an image's in Gemma 3): a
+    # pair that needs one is rejected.
+    tokens = load_tokenizer(folder).vocab_size
+    if tokens > vocabulary:
+        raise ValueError(
+            f"{folder}: tokenizer.json has {tokens} tokens, but config.json a "
+            f"vocab_size of {vocabulary}: the tokenizer is of another model"
+        )
 
 
 def _fingerprint(folder: Path) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from circuit_transfer.job import progress
 from circuit_transfer.prompts import ALONE, REJECT_SCHEMA
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,8 @@ def tokenize_pairs(prompts: pl.DataFrame, tokenizer: Tokenizer) -> Tokenized:
     Every row becomes either a pair or a reject, with its number and the reason.
     """
     pairs, rejects = [], []
-    for row in prompts.iter_rows(named=True):
+    rows = prompts.iter_rows(named=True)
+    for row in progress(rows, len(prompts), "rows of prompts"):
         try:
             ids = _tokenize_row(row, tokenizer)
         except _Reject as reject:

@@ -68,35 +68,6 @@ def load_of(entry: Mapping, proportions: Sequence[float]) -> Load:
     return Load(**{key: entry[key] for key in keys}, proportions=proportions)
 
 
-def check_benchmarks(benchmarks: Mapping[str, Mapping], models: Mapping) -> None:
-    """Check what a schema cannot: that every benchmark is of one model that is known.
-
-    Args:
-        benchmarks: the entries of `benchmark`, valid under the schema.
-        models: the entries of `models`.
-
-    Raises:
-        ValueError: for the first that is not, with its key and what was expected.
-    """
-    for name, entry in benchmarks.items():
-        key = f"benchmark.{name}"
-        if ("model" in entry) == ("shape" in entry):
-            raise ValueError(f"{key}: expected either `model` or `shape`")
-        if "shape" in entry:
-            continue
-        if entry["model"] not in models:
-            raise ValueError(
-                f"{key}.model: {entry['model']!r} is no model under `models`; known: "
-                f"{', '.join(models)}"
-            )
-        for axis in ("layers", "heads"):
-            if axis in entry["scaling"]:
-                raise ValueError(
-                    f"{key}.scaling.{axis}: {entry['model']!r} has its own {axis}; "
-                    "expected a benchmark with `shape`"
-                )
-
-
 def grown(
     shape: Shape | None, load: Load, axis: str, value: int
 ) -> tuple[Shape | None, Load]:

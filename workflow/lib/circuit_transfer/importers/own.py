@@ -31,11 +31,13 @@ def read_pairs(path: Path | str) -> Imported:
     A file made by hand is mended by hand: a bad cell is an error, not a reject.
 
     Raises:
-        ValueError: Naming file, row and column: the file cannot be read, a column is
-            missing, a cell is not text, or a group is in both splits.
+        ValueError: Naming file, row and column: the file cannot be read or has no rows,
+            a column is missing, a cell is not text, or a group is in both splits.
     """
     table = read_table(path)
     columns = {name: _column(table, name) for name in ("answer", "wrong_answer")}
+    if not table.rows:
+        raise ValueError(f"{path}: no rows")
     table.require("clean", "corrupted", *columns.values())
     again = table.path.suffix == ".parquet" and {*PROMPT_SCHEMA} <= {*table.columns}
     prompts = [_prompt(table, row, columns, again) for row in table.rows]

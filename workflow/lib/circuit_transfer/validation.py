@@ -1,0 +1,149 @@
+"""A configuration against its schema: its mistake in one line, its defaults filled."""
+
+from collections.abc import Iterable
+from copy import deepcopy
+from datetime import date
+from difflib import get_close_matches
+from math import isfinite, nan
+from pathlib import Path
+from re import fullmatch
+from reprlib import Repr
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.exceptions import best_match
+from jsonschema.validators import extend
+
+
+def validate_config(config: dict, schema_path: Path | str) -> None:
+    """Check a config against its schema and fill in the defaults, in place.
+
+    As `snakemake.utils.validate`, but with the mistake in one line: Snakemake prints
+    the schema around it.
+
+    Raises:
+        ValueError: for the first wrong value, with its key and what was expected.
+    """
+    schema = yaml.safe_load(Path(schema_path).read_text())
+    error = best_match(_FillingValidator(schema).iter_errors(config))
+    if error is not None:
+        raise ValueError(_explain(error))
+
+
+def check_repeated_keys(path: Path | str) -> None:
+    """Check that no key is twice in a mapping of a YAML file: the last alone counts.
+
+    Raises:
+        ValueError: naming the file, the key and both lines.
+    """
+    try:
+        root = yaml.compose(Path(path).read_text(encoding="utf-8"), yaml.SafeLoader)
+    except yaml.YAMLError:
+        return  # JSON, which Snakemake has read as such
+    seen, nodes = set(), [root]
+    while nodes:
+        node = nodes.pop()
+        if node is None or id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            _check_keys(path, node)
+            nodes.extend(value for _, value in node.value)
+        elif isinstance(node, yaml.SequenceNode):
+            nodes.extend(node.value)
+
+
+def _check_keys(path: Path | str, mapping: yaml.MappingNode) -> None:
+    lines = {}
+    for key in (key for key, _ in mapping.value if isinstance(key, yaml.ScalarNode)):
+        line = key.start_mark.line + 1
+        if key.value in lines:
+            raise ValueError(
+                f"{path}: line {line}: the key {key.value!r} is already in line "
+                f"{lines[key.value]}; expected every key once"
+            )
+        lines[key.value] = line
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint for a message: the known name most like `name`, or all of them."""
+    known = list(known)
+    close = get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+
+
+def _fill_and_validate(validator, properties, instance, schema):
+    for name, subschema in properties.items():
+        if "default" in subschema and isinstance(instance, dict):
+            instance.setdefault(name, deepcopy(subschema["default"]))
+    validate_properties = Draft202012Validator.VALIDATORS["properties"]
+    yield from validate_properties(validator, properties, instance, schema)
+
+
+def _matches(validator, pattern, instance, schema):
+    # The standard's `$` lets a line feed follow.
+    if isinstance(instance, str) and not fullmatch(pattern, instance):
+        yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+def _is_whole(checker, value) -> bool:
+    # The standard's 5.0 is an integer too, but Python's `range` wants 5.
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(checker, value) -> bool:
+    return _is_whole(checker, value) or (isinstance(value, float) and isfinite(value))
+
+
+_FillingValidator = extend(
+    Draft202012Validator,
+    {"properties": _fill_and_validate, "pattern": _matches},
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {"integer": _is_whole, "number": _is_number}
+    ),
+)
+
+_short = Repr()
+_short.maxstring = _short.maxother = 80
+
+
+def _explain(error: ValidationError) -> str:
+    """Say in one line where a value is wrong, what it is, and what was expected."""
+    where = ".".join(map(str, error.absolute_path)) or "config"
+    value = error.instance
+    if error.validator == "additionalProperties":
+        known = error.schema["properties"]
+        unknown = next(name for name in value if name not in known)
+        return f"{where}: unknown key {unknown!r}; {nearest(str(unknown), known)}"
+    if error.validator == "pattern":
+        told = f"{_short.repr(value)}; expected {error.schema['description']}"
+    else:
+        told = error.message.replace(repr(value), _short.repr(value))
+    return f"{where}: {told}{_hint(error)}"
+
+
+def _hint(error: ValidationError) -> str:
+    """Say what was probably meant, or nothing."""
+    value, expected = error.instance, error.validator_value
+    if error.validator == "enum" and isinstance(value, str):
+        close = get_close_matches(value, map(str, expected), n=1)
+        return f"; did you mean {close[0]!r}?" if close else ""
+    if error.validator != "type":
+        return ""
+    if expected == "string" and isinstance(value, bool | int | float | date):
+        return "; YAML does not read it as text: put it in quotes"
+    if "integer" in expected or "number" in expected:
+        return _as_number(value, "integer" in expected)
+    return ""
+
+
+def _as_number(value: Any, whole: bool) -> str:
+    """Say how to write a number that was not read as one (1e-3 is text to YAML)."""
+    try:
+        number = float(value) if isinstance(value, str | float) else nan
+    except ValueError:
+        return ""
+    if not isfinite(number) or (whole and not number.is_integer()):
+        return ""
+    return f"; write {int(number) if whole else number}"
