@@ -24,16 +24,12 @@ import safetensors.torch
 import yaml
 
 from circuit_transfer import artifacts
+from circuit_transfer.checkpoints import check_checkpoint
 from circuit_transfer.figures.style import panels, save
 from circuit_transfer.importers import import_task
 from circuit_transfer.job import job
 from circuit_transfer.messages import quoted
-from circuit_transfer.models import (
-    check_checkpoint,
-    describe_model,
-    load_model,
-    load_tokenizer,
-)
+from circuit_transfer.models import describe_model, load_model, load_tokenizer
 from circuit_transfer.tables.typesetting import Table, to_csv, to_html, to_tex
 
 ROOT = Path(__file__).parents[2]

@@ -73,6 +73,13 @@ def check_study(study: Mapping, models: Mapping, tasks: Mapping) -> None:
                 f"study.tasks: {name!r} is the name of a column in the tables; "
                 "expected another name"
             )
+    for name in tasks:
+        # Its prompts would lie where the rows lie that another task rejects.
+        if name.endswith(".rejects"):
+            raise ValueError(
+                f"tasks: {name!r} ends as the files of rejected rows do; expected "
+                "another name"
+            )
     for name in study["models"]:
         _check_known("study.models", name, models, "model under `models`")
     for transfer in study["transfers"]:
