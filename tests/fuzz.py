@@ -4,7 +4,7 @@
 
 What is given to the checks and the readers must be taken, or be refused by a ValueError
 or FileNotFoundError that names the key or the file. Anything else is a finding: another
-exception, a message that names nothing, more than five seconds, more than 4 GB, or the
+exception, a message that names nothing, five seconds of computing, 4 GB, or the
 end of the process. Findings are printed, each kind once, with the number by which one
 case is run again: `--first 1234 --cases 1`.
 
@@ -121,7 +121,7 @@ def _work(seed: int, first: int, cases: int) -> None:
         config = valid_config(Path(folder))
         for case in range(first, first + cases):
             rng = random.Random(f"{seed} {case}")
-            kind = rng.choice(["config", *seeds])
+            kind = "config" if rng.random() < 0.33 else rng.choice([*seeds])
             print(json.dumps([case, kind]), flush=True)
             if kind == "config":
                 outcome = try_config(rng, config, Path(folder))
@@ -133,7 +133,7 @@ def _work(seed: int, first: int, cases: int) -> None:
 def outcome_of(action, *names: str) -> str:
     """Say how something ended: taken, refused in words that name it, or a finding."""
     # Nothing handles the signal: it ends the process, wherever it hangs.
-    signal.alarm(SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         action()
     except (ValueError, FileNotFoundError) as error:
@@ -148,7 +148,7 @@ def outcome_of(action, *names: str) -> str:
         where = _innermost(error)
         return f"{type(error).__name__}: {where}: {str(error)[:100]!r}"
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
     return "taken"
 
 
@@ -182,7 +182,7 @@ def valid_config(folder: Path) -> dict:
         "mine": {"file": "mine.csv", "format": "pairs"},
         "theirs": {"mib": "ioi", "path": "mine.csv", "train": 10, "test": 10},
         "remote": {"mib": "arc_easy", "hub": "a/b", "revision": "main"},
-        "twins": {"generator": "ioi", "counterfactual": "s2-io-flip", "seed": 1},
+        "twins": {"generator": "ioi", "counterfactual": "s2_io_flip", "seed": 1},
     }
     config["study"]["tasks"] += ["mine"]
     config["study"]["models"] = ["own"]
@@ -199,15 +199,19 @@ def try_config(rng: random.Random, valid: dict, folder: Path) -> str:
     from circuit_transfer.checks import check_config
     from circuit_transfer.validation import validate_config
 
+    def outcome(config: dict) -> str:
+        def check() -> None:
+            validate_config(config, SCHEMA)
+            check_config(config, folder, ROOT)
+
+        return outcome_of(check, "config", *valid)
+
+    if (told := outcome(deepcopy(valid))) != "taken":
+        raise RuntimeError(f"the configuration to start from is {told}")
     config = deepcopy(valid)
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         config = changed_value(rng, config, valid)
-
-    def check() -> None:
-        validate_config(config, SCHEMA)
-        check_config(config, folder, ROOT)
-
-    return outcome_of(check, "config", *valid)
+    return outcome(config)
 
 
 def changed_value(rng: random.Random, value, donor):

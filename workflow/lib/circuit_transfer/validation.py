@@ -15,6 +15,8 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.exceptions import best_match
 from jsonschema.validators import extend
 
+from circuit_transfer.messages import quoted
+
 
 def validate_config(config: dict, schema_path: Path | str) -> None:
     """Check a config against its schema and fill in the defaults, in place.
@@ -110,17 +112,18 @@ _short.maxstring = _short.maxother = 80
 
 def _explain(error: ValidationError) -> str:
     """Say in one line where a value is wrong, what it is, and what was expected."""
-    where = ".".join(map(str, error.absolute_path)) or "config"
+    where = quoted(".".join(map(str, error.absolute_path))) or "config"
     value = error.instance
     if error.validator == "additionalProperties":
         known = error.schema["properties"]
         unknown = next(name for name in value if name not in known)
-        return f"{where}: unknown key {unknown!r}; {nearest(str(unknown), known)}"
+        shown = quoted(repr(unknown))
+        return f"{where}: unknown key {shown}; {nearest(str(unknown), known)}"
     if error.validator == "pattern":
         told = f"{_short.repr(value)}; expected {error.schema['description']}"
     else:
         told = error.message.replace(repr(value), _short.repr(value))
-    return f"{where}: {told}{_hint(error)}"
+    return f"{where}: {quoted(told, 1000)}{_hint(error)}"
 
 
 def _hint(error: ValidationError) -> str:
