@@ -17,8 +17,9 @@ from circuit_transfer.validation import nearest
 RESERVED = ("mean", "method", "circuit")
 # What follows a task's name in the names of files.
 REJECTS = ".rejects"
-# A wildcard or a variable of Snakemake in a path; and it lists paths line by line.
-SNAKEMAKES = re.compile(r"[{}\n\r]|<[a-z][a-z0-9_]*>")
+# A wildcard or a variable of Snakemake in a path, or a tag in its report: that does not
+# escape what it says of jobs.
+SNAKEMAKES = re.compile(r"[{}<>\n\r]")
 
 
 def check_config(config: Mapping, *directories: Path | str) -> None:
@@ -292,8 +293,8 @@ def _check_there(
 ) -> Path:
     if own := SNAKEMAKES.search(path):
         raise ValueError(
-            f"{key}: {quoted(repr(path))}: Snakemake reads {own[0]!r} in a path as its "
-            "own; expected another name"
+            f"{key}: {quoted(repr(path))}: Snakemake reads {own[0]!r} in a path as "
+            "its own; expected another name"
         )
     paths = [directory / path for directory in directories]
     found = next((path for path in paths if os.path.exists(path)), None)

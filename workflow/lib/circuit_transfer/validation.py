@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from copy import deepcopy
 from datetime import date
 from difflib import get_close_matches
+from functools import cache
 from math import isfinite, nan
 from pathlib import Path
 from re import fullmatch
@@ -27,10 +28,15 @@ def validate_config(config: dict, schema_path: Path | str) -> None:
     Raises:
         ValueError: for the first wrong value, with its key and what was expected.
     """
-    schema = yaml.safe_load(Path(schema_path).read_text())
-    error = best_match(_FillingValidator(schema).iter_errors(config))
+    validator = _FillingValidator(_read_schema(Path(schema_path)))
+    error = best_match(validator.iter_errors(config))
     if error is not None:
         raise ValueError(_explain(error))
+
+
+@cache
+def _read_schema(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text())
 
 
 def check_repeated_keys(path: Path | str) -> None:
