@@ -69,7 +69,9 @@ def main() -> None:
     while arguments.cases > first - arguments.first or (
         not arguments.cases and time.monotonic() < end
     ):
-        for case, kind, outcome in _run(arguments.seed, first, CASES_PER_PROCESS):
+        left = arguments.first + arguments.cases - first
+        cases = min(left, CASES_PER_PROCESS) if arguments.cases else CASES_PER_PROCESS
+        for case, kind, outcome in _run(arguments.seed, first, cases):
             first = case + 1
             # Numbers and names in a message do not make it another kind of finding.
             shape = re.sub(r"\d+|(['\"]).*", "..", outcome)

@@ -293,6 +293,48 @@ def test_pickles_and_arrays_are_no_artifacts(tmp_path, ran):
                 read(path)
 
 
+DIGITS = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "entry"),
+    [
+        ("x.jsonl", f'{{"clean": {DIGITS}}}', {"file": "x"}),
+        ("x.json", f'{{"prompts": {DIGITS}}}', {"file": "x", "format": "auto-circuit"}),
+        ("x.json", "[" * 100_000, {"file": "x", "format": "auto-circuit"}),
+        ("x.jsonl", f'"{DIGITS}"', {"file": "x"}),
+        ("x.csv", "clean\n" + "a,b,c\n" * 9999, {"file": "x"}),
+    ],
+)
+def test_what_is_too_long_to_be_read_is_refused_in_few_words(
+    name, content, entry, tmp_path
+):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=name) as caught:
+        import_task(entry, tmp_path / name)
+    assert len(str(caught.value)) < 1000
+
+
+def test_numbers_of_thousands_of_digits_are_no_token_ids_and_no_years(tmp_path):
+    rows = [{"clean": "from 1352 to 13", "corrupted": "b"} | {"correct_idx": DIGITS}]
+    for more in ({}, {"incorrect_idx": "[" * 100_000}):
+        pl.DataFrame([rows[0] | more]).write_parquet(tmp_path / "x.parquet")
+        entry = {"file": "x", "format": "eap-ig"}
+        imported = import_task(entry, tmp_path / "x.parquet")
+        assert imported.rejects["row"].to_list() == [1]
+        assert len(imported.rejects["reason"][0]) < 1000
+
+
+def test_a_parquet_column_of_lists_in_lists_is_refused_before_it_is_read(tmp_path):
+    """Polars takes twice as long for every level: with 150 it would never end."""
+    cell = ["deep"]
+    for _ in range(30):
+        cell = [{"inner": cell}]
+    pl.DataFrame({"clean": [cell]}).write_parquet(tmp_path / "x.parquet")
+    with pytest.raises(ValueError, match="'clean': 62 levels of values in values"):
+        import_task({"file": "x"}, tmp_path / "x.parquet")
+
+
 @pytest.mark.parametrize("tag", ["python/object/apply:os.system", "python/name:os"])
 def test_objects_of_python_are_not_made_from_yaml(tag):
     with pytest.raises(yaml.constructor.ConstructorError):
