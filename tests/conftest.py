@@ -5,6 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples in every run, whatever the load of the machine. For others:
+# `pytest --hypothesis-profile other`.
+settings.register_profile("same", derandomize=True, deadline=None, database=None)
+settings.register_profile("other", deadline=None, max_examples=1000)
+settings.load_profile("same")
 
 # The tests compare numbers to the last bits, so they all run on the CPU.
 os.environ["CUDA_VISIBLE_DEVICES"] = ""

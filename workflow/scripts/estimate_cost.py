@@ -77,7 +77,9 @@ def estimate_cost(
             configuration = _published(Path(configurations_path), entry["hub"])
         elif "path" in entry:
             path = Path(checkpoints[name]) / "config.json"
-            configuration = AutoConfig.from_pretrained(path)
+            configuration = AutoConfig.from_pretrained(
+                path, local_files_only=True, trust_remote_code=False
+            )
         else:
             configuration = _embedded(entry["train"], words)
         shapes[name] = model_shape(configuration, dtype=entry["dtype"])
@@ -101,7 +103,9 @@ def _published(folder: Path, repository: str) -> PreTrainedConfig:
             f"{path}: no configuration of {repository}; expected a copy of "
             f"https://huggingface.co/{repository}/blob/main/config.json there"
         )
-    return AutoConfig.from_pretrained(path)
+    return AutoConfig.from_pretrained(
+        path, local_files_only=True, trust_remote_code=False
+    )
 
 
 def _embedded(train: Mapping[str, Any], words: Words) -> PreTrainedConfig:

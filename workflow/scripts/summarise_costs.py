@@ -82,7 +82,9 @@ def _read_seconds(path: Path | str) -> float:
 
 def _read_shape(path: Path | str) -> tuple[str, ModelShape]:
     description = read_json(path)
-    config = AutoConfig.from_pretrained(description["path"], local_files_only=True)
+    config = AutoConfig.from_pretrained(
+        description["path"], local_files_only=True, trust_remote_code=False
+    )
     return description["model"], model_shape(config, dtype=description["dtype"])
 
 

@@ -288,9 +288,10 @@ def read_state(path: Path | str) -> tuple[dict[str, np.ndarray], dict[str, Any]]
 def _write_tensors(
     path: Path | str, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]
 ) -> None:
-    # safetensors metadata is text only: strings stay as they are, the rest is JSON.
+    # safetensors metadata is text only: names stay as they are, the rest is JSON, and
+    # so is a text that would be read as JSON.
     text = {
-        key: value if isinstance(value, str) else json.dumps(value)
+        key: value if _is_plain(key, value) else json.dumps(value)
         for key, value in {"format": FORMAT, **metadata}.items()
     }
     whole = {key: np.ascontiguousarray(value) for key, value in tensors.items()}
@@ -337,10 +338,14 @@ def _read_tensors(
     return found, {key: _parsed(key, value) for key, value in metadata.items()}
 
 
+def _is_plain(key: str, value: Any) -> bool:
+    return isinstance(value, str) and _parsed(key, value) == value
+
+
 def _parsed(key: str, text: str) -> Any:
     if key in NAMES:
         return text
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return text

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from circuit_transfer.artifacts import read_json
+from circuit_transfer.messages import quoted
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -106,22 +107,33 @@ def weight_files(folder: Path | str) -> list[str]:
     if (Path(folder) / WEIGHTS).is_file() or not index.is_file():
         return [WEIGHTS]
     named = _read_object(index).get("weight_map")
-    names = set(named.values()) if isinstance(named, dict) else set()
-    if not names or any(not name or Path(str(name)).name != name for name in names):
+    names = list(named.values()) if isinstance(named, dict) else []
+    # Whatever has another ending transformers would unpickle.
+    if not names or not all(map(_is_weight_file, names)):
         raise ValueError(
-            f"{index}: expected a weight_map that names a file of this folder for "
-            "every weight"
+            f"{index}: expected a weight_map that names a safetensors file of this "
+            "folder for every weight"
         )
-    return sorted(names)
+    return sorted(set(names))
 
 
 def read_model_type(folder: Path | str) -> str | None:
     """Return the family that a checkpoint's configuration names.
 
     Raises:
-        ValueError: the configuration is not a JSON object.
+        ValueError: the configuration is not a JSON object, or names no family.
     """
-    return _read_object(Path(folder) / "config.json").get("model_type")
+    path = Path(folder) / "config.json"
+    family = _read_object(path).get("model_type")
+    if not isinstance(family, str | None):
+        found = quoted(repr(family))
+        raise ValueError(f"{path}: model_type: expected a name, found {found}")
+    return family
+
+
+def _is_weight_file(name: Any) -> bool:
+    is_beside = isinstance(name, str) and Path(name).name == name
+    return is_beside and name.endswith(".safetensors")
 
 
 def _read_object(path: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Checks of a study's configuration, made before any job runs."""
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -9,12 +10,16 @@ from circuit_transfer.architectures import architecture_of
 from circuit_transfer.checkpoints import check_checkpoint, read_model_type
 from circuit_transfer.generators import GENERATORS
 from circuit_transfer.importers import FORMATS, data_files
+from circuit_transfer.messages import quoted
 from circuit_transfer.validation import nearest
 
 # Columns beside those of the tasks in the tables.
 RESERVED = ("mean", "method", "circuit")
 # What follows a task's name in the names of files.
 REJECTS = ".rejects"
+# A wildcard or a variable of Snakemake in a path, or a tag in its report: that does not
+# escape what it says of jobs.
+SNAKEMAKES = re.compile(r"[{}<>\n\r]")
 
 
 def check_config(config: Mapping, *directories: Path | str) -> None:
@@ -286,10 +291,15 @@ def _check_file(key: str, path: str, directories: Sequence[Path]) -> None:
 def _check_there(
     key: str, path: str, directories: Sequence[Path], what: str = "file or folder"
 ) -> Path:
+    if own := SNAKEMAKES.search(path):
+        raise ValueError(
+            f"{key}: {quoted(repr(path))}: Snakemake reads {own[0]!r} in a path as "
+            "its own; expected another name"
+        )
     paths = [directory / path for directory in directories]
-    found = next((path for path in paths if path.exists()), None)
+    found = next((path for path in paths if os.path.exists(path)), None)
     if found is None:
-        raise ValueError(f"{key}: no {what} {path} in {_join(directories)}")
+        raise ValueError(f"{key}: no {what} {quoted(path)} in {_join(directories)}")
     return found
 
 

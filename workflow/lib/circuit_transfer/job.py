@@ -16,6 +16,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TypeVar
 
+from circuit_transfer.messages import printable
 from circuit_transfer.shortages import advice
 
 T = TypeVar("T")
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 # The variable that holds the process id of the run that a job belongs to.
 RUN = "CIRCUIT_TRANSFER_RUN"
+LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 DONE = "done in %.2f s, begun %.2f s after the process, %.2f s of CPU in all"
 DONE_PATTERN = re.compile(
     re.escape(DONE).replace(re.escape("%.2f"), r"(\d+\.\d\d)") + "$", re.MULTILINE
@@ -152,15 +154,24 @@ def _wait_for(process: int) -> None:
         time.sleep(5)
 
 
+class _Printable(logging.Formatter):
+    """What a log quotes from files cannot give orders to the terminal that shows it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        lines = super().format(record).split("\n")
+        return "\n".join(map(printable, lines))
+
+
 def _log_to(log_path: Path | str) -> None:
     Path(log_path).parent.mkdir(parents=True, exist_ok=True)
     Path(f"{log_path}.traceback").unlink(missing_ok=True)
     logging.basicConfig(
         level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         handlers=[_LogFile(log_path, mode="w"), logging.StreamHandler()],
         force=True,
     )
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(_Printable(LINE))
     logging.captureWarnings(True)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from circuit_transfer.messages import quoted
 from circuit_transfer.nodes import is_mlp
 
 ENDS = ("input", "logits")
@@ -136,7 +137,8 @@ def _nodes(importances: Any, node_names: Sequence[str]) -> dict[str, dict[str, A
     for name, node in found.items():
         if not isinstance(node, dict):
             raise ValueError(
-                f"node {name}: {node!r}, expected a mapping with `score` or `in_graph`"
+                f"node {name}: {quoted(repr(node))}, expected a mapping with `score` "
+                "or `in_graph`"
             )
     return {name: found[name] for name in node_names}
 
@@ -147,7 +149,8 @@ def _check_shape(cfg: Mapping[str, Any], node_names: Sequence[str]) -> None:
     for key, expected in shape.items():
         if cfg.get(key) != expected:
             raise ValueError(
-                f"cfg.{key} is {cfg.get(key)}, expected {expected} as in the model"
+                f"cfg.{key} is {quoted(cfg.get(key))}, expected {expected} as in the "
+                "model"
             )
 
 
@@ -157,7 +160,7 @@ def _score(name: str, node: Mapping[str, Any]) -> float | None:
     if score is None:
         return None
     if isinstance(score, bool) or not isinstance(score, int | float):
-        raise ValueError(f"node {name}: score {score!r} is not a number")
+        raise ValueError(f"node {name}: score {quoted(repr(score))} is not a number")
     if abs(score) > LARGEST:
         raise ValueError(f"node {name}: score {score} is not finite in float32")
     return None if math.isnan(score) else float(score)
@@ -167,13 +170,13 @@ def _is_inside(name: str, node: Mapping[str, Any]) -> bool:
     inside = node.get("in_graph")
     if not isinstance(inside, bool):
         raise ValueError(
-            f"node {name}: in_graph is {inside!r}, expected true or false where there "
-            "are no scores"
+            f"node {name}: in_graph is {quoted(repr(inside))}, expected true or false "
+            "where there are no scores"
         )
     return inside
 
 
 def _some(names: Sequence[str]) -> str:
     """Name the first few of many."""
-    shown = ", ".join(names[:5])
+    shown = quoted(", ".join(map(str, names[:5])))
     return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"

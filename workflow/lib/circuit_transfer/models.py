@@ -52,10 +52,10 @@ def load_model(
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
 
-    architecture_of(read_model_type(folder))
     transformers_logging.disable_progress_bar()
     model, report = AutoModelForCausalLM.from_pretrained(
         folder,
+        config=_read_settings(folder),
         output_loading_info=True,
         dtype=getattr(torch, dtype),
         attn_implementation=attn_implementation,
@@ -263,17 +263,28 @@ def _asks_for_bos(folder: Path) -> bool:
 
 def _read_configuration(folder: Path | str) -> dict[str, Any]:
     """Describe the configuration of a checkpoint, see `describe_configuration`."""
-    from transformers import AutoConfig
-
     architecture_of(read_model_type(folder))
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        return describe_configuration(config)
+        return describe_configuration(_read_settings(folder))
     # Wrong values end in all kinds of errors, and none of them names the file.
     except Exception as error:
         raise ValueError(
             f"{folder}: config.json makes no model: {_in_one_line(error)}"
         ) from error
+
+
+def _read_settings(folder: Path | str):
+    """Read the configuration of a checkpoint, as `transformers` has it."""
+    from transformers import AutoConfig
+
+    architecture_of(read_model_type(folder))
+    config = AutoConfig.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False
+    )
+    # A checkpoint may name a repository here, whose code transformers would fetch and
+    # run. What computes attention is for the study to say.
+    config._attn_implementation = None
+    return config
 
 
 def _in_one_line(error: Exception) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from copy import deepcopy
 from datetime import date
 from difflib import get_close_matches
+from functools import cache
 from math import isfinite, nan
 from pathlib import Path
 from re import fullmatch
@@ -15,6 +16,8 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.exceptions import best_match
 from jsonschema.validators import extend
 
+from circuit_transfer.messages import quoted
+
 
 def validate_config(config: dict, schema_path: Path | str) -> None:
     """Check a config against its schema and fill in the defaults, in place.
@@ -25,10 +28,15 @@ def validate_config(config: dict, schema_path: Path | str) -> None:
     Raises:
         ValueError: for the first wrong value, with its key and what was expected.
     """
-    schema = yaml.safe_load(Path(schema_path).read_text())
-    error = best_match(_FillingValidator(schema).iter_errors(config))
+    validator = _FillingValidator(_read_schema(Path(schema_path)))
+    error = best_match(validator.iter_errors(config))
     if error is not None:
         raise ValueError(_explain(error))
+
+
+@cache
+def _read_schema(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text())
 
 
 def check_repeated_keys(path: Path | str) -> None:
@@ -110,17 +118,18 @@ _short.maxstring = _short.maxother = 80
 
 def _explain(error: ValidationError) -> str:
     """Say in one line where a value is wrong, what it is, and what was expected."""
-    where = ".".join(map(str, error.absolute_path)) or "config"
+    where = quoted(".".join(map(str, error.absolute_path))) or "config"
     value = error.instance
     if error.validator == "additionalProperties":
         known = error.schema["properties"]
         unknown = next(name for name in value if name not in known)
-        return f"{where}: unknown key {unknown!r}; {nearest(str(unknown), known)}"
+        shown = quoted(repr(unknown))
+        return f"{where}: unknown key {shown}; {nearest(str(unknown), known)}"
     if error.validator == "pattern":
         told = f"{_short.repr(value)}; expected {error.schema['description']}"
     else:
         told = error.message.replace(repr(value), _short.repr(value))
-    return f"{where}: {told}{_hint(error)}"
+    return f"{where}: {quoted(told, 1000)}{_hint(error)}"
 
 
 def _hint(error: ValidationError) -> str:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.text import Text
 
 from circuit_transfer.artifacts import atomic
 
@@ -121,6 +122,9 @@ def readable_on(colour: Sequence[float]) -> str:
 
 def save(figure: Figure, *paths: Path | str) -> None:
     """Write a figure in the format that each path's suffix names."""
+    for text in figure.findobj(Text):
+        # A `$` in a name begins no formula; those of the numbers come in drawing.
+        text.set_parse_math("$" not in text.get_text())
     # The layout is the slow part, and the same for every format.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")

@@ -16,6 +16,7 @@ from circuit_transfer.importers.rows import (
     token_ids,
 )
 from circuit_transfer.importers.tables import Table, read_table
+from circuit_transfer.messages import quoted
 from circuit_transfer.prompts import ALONE
 
 # The names that its tasks give to right and wrong answers.
@@ -71,7 +72,7 @@ def _answers(table: Table) -> dict[str, Part]:
             return _years(column)
     known = [*ID_COLUMNS, *TEXT_COLUMNS, YEAR_COLUMNS[0]]
     raise ValueError(
-        f"{table.path}: no columns of answers, only {[*table.columns]}: "
+        f"{table.path}: no columns of answers, only {quoted([*table.columns], 1000)}: "
         f"expected one of {known}"
     )
 
@@ -97,12 +98,14 @@ def _year(cells: dict[str, Any], column: str) -> int:
     A column of this name may as well hold something else, such as token ids.
     """
     found = cells.get(column)
-    year = int(found) if str(found).isdecimal() else as_integer(found)
+    # Python refuses to read numbers of thousands of digits.
+    is_short = len(shown := str(found)) < 10
+    year = int(shown) if is_short and shown.isdecimal() else as_integer(found)
     prompt = YEAR_PROMPT.search(str(cells.get("clean")))
     if not prompt or int(prompt["year"]) != year:
         raise UnusableRow(
             f"{column}: expected the last two digits of the year in a prompt that ends "
-            f"with its first two, found {found!r}"
+            f"with its first two, found {quoted(repr(found))}"
         )
     if year == 99:
         raise UnusableRow(f"{column}: no two-digit number is greater than 99")

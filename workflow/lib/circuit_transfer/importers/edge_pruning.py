@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any
 
 from circuit_transfer.importers.rows import (
@@ -74,7 +75,9 @@ def _split(table: Table) -> Part:
     def part(cells: dict[str, Any]) -> str:
         split = text("split")(cells)
         if split not in used:
-            raise UnusableRow(f"split: expected one of {[*used]}, found {split!r}")
+            raise UnusableRow(
+                f"split: expected one of {[*used]}, found {shortened(split)}"
+            )
         return used[split]
 
     return part

@@ -41,6 +41,7 @@ from circuit_transfer.importers.rows import (
     text,
 )
 from circuit_transfer.importers.tables import Table, read_table
+from circuit_transfer.messages import quoted
 from circuit_transfer.prompts import ALONE, FOLLOWING
 
 ENDING = "_counterfactual"
@@ -161,7 +162,8 @@ def _counterfactual_column(table: Table, name: str) -> str:
     column = name.removesuffix(ENDING) + ENDING
     if column not in there:
         names = [column.removesuffix(ENDING) for column in there]
-        raise ValueError(f"{table.path}: no counterfactual {name!r}, only {names}")
+        shown = quoted(names, 1000)
+        raise ValueError(f"{table.path}: no counterfactual {name!r}, only {shown}")
     return column
 
 
@@ -193,7 +195,8 @@ def _subject(cells: Cells, other: Cells) -> str:
     if other.get("answerKey") != -1:
         answer = _choice(other, other.get("choices"))
         if answer == _indirect_object(cells):
-            raise UnusableRow(f"the counterfactual has the same answer, {answer!r}")
+            shown = quoted(repr(answer))
+            raise UnusableRow(f"the counterfactual has the same answer, {shown}")
     return _name(cells, "subject")
 
 
@@ -215,7 +218,8 @@ def _choice(cells: Cells, choices: Any) -> str:
         raise UnusableRow(f"choices: expected a list, found {shortened(choices)}")
     if key is None or not 0 <= key < len(choices):
         raise UnusableRow(
-            f"answerKey {cells.get('answerKey')!r} is none of {len(choices)} choices"
+            f"answerKey {shortened(cells.get('answerKey'))} is none of {len(choices)} "
+            "choices"
         )
     return _label(choices[key])
 
@@ -228,7 +232,9 @@ def _label(value: Any) -> str:
 def _result(operator: str) -> Callable[[Cells], str]:
     def result(cells: Cells) -> str:
         if (found := cells.get("operator")) != operator:
-            raise UnusableRow(f"operator: expected {operator!r}, found {found!r}")
+            raise UnusableRow(
+                f"operator: expected {operator!r}, found {shortened(found)}"
+            )
         return _label(cells.get("label"))
 
     return result

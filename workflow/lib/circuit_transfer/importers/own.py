@@ -5,6 +5,7 @@ from typing import Any
 
 from circuit_transfer.importers.rows import Imported, half, is_text
 from circuit_transfer.importers.tables import Table, read_table
+from circuit_transfer.messages import quoted
 from circuit_transfer.prompts import (
     PROMPT_SCHEMA,
     SPLITS,
@@ -68,13 +69,15 @@ def _prompt(table: Table, row: Any, columns: dict[str, str], again: bool) -> Pro
     group = given.setdefault("group", given["clean"])
     split = given.setdefault("split", half(group))
     if split not in SPLITS:
-        raise ValueError(f"{where} split: expected train or test, found {split!r}")
+        raise ValueError(
+            f"{where} split: expected train or test, found {quoted(repr(split))}"
+        )
     return Prompt(**given, **answers, **further, file=str(table.path), row=row.number)
 
 
 def _text(cell: Any, where: str) -> str:
     if not is_text(cell):
-        raise ValueError(f"{where}: expected text, found {cell!r}")
+        raise ValueError(f"{where}: expected text, found {quoted(repr(cell))}")
     return cell
 
 
@@ -94,5 +97,5 @@ def _check_groups(path: Path, prompts: list[Prompt]) -> None:
             raise ValueError(
                 f"{path}: rows {earlier.row} and {prompt.row}, column split: one is "
                 f"{earlier.split}, the other {prompt.split}, but both are of the group "
-                f"{prompt.group!r}"
+                f"{quoted(repr(prompt.group))}"
             )

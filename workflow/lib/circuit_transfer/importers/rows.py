@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from circuit_transfer.importers.tables import Row
+from circuit_transfer.messages import quoted
 from circuit_transfer.prompts import (
     SPLITS,
     Prompt,
@@ -136,7 +137,7 @@ def token_ids(column: str) -> Part:
         if isinstance(found, str):
             try:
                 parsed = json.loads(found)
-            except json.JSONDecodeError:
+            except (ValueError, RecursionError):
                 parsed = None
         ids = [*map(as_integer, parsed if isinstance(parsed, list) else [parsed])]
         if not ids or not all(i is not None and 0 <= i <= LARGEST_ID for i in ids):
@@ -195,7 +196,8 @@ def _contradiction(found: dict[str, Any]) -> str | None:
     ):
         both = set(found.get(right, ())) & set(found.get(wrong, ()))
         if both:
-            return f"{sorted(both)[0]!r} is both a right and a wrong answer"
+            one = quoted(repr(min(both)))
+            return f"{one} is both a right and a wrong answer"
     return None
 
 

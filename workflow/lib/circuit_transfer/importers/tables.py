@@ -8,6 +8,10 @@ from typing import Any
 
 import polars as pl
 
+from circuit_transfer.messages import quoted
+
+# Those of MIB have four.
+DEEPEST = 10
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -38,9 +42,8 @@ class Table:
         """
         missing = [column for column in columns if column not in self.columns]
         if missing:
-            raise ValueError(
-                f"{self.path}: no column {missing}, only {[*self.columns]}"
-            )
+            there = quoted([*self.columns], 1000)
+            raise ValueError(f"{self.path}: no column {missing}, only {there}")
 
 
 def read_table(path: Path | str, suffixes: tuple[str, ...] = ()) -> Table:
@@ -71,7 +74,8 @@ def read_json(path: Path | str) -> Any:
     text = _decoded(path, _content(path), 1, "line")
     try:
         return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    # Also what is no JSONDecodeError: numbers of too many digits.
+    except (ValueError, RecursionError) as error:
         line = getattr(error, "lineno", 1)
         raise ValueError(f"{path}: line {line}: not JSON ({error})") from error
 
@@ -102,10 +106,12 @@ def _objects(path: Path) -> Iterator[Row]:
             continue
         try:
             cells = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}: row {number}: not JSON ({error})") from error
         if not isinstance(cells, dict):
-            raise ValueError(f"{path}: row {number}: expected an object, found {line}")
+            raise ValueError(
+                f"{path}: row {number}: expected an object, found {quoted(line)}"
+            )
         yield Row(number, cells)
 
 
@@ -115,7 +121,8 @@ def _read_csv(path: Path) -> Table:
     try:
         frame = pl.read_csv(content, infer_schema=False, empty_string_is_null=False)
     except pl.exceptions.PolarsError as error:
-        raise ValueError(f"{path}: not a readable CSV file ({error})") from error
+        reason = quoted(error)
+        raise ValueError(f"{path}: not a readable CSV file ({reason})") from error
     return _from_frame(path, frame)
 
 
@@ -124,7 +131,15 @@ def _read_parquet(path: Path) -> Table:
         frame = pl.read_parquet(path)
     # Damage within the pages makes the reader panic instead.
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise ValueError(f"{path}: not a readable Parquet file ({error})") from error
+        reason = quoted(error)
+        raise ValueError(f"{path}: not a readable Parquet file ({reason})") from error
+    for column, dtype in frame.schema.items():
+        # The time that polars takes to make rows doubles with every level.
+        if (depth := _nesting(dtype)) > DEEPEST:
+            raise ValueError(
+                f"{path}: column {quoted(repr(column))}: {depth} levels of values in "
+                f"values, expected at most {DEEPEST}"
+            )
     return _from_frame(path, frame)
 
 
@@ -134,6 +149,14 @@ READERS = {".jsonl": _read_jsonl, ".csv": _read_csv, ".parquet": _read_parquet}
 def _from_frame(path: Path, frame: pl.DataFrame) -> Table:
     rows = enumerate(frame.iter_rows(named=True), start=1)
     return Table(path, tuple(frame.columns), tuple(Row(*row) for row in rows))
+
+
+def _nesting(dtype: pl.DataType) -> int:
+    if isinstance(dtype, pl.Struct):
+        inner = [field.dtype for field in dtype.fields]
+    else:
+        inner = [dtype.inner] if isinstance(dtype, pl.List | pl.Array) else []
+    return 1 + max(map(_nesting, inner), default=0)
 
 
 def _content(path: Path) -> bytes:

@@ -10,12 +10,15 @@ from pathlib import Path
 import polars as pl
 
 from circuit_transfer.artifacts import write_text
+from circuit_transfer.messages import printable
 
 log = logging.getLogger(__name__)
 
 EMPTY = "-"
 # Columns that are shown behind the number in the column of that name.
 HALF_WIDTH, MARK = "_half_width", "_mark"
+# How texts begin that spreadsheets compute.
+FORMULA = r"^[=+\-@\t\r]"
 # A column that is neither better nor worse, and small.
 SPREAD = "seed_deviation"
 TEX_ESCAPES = {
@@ -32,6 +35,9 @@ TEX_ESCAPES = {
     "→": r"$\to$",
     "<": "$<$",
     ">": "$>$",
+    # Behind `\\` a bracket or a star would be an argument of it.
+    "[": "{[}",
+    "*": "{*}",
     "±": r"$\pm$",
     "†": r"$^\dagger$",
     "‡": r"$^\ddagger$",
@@ -119,8 +125,13 @@ def write_table(table: Table, *paths: Path | str, title: str) -> None:
 
 
 def to_csv(table: Table) -> str:
-    """Plain numbers in full precision; an empty cell is empty."""
-    return table.frame.write_csv()
+    """Plain numbers in full precision; an empty cell is empty.
+
+    A text that a spreadsheet would take for a formula has an apostrophe before it, as
+    one that is typed into a cell needs it.
+    """
+    texts = pl.col(pl.String).str.replace(FORMULA, "'${0}")
+    return table.frame.with_columns(texts).write_csv()
 
 
 def to_tex(table: Table) -> str:
@@ -246,7 +257,9 @@ def _tex_row(texts: Sequence[str], ranks: Sequence[int]) -> str:
 
 
 def _tex_text(text: str) -> str:
-    escaped = "".join(TEX_ESCAPES.get(letter, letter) for letter in text)
+    # TeX stops at control characters, and two line feeds end more than the cell.
+    shown = printable(" ".join(text.split()))
+    escaped = "".join(TEX_ESCAPES.get(letter, letter) for letter in shown)
     is_negative = text.startswith("-") and text[1:2].isdigit()
     return f"$-${escaped[1:]}" if is_negative else escaped
 
