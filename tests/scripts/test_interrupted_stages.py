@@ -14,7 +14,11 @@ from multiprocessing import forkserver
 import pytest
 import torch
 from attribute_nodes import attribute_nodes
+from evaluate_aligned import evaluate_aligned
+from evaluate_gold import evaluate_gold
+from evaluate_imported import evaluate_imported
 from evaluate_random import evaluate_random
+from export_mib import export_mib
 from fit_alignment import fit_alignment
 from fit_free_mask import fit_free_mask
 from train_model import train_model
@@ -219,3 +223,27 @@ def test_a_stage_that_was_killed_ends_as_if_it_had_not_been(
     assert outcome(parts) == outcome(whole)
     assert len(outcome(parts)) > 1
     assert {path.name for path in tmp_path.iterdir()} == {"whole", "parts"}
+
+
+def test_every_evaluation_keeps_its_state(study, tmp_path, evaluation):
+    model, pairs = study.model("target"), study.pairs("target", "a")
+    scores, written = study.scores("target", "a"), tmp_path / "written.parquet"
+    importances, cost = tmp_path / "importances.json", tmp_path / "cost.json"
+    export_mib(model, scores, importances, tmp_path / "tensors")
+    each = {"a": scores}
+    keys = {"target": "target", "task": "a"}
+    aligned = {"source": "target", "method": "nap", "families": {}}
+    aligned["controls"] = ["mlps-first"]
+    states = [Counted(tmp_path / "state") for _ in range(3)]
+    gold, imported, of_controls = ({"unfinished": state, **keys} for state in states)
+    paths = written, cost
+    evaluate_gold(model, pairs, scores, *paths, method="nap", **gold, **evaluation)
+    evaluate_imported(
+        model, pairs, importances, *paths, circuit="own", **imported, **evaluation
+    )
+    nothing = [[], [], None, None]
+    paths = written, tmp_path / "projections", cost
+    more = aligned | of_controls | evaluation
+    evaluate_aligned(model, pairs, each, each, *nothing, *paths, **more)
+    assert all(state.written for state in states)
+    assert not (tmp_path / "state").exists()
