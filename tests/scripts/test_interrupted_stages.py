@@ -11,16 +11,21 @@ import signal
 import sys
 from multiprocessing import forkserver
 
+import numpy as np
 import pytest
 import torch
 from attribute_nodes import attribute_nodes
+from evaluate_aligned import evaluate_aligned
+from evaluate_gold import evaluate_gold
+from evaluate_imported import evaluate_imported
 from evaluate_random import evaluate_random
+from export_mib import export_mib
 from fit_alignment import fit_alignment
 from fit_free_mask import fit_free_mask
 from train_model import train_model
 
 from circuit_transfer import alignment, faithfulness
-from circuit_transfer.artifacts import read_json
+from circuit_transfer.artifacts import read_json, write_alignment
 from circuit_transfer.unfinished import Unfinished
 
 SETTINGS = {"intervention": "circuit", "epochs": 3, "learning_rate": 0.1}
@@ -219,3 +224,26 @@ def test_a_stage_that_was_killed_ends_as_if_it_had_not_been(
     assert outcome(parts) == outcome(whole)
     assert len(outcome(parts)) > 1
     assert {path.name for path in tmp_path.iterdir()} == {"whole", "parts"}
+
+
+def test_every_evaluation_keeps_its_state(study, tmp_path, evaluation):
+    model, pairs = study.model("target"), study.pairs("target", "a")
+    scores, importances = study.scores("target", "a"), tmp_path / "importances.json"
+    export_mib(model, scores, importances, tmp_path / "tensors")
+    nodes = read_json(model)["nodes"]
+    metadata = {"training_set": "all", "seed": 0, "maps": ["free"], "tasks": ["a"]}
+    metadata |= {"source_nodes": nodes, "target_nodes": nodes}
+    identity = {"alignment": np.eye(10, dtype=np.float32)}
+    write_alignment(tmp_path / "map", identity, metadata | {"transform": "max"})
+    states = [Counted(tmp_path / "state") for _ in range(3)]
+    shared = {"target": "target", "task": "a"} | evaluation
+    gold, imported, aligned = (shared | {"unfinished": state} for state in states)
+    paths = tmp_path / "written.parquet", tmp_path / "cost.json"
+    evaluate_gold(model, pairs, scores, *paths, method="nap", **gold)
+    evaluate_imported(model, pairs, importances, *paths, circuit="own", **imported)
+    inputs = {"a": scores}, {"a": scores}, [tmp_path / "map"], [], None, None
+    paths = tmp_path / "written.parquet", tmp_path / "projections", tmp_path / "cost"
+    aligned |= {"source": "target", "method": "nap", "controls": [], "families": {}}
+    evaluate_aligned(model, pairs, *inputs, *paths, **aligned)
+    assert all(state.written for state in states)
+    assert not (tmp_path / "state").exists()

@@ -113,8 +113,7 @@ def fit(
         settings: how to train.
         n_target: number of nodes of the target.
         seed: of the initial matrices and the order of batches.
-        unfinished: keeps what is trained; to have several fits in one, their seeds or
-            their numbers of maps must differ.
+        unfinished: keeps what is trained; the seeds of several fits in one must differ.
     """
     used = [i for i, task in enumerate(prepared.tasks) if task in starts[0].sources]
     rests = [prepared.rests[index] for index in used]
