@@ -28,7 +28,6 @@ rule write_prompts:
             "generators",
             "importers",
             "prompts",
-            "tasks",
             *(["hub"] if "hub" in config["tasks"][w.task] else []),
         ),
     message:
