@@ -123,7 +123,7 @@ def test_the_same_command_goes_on_after_a_killed_run(workflow, monkeypatch, warm
     process = workflow.start()
     jobs = workflow.waiting()
     process.kill()
-    process.communicate()
+    process.communicate(timeout=60)  # they hold the other end of the pipe
     # Jobs do not outlive the run, so that none gets in the way of the next.
     wait_until(lambda: all(map(gone, jobs)), seconds=20)
     assert workflow.results() == {}
