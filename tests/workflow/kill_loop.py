@@ -29,6 +29,8 @@ HOME = Path(__file__).parents[2]
 KINDS = ("job", "snakemake", "both")
 # Not artefacts: they grow while a job runs.
 NOTES = ("logs/", "benchmarks/")
+# What an interrupted stage goes on from; the stage removes it in the end.
+STATES = {"training-state", "unfinished"}
 # These tell how long something took: records and costs in fields of their own, the
 # rest in what is made of those.
 RECORDS = ("costs/", "models/")
@@ -130,7 +132,8 @@ class Run:
 def artefacts(folder: Path) -> Iterator[tuple[str, Path]]:
     """Yield the files of a study under their final names, without logs."""
     results = folder / "results"
-    for place, _, names in os.walk(results):
+    for place, folders, names in os.walk(results):
+        folders[:] = [f for f in folders if f not in STATES and not f.startswith(".")]
         for name in names:
             path = Path(place, name)
             key = str(path.relative_to(results))

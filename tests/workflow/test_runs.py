@@ -123,7 +123,7 @@ def test_the_same_command_goes_on_after_a_killed_run(workflow, monkeypatch, warm
     process = workflow.start()
     jobs = workflow.waiting()
     process.kill()
-    process.communicate()
+    process.communicate(timeout=60)  # they hold the other end of the pipe
     # Jobs do not outlive the run, so that none gets in the way of the next.
     wait_until(lambda: all(map(gone, jobs)), seconds=20)
     assert workflow.results() == {}
@@ -164,7 +164,11 @@ def test_a_lock_is_left_alone_while_anything_of_its_run_lives(workflow):
     assert workflow.run()[0] == 0
 
 
-def test_a_killed_job_is_told_of_and_the_others_are_not_lost(workflow):
+@pytest.mark.parametrize("warm", ["0", "1"])
+def test_a_killed_job_is_told_of_and_the_others_are_not_lost(
+    workflow, monkeypatch, warm
+):
+    monkeypatch.setenv("WARM", warm)
     workflow.write("if name == 'b': os.kill(os.getpid(), 9)")
     code, output = workflow.run()
     assert code == 1
