@@ -1,8 +1,11 @@
+import string
+
 import polars as pl
 import pytest
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
+from circuit_transfer.importers import import_task
 from circuit_transfer.pairs import (
     PAIR_SCHEMA,
     Tokenizer,
@@ -195,6 +198,38 @@ def test_token_ids_of_a_file_are_taken_as_they_are(words):
     small = made(words.encode, vocabulary=9)
     (reason,) = tokenize_pairs(frame(row, **ids), small).rejects["reason"]
     assert reason.startswith("a token id is not below the size of the model's vocab")
+
+
+def test_every_script_and_quotes_are_text_like_any_other(byte_level, bytes_of):
+    odd = [
+        "Is 🦊 a 👩‍👩‍👧:",
+        "שלום עולם، مرحبا:",
+        "say \"it\", 'so' <b>&</b>:",
+        "e\u0301\u200f:",
+    ]
+    rows = [(f"{text} The sky", f"{text} The sun", " blue", " green") for text in odd]
+    result = tokenize_pairs(frame(*rows), bytes_of)
+    decoded = [byte_level.decode(ids) for ids in result.pairs["clean_ids"]]
+    assert decoded == [row[0] for row in rows]
+
+
+def test_two_hundred_thousand_rows_are_sorted(tmp_path):
+    """A row in ten is broken; every one is a pair or counted as a reject."""
+    rows, letters = 200_000, string.ascii_letters
+    path = tmp_path / "large.jsonl"
+    with path.open("w") as file:
+        for row in range(rows):
+            corrupted = "" if row % 10 == 0 else f"{row:06d}b"
+            pair = f'"clean": "{row:06d}a", "corrupted": "{corrupted}"'
+            file.write(
+                f'{{{pair}, "answer": "{letters[row % 26]}", "wrong_answer": "!"}}\n'
+            )
+    prompts = import_task({"file": path.name}, path).prompts
+    assert prompts["row"].to_list() == [*range(1, rows + 1)]
+    result = tokenize_pairs(prompts, made(lambda text: [*map(ord, text)]))
+    assert len(result.pairs) == rows * 9 // 10
+    assert set(result.rejects["reason"]) == {"corrupted is empty"}
+    assert result.rejects["row"].to_list() == [*range(1, rows, 10)]
 
 
 def test_selection_takes_the_first_pairs_of_a_split():

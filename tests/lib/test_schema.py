@@ -138,7 +138,7 @@ def misspelt():
             yield pytest.param(place, key, kind, id=".".join(map(str, (*place, key))))
 
 
-@pytest.mark.parametrize(("place", "key", "kind"), misspelt())
+@pytest.mark.parametrize(("place", "key", "kind"), [*misspelt()])
 def test_a_misspelt_key_of_any_level_comes_with_the_right_one(place, key, kind):
     """A letter twice; only keys are looked at, so that values may be anything."""
     level = {f"{key[:2]}{key[1:]}": None} | ({kind: "x"} if kind else {})

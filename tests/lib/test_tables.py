@@ -529,3 +529,18 @@ def test_tex_compiles(tmp_path, statistics):
     )
     command = ["pdflatex", "-halt-on-error", "page.tex"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+
+
+def test_a_page_of_very_many_rejects_shows_the_first():
+    rows = 2500
+    rejects = pl.DataFrame(
+        {"file": "own.csv", "row": range(rows), "reason": "too long", "clean": "a"}
+    )
+    table = rejects_table({("small", "own"): rejects})
+    assert to_csv(table).count("\n") == rows + 1
+    assert to_tex(table).count("too long") == 1000
+    page = to_html(table, "Rejected rows")
+    assert page.count("too long") == 1000
+    assert "Shown are 1,000 of 2,500 rows; the CSV file has all." in page
+    few = rejects_table({("small", "own"): rejects.head(1000)})
+    assert "Shown are" not in to_html(few, "Rejected rows")

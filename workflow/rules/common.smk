@@ -12,7 +12,7 @@ sys.path.insert(0, str(LIBRARY.parent))
 
 from circuit_transfer.checks import check_config, studied_models, studied_targets
 from circuit_transfer.controls import trained_controls
-from circuit_transfer.importers import data_files
+from circuit_transfer.importers import data_files, import_task
 from circuit_transfer.maps import (
     CARRIED,
     GRADIENT_METHODS,
@@ -21,7 +21,6 @@ from circuit_transfer.maps import (
     fitted_maps,
 )
 from circuit_transfer.models import LOAD_OPTIONS
-from circuit_transfer.tasks import task_prompts
 from circuit_transfer.training_sets import (
     evaluated_training_sets,
     family_of,
@@ -52,6 +51,9 @@ MAP, COMPARED = config["alignment"]["map"], config["alignment"]["compare"]
 CONTROLS = config["alignment"]["controls"]
 CIRCUITS = config["evaluation"]["circuits"]
 ABLATION = config["evaluation"]["ablations"][0]  # the one that tables show
+# Priority of the jobs that find what is wrong with a model or a task: before those of
+# other models and tasks, which take long.
+FIRST = 1
 WORDS, FACTS = HOME / "data/words.yaml", HOME / "data/facts.csv"
 
 
@@ -181,23 +183,21 @@ def check_hub(jobs):
 
 
 def check_prompts(jobs):
-    """Stop a run where the pairs of a task cannot be had, before any job starts.
+    """Stop a run where the file of a task cannot be used, before any job starts.
 
-    They are read or drawn once more for that: a file of 200,000 rows takes 5 seconds.
-    A broken last row would else show when jobs of other tasks have long begun.
+    It is read once more for that, 200,000 rows in 5 seconds: a broken last row would
+    else show when jobs of other tasks have long begun.
     """
     problems = []
-    for task in (
-        job.wildcards.task for job in jobs if job.rule.name == "write_prompts"
-    ):
-        entry = config["tasks"][task]
-        key = next(key for key in ["hub", "file", "path", "generator"] if key in entry)
-        path = at_hand(entry[key]) if key in ["file", "path"] else None
+    for job in jobs:
+        if job.rule.name != "write_prompts" or not pairs_path(job.wildcards):
+            continue
+        entry = config["tasks"][job.wildcards.task]
         try:
-            if key != "hub":
-                task_prompts(entry, path, words_path=WORDS, facts_path=FACTS)
+            import_task(entry, pairs_path(job.wildcards))
         except (ValueError, OSError) as error:
-            problems.append(f"tasks.{task}.{key}: {error}")
+            key = "file" if "file" in entry else "path"
+            problems.append(f"tasks.{job.wildcards.task}.{key}: {error}")
     if problems:
         raise WorkflowError("\n".join(problems))
 

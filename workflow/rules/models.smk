@@ -59,6 +59,7 @@ rule describe_model:
         "results/logs/describe_model/{model}.log",
     benchmark:
         "results/benchmarks/describe_model/{model}.tsv"
+    priority: FIRST
     conda:
         "../../envs/torch.yaml"
     params:
@@ -84,6 +85,7 @@ rule tokenize_pairs:
         "results/logs/tokenize_pairs/{model}/{task}.log",
     benchmark:
         "results/benchmarks/tokenize_pairs/{model}/{task}.tsv"
+    priority: FIRST
     conda:
         "../../envs/torch.yaml"
     params:

@@ -18,6 +18,7 @@ rule write_prompts:
         "results/logs/write_prompts/{task}.log",
     benchmark:
         "results/benchmarks/write_prompts/{task}.tsv"
+    priority: FIRST
     conda:
         "../../envs/figures.yaml"
     params:
@@ -27,7 +28,6 @@ rule write_prompts:
             "generators",
             "importers",
             "prompts",
-            "tasks",
             *(["hub"] if "hub" in config["tasks"][w.task] else []),
         ),
     message:

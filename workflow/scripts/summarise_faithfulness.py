@@ -4,6 +4,8 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import polars as pl
+
 from circuit_transfer.artifacts import read_frame, write_frame
 from circuit_transfer.job import job
 from circuit_transfer.tables.curves import CURVE, summarise
@@ -43,6 +45,14 @@ def summarise_faithfulness(
         imported=[read_frame(path, GOLD_COLUMNS) for path in imported_paths],
     )
     log.info("%d circuits, %d rows of curves", cpr.height, curves.height)
+    undefined = curves.filter(pl.col("faithfulness").is_null())
+    places = undefined.select("target", "task", "ablation").unique(maintain_order=True)
+    for place in places.iter_rows():
+        log.warning(
+            "%s on %s, %s ablation: the whole model and the empty circuit do equally "
+            "well, so faithfulness is undefined: empty cells",
+            *place,
+        )
     write_frame(curves, curves_path)
     write_frame(cpr, cpr_path)
 

@@ -7,9 +7,11 @@ from typing import Any
 import polars as pl
 
 from circuit_transfer.artifacts import write_frame
-from circuit_transfer.importers import Imported
+from circuit_transfer.generators import generate_prompts, read_words
+from circuit_transfer.hub import download_dataset
+from circuit_transfer.importers import Imported, import_task
 from circuit_transfer.job import job
-from circuit_transfer.tasks import task_prompts
+from circuit_transfer.prompts import reject_frame
 
 log = logging.getLogger(__name__)
 
@@ -26,12 +28,34 @@ def write_prompts(
 ) -> None:
     """Write the pairs of a task's config entry, and the rows that give none.
 
-    They are read from `path`, a file or folder, if it is given, see `task_prompts`.
+    They are read from `path`, a file or folder, if it is given, from the hub if the
+    entry says so, else drawn by the entry's generator.
     """
-    imported = task_prompts(entry, path, words_path=words_path, facts_path=facts_path)
+    if "hub" in entry:
+        imported = _from_hub(entry)
+    elif path:
+        imported = import_task(entry, path)
+    else:
+        prompts = generate_prompts(
+            entry["generator"],
+            read_words(words_path, facts_path),
+            train=entry.get("train", 200),
+            test=entry.get("test", 200),
+            seed=entry.get("seed", 0),
+            counterfactual=entry.get("counterfactual"),
+        )
+        imported = Imported(prompts, reject_frame([]))
     _log_counts(task, imported)
     write_frame(imported.prompts, prompts_path)
     write_frame(imported.rejects, rejects_path)
+
+
+def _from_hub(entry: dict[str, Any]) -> Imported:
+    configuration = entry.get("configuration")
+    folder = download_dataset(entry["hub"], entry["revision"], configuration)
+    # Only the files of the configuration were downloaded.
+    inside = {key: entry[key] for key in entry if key != "configuration"}
+    return import_task(inside, folder)
 
 
 def _log_counts(task: str, imported: Imported) -> None:

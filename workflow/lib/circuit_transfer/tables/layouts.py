@@ -10,6 +10,9 @@ from circuit_transfer.tables.explanations import INTERVAL_NOTE
 from circuit_transfer.tables.statistics import DOCUMENTATION
 from circuit_transfer.tables.typesetting import HALF_WIDTH, Table, half_width
 
+# Rejected rows that a page shows: the report would otherwise grow with every one.
+LONGEST = 1000
+
 
 def imported_table(
     statistics: pl.DataFrame,
@@ -100,7 +103,8 @@ def rejects_table(rejects: Mapping[tuple[str, str], pl.DataFrame]) -> Table:
     """The rows that could not be used, by model and task, and why."""
     columns = {"row": pl.Int64, "reason": pl.String, "clean": pl.String}
     note = "row: counted from 1 in its file, or in the prompts that were generated."
-    return Table(_by_cell(rejects, {"file": pl.String} | columns), labels=6, note=note)
+    frame = _by_cell(rejects, {"file": pl.String} | columns)
+    return Table(frame, labels=6, longest=LONGEST, note=note)
 
 
 def rejects_summary_table(rejects: Mapping[tuple[str, str], pl.DataFrame]) -> Table:

@@ -85,6 +85,7 @@ class Table:
         ranked: whether the best and second of each column and block are marked.
         covered: a column that counts the tasks in `mean`, and how many there could be.
         decimals: digits shown after the point.
+        longest: rows that a reader is shown; the CSV has all.
         note: a sentence for the reader.
         explanations: of terms that rows are named by.
     """
@@ -95,6 +96,7 @@ class Table:
     ranked: bool = False
     covered: tuple[str, int] | None = None
     decimals: int = 2
+    longest: int | None = None
     note: str = ""
     explanations: Mapping[str, str] = field(default_factory=dict)
 
@@ -165,9 +167,16 @@ def to_html(table: Table, title: str) -> str:
     return PAGE.format(
         title=escape_html(title),
         body=body,
-        note=escape_html(table.note),
+        note=escape_html(" ".join([table.note, *_left_out(table)])),
         explanations=f"<dl>\n{terms}</dl>\n" if terms else "",
     )
+
+
+def _left_out(table: Table) -> Iterator[str]:
+    """Say how many rows a reader is not shown, where there are any."""
+    rows = table.frame.height
+    if table.longest is not None and rows > table.longest:
+        yield f"Shown are {table.longest:,} of {rows:,} rows; the CSV file has all."
 
 
 def shown_lines(table: Table) -> Iterator[Line]:
@@ -175,7 +184,9 @@ def shown_lines(table: Table) -> Iterator[Line]:
     columns = _shown_columns(table)
     names = columns[: table.blocks]
     before: list[str] = []
-    for block in table.frame.partition_by(names, maintain_order=True):
+    for block in table.frame.head(table.longest or table.frame.height).partition_by(
+        names, maintain_order=True
+    ):
         ranks = [_ranks(block, column, table) for column in columns]
         for number, row in enumerate(block.iter_rows(named=True)):
             texts = [_text(row, column, table) for column in columns]
