@@ -338,7 +338,11 @@ def test_names_and_places_of_nodes_tell_each_other(layers, heads):
     ]
 
 
-@given(thousandths=st.integers(0, 1000), n_nodes=st.integers(1, 100_000))
+@given(
+    thousandths=st.integers(0, 1000),
+    n_nodes=st.sampled_from([100, 1000, 2000]) | st.integers(1, 100_000),
+)
+@example(thousandths=290, n_nodes=100)
 def test_a_proportion_is_meant_as_its_decimal(thousandths, n_nodes):
     exact = math.floor(Fraction(thousandths, 1000) * n_nodes)
     assert count_kept(thousandths / 1000, n_nodes) == exact

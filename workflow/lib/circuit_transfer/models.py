@@ -55,6 +55,8 @@ def load_model(
     transformers_logging.disable_progress_bar()
     model, report = AutoModelForCausalLM.from_pretrained(
         folder,
+        # Given, so that what computes attention is told here alone: a checkpoint may
+        # name a repository for it, whose code transformers would fetch and run.
         config=_read_settings(folder),
         output_loading_info=True,
         dtype=getattr(torch, dtype),
@@ -278,13 +280,9 @@ def _read_settings(folder: Path | str):
     from transformers import AutoConfig
 
     architecture_of(read_model_type(folder))
-    config = AutoConfig.from_pretrained(
+    return AutoConfig.from_pretrained(
         folder, local_files_only=True, trust_remote_code=False
     )
-    # A checkpoint may name a repository here, whose code transformers would fetch and
-    # run. What computes attention is for the study to say.
-    config._attn_implementation = None
-    return config
 
 
 def _in_one_line(error: Exception) -> str:

@@ -258,7 +258,7 @@ def _tex_row(texts: Sequence[str], ranks: Sequence[int]) -> str:
 
 def _tex_text(text: str) -> str:
     # TeX stops at control characters, and two line feeds end more than the cell.
-    shown = printable(" ".join(text.split()))
+    shown = printable(text)
     escaped = "".join(TEX_ESCAPES.get(letter, letter) for letter in shown)
     is_negative = text.startswith("-") and text[1:2].isdigit()
     return f"$-${escaped[1:]}" if is_negative else escaped
