@@ -164,10 +164,11 @@ def test_counters_go_on_from_what_was_counted(tmp_path):
 def test_without_a_folder_nothing_is_kept(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert NOTHING_KEPT.take_up("part", lambda: STATE) is None
+    NOTHING_KEPT.expect(batches=[3])
     NOTHING_KEPT.count("cost", dict, print)
     NOTHING_KEPT.save(now=True)
     NOTHING_KEPT.remove()
-    assert not NOTHING_KEPT._parts
+    assert not NOTHING_KEPT._parts and not NOTHING_KEPT._made_from
     assert not list(tmp_path.iterdir())
 
 

@@ -75,7 +75,8 @@ class Unfinished:
 
     def expect(self, **more: Any) -> None:
         """Add to what decides the result, before the first part is taken up."""
-        self._made_from |= more
+        if self._folder is not None:
+            self._made_from |= more
 
     def take_up(self, name: str, tell: Callable[[], State]) -> State | None:
         """Return the state of a part as an earlier run has left it, if it has.
