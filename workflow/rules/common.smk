@@ -1,13 +1,17 @@
 """What the rules share: the checked configuration, names, and input functions."""
 
+import os
 import re
 import sys
 from functools import cache
 from pathlib import Path
 
 HOME = Path(workflow.basedir)
-# Snakemake hands its own search path to the scripts: no installation is needed.
-sys.path.insert(0, str(HOME / "workflow/lib"))
+# No installation is needed, and another one is not used: jobs look here first, too.
+LIBRARY = str(HOME / "workflow/lib")
+sys.path.insert(0, LIBRARY)
+others = filter(None, [os.environ.get("PYTHONPATH")])
+os.environ["PYTHONPATH"] = os.pathsep.join([LIBRARY, *others])
 
 from circuit_transfer.artifacts import read_json
 from circuit_transfer.checks import check_config, studied_models, studied_targets
