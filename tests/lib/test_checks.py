@@ -305,6 +305,10 @@ def test_grids_of_the_sensitivity_must_increase_too(folder):
         ({"model": "small", "shape": {}}, "^benchmark.b: expected either"),
         ({"model": "tiny"}, "^benchmark.b.model: no model .* 'tiny'; known: small$"),
         ({"model": "small", "scaling": {"heads": [2]}}, "^benchmark.b.scaling.heads: "),
+        (
+            {"shape": {"heads": 4, "kv_heads": 3, "d_model": 32}},
+            "^benchmark.b.shape.kv_heads: 3 does not divide the number of heads, 4",
+        ),
     ],
 )
 def test_an_impossible_benchmark_is_named(entry, message):
