@@ -618,7 +618,10 @@ def test_jobs_go_to_the_gpu_that_is_free_first(durations, workers, end):
 def test_one_gpu_takes_all_that_jobs_take_and_many_the_longest_of_each_level(
     tiny_model,
 ):
+    # Weights that take as long to read as a job takes to start.
+    size = round(STARTING_SECONDS * BYTES_PER_SECOND / 4)
     shapes = study_shapes(tiny_model)
+    shapes = {name: replace(each, parameters=size) for name, each in shapes.items()}
     costs = estimate(CONFIG, shapes, TOKENS)
     times = schedule(CONFIG, shapes, TOKENS, gpus=[1, 2])
     one, two, most = times.rows(named=True)
