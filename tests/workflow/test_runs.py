@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -60,6 +60,7 @@ class Workflow:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        self.started: list[subprocess.Popen] = []
         (folder / "Snakefile").write_text(SNAKEFILE)
         self.write("")
 
@@ -68,7 +69,7 @@ class Workflow:
 
     def start(self, *arguments: str, names: str = "abc", prefix: Sequence[str] = ()):
         results = [f"results/{name}.json" for name in names]
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*prefix, *SNAKEMAKE, *arguments, "--", *results],
             cwd=self.folder,
             env=os.environ | {"PYTHONPATH": str(LIBRARY)},
@@ -77,6 +78,8 @@ class Workflow:
             text=True,
             start_new_session=True,
         )
+        self.started.append(process)
+        return process
 
     def run(self, *arguments: str, **more) -> tuple[int, str]:
         """Run to the end, and return the exit status and all that was printed."""
@@ -101,8 +104,11 @@ WHOLE = {f"{name}.json": f'"{name}"\n' for name in "abc"}
 
 
 @pytest.fixture
-def workflow(tmp_path) -> Workflow:
-    return Workflow(tmp_path)
+def workflow(tmp_path) -> Iterator[Workflow]:
+    workflow = Workflow(tmp_path)
+    yield workflow
+    for process in workflow.started:
+        process.kill()  # what a test that failed has left; its jobs end with it
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
