@@ -210,6 +210,7 @@ def test_every_row_becomes_a_pair_or_a_reject_with_a_reason(kind, data, place):
         max_size=6,
     )
 )
+@example(words=[["w1 w2", "w3", " .", " w1"], ["w1 w2", "w3 w2", " .", " w1"]])
 def test_every_pair_becomes_usable_tokens_or_a_reject(words, tiny_tokenizer, place):
     names = ("clean", "corrupted", "answer", "wrong_answer")
     rows = [dict(zip(names, each, strict=True)) for each in words]

@@ -106,12 +106,14 @@ def test_only_a_name_becomes_part_of_a_path(place):
     validate_config(config, SCHEMA)
 
 
-@pytest.mark.parametrize("text", ["{task}", "a{", "<results>/x", "<b>", "a\nb", "\x00"])
+@pytest.mark.parametrize("text", ["{task}", "a{", "<results>/x", "<b>", "a\nb"])
 def test_a_path_that_snakemake_would_read_as_its_own_is_refused(text, tmp_path):
     config = deepcopy(TINY)
     config["tasks"]["ioi"] = {"file": f"{text}.jsonl"}
     validate_config(config, SCHEMA)
-    with pytest.raises(ValueError, match=r"tasks.ioi.file: ") as caught:
+    with pytest.raises(
+        ValueError, match=r"tasks.ioi.file: .*Snakemake reads"
+    ) as caught:
         check_config(config, tmp_path)
     assert str(caught.value).isprintable()
 
