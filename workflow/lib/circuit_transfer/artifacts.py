@@ -282,7 +282,7 @@ def read_state(path: Path | str) -> tuple[dict[str, np.ndarray], dict[str, Any]]
         ValueError: the file is damaged, or of another format.
         FileNotFoundError: there is none.
     """
-    return _read_tensors(path, needed=())
+    return _read_tensors(path)
 
 
 def _write_tensors(
