@@ -135,8 +135,9 @@ def _configuration(folder: Path) -> str:
 def _configured(path: Path) -> Iterator[None]:
     """Let Slurm find a configuration, and afterwards the one that it had before."""
     aside = ETC.with_name("slurm.conf.before-tests")
-    # One that is aside already was left there by a run that was killed.
-    if os.path.lexists(ETC) and not os.path.lexists(aside):
+    # A run that was killed leaves its own there, and aside what it had found.
+    own = ETC.exists() and CONFIGURATION.splitlines()[0] in ETC.read_text()
+    if os.path.lexists(ETC) and not own:
         ETC.rename(aside)
     ETC.unlink(missing_ok=True)
     ETC.symlink_to(path)

@@ -41,7 +41,7 @@ GROUPED = [
     *("summaries=100", "scores=8", "fits=5", "circuits=5"),
     *("--resources", "gpu=1", "--set-resource-scopes", "gpu=local"),
 ]
-SUBMITTED = re.compile(r"SLURM jobid (\d+) \(log: .*/slurm_logs/(\w+)/|jobid '(\d+)'")
+SUBMITTED = re.compile(r"SLURM jobid (\d+) \(log: .*/slurm_logs/(\w+)|jobid '(\d+)'")
 # Seconds are in these, of what was done and of what it means.
 OF_TIME = ("logs/", "benchmarks/", "costs/", "tables/costs.", "tables/break-even")
 OF_TIME += ("figures/break-even",)
