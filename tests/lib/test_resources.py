@@ -7,7 +7,6 @@ import pytest
 import yaml
 from transformers import AutoConfig
 
-from circuit_transfer.checks import validate_config
 from circuit_transfer.costs import (
     BYTES_PER_SECOND,
     PEAK_FLOPS,
@@ -20,6 +19,7 @@ from circuit_transfer.costs import (
 )
 from circuit_transfer.models import describe_configuration
 from circuit_transfer.resources import requested, requested_by_training
+from circuit_transfer.validation import validate_config
 from circuit_transfer.workload import Nodes, prompt_tokens, study_work
 
 ROOT = Path(__file__).parents[2]

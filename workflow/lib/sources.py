@@ -6,12 +6,20 @@ what the script imports. So jobs record a hash of all these files instead.
 
 import ast
 import hashlib
+import os
 from collections.abc import Collection, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
 PACKAGE = "circuit_transfer"
 FOLDER = Path(__file__).parent
+
+
+def put_first() -> None:
+    """Let the scripts of this run find this library before one that is installed."""
+    others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    paths = [str(FOLDER), *filter(None, others)]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
 
 
 @cache

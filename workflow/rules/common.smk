@@ -1,17 +1,13 @@
 """What the rules share: the checked configuration, names, and input functions."""
 
-import os
 import re
 import sys
 from functools import cache
 from pathlib import Path
 
 HOME = Path(workflow.basedir)
-# No installation is needed, and another one is not used: jobs look here first, too.
-LIBRARY = str(HOME / "workflow/lib")
-sys.path.insert(0, LIBRARY)
-others = filter(None, [os.environ.get("PYTHONPATH")])
-os.environ["PYTHONPATH"] = os.pathsep.join([LIBRARY, *others])
+# No installation is needed.
+sys.path.insert(0, str(HOME / "workflow/lib"))
 
 from circuit_transfer.artifacts import read_json
 from circuit_transfer.checks import check_config, studied_models, studied_targets
@@ -36,7 +32,7 @@ from circuit_transfer.training_sets import (
 from circuit_transfer.validation import check_repeated_keys, validate_config
 from planning import plan_by_content  # beside the library
 from snakemake.exceptions import WorkflowError
-from sources import code_digest, files_digest
+from sources import code_digest, files_digest, put_first
 
 
 def in_order(value):
@@ -46,6 +42,7 @@ def in_order(value):
     return [in_order(each) for each in value] if isinstance(value, list) else value
 
 
+put_first()
 plan_by_content(workflow)
 try:
     for file in workflow.configfiles:
