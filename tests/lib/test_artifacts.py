@@ -11,10 +11,12 @@ import safetensors.numpy
 
 import circuit_transfer
 from circuit_transfer.artifacts import (
+    DESCRIBED,
     FORMAT,
     atomic,
     atomic_files,
     read_alignment,
+    read_description,
     read_frame,
     read_json,
     read_scores,
@@ -168,6 +170,19 @@ def test_what_an_older_version_did_not_write_is_named(tmp_path):
     safetensors.numpy.save_file({"alignment": SCORES}, path, written)
     with pytest.raises(ValueError, match=r"old: no metadata \['maps'\], only"):
         read_alignment(path)
+
+
+def test_a_description_that_is_not_whole_is_named(tmp_path):
+    path = tmp_path / "model.json"
+    write_json({key: 1 for key in DESCRIBED if key != "nodes"}, path)
+    message = r"model.json: no \['nodes'\], only .* Then delete the file"
+    with pytest.raises(ValueError, match=message):
+        read_description(path)
+    path.write_text('{"model": ')
+    with pytest.raises(ValueError, match="model.json: not a JSON file .* delete the"):
+        read_description(path)
+    write_json(found := dict.fromkeys(DESCRIBED, 1), path)
+    assert read_description(path) == found
 
 
 def test_a_frame_with_damage_inside_is_named(tmp_path):

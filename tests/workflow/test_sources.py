@@ -1,6 +1,7 @@
 """The source files that decide what a stage computes."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -61,9 +62,9 @@ def test_imports_inside_of_functions_count_and_those_for_types_do_not():
 
 
 def test_what_is_left_out_takes_with_it_what_only_it_imports():
-    assert {"hub", "models", "importers/own"} < modules("write_prompts.py")
+    assert {"hub", "checkpoints", "importers/own"} < modules("write_prompts.py")
     rest = modules("write_prompts.py", unused=("importers", "hub"))
-    assert rest.isdisjoint({"hub", "models", "importers/own"})
+    assert rest.isdisjoint({"hub", "checkpoints", "importers/own"})
     assert {"generators/ioi", "artifacts"} < rest
 
 
@@ -95,3 +96,19 @@ def test_the_digest_is_of_content_alone(tmp_path):
         (tmp_path / folder / "file").write_text("text")
         digests.add(sources.files_digest([tmp_path / folder / "file"]))
     assert len(digests) == 1
+
+
+def test_jobs_use_the_library_beside_the_snakefile(tmp_path, monkeypatch):
+    monkeypatch.setenv("WARM", "0")  # forks use it in any case
+    left_out = shutil.ignore_patterns("__pycache__", "models")
+    for name in ("data", "envs", "workflow"):
+        shutil.copytree(HOME / name, tmp_path / name, ignore=left_out)
+    shutil.copy(HOME / "Snakefile", tmp_path)
+    shutil.copy(Path(__file__).with_name("tiny.yaml"), tmp_path / "config.yaml")
+    job = tmp_path / "workflow/lib/circuit_transfer/job.py"
+    job.write_text(job.read_text().replace("done in", "done here in"))
+    target = "results/prompts/ioi.parquet"
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", target]
+    subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+    log = tmp_path / "results/logs/write_prompts/ioi.log"
+    assert "done here in" in log.read_text()

@@ -139,29 +139,6 @@ def test_models_that_split_numbers_have_empty_cells_for_sums(new_study):
     assert study.planned() == {}
 
 
-def _add_a_model_that_is_not_there(config: dict) -> None:
-    config["models"]["x"] = {"path": "no/folder"}
-    config["study"]["transfers"] = [{"source": "x", "target": "tiny-target"}]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda config: config["study"]["tasks"].append("iot"), "'iot'; did you mean"),
-        (lambda config: config["alignment"].update(learnig_rate=1), "'learning_rate'"),
-        (lambda config: config["tasks"]["ioi"].update(generator="ioj"), "'ioi'"),
-        (_add_a_model_that_is_not_there, "models.x.path: no folder no/folder"),
-    ],
-    ids=["unknown task", "misspelt key", "unknown generator", "missing checkpoint"],
-)
-def test_a_bad_config_stops_before_any_job(new_study, change, message):
-    change(new_study.config)
-    result = new_study.snakemake()
-    assert result.returncode != 0
-    assert message in result.stdout + result.stderr
-    assert not (new_study.folder / "results").exists()
-
-
 def test_an_entry_that_is_not_used_costs_nothing(new_study):
     new_study.config["models"]["unused"] = {"path": "no/folder"}
     assert new_study.planned()["train_model"] == 2

@@ -264,7 +264,11 @@ rule summarise_imported:
     conda:
         "../../envs/figures.yaml"
     params:
-        circuits=CIRCUITS,
+        # Without their files: Snakemake shows params in its report.
+        circuits={
+            name: {key: circuit[key] for key in ["target", "task"]}
+            for name, circuit in CIRCUITS.items()
+        },
         methods=METHODS,
         ablation=ABLATION,
     message:

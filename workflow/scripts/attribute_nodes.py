@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from circuit_transfer.artifacts import (
+    read_description,
     read_frame,
-    read_json,
     write_json,
     write_scores,
 )
@@ -40,7 +40,7 @@ def attribute_nodes(
 
     Without a usable pair the scores are NaN, and the task is an empty cell later on.
     """
-    description = read_json(model_path)
+    description = read_description(model_path)
     n_nodes = len(description["nodes"])
     pairs = select_pairs(read_frame(pairs_path), "train", examples)
     summary, costs = {}, []

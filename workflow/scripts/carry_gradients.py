@@ -8,8 +8,8 @@ import numpy as np
 from torch import Tensor, nn
 
 from circuit_transfer.artifacts import (
+    read_description,
     read_frame,
-    read_json,
     write_json,
     write_tensors,
 )
@@ -57,7 +57,7 @@ def carry_gradients(
     pairs are read too. Only pairs that both models cut into equally many tokens are
     used; without any, all scores are NaN.
     """
-    source, target = read_json(source_path), read_json(target_path)
+    source, target = map(read_description, (source_path, target_path))
     source_model, target_model = load_described(source), load_described(target)
     models = {source["model"]: source_model, target["model"]: target_model}
     of_source, of_target, *of_others = (

@@ -9,8 +9,8 @@ import polars as pl
 
 from circuit_transfer.artifacts import (
     read_alignment,
+    read_description,
     read_frame,
-    read_json,
     read_scores,
     read_tensors,
     write_frame,
@@ -72,7 +72,7 @@ def evaluate_aligned(
         *(pl.lit(value).alias(key) for key, value in keys.items()), pl.all()
     )
     write_frame(rankings, projections_path)
-    description = read_json(target_path)
+    description = read_description(target_path)
     model = load_described(description)
     pairs = select_pairs(read_frame(pairs_path), "test", examples)
     frame, costs = evaluate_ablations(

@@ -5,8 +5,8 @@ from pathlib import Path
 import polars as pl
 
 from circuit_transfer.artifacts import (
+    read_description,
     read_frame,
-    read_json,
     read_scores,
     write_frame,
     write_json,
@@ -39,7 +39,7 @@ def evaluate_gold(
     gold = read_scores(scores_path)
     labels = {"target": target, "task": task, "method": method}
     rankings = pl.DataFrame([{**labels, "scores": gold.scores.tolist()}])
-    description = read_json(model_path)
+    description = read_description(model_path)
     model = load_described(description)
     pairs = select_pairs(read_frame(pairs_path), "test", examples)
     frame, costs = evaluate_ablations(

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from circuit_transfer.artifacts import (
+    read_description,
     read_frame,
     read_json,
     write_frame,
@@ -40,7 +41,7 @@ def evaluate_imported(
     unfinished: Unfinished = NOTHING_KEPT,
 ) -> None:
     """Read importances of the target's nodes, write the faithfulness of every size."""
-    description = read_json(model_path)
+    description = read_description(model_path)
     scores = _read_importances(importances_path, description["nodes"])
     labels = {"target": target, "task": task, "method": circuit}
     rankings = pl.DataFrame([{**labels, "scores": scores.tolist()}])

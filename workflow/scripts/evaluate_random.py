@@ -5,8 +5,8 @@ from pathlib import Path
 import polars as pl
 
 from circuit_transfer.artifacts import (
+    read_description,
     read_frame,
-    read_json,
     write_frame,
     write_json,
 )
@@ -43,7 +43,7 @@ def evaluate_random(
     unfinished: Unfinished = NOTHING_KEPT,
 ) -> None:
     """Rank the target's nodes at random, `rankings` times, and measure every size."""
-    description = read_json(model_path)
+    description = read_description(model_path)
     n_nodes = len(description["nodes"])
     random = [
         (target, task, "random", seed, random_scores(n_nodes, seed=seed))

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from circuit_transfer.artifacts import (
-    read_json,
+    read_description,
     read_scores,
     write_json,
     write_tensors,
@@ -30,7 +30,8 @@ def export_mib(
     scores = read_scores(scores_path)
     if not np.isfinite(scores.scores).all():
         log.warning("%s: the scores are not known, nothing to submit", scores_path)
-    importances = to_importances(scores.scores, scores.nodes, read_json(model_path))
+    description = read_description(model_path)
+    importances = to_importances(scores.scores, scores.nodes, description)
     write_json(importances, importances_path)
     tensors, metadata = to_dense(importances)
     write_tensors(tensors_path, tensors, **scores.metadata | metadata)

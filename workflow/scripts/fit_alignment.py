@@ -12,8 +12,8 @@ from torch import nn
 
 from circuit_transfer.alignment import fit_maps, is_trained
 from circuit_transfer.artifacts import (
+    read_description,
     read_frame,
-    read_json,
     read_scores,
     tensor_name,
     write_alignment,
@@ -58,7 +58,7 @@ def fit_alignment(
     with none left, every map is NaN. The pairs of the source are read where a map
     compares what nodes represent.
     """
-    source, target = read_json(source_path), read_json(target_path)
+    source, target = map(read_description, (source_path, target_path))
     found = {task: read_scores(path).scores for task, path in scores_paths.items()}
     share = ceil(examples / len(found))
     pairs = _training_pairs(pairs_paths, share)

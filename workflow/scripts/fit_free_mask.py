@@ -8,8 +8,8 @@ import numpy as np
 
 from circuit_transfer.alignment import fit_maps
 from circuit_transfer.artifacts import (
+    read_description,
     read_frame,
-    read_json,
     write_alignment,
     write_json,
 )
@@ -39,7 +39,7 @@ def fit_free_mask(
 
     Writes one file per seed, in the format of an alignment with one row.
     """
-    description = read_json(target_path)
+    description = read_description(target_path)
     nodes = description["nodes"]
     pairs = select_pairs(read_frame(pairs_path), "train", examples)
     model = load_described(description)

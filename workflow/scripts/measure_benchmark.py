@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from circuit_transfer.artifacts import read_json, write_frame
+from circuit_transfer.artifacts import read_description, write_frame
 from circuit_transfer.benchmarking.cases import random_model
 from circuit_transfer.benchmarking.entries import Shape, load_of
 from circuit_transfer.benchmarking.measure import machine
@@ -36,7 +36,7 @@ def measure_benchmark(
         proportions: sizes of the circuits.
     """
     if model_path:
-        model = load_described(read_json(model_path))
+        model = load_described(read_description(model_path))
     else:
         model = random_model(Shape(**entry["shape"]), entry["dtype"], pick_device())
     on = {"benchmark": name, "machine": machine(model)}

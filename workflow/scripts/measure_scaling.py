@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from circuit_transfer.artifacts import read_json, write_frame
+from circuit_transfer.artifacts import read_description, write_frame
 from circuit_transfer.benchmarking.cases import random_model
 from circuit_transfer.benchmarking.entries import Shape, load_of
 from circuit_transfer.benchmarking.measure import machine
@@ -31,7 +31,7 @@ def measure_scaling(
     Arguments as in `measure_benchmark`.
     """
     shape = None if model_path else Shape(**entry["shape"])
-    loaded = load_described(read_json(model_path)) if model_path else None
+    loaded = load_described(read_description(model_path)) if model_path else None
 
     def make_model(of_shape: Shape | None):
         if of_shape is None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from circuit_transfer.artifacts import (
+    read_description,
     read_frame,
-    read_json,
     write_alignment,
     write_json,
 )
@@ -45,7 +45,7 @@ def stitch_alignment(
     changes, and the target stitched to itself. Only pairs that both models cut
     into equally many tokens are used; without any, all is NaN.
     """
-    source, target = read_json(source_path), read_json(target_path)
+    source, target = map(read_description, (source_path, target_path))
     nodes = {"source_nodes": source["nodes"], "target_nodes": target["nodes"]}
     shape = [len(each) for each in nodes.values()]
     tensors = {

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
-from circuit_transfer.artifacts import read_frame, read_json, write_frame
+from circuit_transfer.artifacts import read_description, read_frame, write_frame
 from circuit_transfer.job import job
 from circuit_transfer.models import load_tokenizer
 from circuit_transfer.pairs import Tokenizer
@@ -23,7 +23,7 @@ def tokenize_pairs(
 
     Rows that gave no pair for any model come first among the rejects.
     """
-    description = read_json(model_path)
+    description = read_description(model_path)
     tokenizer = load_tokenizer(description["path"])
     tokenized = tokenize(
         read_frame(prompts_path, [*PROMPT_SCHEMA]),

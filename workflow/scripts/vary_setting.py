@@ -7,7 +7,12 @@ from typing import Any
 
 import polars as pl
 
-from circuit_transfer.artifacts import read_frame, read_json, write_frame, write_json
+from circuit_transfer.artifacts import (
+    read_description,
+    read_frame,
+    write_frame,
+    write_json,
+)
 from circuit_transfer.job import job
 from circuit_transfer.models import load_described
 from circuit_transfer.objectives import FitSettings
@@ -64,7 +69,7 @@ def vary_setting(
 
 
 def _subject(path: Path | str, pairs_paths: Mapping[str, Path | str]) -> Subject:
-    description = read_json(path)
+    description = read_description(path)
     pairs: dict[str, pl.DataFrame] = {t: read_frame(p) for t, p in pairs_paths.items()}
     model = load_described(description)
     return Subject(description["model"], model, description["nodes"], pairs)

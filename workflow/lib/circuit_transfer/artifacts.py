@@ -25,6 +25,11 @@ FORMAT = "circuit-transfer/1"
 NAMES = {"model", "task", "method", "source", "target", "training_set", "ablation"}
 
 
+# What stages look for in the description of a model.
+DESCRIBED = (
+    *("model", "path", "dtype", "attn_implementation", "device_map", "tokenizer"),
+    *("architecture", "layers", "heads", "context", "vocabulary", "nodes"),
+)
 # What to do about a file that another version wrote, or that was damaged.
 REMEDY = "delete the file and run again: it is computed anew"
 
@@ -205,6 +210,26 @@ def read_json(path: Path | str) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not a JSON file ({error})") from error
+
+
+def read_description(path: Path | str) -> dict[str, Any]:
+    """Read the description of a model, see `models.describe_model`.
+
+    Raises:
+        ValueError: the file is damaged, or of an older version.
+    """
+    try:
+        found = read_json(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; {REMEDY}") from error
+    there = found if isinstance(found, dict) else {}
+    missing = [key for key in DESCRIBED if key not in there]
+    if missing:
+        raise ValueError(
+            f"{path}: no {missing}, only {sorted(there)}: of an older version? "
+            f"Then {REMEDY}"
+        )
+    return found
 
 
 def write_text(text: str, path: Path | str) -> None:
