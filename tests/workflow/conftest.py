@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from kill_loop import read_artefacts
 
 HOME = Path(__file__).parents[2]
 TINY = Path(__file__).with_name("tiny.yaml")
@@ -18,6 +19,7 @@ class Study:
     def __init__(self, folder: Path):
         self.folder = folder
         self.config = yaml.safe_load(TINY.read_text())
+        self.finished: dict[str, bytes] = {}
 
     def command(self, *arguments: str) -> list[str]:
         """Write the config and return the command that runs the workflow on it."""
@@ -53,7 +55,14 @@ def study(tmp_path_factory) -> Study:
     study = Study(tmp_path_factory.mktemp("study"))
     result = study.snakemake()
     assert result.returncode == 0, result.stdout + result.stderr
+    study.finished = read_artefacts(study.folder)
     return study
+
+
+@pytest.fixture(scope="session")
+def undisturbed(study) -> dict[str, bytes]:
+    """What the tiny study ends in, whatever other tests make of it; see `damage`."""
+    return study.finished
 
 
 @pytest.fixture

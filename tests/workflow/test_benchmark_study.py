@@ -47,6 +47,5 @@ def test_an_impossible_benchmark_stops_the_run(tmp_path):
     command += ["--configfile", str(tmp_path / "study.yaml"), "--cores", "1", "-n"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode != 0
-    assert (
-        "benchmark.lost.model: 'nowhere' is no model" in result.stdout + result.stderr
-    )
+    message = "benchmark.lost.model: no model under `models` is called 'nowhere'"
+    assert message in result.stdout + result.stderr

@@ -9,11 +9,6 @@ from kill_loop import Loop, damage, draw_kills, read_artefacts, study_command
 PAIR = "tiny-source/tiny-target"
 
 
-@pytest.fixture(scope="module")
-def undisturbed(study) -> dict[str, bytes]:
-    return read_artefacts(study.folder)
-
-
 def test_a_study_survives_kills_with_the_same_bytes(tmp_path, undisturbed):
     kills = draw_kills(4, seed=1, files=len(undisturbed))
     loop = Loop(study_command(), tmp_path, undisturbed)

@@ -286,21 +286,23 @@ def _run_batch(
     The circuits are different and sorted: the empty one first, the full one last.
     """
     found: list[Tensor] = []
-    state = unfinished.take_up(
-        name, lambda: State({"metrics": torch.cat(found, dim=1)}, {})
-    )
+
+    def joined() -> Tensor:
+        # What was kept is on the host, what is run may be on a GPU.
+        return torch.cat([each.to(found[-1].device) for each in found], dim=1)
+
+    state = unfinished.take_up(name, lambda: State({"metrics": joined()}, {}))
     done = 0
     if state is not None:
         found.append(state.tensors["metrics"])
         done = found[0].shape[1]
         log.info("%s: circuit %d of %d", name, done, len(masks))
     if done < len(masks):
-        for metrics in _run_groups(
-            model, batch, masks, ablated, rows, unfinished, done
-        ):
+        groups = _run_groups(model, batch, masks, ablated, rows, unfinished, done)
+        for metrics in groups:
             found.append(metrics)
             unfinished.save()
-    return torch.cat(found, dim=1)
+    return joined()
 
 
 def _run_groups(
