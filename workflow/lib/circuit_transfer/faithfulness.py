@@ -302,7 +302,7 @@ def _run_batch(
         for metrics in groups:
             found.append(metrics)
             unfinished.save()
-    return joined()
+    return joined().cpu()
 
 
 def _run_groups(
