@@ -446,6 +446,22 @@ def test_a_copy_elsewhere_has_nothing_to_do_and_runs_what_it_plans(finished, tmp
     assert not any(copy.plan().values())
 
 
+def test_without_transfers_a_removed_task_is_gone_from_summaries_alone(
+    finished, tmp_path
+):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished.folder, folder, copy_function=shutil.copyfile)
+    copy = Repository(folder, own_study())
+    copy.config["study"].update(transfers=[], models=["tiny-target"])
+    copy.snakemake()
+    assert not any(copy.plan().values())
+
+    remove_a_task(copy)
+    planned = {name for name, again in copy.plan().items() if again}
+    assert {"tables/models", "tables/statistics"} <= planned
+    assert {name.partition("/")[0] for name in planned} <= {"tables", "figures"}
+
+
 def _ages(repository: Repository) -> dict[str, int]:
     results = repository.folder / "results"
     return {
