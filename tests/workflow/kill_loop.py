@@ -30,7 +30,7 @@ KINDS = ("job", "snakemake", "both")
 # Not artefacts: they grow while a job runs.
 NOTES = ("logs/", "benchmarks/")
 # What an interrupted stage goes on from; the stage removes it in the end.
-STATES = {"training-state", "unfinished"}
+STATE = "unfinished"
 # These tell how long something took: records and costs in fields of their own, the
 # rest in what is made of those.
 RECORDS = ("costs/", "models/")
@@ -133,7 +133,7 @@ def artefacts(folder: Path) -> Iterator[tuple[str, Path]]:
     """Yield the files of a study under their final names, without logs."""
     results = folder / "results"
     for place, folders, names in os.walk(results):
-        folders[:] = [f for f in folders if f not in STATES and not f.startswith(".")]
+        folders[:] = [f for f in folders if f != STATE and not f.startswith(".")]
         for name in names:
             path = Path(place, name)
             key = str(path.relative_to(results))
