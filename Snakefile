@@ -20,7 +20,7 @@ include: "workflow/rules/faithfulness.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/exchange.smk"
-include: "workflow/rules/likeness.smk"
+include: "workflow/rules/similarity.smk"
 include: "workflow/rules/sensitivity.smk"
 include: "workflow/rules/costs.smk"
 include: "workflow/rules/estimate.smk"
@@ -28,9 +28,9 @@ include: "workflow/rules/startup.smk"
 include: "workflow/rules/benchmark.smk"
 
 
-# Both lie beside the library, which common.smk has put on the path.
-from runs import hold_folder, start_run
-from warm import warm_up
+# Beside the library, which common.smk has put on the path.
+from running.runs import hold_folder, start_run
+from running.warm import warm_up
 
 hold_folder(workflow)
 record_code()

@@ -198,8 +198,8 @@ def valid_config(folder: Path) -> dict:
 
 def try_config(rng: random.Random, valid: dict, folder: Path) -> str:
     """Change a valid config in a few places and check it."""
-    from circuit_transfer.checks import check_config
-    from circuit_transfer.validation import validate_config
+    from circuit_transfer.study.checks import check_config
+    from circuit_transfer.study.validation import validate_config
 
     def outcome(config: dict) -> str:
         def check() -> None:
@@ -271,11 +271,14 @@ def valid_files(folder: Path) -> dict:
     import numpy as np
     import polars as pl
 
-    from circuit_transfer import artifacts
-    from circuit_transfer.checkpoints import read_model_type
+    from circuit_transfer.artifacts.alignments import read_alignment, write_alignment
+    from circuit_transfer.artifacts.frames import read_frame, write_frame
+    from circuit_transfer.artifacts.scores import read_scores, write_scores
+    from circuit_transfer.artifacts.text import write_json
+    from circuit_transfer.circuits.mib import to_importances
     from circuit_transfer.importers import import_task
-    from circuit_transfer.mib_circuits import to_importances
-    from circuit_transfer.nodes import node_names
+    from circuit_transfer.models.checkpoints import read_model_type
+    from circuit_transfer.models.nodes import node_names
 
     for path in (ROOT / "tests/lib/importers", ROOT / "tests/lib"):
         sys.path.insert(0, str(path))
@@ -334,40 +337,38 @@ def valid_files(folder: Path) -> dict:
     def add_artifact(name, read, rows=None):
         kinds[name] = (folder / name, rows, read)
 
-    artifacts.write_json(importances, folder / "importances.json")
+    write_json(importances, folder / "importances.json")
     add_artifact(
         "importances.json", lambda path: _read_importances(path, nodes), importances
     )
-    artifacts.write_json({"model_type": "llama"}, folder / "config.json")
+    write_json({"model_type": "llama"}, folder / "config.json")
     add_artifact(
         "config.json",
         lambda path: read_model_type(path.parent),
         {"model_type": "llama"},
     )
-    artifacts.write_frame(pl.DataFrame(own), folder / "frame.parquet")
-    add_artifact(
-        "frame.parquet", lambda path: artifacts.read_frame(path, ["clean"]), own
-    )
-    artifacts.write_scores(
+    write_frame(pl.DataFrame(own), folder / "frame.parquet")
+    add_artifact("frame.parquet", lambda path: read_frame(path, ["clean"]), own)
+    write_scores(
         folder / "scores.safetensors",
         np.arange(3, dtype=np.float32),
         nodes=nodes,
         model="m",
         examples=3,
     )
-    add_artifact("scores.safetensors", artifacts.read_scores)
-    artifacts.write_alignment(
+    add_artifact("scores.safetensors", read_scores)
+    write_alignment(
         folder / "alignment.safetensors",
         {"alignment": np.ones((3, 3), np.float32)},
         {"maps": ["free"], "source_nodes": list(nodes)},
     )
-    add_artifact("alignment.safetensors", artifacts.read_alignment)
+    add_artifact("alignment.safetensors", read_alignment)
     return kinds
 
 
 def _read_importances(path: Path, nodes) -> None:
-    from circuit_transfer.artifacts import read_json
-    from circuit_transfer.mib_circuits import from_importances
+    from circuit_transfer.artifacts.text import read_json
+    from circuit_transfer.circuits.mib import from_importances
 
     importances = read_json(path)
     try:

@@ -23,13 +23,18 @@ import pytest
 import safetensors.torch
 import yaml
 
-from circuit_transfer import artifacts
-from circuit_transfer.checkpoints import check_checkpoint
+from circuit_transfer.artifacts.alignments import read_alignment
+from circuit_transfer.artifacts.frames import read_frame
+from circuit_transfer.artifacts.scores import read_scores
+from circuit_transfer.artifacts.tensors import read_tensors
+from circuit_transfer.artifacts.text import read_json
 from circuit_transfer.figures.style import panels, save
 from circuit_transfer.importers import import_task
-from circuit_transfer.job import job
+from circuit_transfer.jobs.job import job
 from circuit_transfer.messages import quoted
-from circuit_transfer.models import describe_model, load_model, load_tokenizer
+from circuit_transfer.models.checkpoints import check_checkpoint
+from circuit_transfer.models.description import describe_model
+from circuit_transfer.models.loading import load_model, load_tokenizer
 from circuit_transfer.tables.typesetting import Table, to_csv, to_html, to_tex
 
 ROOT = Path(__file__).parents[2]
@@ -254,7 +259,7 @@ def test_the_extension_types_of_a_parquet_file_are_not_unpickled(tmp_path, ran):
     pq.write_table(pa.table([column] * 4, schema=schema), path)
     for read in (
         lambda: import_task({"file": "x"}, path),
-        lambda: artifacts.read_frame(path),
+        lambda: read_frame(path),
     ):
         try:
             read()
@@ -274,11 +279,11 @@ def test_pickles_and_arrays_are_no_artifacts(tmp_path, ran):
     array = io.BytesIO()
     np.save(array, np.array([Payload(ran)], dtype=object), allow_pickle=True)
     readers = (
-        artifacts.read_scores,
-        artifacts.read_alignment,
-        artifacts.read_tensors,
-        artifacts.read_frame,
-        artifacts.read_json,
+        read_scores,
+        read_alignment,
+        read_tensors,
+        read_frame,
+        read_json,
     )
     contents = (
         array.getvalue(),

@@ -16,15 +16,18 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from circuit_transfer import artifacts
-from circuit_transfer.faithfulness import circuit_masks
+from circuit_transfer.artifacts.alignments import read_alignment, write_alignment
+from circuit_transfer.artifacts.frames import read_frame, write_frame
+from circuit_transfer.artifacts.scores import read_scores, write_scores
+from circuit_transfer.artifacts.text import read_json, write_json
+from circuit_transfer.circuits.faithfulness import circuit_masks
+from circuit_transfer.circuits.mib import from_importances, to_importances
 from circuit_transfer.importers import import_task
 from circuit_transfer.importers.rows import half
-from circuit_transfer.mib_circuits import from_importances, to_importances
-from circuit_transfer.nodes import count_kept, is_mlp, node_layers, node_names
-from circuit_transfer.pairs import Tokenizer, tokenize_pairs
+from circuit_transfer.models.nodes import count_kept, is_mlp, node_layers, node_names
+from circuit_transfer.prompts.pairs import Tokenizer, tokenize_pairs
 from circuit_transfer.tables.curves import curve_areas, summarise
-from circuit_transfer.training_sets import training_sets, training_tasks
+from circuit_transfer.transfer.training_sets import training_sets, training_tasks
 
 few = settings(max_examples=40)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -102,7 +105,7 @@ def test_pairs_of_any_text_come_back_from_every_type(rows, place):
 @given(rows=PAIRS)
 def test_a_prompts_file_is_read_as_it_was_written(rows, place):
     first = import_task({"file": "x"}, write_jsonl(place / "x.jsonl", rows)).prompts
-    artifacts.write_frame(first, place / "again.parquet")
+    write_frame(first, place / "again.parquet")
     again = import_task({"file": "x"}, place / "again.parquet").prompts
     assert_frame_equal(again.drop("file"), first.drop("file"))
 
@@ -509,13 +512,13 @@ def test_scores_and_settings_come_back_from_their_file(scores, metadata, data, p
     if data:
         nodes = data.draw(st.lists(TEXTS, min_size=len(nodes), max_size=len(nodes)))
     path = place / "scores.safetensors"
-    artifacts.write_scores(path, scores, nodes=nodes, **metadata)
-    found = artifacts.read_scores(path)
+    write_scores(path, scores, nodes=nodes, **metadata)
+    found = read_scores(path)
     assert found.scores.tobytes() == scores.tobytes()
     assert found.nodes == tuple(nodes)
     assert found.metadata == metadata
     first = path.read_bytes()
-    artifacts.write_scores(path, scores, nodes=nodes, **metadata)
+    write_scores(path, scores, nodes=nodes, **metadata)
     assert path.read_bytes() == first
 
 
@@ -529,8 +532,8 @@ def test_scores_and_settings_come_back_from_their_file(scores, metadata, data, p
 def test_an_alignment_comes_back_under_any_names(tensors, alignment, place):
     tensors = tensors | {"alignment": alignment}
     path = place / "alignment.safetensors"
-    artifacts.write_alignment(path, tensors, {"maps": ["free"], "source_nodes": ["é"]})
-    found = artifacts.read_alignment(path)
+    write_alignment(path, tensors, {"maps": ["free"], "source_nodes": ["é"]})
+    found = read_alignment(path)
     assert {name: each.tobytes() for name, each in found.tensors.items()} == {
         name: each.tobytes() for name, each in tensors.items()
     }
@@ -541,10 +544,10 @@ def test_an_alignment_comes_back_under_any_names(tensors, alignment, place):
 @given(texts=st.lists(TEXTS | st.none(), max_size=5), name=TEXTS)
 def test_frames_and_json_come_back_with_any_text(texts, name, place):
     frame = pl.DataFrame({name: texts}, schema={name: pl.String})
-    artifacts.write_frame(frame, place / "frame.parquet")
-    assert_frame_equal(artifacts.read_frame(place / "frame.parquet"), frame)
-    artifacts.write_json({name: texts}, place / "value.json")
-    assert artifacts.read_json(place / "value.json") == {name: texts}
+    write_frame(frame, place / "frame.parquet")
+    assert_frame_equal(read_frame(place / "frame.parquet"), frame)
+    write_json({name: texts}, place / "value.json")
+    assert read_json(place / "value.json") == {name: texts}
 
 
 @given(layers=st.integers(1, 4), heads=st.integers(1, 4), data=st.data())

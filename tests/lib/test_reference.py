@@ -4,7 +4,7 @@ import pytest
 import reference
 import torch
 
-from circuit_transfer.architectures import ARCHITECTURES
+from circuit_transfer.models.architectures import ARCHITECTURES
 
 FAMILIES = sorted(ARCHITECTURES)
 VARIANTS = [

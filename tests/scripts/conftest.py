@@ -45,8 +45,8 @@ def write_prompts(study: Study, task: str, seed: int, *, usable: bool) -> None:
     """Write pairs of random words; unusable ones have prompts of unequal length."""
     import numpy as np
 
-    from circuit_transfer.artifacts import write_frame
-    from circuit_transfer.prompts import Prompt, prompt_frame, reject_frame
+    from circuit_transfer.artifacts.frames import write_frame
+    from circuit_transfer.prompts.frame import Prompt, prompt_frame, reject_frame
 
     generator = np.random.default_rng(seed)
     rows = []
@@ -113,8 +113,9 @@ def full_logit_diff(study) -> float:
     """What the whole target does on the first three test pairs of task `a`."""
     import torch
 
-    from circuit_transfer.artifacts import read_frame, read_json
-    from circuit_transfer.models import load_model
+    from circuit_transfer.artifacts.frames import read_frame
+    from circuit_transfer.artifacts.text import read_json
+    from circuit_transfer.models.loading import load_model
 
     model = load_model(read_json(study.model("target"))["path"])
     pairs = read_frame(study.pairs("target", "a")).filter(split="test")[:3]

@@ -2,12 +2,14 @@ import numpy as np
 import pytest
 from attribute_nodes import attribute_nodes
 
-from circuit_transfer.ablations import ABLATIONS
-from circuit_transfer.artifacts import read_frame, read_json, read_scores
-from circuit_transfer.attribution import METHODS, attribute
-from circuit_transfer.batches import pair_batches
-from circuit_transfer.models import load_model
-from circuit_transfer.workload import LAYERS_RUN, Nodes, method_passes
+from circuit_transfer.artifacts.frames import read_frame
+from circuit_transfer.artifacts.scores import read_scores
+from circuit_transfer.artifacts.text import read_json
+from circuit_transfer.circuits.ablations import ABLATIONS
+from circuit_transfer.circuits.attribution import METHODS, attribute
+from circuit_transfer.models.loading import load_model
+from circuit_transfer.prompts.batches import pair_batches
+from circuit_transfer.study.workload import LAYERS_RUN, Nodes, method_passes
 
 SETTINGS = {"examples": 4, "ig_steps": 2, "ablation": "counterfactual"}
 

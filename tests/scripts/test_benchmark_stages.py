@@ -7,7 +7,7 @@ from plot_benchmark import plot_benchmark
 from plot_benchmark_scaling import plot_benchmark_scaling
 from summarise_benchmark import summarise_benchmark
 
-from circuit_transfer.artifacts import read_frame
+from circuit_transfer.artifacts.frames import read_frame
 from circuit_transfer.benchmarking import measure
 
 SHAPE = {"architecture": "llama", "layers": 1, "heads": 2, "kv_heads": 1}

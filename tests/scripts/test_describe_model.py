@@ -1,8 +1,8 @@
 import pytest
 from describe_model import describe_model
 
-from circuit_transfer.artifacts import read_json, write_json
-from circuit_transfer.models import describe_model as describe
+from circuit_transfer.artifacts.text import read_json, write_json
+from circuit_transfer.models.description import describe_model as describe
 
 
 def test_the_description_is_named_and_has_the_nodes(study):

@@ -3,8 +3,8 @@ from describe_model import describe_model
 from download_model import download_model
 from hub_server import point_client_at, serve
 
-from circuit_transfer.artifacts import read_json
-from circuit_transfer.models import load_described
+from circuit_transfer.artifacts.text import read_json
+from circuit_transfer.models.loading import load_described
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from estimate_cost import estimate_cost
 from circuit_transfer.embedded.model import TrainingSettings, build_model
 from circuit_transfer.embedded.vocabulary import build_tokenizer
 from circuit_transfer.generators import read_words
-from circuit_transfer.validation import validate_config
+from circuit_transfer.study.validation import validate_config
 
 ROOT = Path(__file__).parents[2]
 WORDS = {

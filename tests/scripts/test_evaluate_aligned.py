@@ -8,21 +8,18 @@ from fit_alignment import fit_alignment
 from fit_free_mask import fit_free_mask
 from stitch_alignment import stitch_alignment
 
-from circuit_transfer.artifacts import (
-    read_alignment,
-    read_frame,
-    read_json,
-    read_scores,
-    read_tensors,
-    write_alignment,
-)
-from circuit_transfer.batches import pair_batches
-from circuit_transfer.controls import CONTROLS, trained_controls
-from circuit_transfer.faithfulness import MEASURES
-from circuit_transfer.maps import fitted_maps, transformed
-from circuit_transfer.models import load_model
-from circuit_transfer.similarity import shared_batches
-from circuit_transfer.stitching import (
+from circuit_transfer.artifacts.alignments import read_alignment, write_alignment
+from circuit_transfer.artifacts.frames import read_frame
+from circuit_transfer.artifacts.scores import read_scores
+from circuit_transfer.artifacts.tensors import read_tensors
+from circuit_transfer.artifacts.text import read_json
+from circuit_transfer.circuits.faithfulness import MEASURES
+from circuit_transfer.models.loading import load_model
+from circuit_transfer.prompts.batches import pair_batches
+from circuit_transfer.transfer.cka import shared_batches
+from circuit_transfer.transfer.controls import CONTROLS, trained_controls
+from circuit_transfer.transfer.maps import fitted_maps, transformed
+from circuit_transfer.transfer.stitching import (
     carried_scores,
     change_scores,
     other_gradients,
@@ -32,7 +29,10 @@ from circuit_transfer.stitching import (
     stitched_alignment,
     stream_gradients,
 )
-from circuit_transfer.training_sets import evaluated_training_sets, training_tasks
+from circuit_transfer.transfer.training_sets import (
+    evaluated_training_sets,
+    training_tasks,
+)
 
 SETTINGS = {"intervention": "circuit", "epochs": 1, "learning_rate": 0.1}
 SETTINGS |= {"sparsity": 0.1}
@@ -273,7 +273,9 @@ def test_a_fitting_batch_size_changes_no_scores(evaluated, study, tmp_path):
     made |= {"steps": 2, "seeds": (0, 1)}
     carry_gradients(*models, *pairs, {}, paths[1], cost, **made, **LABELS)
     for path, name in zip(paths, ("alignment", "none"), strict=True):
-        found, expected = read_tensors(path), read_tensors(evaluated[1] / path.name)
+        found, expected = (
+            read_tensors(each)[0] for each in (path, evaluated[1] / path.name)
+        )
         size = np.abs(expected[name]).max()
         np.testing.assert_allclose(found[name], expected[name], atol=1e-5 * size)
 
@@ -300,7 +302,7 @@ def test_a_task_without_usable_pairs_has_columns_and_no_rows(evaluated):
 def test_without_shared_pairs_nothing_is_carried_over(evaluated):
     folder = evaluated[1]
     assert np.isnan(read_alignment(folder / "none.stitched").alignment).all()
-    carried = read_tensors(folder / "none.carried")
+    carried = read_tensors(folder / "none.carried")[0]
     assert all(np.isnan(each).all() for each in carried.values())
     for name in ("stitched", "carried"):
         assert read_json(folder / f"none.{name}.json") == []

@@ -2,9 +2,10 @@ import polars as pl
 import pytest
 from evaluate_gold import evaluate_gold
 
-from circuit_transfer.ablations import ABLATIONS
-from circuit_transfer.artifacts import read_frame, read_json
-from circuit_transfer.faithfulness import MEASURES
+from circuit_transfer.artifacts.frames import read_frame
+from circuit_transfer.artifacts.text import read_json
+from circuit_transfer.circuits.ablations import ABLATIONS
+from circuit_transfer.circuits.faithfulness import MEASURES
 
 LABELS = {"target": "target", "task": "a", "method": "nap"}
 COLUMNS = ["target", "task", "method", "ablation", *MEASURES]

@@ -5,7 +5,8 @@ from evaluate_imported import evaluate_imported
 from export_mib import export_mib
 from polars.testing import assert_frame_equal
 
-from circuit_transfer.artifacts import read_frame, read_json, write_json
+from circuit_transfer.artifacts.frames import read_frame
+from circuit_transfer.artifacts.text import read_json, write_json
 
 
 def exported(study, folder, task="a", model="target"):

@@ -2,8 +2,9 @@ import pytest
 from evaluate_random import evaluate_random
 from polars.testing import assert_frame_equal
 
-from circuit_transfer.artifacts import read_frame, read_json, write_json
-from circuit_transfer.faithfulness import MEASURES
+from circuit_transfer.artifacts.frames import read_frame
+from circuit_transfer.artifacts.text import read_json, write_json
+from circuit_transfer.circuits.faithfulness import MEASURES
 
 COLUMNS = ["target", "task", "method", "seed", "ablation", *MEASURES]
 

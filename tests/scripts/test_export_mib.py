@@ -6,8 +6,10 @@ import pytest
 from export_mib import export_mib
 from safetensors import safe_open
 
-from circuit_transfer.artifacts import read_json, read_scores, read_tensors
-from circuit_transfer.mib_circuits import from_importances
+from circuit_transfer.artifacts.scores import read_scores
+from circuit_transfer.artifacts.tensors import read_tensors
+from circuit_transfer.artifacts.text import read_json
+from circuit_transfer.circuits.mib import from_importances
 
 
 def export(study, folder, task="a", scores_of="target"):
@@ -21,7 +23,7 @@ def test_both_files_hold_the_scores_bit_by_bit(study, tmp_path):
     scores = read_scores(study.scores("target", "a"))
     read = from_importances(read_json(importances_path), scores.nodes)
     assert read.tobytes() == scores.scores.tobytes()
-    dense = read_tensors(tensors_path)["nodes_scores"]
+    dense = read_tensors(tensors_path)[0]["nodes_scores"]
     assert np.isnan(dense[0]) and dense[1:].tobytes() == scores.scores.tobytes()
 
 

@@ -3,18 +3,15 @@ import polars as pl
 import pytest
 from fit_alignment import fit_alignment
 
-from circuit_transfer.alignment import Start, fit
-from circuit_transfer.artifacts import (
-    read_alignment,
-    read_frame,
-    read_json,
-    read_scores,
-    write_frame,
-)
-from circuit_transfer.batches import pair_batches
-from circuit_transfer.maps import node_prior, transformed
-from circuit_transfer.models import load_model
-from circuit_transfer.objectives import FitSettings, prepare
+from circuit_transfer.artifacts.alignments import read_alignment
+from circuit_transfer.artifacts.frames import read_frame, write_frame
+from circuit_transfer.artifacts.scores import read_scores
+from circuit_transfer.artifacts.text import read_json
+from circuit_transfer.models.loading import load_model
+from circuit_transfer.prompts.batches import pair_batches
+from circuit_transfer.transfer.alignment import Start, fit
+from circuit_transfer.transfer.maps import node_prior, transformed
+from circuit_transfer.transfer.objectives import FitSettings, prepare
 
 SETTINGS = {"intervention": "circuit", "epochs": 2, "learning_rate": 0.1}
 SETTINGS |= {"sparsity": 0.1}

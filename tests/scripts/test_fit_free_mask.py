@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from fit_free_mask import fit_free_mask
 
-from circuit_transfer.artifacts import read_alignment, read_json
+from circuit_transfer.artifacts.alignments import read_alignment
+from circuit_transfer.artifacts.text import read_json
 
 SETTINGS = {"intervention": "circuit", "epochs": 6, "learning_rate": 0.1}
 SETTINGS |= {"sparsity": 0.1}

@@ -24,9 +24,11 @@ from fit_alignment import fit_alignment
 from fit_free_mask import fit_free_mask
 from train_model import train_model
 
-from circuit_transfer import alignment, faithfulness
-from circuit_transfer.artifacts import read_json, write_alignment
-from circuit_transfer.unfinished import Unfinished
+from circuit_transfer.artifacts.alignments import write_alignment
+from circuit_transfer.artifacts.text import read_json
+from circuit_transfer.circuits import faithfulness
+from circuit_transfer.jobs.resume import Resume
+from circuit_transfer.transfer import alignment
 
 SETTINGS = {"intervention": "circuit", "epochs": 3, "learning_rate": 0.1}
 SETTINGS |= {"sparsity": 0.1, "proportions": [0.2, 0.5, 1.0]}
@@ -36,7 +38,7 @@ ENTRY |= {"warmup_steps": 4, "decay_steps": 10, "max_steps": 30, "probe_every": 
 ENTRY |= {"required_accuracy": 0.0, "generators": ["ioi"], "seed": 0}
 
 
-class Counted(Unfinished):
+class Counted(Resume):
     """A state that is written whenever it may be, and how often that was."""
 
     def __init__(self, folder, kill_after=None):
@@ -62,7 +64,7 @@ def _scores(study, model, task):
     return study / "scores" / model / f"{task}.safetensors"
 
 
-def attributing(study, folder, unfinished, *, method="nap", ablation="counterfactual"):
+def attributing(study, folder, resume, *, method="nap", ablation="counterfactual"):
     """Four batches of one pair."""
     attribute_nodes(
         _model(study, "target"),
@@ -75,11 +77,11 @@ def attributing(study, folder, unfinished, *, method="nap", ablation="counterfac
         batch_size=1,
         ig_steps=2,
         ablation=ablation,
-        unfinished=unfinished,
+        resume=resume,
     )
 
 
-def aligning(study, folder, unfinished, **changes):
+def aligning(study, folder, resume, **changes):
     """Two seeds of four maps on two tasks, two maps in a pass."""
     fit_alignment(
         _model(study, "source"),
@@ -96,7 +98,7 @@ def aligning(study, folder, unfinished, **changes):
         settings=SETTINGS | changes,
         batch_size=2,
         examples=6,
-        unfinished=unfinished,
+        resume=resume,
         source="source",
         target="target",
         method="nap",
@@ -104,7 +106,7 @@ def aligning(study, folder, unfinished, **changes):
     )
 
 
-def masking(study, folder, unfinished):
+def masking(study, folder, resume):
     """Two seeds of a free mask."""
     fit_free_mask(
         _model(study, "target"),
@@ -116,11 +118,11 @@ def masking(study, folder, unfinished):
         settings=SETTINGS,
         batch_size=2,
         examples=4,
-        unfinished=unfinished,
+        resume=resume,
     )
 
 
-def evaluating(study, folder, unfinished):
+def evaluating(study, folder, resume):
     """Two ablations, two batches, one circuit at a time."""
     evaluate_random(
         _model(study, "target"),
@@ -134,15 +136,15 @@ def evaluating(study, folder, unfinished):
         examples=4,
         batch_size=2,
         rankings=2,
-        unfinished=unfinished,
+        resume=resume,
     )
 
 
-def training(_study, folder, unfinished):
+def training(_study, folder, resume):
     """Six probes."""
     data = {"words_path": "data/words.yaml", "facts_path": "data/facts.csv"}
     path = folder / "model"
-    train_model(path, model="tiny", entry=ENTRY, unfinished=unfinished, **data)
+    train_model(path, model="tiny", entry=ENTRY, resume=resume, **data)
 
 
 STAGES = {
@@ -168,14 +170,14 @@ def processes():
     return context
 
 
-def run(stage, study, folder, unfinished) -> None:
+def run(stage, study, folder, resume) -> None:
     """Run a stage, in small passes."""
     torch.set_num_threads(1)
     function, changes = STAGES[stage]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(alignment, "rows_per_pass", lambda *_: 4)
         patch.setattr(faithfulness, "rows_per_pass", lambda *_: 1)
-        function(study, folder, unfinished, **changes)
+        function(study, folder, resume, **changes)
 
 
 def run_until(saves, stage, study, folder, state) -> None:
@@ -237,7 +239,7 @@ def test_every_evaluation_keeps_its_state(study, tmp_path, evaluation):
     write_alignment(tmp_path / "map", identity, metadata | {"transform": "max"})
     states = [Counted(tmp_path / "state") for _ in range(3)]
     shared = {"target": "target", "task": "a"} | evaluation
-    gold, imported, aligned = (shared | {"unfinished": state} for state in states)
+    gold, imported, aligned = (shared | {"resume": state} for state in states)
     paths = tmp_path / "written.parquet", tmp_path / "cost.json"
     evaluate_gold(model, pairs, scores, *paths, method="nap", **gold)
     evaluate_imported(model, pairs, importances, *paths, circuit="own", **imported)

@@ -16,8 +16,10 @@ from plot_recovery import plot_recovery
 from plot_task_correlation import plot_task_correlation
 from plot_transfer_matrix import plot_transfer_matrix
 
-from circuit_transfer.artifacts import write_alignment, write_frame, write_scores
-from circuit_transfer.nodes import node_names
+from circuit_transfer.artifacts.alignments import write_alignment
+from circuit_transfer.artifacts.frames import write_frame
+from circuit_transfer.artifacts.scores import write_scores
+from circuit_transfer.models.nodes import node_names
 
 MODELS = {"source": study.SOURCE, "target": study.TARGET}
 PAIR = MODELS | {"name": "free"}

@@ -13,7 +13,8 @@ from summarise_scaling import summarise_scaling
 from summarise_statistics import summarise_statistics
 from summarise_tests import summarise_tests
 
-from circuit_transfer.artifacts import read_frame, write_frame, write_json
+from circuit_transfer.artifacts.frames import read_frame, write_frame
+from circuit_transfer.artifacts.text import write_json
 
 MODELS = {"source": study.SOURCE, "target": study.TARGET}
 PAIR = MODELS | {"name": "free"}

@@ -6,8 +6,8 @@ from matplotlib.image import imread
 from plot_break_even import plot_break_even
 from summarise_costs import summarise_costs
 
-from circuit_transfer.artifacts import write_json, write_text
-from circuit_transfer.costs import model_shape
+from circuit_transfer.artifacts.text import write_json, write_text
+from circuit_transfer.models.shape import model_shape
 
 MODELS = {"small-1.5": 1, "large": 2}
 SUFFIXES = ("csv", "tex", "html")

@@ -9,7 +9,7 @@ import pytest
 from summarise_startup import summarise_startup
 
 import circuit_transfer
-from circuit_transfer.artifacts import write_text
+from circuit_transfer.artifacts.text import write_text
 
 LIBRARY = str(Path(circuit_transfer.__file__).parents[1])
 JOBS = ("plot_recovery", "fit_alignment/a-1.5/b/all", "fit_alignment/a-1.5/b/only-x")
@@ -19,7 +19,7 @@ JOBS = ("plot_recovery", "fit_alignment/a-1.5/b/all", "fit_alignment/a-1.5/b/onl
 def folder(tmp_path):
     for name in JOBS:
         log = f"{tmp_path}/logs/{name}.log"
-        code = f"from circuit_transfer.job import job\nwith job({log!r}): pass"
+        code = f"from circuit_transfer.jobs.job import job\nwith job({log!r}): pass"
         environment = {"PYTHONPATH": LIBRARY}
         subprocess.run([sys.executable, "-c", code], env=environment, check=True)
         benchmark = "s\th:m:s\tmax_rss\n40.0\t0:00:40\t-\n"
@@ -48,7 +48,7 @@ def test_every_job_is_counted_under_its_rule(folder):
 
 def test_a_log_that_does_not_tell_is_named(folder):
     write_text(
-        "INFO circuit_transfer.job: done in 3.2 s", folder / f"logs/{JOBS[1]}.log"
+        "INFO circuit_transfer.jobs.job: done in 3.2 s", folder / f"logs/{JOBS[1]}.log"
     )
     with pytest.raises(ValueError, match=r"a-1\.5/b/all\.log: .* run the job again"):
         run(folder)

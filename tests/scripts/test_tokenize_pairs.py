@@ -2,9 +2,9 @@ import polars as pl
 import pytest
 from tokenize_pairs import tokenize_pairs
 
-from circuit_transfer.artifacts import read_frame, write_frame
-from circuit_transfer.pairs import PAIR_SCHEMA
-from circuit_transfer.prompts import REJECT_SCHEMA, Reject, reject_frame
+from circuit_transfer.artifacts.frames import read_frame, write_frame
+from circuit_transfer.prompts.frame import REJECT_SCHEMA, Reject, reject_frame
+from circuit_transfer.prompts.pairs import PAIR_SCHEMA
 
 
 def test_usable_pairs_keep_their_split(study):

@@ -5,10 +5,10 @@ import torch
 from train_model import train_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from circuit_transfer.artifacts import read_json
+from circuit_transfer.artifacts.text import read_json
 from circuit_transfer.embedded.curriculum import Curriculum
 from circuit_transfer.generators import read_words
-from circuit_transfer.unfinished import Unfinished
+from circuit_transfer.jobs.resume import Resume
 
 DATA = {"words_path": "data/words.yaml", "facts_path": "data/facts.csv"}
 ENTRY = {
@@ -35,8 +35,8 @@ def checkpoint(tmp_path_factory):
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("models")
     path = folder / "tiny"
-    unfinished = Unfinished(folder / "state", seconds=0)
-    train_model(path, model="tiny", entry=ENTRY, unfinished=unfinished, **DATA)
+    resume = Resume(folder / "state", seconds=0)
+    train_model(path, model="tiny", entry=ENTRY, resume=resume, **DATA)
     return path
 
 
@@ -69,8 +69,8 @@ def test_a_failed_training_leaves_its_state_but_no_checkpoint(tmp_path, caplog):
         caplog.clear()
         with pytest.raises(ValueError, match="after 60 .* reaches an accuracy of 1.0"):
             # Too short to be kept otherwise.
-            unfinished = Unfinished(state, seconds=1000)
-            train_model(path, model="tiny", entry=entry, unfinished=unfinished, **DATA)
+            resume = Resume(state, seconds=1000)
+            train_model(path, model="tiny", entry=entry, resume=resume, **DATA)
         assert not path.exists()
         assert (state / "state.safetensors").exists()
     # The second time it is told at once.

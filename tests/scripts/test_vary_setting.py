@@ -11,9 +11,10 @@ from summarise_faithfulness import summarise_faithfulness
 from summarise_sensitivity import summarise_sensitivity
 from vary_setting import vary_setting
 
-from circuit_transfer.artifacts import read_frame, read_json
-from circuit_transfer.controls import trained_controls
-from circuit_transfer.training_sets import (
+from circuit_transfer.artifacts.frames import read_frame
+from circuit_transfer.artifacts.text import read_json
+from circuit_transfer.transfer.controls import trained_controls
+from circuit_transfer.transfer.training_sets import (
     evaluated_training_sets,
     training_sets,
     training_tasks,

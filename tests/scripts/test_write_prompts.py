@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 from write_prompts import write_prompts
 
-from circuit_transfer.prompts import PROMPT_SCHEMA, REJECT_SCHEMA
+from circuit_transfer.prompts.frame import PROMPT_SCHEMA, REJECT_SCHEMA
 
 DATA = {"words_path": "data/words.yaml", "facts_path": "data/facts.csv"}
 

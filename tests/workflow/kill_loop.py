@@ -30,7 +30,7 @@ KINDS = ("job", "snakemake", "both")
 # Not artefacts: they grow while a job runs.
 NOTES = ("logs/", "benchmarks/")
 # What an interrupted stage goes on from; the stage removes it in the end.
-STATE = "unfinished"
+STATE = "resume"
 # These tell how long something took: records and costs in fields of their own, the
 # rest in what is made of those.
 RECORDS = ("costs/", "models/")

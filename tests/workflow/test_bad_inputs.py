@@ -20,7 +20,7 @@ import pytest
 import yaml
 from safetensors.numpy import load_file, save_file
 
-from circuit_transfer.artifacts import FORMAT
+from circuit_transfer.artifacts.tensors import FORMAT
 from circuit_transfer.generators import generate_prompts, read_words
 
 HOME = Path(__file__).parents[2]

@@ -16,8 +16,8 @@ import polars as pl
 import pytest
 import yaml
 
-from circuit_transfer.checks import check_config
-from circuit_transfer.validation import validate_config
+from circuit_transfer.study.checks import check_config
+from circuit_transfer.study.validation import validate_config
 
 HOME = Path(__file__).parents[2]
 SCHEMA = HOME / "workflow/schemas/config.schema.yaml"

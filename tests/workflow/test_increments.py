@@ -392,7 +392,7 @@ CHANGES = {
         ],
     ),
     "how alignments are trained": Change(
-        commented(f"{LIBRARY}/alignment.py"),
+        commented(f"{LIBRARY}/transfer/alignment.py"),
         ["alignments/*", "masks/*", *SHOWN, *TRANSFERRED],
     ),
     # Every stage with a model; not the prompts, and not the training of models.

@@ -16,7 +16,7 @@ TINY = Path(__file__).with_name("tiny.yaml")
 FIT = "source/target/nap/only-ioi"
 RESULTS = [f"results/alignments/{FIT}/seed-{seed}.safetensors" for seed in (0, 1)]
 COST = f"results/costs/fit_alignment/{FIT}.json"
-STATE = f"results/unfinished/fit_alignment/{FIT}/state.safetensors"
+STATE = f"results/resume/fit_alignment/{FIT}/state.safetensors"
 RESUMED = f"resumed from {STATE}"
 LOG = f"results/logs/fit_alignment/{FIT}.log"
 
@@ -78,7 +78,7 @@ def test_a_job_goes_on_after_it_and_then_all_of_snakemake_was_killed(tmp_path):
     study.run()
     undisturbed = study.written()
     state, log = tmp_path / STATE, tmp_path / LOG
-    assert not (tmp_path / "results/unfinished").exists()
+    assert not (tmp_path / "results/resume").exists()
     assert "resumed" not in log.read_text()
     for path in (*RESULTS, COST):
         (tmp_path / path).unlink()
@@ -98,4 +98,4 @@ def test_a_job_goes_on_after_it_and_then_all_of_snakemake_was_killed(tmp_path):
     study.run("--rerun-incomplete")
     assert study.written() == undisturbed
     assert RESUMED in log.read_text()
-    assert not (tmp_path / "results/unfinished").exists()
+    assert not (tmp_path / "results/resume").exists()

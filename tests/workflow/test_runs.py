@@ -19,8 +19,8 @@ LIBRARY = HOME / "workflow/lib"
 SNAKEFILE = f"""
 import sys
 sys.path.insert(0, "{LIBRARY}")
-from runs import hold_folder, start_run
-from warm import warm_up
+from running.runs import hold_folder, start_run
+from running.warm import warm_up
 
 hold_folder(workflow)
 
@@ -37,8 +37,9 @@ SCRIPT = """
 import os
 import time
 from pathlib import Path
-from circuit_transfer.artifacts import atomic, write_json
-from circuit_transfer.job import job
+from circuit_transfer.artifacts.files import atomic
+from circuit_transfer.artifacts.text import write_json
+from circuit_transfer.jobs.job import job
 
 with job(snakemake.log[0]):
     name = snakemake.wildcards.name

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import sources
+from running import sources
 
 HOME = Path(__file__).parents[2]
 SCRIPTS = HOME / "workflow/scripts"
@@ -57,15 +57,17 @@ def test_science_does_not_depend_on_figures():
 
 def test_imports_inside_of_functions_count_and_those_for_types_do_not():
     assert "interventions/hooks" in modules("describe_model.py")
-    assert "costs" in modules("summarise_costs.py")
-    assert "costs" not in modules("plot_break_even.py")
+    assert "models/shape" in modules("summarise_costs.py")
+    assert "models/shape" not in modules("plot_break_even.py")
 
 
 def test_what_is_left_out_takes_with_it_what_only_it_imports():
-    assert {"hub", "checkpoints", "importers/own"} < modules("write_prompts.py")
-    rest = modules("write_prompts.py", unused=("importers", "hub"))
-    assert rest.isdisjoint({"hub", "checkpoints", "importers/own"})
-    assert {"generators/ioi", "artifacts"} < rest
+    assert {"models/hub", "models/checkpoints", "importers/own"} < modules(
+        "write_prompts.py"
+    )
+    rest = modules("write_prompts.py", unused=("importers", "models.hub"))
+    assert rest.isdisjoint({"models/hub", "models/checkpoints", "importers/own"})
+    assert {"generators/ioi", "artifacts/frames"} < rest
 
 
 @pytest.mark.parametrize(
@@ -105,7 +107,7 @@ def test_jobs_use_the_library_beside_the_snakefile(tmp_path, monkeypatch):
         shutil.copytree(HOME / name, tmp_path / name, ignore=left_out)
     shutil.copy(HOME / "Snakefile", tmp_path)
     shutil.copy(Path(__file__).with_name("tiny.yaml"), tmp_path / "config.yaml")
-    job = tmp_path / "workflow/lib/circuit_transfer/job.py"
+    job = tmp_path / "workflow/lib/circuit_transfer/jobs/job.py"
     job.write_text(job.read_text().replace("done in", "done here in"))
     target = "results/prompts/ioi.parquet"
     command = [sys.executable, "-m", "snakemake", "--cores", "1", target]

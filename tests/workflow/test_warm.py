@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import psutil
 import pytest
-import warm
+from running import warm
 
 HOME = Path(__file__).parents[2]
 SNAKEMAKE = [sys.executable, "-m", "snakemake", "--keep-going", "--cores"]
@@ -29,7 +29,7 @@ open(snakemake.output[0], "w").write(text)
 FIRST_LINES = """
 import sys
 sys.path.insert(0, "{library}")
-import warm
+from running import warm
 
 onstart:
     warm.warm_up(workflow)
@@ -223,7 +223,7 @@ import multiprocessing
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from inspect import signature
-import warm
+from running import warm
 from snakemake.script import PythonScript
 
 sys.setswitchinterval(1e-6)

@@ -39,7 +39,7 @@ rule fit_alignment:
         controls=lambda w: trained_controls(w.training_set, CONTROLS),
         settings=fit_settings(),
         pairs=pairs_settings("alignment"),
-        state="results/unfinished/fit_alignment/{source}/{target}/{method}/{training_set}",
+        state="results/resume/fit_alignment/{source}/{target}/{method}/{training_set}",
     message:
         "Aligning {wildcards.source} to {wildcards.target} by {wildcards.method} on {wildcards.training_set}"
     script:
@@ -70,7 +70,7 @@ rule fit_free_mask:
         seeds=SEEDS,
         settings=fit_settings(),
         pairs=pairs_settings("alignment"),
-        state="results/unfinished/fit_free_mask/{target}/{task}",
+        state="results/resume/fit_free_mask/{target}/{task}",
     message:
         "Training a free mask on {wildcards.target} for {wildcards.task}"
     script:

@@ -19,7 +19,7 @@ rule attribute_nodes:
         **model_resources("attribute_nodes", "model"),
     params:
         settings=attribution_settings,
-        state="results/unfinished/attribute_nodes/{model}/{task}/{method}",
+        state="results/resume/attribute_nodes/{model}/{task}/{method}",
     message:
         "Scoring the nodes of {wildcards.model} on {wildcards.task} by {wildcards.method}"
     script:

@@ -9,30 +9,30 @@ HOME = Path(workflow.basedir)
 # No installation is needed.
 sys.path.insert(0, str(HOME / "workflow/lib"))
 
-from circuit_transfer.artifacts import read_json
-from circuit_transfer.checks import check_config, studied_models, studied_targets
-from circuit_transfer.controls import trained_controls
+from circuit_transfer.artifacts.text import read_json
+from circuit_transfer.study.checks import check_config, studied_models, studied_targets
+from circuit_transfer.transfer.controls import trained_controls
 from circuit_transfer.importers import data_files, import_task
-from circuit_transfer.maps import (
+from circuit_transfer.transfer.maps import (
     CARRIED,
     GRADIENT_METHODS,
     SIMILARITY_MAPS,
     STITCHED,
     fitted_maps,
 )
-from circuit_transfer.models import LOAD_OPTIONS
-from circuit_transfer.resources import requested, requested_by_training
-from circuit_transfer.training_sets import (
+from circuit_transfer.models.loading import LOAD_OPTIONS
+from circuit_transfer.study.resources import requested, requested_by_training
+from circuit_transfer.transfer.training_sets import (
     evaluated_training_sets,
     family_of,
     study_families,
     training_sets,
     training_tasks,
 )
-from circuit_transfer.validation import check_repeated_keys, validate_config
-from planning import plan_by_content  # beside the library
+from circuit_transfer.study.validation import check_repeated_keys, validate_config
+from running.planning import plan_by_content  # beside the library
+from running.sources import code_digest, files_digest, put_first
 from snakemake.exceptions import WorkflowError
-from sources import code_digest, files_digest, put_first
 
 
 def in_order(value):
@@ -154,8 +154,8 @@ def unused_readers(w):
     """Name the library's modules that a task's pairs do not come from."""
     entry = config["tasks"][w.task]
     if "generator" in entry:
-        return ("importers", "hub")
-    return ("generators",) if "hub" in entry else ("generators", "hub")
+        return ("importers", "models.hub")
+    return ("generators",) if "hub" in entry else ("generators", "models.hub")
 
 
 def checkpoint(model):
@@ -218,7 +218,7 @@ def check_hub(jobs):
     tasks = of("write_prompts", config["tasks"])
     if models or tasks:
         # Imported here: not every run of Snakemake should pay for the hub's client.
-        from circuit_transfer.hub import check_entries
+        from circuit_transfer.models.hub import check_entries
 
         try:
             check_entries(models, tasks)

@@ -51,7 +51,7 @@ rule evaluate_imported:
         **model_resources("evaluate_imported", "model"),
     params:
         settings=EVALUATION,
-        state="results/unfinished/evaluate_imported/{target}/{task}/{circuit}",
+        state="results/resume/evaluate_imported/{target}/{task}/{circuit}",
     message:
         "Evaluating the imported {wildcards.circuit} of {wildcards.target} on {wildcards.task}"
     script:

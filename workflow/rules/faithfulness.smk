@@ -25,7 +25,7 @@ rule evaluate_gold:
         **model_resources("evaluate_gold", "model"),
     params:
         settings=EVALUATION,
-        state="results/unfinished/evaluate_gold/{target}/{task}/{method}",
+        state="results/resume/evaluate_gold/{target}/{task}/{method}",
     message:
         "Evaluating gold circuits of {wildcards.target} on {wildcards.task} by {wildcards.method}"
     script:
@@ -50,7 +50,7 @@ rule evaluate_random:
         **model_resources("evaluate_random", "model"),
     params:
         settings=EVALUATION | {"rankings": config["evaluation"]["random_rankings"]},
-        state="results/unfinished/evaluate_random/{target}/{task}",
+        state="results/resume/evaluate_random/{target}/{task}",
     message:
         "Evaluating random circuits of {wildcards.target} on {wildcards.task}"
     script:
@@ -89,7 +89,7 @@ rule evaluate_aligned:
         tasks=TASKS,
         families=FAMILIES,
         controls=CONTROLS,
-        state="results/unfinished/evaluate_aligned/{source}/{target}/{task}/{method}",
+        state="results/resume/evaluate_aligned/{source}/{target}/{task}/{method}",
     message:
         "Evaluating {wildcards.source} circuits on {wildcards.target}, {wildcards.task} by {wildcards.method}"
     script:

@@ -26,7 +26,7 @@ rule train_model:
     params:
         entry=lambda w: config["models"][w.model].get("train"),
         content=content_of(lambda w: [WORDS, FACTS]),
-        state="results/unfinished/train_model/{model}",
+        state="results/resume/train_model/{model}",
     message:
         "Training {wildcards.model}"
     script:

@@ -5,19 +5,17 @@ from pathlib import Path
 
 import numpy as np
 
-from circuit_transfer.artifacts import (
-    read_description,
-    read_frame,
-    write_json,
-    write_scores,
-)
-from circuit_transfer.attribution import attribute
-from circuit_transfer.batches import fitting_batches
-from circuit_transfer.job import job
-from circuit_transfer.models import load_described
-from circuit_transfer.pairs import select_pairs
-from circuit_transfer.passes import measured
-from circuit_transfer.unfinished import NOTHING_KEPT, Unfinished, unfinished_job
+from circuit_transfer.artifacts.descriptions import read_description
+from circuit_transfer.artifacts.frames import read_frame
+from circuit_transfer.artifacts.scores import write_scores
+from circuit_transfer.artifacts.text import write_json
+from circuit_transfer.circuits.attribution import attribute
+from circuit_transfer.circuits.passes import measured
+from circuit_transfer.jobs.job import job
+from circuit_transfer.jobs.resume import NO_RESUME, Resume, job_resume
+from circuit_transfer.models.loading import load_described
+from circuit_transfer.prompts.batches import fitting_batches
+from circuit_transfer.prompts.pairs import select_pairs
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +32,7 @@ def attribute_nodes(
     batch_size: int | str,
     ig_steps: int,
     ablation: str,
-    unfinished: Unfinished = NOTHING_KEPT,
+    resume: Resume = NO_RESUME,
 ) -> None:
     """Read the first training pairs, score the nodes, write the scores and the cost.
 
@@ -51,14 +49,14 @@ def attribute_nodes(
     else:
         model = load_described(description)
         batches = fitting_batches(model, pairs, batch_size)
-        with measured(method, description["model"], model, unfinished) as cost:
+        with measured(method, description["model"], model, resume) as cost:
             result = attribute(
                 model,
                 batches,
                 method=method,
                 ig_steps=ig_steps,
                 ablation=ablation,
-                unfinished=unfinished,
+                resume=resume,
             )
         scores, by_example = result.mean().cpu().numpy(), result.nodes.cpu().numpy()
         summary, costs = result.summary(), [cost]
@@ -77,7 +75,7 @@ def attribute_nodes(
         **summary,
     )
     write_json(costs, cost_path)
-    unfinished.remove()
+    resume.remove()
 
 
 if __name__ == "__main__":
@@ -90,7 +88,7 @@ if __name__ == "__main__":
             task=snakemake.wildcards.task,
             method=snakemake.wildcards.method,
             **snakemake.params.settings,
-            unfinished=unfinished_job(
+            resume=job_resume(
                 snakemake.params.state,
                 snakemake.input,
                 dict(snakemake.params.items()),

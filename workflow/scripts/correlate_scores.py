@@ -6,11 +6,15 @@ from pathlib import Path
 
 import polars as pl
 
-from circuit_transfer.artifacts import read_frame, read_scores, write_frame
-from circuit_transfer.job import job
-from circuit_transfer.likeness import LIKENESS_SCHEMA, compare_projections
-from circuit_transfer.tables.likeness import likeness_table
+from circuit_transfer.artifacts.frames import read_frame, write_frame
+from circuit_transfer.artifacts.scores import read_scores
+from circuit_transfer.jobs.job import job
+from circuit_transfer.tables.similarity import correlations_table
 from circuit_transfer.tables.typesetting import write_table
+from circuit_transfer.transfer.correlation import (
+    CORRELATION_SCHEMA,
+    compare_projections,
+)
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +24,7 @@ COLUMNS = ("source", "target", "task", "method", "training_set", "map", "control
 def correlate_scores(
     projections_paths: Iterable[Path | str],
     gold_paths: Iterable[Path | str],
-    likeness_path: Path | str,
+    correlations_path: Path | str,
     table_paths: Mapping[tuple[str, str], Iterable[Path | str]],
     *,
     methods: Sequence[str],
@@ -32,7 +36,7 @@ def correlate_scores(
     Args:
         projections_paths: the projections of every pair, method and task.
         gold_paths: the scores of every target, method and task.
-        likeness_path: where the comparisons go.
+        correlations_path: where the comparisons go.
         table_paths: by source and target, one path per format.
         methods: in the order of the tables' blocks.
         proportions: sizes of the circuits that are compared.
@@ -43,7 +47,7 @@ def correlate_scores(
         KeyError: the gold scores of a projection are not among the paths.
     """
     gold = {_place(scores.metadata): scores for scores in map(read_scores, gold_paths)}
-    frames = [pl.DataFrame(schema=LIKENESS_SCHEMA)]
+    frames = [pl.DataFrame(schema=CORRELATION_SCHEMA)]
     for path in projections_paths:
         projections = read_frame(path, (*COLUMNS, "seed", "scores"))
         if projections.is_empty():
@@ -56,9 +60,11 @@ def correlate_scores(
         )
     likeness = pl.concat(frames)
     log.info("%d comparisons", len(likeness))
-    write_frame(likeness, likeness_path)
+    write_frame(likeness, correlations_path)
     for (source, target), paths in table_paths.items():
-        table = likeness_table(likeness, source=source, target=target, methods=methods)
+        table = correlations_table(
+            likeness, source=source, target=target, methods=methods
+        )
         title = f"Likeness to the gold scores, {source} → {target}"
         write_table(table, *paths, title=title)
 
@@ -74,7 +80,7 @@ if __name__ == "__main__":
         correlate_scores(
             snakemake.input.projections,
             snakemake.input.gold,
-            snakemake.output.likeness,
+            snakemake.output.correlations,
             {
                 tuple(pair): tables[number * share : (number + 1) * share]
                 for number, pair in enumerate(pairs)

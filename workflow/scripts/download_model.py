@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from circuit_transfer.artifacts import write_json
-from circuit_transfer.hub import download_model as download
-from circuit_transfer.job import job
+from circuit_transfer.artifacts.text import write_json
+from circuit_transfer.jobs.job import job
+from circuit_transfer.models.hub import download_model as download
 
 
 def download_model(record_path: Path | str, *, repository: str, revision: str) -> None:

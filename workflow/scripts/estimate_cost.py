@@ -8,22 +8,22 @@ from typing import Any
 import torch
 from transformers import AutoConfig, PreTrainedConfig
 
-from circuit_transfer.checks import studied_models
-from circuit_transfer.costs import (
+from circuit_transfer.embedded.model import TrainingSettings, build_model
+from circuit_transfer.embedded.vocabulary import build_tokenizer
+from circuit_transfer.generators import Words, read_words
+from circuit_transfer.jobs.job import job
+from circuit_transfer.models.shape import model_shape
+from circuit_transfer.study.checks import studied_models
+from circuit_transfer.study.costs import (
     BYTES_PER_SECOND,
     GIGA,
     STARTING_SECONDS,
     UTILISATION,
     estimate,
-    model_shape,
     schedule,
 )
-from circuit_transfer.embedded.model import TrainingSettings, build_model
-from circuit_transfer.embedded.vocabulary import build_tokenizer
-from circuit_transfer.generators import Words, read_words
-from circuit_transfer.job import job
+from circuit_transfer.study.workload import prompt_tokens
 from circuit_transfer.tables.typesetting import Table, write_table
-from circuit_transfer.workload import prompt_tokens
 
 log = logging.getLogger(__name__)
 

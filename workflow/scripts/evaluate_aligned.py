@@ -7,22 +7,19 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from circuit_transfer.artifacts import (
-    read_alignment,
-    read_description,
-    read_frame,
-    read_scores,
-    read_tensors,
-    write_frame,
-    write_json,
-)
-from circuit_transfer.batches import fitting_batches
-from circuit_transfer.faithfulness import evaluate_ablations
-from circuit_transfer.job import job
-from circuit_transfer.models import load_described
-from circuit_transfer.pairs import select_pairs
-from circuit_transfer.projection import projected_rankings
-from circuit_transfer.unfinished import NOTHING_KEPT, Unfinished, unfinished_job
+from circuit_transfer.artifacts.alignments import read_alignment
+from circuit_transfer.artifacts.descriptions import read_description
+from circuit_transfer.artifacts.frames import read_frame, write_frame
+from circuit_transfer.artifacts.scores import read_scores
+from circuit_transfer.artifacts.tensors import read_tensors
+from circuit_transfer.artifacts.text import write_json
+from circuit_transfer.circuits.faithfulness import evaluate_ablations
+from circuit_transfer.jobs.job import job
+from circuit_transfer.jobs.resume import NO_RESUME, Resume, job_resume
+from circuit_transfer.models.loading import load_described
+from circuit_transfer.prompts.batches import fitting_batches
+from circuit_transfer.prompts.pairs import select_pairs
+from circuit_transfer.transfer.projection import projected_rankings
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +44,7 @@ def evaluate_aligned(
     proportions: Sequence[float],
     examples: int,
     batch_size: int | str,
-    unfinished: Unfinished = NOTHING_KEPT,
+    resume: Resume = NO_RESUME,
     **labels: str,
 ) -> None:
     """Project the task's source scores by every map and control, measure every size.
@@ -64,7 +61,7 @@ def evaluate_aligned(
         controls=controls,
         families=families,
         stitched=read_alignment(stitched_path) if stitched_path else None,
-        carried=read_tensors(carried_path) if carried_path else None,
+        carried=read_tensors(carried_path)[0] if carried_path else None,
     )
     keys = {"source": labels["source"], "target": labels["target"], "task": task}
     keys["method"] = labels["method"]
@@ -82,13 +79,13 @@ def evaluate_aligned(
         proportions,
         ablations=ablations,
         model_name=description["model"],
-        unfinished=unfinished,
+        resume=resume,
         complement_of=pl.col("control") == "none",
     )
     log.info("%d rankings measured on %d pairs", len(rankings), len(pairs))
     write_frame(frame, faithfulness_path)
     write_json(costs, cost_path)
-    unfinished.remove()
+    resume.remove()
 
 
 def _scores(paths: Mapping[str, Path | str]) -> dict[str, np.ndarray]:
@@ -113,7 +110,7 @@ if __name__ == "__main__":
             controls=snakemake.params.controls,
             families=snakemake.params.families,
             **snakemake.params.settings,
-            unfinished=unfinished_job(
+            resume=job_resume(
                 snakemake.params.state,
                 snakemake.input,
                 dict(snakemake.params.items()),

@@ -4,19 +4,16 @@ from pathlib import Path
 
 import polars as pl
 
-from circuit_transfer.artifacts import (
-    read_description,
-    read_frame,
-    read_scores,
-    write_frame,
-    write_json,
-)
-from circuit_transfer.batches import fitting_batches
-from circuit_transfer.faithfulness import evaluate_ablations
-from circuit_transfer.job import job
-from circuit_transfer.models import load_described
-from circuit_transfer.pairs import select_pairs
-from circuit_transfer.unfinished import NOTHING_KEPT, Unfinished, unfinished_job
+from circuit_transfer.artifacts.descriptions import read_description
+from circuit_transfer.artifacts.frames import read_frame, write_frame
+from circuit_transfer.artifacts.scores import read_scores
+from circuit_transfer.artifacts.text import write_json
+from circuit_transfer.circuits.faithfulness import evaluate_ablations
+from circuit_transfer.jobs.job import job
+from circuit_transfer.jobs.resume import NO_RESUME, Resume, job_resume
+from circuit_transfer.models.loading import load_described
+from circuit_transfer.prompts.batches import fitting_batches
+from circuit_transfer.prompts.pairs import select_pairs
 
 
 def evaluate_gold(
@@ -33,7 +30,7 @@ def evaluate_gold(
     proportions: list[float],
     examples: int,
     batch_size: int | str,
-    unfinished: Unfinished = NOTHING_KEPT,
+    resume: Resume = NO_RESUME,
 ) -> None:
     """Read scores of the target's nodes, write the faithfulness of every size."""
     gold = read_scores(scores_path)
@@ -49,12 +46,12 @@ def evaluate_gold(
         proportions,
         ablations=ablations,
         model_name=description["model"],
-        unfinished=unfinished,
+        resume=resume,
         complement_of=pl.lit(True),
     )
     write_frame(frame, faithfulness_path)
     write_json(costs, cost_path)
-    unfinished.remove()
+    resume.remove()
 
 
 if __name__ == "__main__":
@@ -69,7 +66,7 @@ if __name__ == "__main__":
             task=snakemake.wildcards.task,
             method=snakemake.wildcards.method,
             **snakemake.params.settings,
-            unfinished=unfinished_job(
+            resume=job_resume(
                 snakemake.params.state,
                 snakemake.input,
                 dict(snakemake.params.items()),

@@ -6,20 +6,16 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from circuit_transfer.artifacts import (
-    read_description,
-    read_frame,
-    read_json,
-    write_frame,
-    write_json,
-)
-from circuit_transfer.batches import fitting_batches
-from circuit_transfer.faithfulness import evaluate_ablations
-from circuit_transfer.job import job
-from circuit_transfer.mib_circuits import from_importances
-from circuit_transfer.models import load_described
-from circuit_transfer.pairs import select_pairs
-from circuit_transfer.unfinished import NOTHING_KEPT, Unfinished, unfinished_job
+from circuit_transfer.artifacts.descriptions import read_description
+from circuit_transfer.artifacts.frames import read_frame, write_frame
+from circuit_transfer.artifacts.text import read_json, write_json
+from circuit_transfer.circuits.faithfulness import evaluate_ablations
+from circuit_transfer.circuits.mib import from_importances
+from circuit_transfer.jobs.job import job
+from circuit_transfer.jobs.resume import NO_RESUME, Resume, job_resume
+from circuit_transfer.models.loading import load_described
+from circuit_transfer.prompts.batches import fitting_batches
+from circuit_transfer.prompts.pairs import select_pairs
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +34,7 @@ def evaluate_imported(
     proportions: list[float],
     examples: int,
     batch_size: int | str,
-    unfinished: Unfinished = NOTHING_KEPT,
+    resume: Resume = NO_RESUME,
 ) -> None:
     """Read importances of the target's nodes, write the faithfulness of every size."""
     description = read_description(model_path)
@@ -54,12 +50,12 @@ def evaluate_imported(
         proportions,
         ablations=ablations,
         model_name=description["model"],
-        unfinished=unfinished,
+        resume=resume,
         complement_of=pl.lit(True),
     )
     write_frame(frame, faithfulness_path)
     write_json(costs, cost_path)
-    unfinished.remove()
+    resume.remove()
 
 
 def _read_importances(path: Path | str, nodes: list[str]) -> np.ndarray:
@@ -85,7 +81,7 @@ if __name__ == "__main__":
             task=snakemake.wildcards.task,
             circuit=snakemake.wildcards.circuit,
             **snakemake.params.settings,
-            unfinished=unfinished_job(
+            resume=job_resume(
                 snakemake.params.state,
                 snakemake.input,
                 dict(snakemake.params.items()),

@@ -4,19 +4,16 @@ from pathlib import Path
 
 import polars as pl
 
-from circuit_transfer.artifacts import (
-    read_description,
-    read_frame,
-    write_frame,
-    write_json,
-)
-from circuit_transfer.batches import fitting_batches
-from circuit_transfer.controls import random_scores
-from circuit_transfer.faithfulness import evaluate_ablations
-from circuit_transfer.job import job
-from circuit_transfer.models import load_described
-from circuit_transfer.pairs import select_pairs
-from circuit_transfer.unfinished import NOTHING_KEPT, Unfinished, unfinished_job
+from circuit_transfer.artifacts.descriptions import read_description
+from circuit_transfer.artifacts.frames import read_frame, write_frame
+from circuit_transfer.artifacts.text import write_json
+from circuit_transfer.circuits.faithfulness import evaluate_ablations
+from circuit_transfer.jobs.job import job
+from circuit_transfer.jobs.resume import NO_RESUME, Resume, job_resume
+from circuit_transfer.models.loading import load_described
+from circuit_transfer.prompts.batches import fitting_batches
+from circuit_transfer.prompts.pairs import select_pairs
+from circuit_transfer.transfer.controls import random_scores
 
 CIRCUITS = {
     "target": pl.String,
@@ -40,7 +37,7 @@ def evaluate_random(
     examples: int,
     batch_size: int | str,
     rankings: int,
-    unfinished: Unfinished = NOTHING_KEPT,
+    resume: Resume = NO_RESUME,
 ) -> None:
     """Rank the target's nodes at random, `rankings` times, and measure every size."""
     description = read_description(model_path)
@@ -59,11 +56,11 @@ def evaluate_random(
         proportions,
         ablations=ablations,
         model_name=description["model"],
-        unfinished=unfinished,
+        resume=resume,
     )
     write_frame(frame, faithfulness_path)
     write_json(costs, cost_path)
-    unfinished.remove()
+    resume.remove()
 
 
 if __name__ == "__main__":
@@ -76,7 +73,7 @@ if __name__ == "__main__":
             target=snakemake.wildcards.target,
             task=snakemake.wildcards.task,
             **snakemake.params.settings,
-            unfinished=unfinished_job(
+            resume=job_resume(
                 snakemake.params.state,
                 snakemake.input,
                 dict(snakemake.params.items()),

@@ -5,14 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from circuit_transfer.artifacts import (
-    read_description,
-    read_scores,
-    write_json,
-    write_tensors,
-)
-from circuit_transfer.job import job
-from circuit_transfer.mib_circuits import to_dense, to_importances
+from circuit_transfer.artifacts.descriptions import read_description
+from circuit_transfer.artifacts.scores import read_scores
+from circuit_transfer.artifacts.tensors import write_tensors
+from circuit_transfer.artifacts.text import write_json
+from circuit_transfer.circuits.mib import to_dense, to_importances
+from circuit_transfer.jobs.job import job
 
 log = logging.getLogger(__name__)
 

@@ -10,24 +10,26 @@ import numpy as np
 import polars as pl
 from torch import nn
 
-from circuit_transfer.alignment import fit_maps, is_trained
-from circuit_transfer.artifacts import (
-    read_description,
-    read_frame,
-    read_scores,
-    tensor_name,
-    write_alignment,
-    write_json,
+from circuit_transfer.artifacts.alignments import tensor_name, write_alignment
+from circuit_transfer.artifacts.descriptions import read_description
+from circuit_transfer.artifacts.frames import read_frame
+from circuit_transfer.artifacts.scores import read_scores
+from circuit_transfer.artifacts.text import write_json
+from circuit_transfer.circuits.passes import measured, measured_together, shared_out
+from circuit_transfer.jobs.job import job
+from circuit_transfer.jobs.resume import NO_RESUME, Resume, job_resume
+from circuit_transfer.models.loading import load_described
+from circuit_transfer.prompts.batches import pair_batches
+from circuit_transfer.prompts.pairs import select_pairs
+from circuit_transfer.transfer.alignment import fit_maps, is_trained
+from circuit_transfer.transfer.cka import compare_nodes, shared_batches
+from circuit_transfer.transfer.maps import (
+    SIMILARITY_MAPS,
+    fits,
+    node_priors,
+    transformed,
 )
-from circuit_transfer.batches import pair_batches
-from circuit_transfer.job import job
-from circuit_transfer.maps import SIMILARITY_MAPS, fits, node_priors, transformed
-from circuit_transfer.models import load_described
-from circuit_transfer.objectives import FitSettings, prepare
-from circuit_transfer.pairs import select_pairs
-from circuit_transfer.passes import measured, measured_together, shared_out
-from circuit_transfer.similarity import compare_nodes, shared_batches
-from circuit_transfer.unfinished import NOTHING_KEPT, Unfinished, unfinished_job
+from circuit_transfer.transfer.objectives import FitSettings, prepare
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +50,7 @@ def fit_alignment(
     settings: dict[str, Any],
     batch_size: int,
     examples: int,
-    unfinished: Unfinished = NOTHING_KEPT,
+    resume: Resume = NO_RESUME,
     **labels: str,
 ) -> None:
     """Read source scores and target pairs by task, write one file per seed.
@@ -84,7 +86,7 @@ def fit_alignment(
     parts = [name if kind == "none" else f"{name}/{kind}" for name, kind in trained]
     for seed, path in alignment_paths.items():
         log.info("seed %d: %s", seed, ", ".join(parts))
-        with measured(f"seed-{seed}", target["model"], model, unfinished) as cost:
+        with measured(f"seed-{seed}", target["model"], model, resume) as cost:
             fitted = fit_maps(
                 model,
                 prepared,
@@ -94,13 +96,13 @@ def fit_alignment(
                 shape=(len(source["nodes"]), len(target["nodes"])),
                 seed=seed,
                 priors=priors,
-                unfinished=unfinished,
+                resume=resume,
             )
         costs += [each | {"seed": seed} for each in shared_out(cost, parts)]
         tensors = _named(asked, fitted, maps)
         write_alignment(path, tensors, {**made_with, "seed": seed})
     write_json(costs, cost_path)
-    unfinished.remove()
+    resume.remove()
 
 
 def _named(
@@ -164,7 +166,7 @@ if __name__ == "__main__":
             controls=snakemake.params.controls,
             settings=snakemake.params.settings,
             **snakemake.params.pairs,
-            unfinished=unfinished_job(
+            resume=job_resume(
                 snakemake.params.state,
                 snakemake.input,
                 dict(snakemake.params.items()),

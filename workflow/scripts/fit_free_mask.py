@@ -6,20 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from circuit_transfer.alignment import fit_maps
-from circuit_transfer.artifacts import (
-    read_description,
-    read_frame,
-    write_alignment,
-    write_json,
-)
-from circuit_transfer.batches import pair_batches
-from circuit_transfer.job import job
-from circuit_transfer.models import load_described
-from circuit_transfer.objectives import FitSettings, prepare
-from circuit_transfer.pairs import select_pairs
-from circuit_transfer.passes import measured
-from circuit_transfer.unfinished import NOTHING_KEPT, Unfinished, unfinished_job
+from circuit_transfer.artifacts.alignments import write_alignment
+from circuit_transfer.artifacts.descriptions import read_description
+from circuit_transfer.artifacts.frames import read_frame
+from circuit_transfer.artifacts.text import write_json
+from circuit_transfer.circuits.passes import measured
+from circuit_transfer.jobs.job import job
+from circuit_transfer.jobs.resume import NO_RESUME, Resume, job_resume
+from circuit_transfer.models.loading import load_described
+from circuit_transfer.prompts.batches import pair_batches
+from circuit_transfer.prompts.pairs import select_pairs
+from circuit_transfer.transfer.alignment import fit_maps
+from circuit_transfer.transfer.objectives import FitSettings, prepare
 
 
 def fit_free_mask(
@@ -33,7 +31,7 @@ def fit_free_mask(
     settings: dict[str, Any],
     batch_size: int,
     examples: int,
-    unfinished: Unfinished = NOTHING_KEPT,
+    resume: Resume = NO_RESUME,
 ) -> None:
     """Fit the alignment of a source with a single node, whose score is 1: a mask.
 
@@ -53,7 +51,7 @@ def fit_free_mask(
     labels = {"target": target, "task": task, **settings, "examples": examples}
     labels |= {"target_nodes": nodes, "maps": ["free"]}
     for seed, path in mask_paths.items():
-        with measured(f"seed-{seed}", target, model, unfinished) as cost:
+        with measured(f"seed-{seed}", target, model, resume) as cost:
             (tensors,) = fit_maps(
                 model,
                 prepared,
@@ -63,12 +61,12 @@ def fit_free_mask(
                 shape=(1, len(nodes)),
                 seed=seed,
                 priors={},
-                unfinished=unfinished,
+                resume=resume,
             )
         costs.append(cost | {"part": "free-mask", "seed": seed})
         write_alignment(path, tensors, {**labels, "seed": seed})
     write_json(costs, cost_path)
-    unfinished.remove()
+    resume.remove()
 
 
 if __name__ == "__main__":
@@ -80,7 +78,7 @@ if __name__ == "__main__":
             snakemake.output.cost,
             settings=snakemake.params.settings,
             **snakemake.params.pairs,
-            unfinished=unfinished_job(
+            resume=job_resume(
                 snakemake.params.state,
                 snakemake.input,
                 dict(snakemake.params.items()),

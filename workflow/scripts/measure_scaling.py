@@ -7,13 +7,14 @@ from typing import Any
 
 import polars as pl
 
-from circuit_transfer.artifacts import read_description, write_frame
+from circuit_transfer.artifacts.descriptions import read_description
+from circuit_transfer.artifacts.frames import write_frame
 from circuit_transfer.benchmarking.cases import random_model
 from circuit_transfer.benchmarking.entries import Shape, load_of
 from circuit_transfer.benchmarking.measure import machine
 from circuit_transfer.benchmarking.runs import run_scaling
-from circuit_transfer.job import job, pick_device
-from circuit_transfer.models import load_described
+from circuit_transfer.jobs.job import job, pick_device
+from circuit_transfer.models.loading import load_described
 
 log = logging.getLogger(__name__)
 

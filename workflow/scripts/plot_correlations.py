@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from circuit_transfer.artifacts import read_frame
-from circuit_transfer.figures.likeness import likeness_figure
+from circuit_transfer.artifacts.frames import read_frame
+from circuit_transfer.figures.similarity import correlations_figure
 from circuit_transfer.figures.style import save
-from circuit_transfer.job import job
+from circuit_transfer.jobs.job import job
 
 
 def plot_correlations(
-    likeness_path: Path | str,
+    correlations_path: Path | str,
     figure_paths: Iterable[Path | str],
     *,
     source: str,
@@ -19,8 +19,8 @@ def plot_correlations(
     map_name: str,
 ) -> None:
     """Draw correlations and shared nodes before and after training by every method."""
-    figure = likeness_figure(
-        read_frame(likeness_path),
+    figure = correlations_figure(
+        read_frame(correlations_path),
         source=source,
         target=target,
         methods=methods,
@@ -32,7 +32,7 @@ def plot_correlations(
 if __name__ == "__main__":
     with job(snakemake.log[0]):
         plot_correlations(
-            snakemake.input.likeness,
+            snakemake.input.correlations,
             snakemake.output,
             source=snakemake.wildcards.source,
             target=snakemake.wildcards.target,

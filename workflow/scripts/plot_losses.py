@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from circuit_transfer.artifacts import read_alignment
+from circuit_transfer.artifacts.alignments import read_alignment
 from circuit_transfer.figures.curves import losses
 from circuit_transfer.figures.style import save
-from circuit_transfer.job import job
+from circuit_transfer.jobs.job import job
 
 
 def plot_losses(

@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from circuit_transfer.artifacts import Scores, read_alignment, read_scores
+from circuit_transfer.artifacts.alignments import read_alignment
+from circuit_transfer.artifacts.scores import Scores, read_scores
 from circuit_transfer.figures.nodes import node_maps, project
 from circuit_transfer.figures.style import save
-from circuit_transfer.job import job
+from circuit_transfer.jobs.job import job
 
 
 def plot_node_map(

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import polars as pl
 
-from circuit_transfer.artifacts import read_frame
+from circuit_transfer.artifacts.frames import read_frame
 from circuit_transfer.figures.comparisons import recovery_bars
 from circuit_transfer.figures.style import save
-from circuit_transfer.job import job
+from circuit_transfer.jobs.job import job
 
 
 def plot_recovery(

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from circuit_transfer.artifacts import read_frame
+from circuit_transfer.artifacts.frames import read_frame
 from circuit_transfer.figures.sensitivity import sensitivity_figure
 from circuit_transfer.figures.style import save
-from circuit_transfer.job import job
+from circuit_transfer.jobs.job import job
 
 
 def plot_sensitivity(

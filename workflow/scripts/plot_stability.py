@@ -7,23 +7,16 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from circuit_transfer.artifacts import (
-    Alignment,
-    read_alignment,
-    read_scores,
-    write_frame,
-    write_text,
-)
-from circuit_transfer.figures.likeness import stability_figure
+from circuit_transfer.artifacts.alignments import Alignment, read_alignment
+from circuit_transfer.artifacts.frames import write_frame
+from circuit_transfer.artifacts.scores import read_scores
+from circuit_transfer.artifacts.text import write_text
+from circuit_transfer.circuits.similarity import STABILITY_SCHEMA, bootstrap_jaccard
+from circuit_transfer.figures.similarity import stability_figure
 from circuit_transfer.figures.style import save
-from circuit_transfer.job import job
-from circuit_transfer.likeness import (
-    REGIMES,
-    STABILITY_SCHEMA,
-    bootstrap_jaccard,
-    compared_sets,
-)
-from circuit_transfer.maps import transformed
+from circuit_transfer.jobs.job import job
+from circuit_transfer.transfer.correlation import REGIMES, compared_sets
+from circuit_transfer.transfer.maps import transformed
 
 log = logging.getLogger(__name__)
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from circuit_transfer.artifacts import read_scores
+from circuit_transfer.artifacts.scores import read_scores
 from circuit_transfer.figures.nodes import task_correlations
 from circuit_transfer.figures.style import save
-from circuit_transfer.job import job
+from circuit_transfer.jobs.job import job
 
 
 def plot_task_correlation(

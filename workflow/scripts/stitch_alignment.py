@@ -5,18 +5,16 @@ from pathlib import Path
 
 import numpy as np
 
-from circuit_transfer.artifacts import (
-    read_description,
-    read_frame,
-    write_alignment,
-    write_json,
-)
-from circuit_transfer.job import job
-from circuit_transfer.models import load_described
-from circuit_transfer.pairs import select_pairs
-from circuit_transfer.passes import measured_together
-from circuit_transfer.similarity import shared_batches
-from circuit_transfer.stitching import (
+from circuit_transfer.artifacts.alignments import write_alignment
+from circuit_transfer.artifacts.descriptions import read_description
+from circuit_transfer.artifacts.frames import read_frame
+from circuit_transfer.artifacts.text import write_json
+from circuit_transfer.circuits.passes import measured_together
+from circuit_transfer.jobs.job import job
+from circuit_transfer.models.loading import load_described
+from circuit_transfer.prompts.pairs import select_pairs
+from circuit_transfer.transfer.cka import shared_batches
+from circuit_transfer.transfer.stitching import (
     change_scores,
     run_both,
     shorten_both,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import polars as pl
 
-from circuit_transfer.artifacts import read_frame
-from circuit_transfer.job import job
+from circuit_transfer.artifacts.frames import read_frame
+from circuit_transfer.jobs.job import job
 from circuit_transfer.tables.transfers import controls_table
 from circuit_transfer.tables.typesetting import write_table
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import polars as pl
 from transformers import AutoConfig
 
-from circuit_transfer.artifacts import read_json, write_frame
-from circuit_transfer.costs import ModelShape, model_shape
-from circuit_transfer.job import job
+from circuit_transfer.artifacts.frames import write_frame
+from circuit_transfer.artifacts.text import read_json
+from circuit_transfer.jobs.job import job
+from circuit_transfer.models.shape import ModelShape, model_shape
 from circuit_transfer.tables.costs import (
     COST_SCHEMA,
     break_even,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import polars as pl
 
-from circuit_transfer.artifacts import read_frame, write_frame
-from circuit_transfer.job import job
+from circuit_transfer.artifacts.frames import read_frame, write_frame
+from circuit_transfer.jobs.job import job
 from circuit_transfer.tables.curves import CURVE, summarise
 
 log = logging.getLogger(__name__)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import polars as pl
 
-from circuit_transfer.artifacts import read_frame, read_json
-from circuit_transfer.job import job
+from circuit_transfer.artifacts.frames import read_frame
+from circuit_transfer.artifacts.text import read_json
+from circuit_transfer.jobs.job import job
 from circuit_transfer.tables.layouts import (
     models_table,
     rejects_summary_table,

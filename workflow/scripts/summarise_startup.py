@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from circuit_transfer.job import job, read_startup
+from circuit_transfer.jobs.job import job, read_startup
 from circuit_transfer.tables.startup import STARTUP_SCHEMA, startup_table
 from circuit_transfer.tables.typesetting import write_table
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import polars as pl
 
-from circuit_transfer.artifacts import atomic, read_frame, write_frame
-from circuit_transfer.job import job
+from circuit_transfer.artifacts.files import atomic
+from circuit_transfer.artifacts.frames import read_frame, write_frame
+from circuit_transfer.jobs.job import job
 from circuit_transfer.tables.curves import BY_EXAMPLE, named_rows, stacked
 from circuit_transfer.tables.layouts import statistics_columns
 from circuit_transfer.tables.statistics import DOCUMENTATION, study_statistics

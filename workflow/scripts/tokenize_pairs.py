@@ -4,12 +4,13 @@ from pathlib import Path
 
 import polars as pl
 
-from circuit_transfer.artifacts import read_description, read_frame, write_frame
-from circuit_transfer.job import job
-from circuit_transfer.models import load_tokenizer
-from circuit_transfer.pairs import Tokenizer
-from circuit_transfer.pairs import tokenize_pairs as tokenize
-from circuit_transfer.prompts import PROMPT_SCHEMA, REJECT_SCHEMA
+from circuit_transfer.artifacts.descriptions import read_description
+from circuit_transfer.artifacts.frames import read_frame, write_frame
+from circuit_transfer.jobs.job import job
+from circuit_transfer.models.loading import load_tokenizer
+from circuit_transfer.prompts.frame import PROMPT_SCHEMA, REJECT_SCHEMA
+from circuit_transfer.prompts.pairs import Tokenizer
+from circuit_transfer.prompts.pairs import tokenize_pairs as tokenize
 
 
 def tokenize_pairs(

@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from circuit_transfer.artifacts import atomic_files, write_json, write_text
+from circuit_transfer.artifacts.files import atomic_files
+from circuit_transfer.artifacts.text import write_json, write_text
 from circuit_transfer.embedded.card import model_card
 from circuit_transfer.embedded.model import TrainingSettings
 from circuit_transfer.embedded.training import train
 from circuit_transfer.generators import read_words
-from circuit_transfer.job import job
-from circuit_transfer.unfinished import NOTHING_KEPT, Unfinished, unfinished_job
+from circuit_transfer.jobs.job import job
+from circuit_transfer.jobs.resume import NO_RESUME, Resume, job_resume
 
 
 def train_model(
@@ -19,7 +20,7 @@ def train_model(
     entry: dict[str, Any],
     words_path: Path | str,
     facts_path: Path | str,
-    unfinished: Unfinished = NOTHING_KEPT,
+    resume: Resume = NO_RESUME,
 ) -> None:
     """Train by the settings in `entry` and save in the Hugging Face layout.
 
@@ -28,13 +29,13 @@ def train_model(
     """
     settings = TrainingSettings(**entry)
     words = read_words(words_path, facts_path)
-    trained, tokenizer, record = train(settings, words, unfinished)
+    trained, tokenizer, record = train(settings, words, resume)
     with atomic_files(checkpoint_path) as folder:
         trained.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         write_json({"model": model, **record}, folder / "training.json")
         write_text(model_card(model, record), folder / "README.md")
-    unfinished.remove()
+    resume.remove()
 
 
 if __name__ == "__main__":
@@ -45,7 +46,7 @@ if __name__ == "__main__":
             entry=snakemake.params.entry,
             words_path=snakemake.input.words,
             facts_path=snakemake.input.facts,
-            unfinished=unfinished_job(
+            resume=job_resume(
                 snakemake.params.state,
                 snakemake.input,
                 dict(snakemake.params.items()),

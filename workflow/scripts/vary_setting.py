@@ -7,16 +7,13 @@ from typing import Any
 
 import polars as pl
 
-from circuit_transfer.artifacts import (
-    read_description,
-    read_frame,
-    write_frame,
-    write_json,
-)
-from circuit_transfer.job import job
-from circuit_transfer.models import load_described
-from circuit_transfer.objectives import FitSettings
-from circuit_transfer.sensitivity import Settings, Study, Subject, run
+from circuit_transfer.artifacts.descriptions import read_description
+from circuit_transfer.artifacts.frames import read_frame, write_frame
+from circuit_transfer.artifacts.text import write_json
+from circuit_transfer.jobs.job import job
+from circuit_transfer.models.loading import load_described
+from circuit_transfer.study.sensitivity import Settings, Study, Subject, run
+from circuit_transfer.transfer.objectives import FitSettings
 
 log = logging.getLogger(__name__)
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import polars as pl
 
-from circuit_transfer.artifacts import write_frame
+from circuit_transfer.artifacts.frames import write_frame
 from circuit_transfer.generators import generate_prompts, read_words
-from circuit_transfer.hub import download_dataset
 from circuit_transfer.importers import Imported, import_task
-from circuit_transfer.job import job
-from circuit_transfer.prompts import reject_frame
+from circuit_transfer.jobs.job import job
+from circuit_transfer.models.hub import download_dataset
+from circuit_transfer.prompts.frame import reject_frame
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from circuit_transfer.embedded.training import (
 )
 from circuit_transfer.embedded.vocabulary import build_tokenizer
 from circuit_transfer.generators import read_words
-from circuit_transfer.unfinished import Unfinished
+from circuit_transfer.jobs.resume import Resume
 
 SETTINGS = TrainingSettings(
     architecture="llama",
@@ -57,7 +57,7 @@ def weights(model):
 
 def test_interrupted_training_ends_with_the_same_weights(words, tmp_path):
     def kept():
-        return Unfinished(tmp_path, seconds=0)
+        return Resume(tmp_path, seconds=0)
 
     model, _, record = train(SETTINGS, words)
     interrupted = Training(SETTINGS, words, kept())
@@ -73,12 +73,12 @@ def test_interrupted_training_ends_with_the_same_weights(words, tmp_path):
 
 
 def test_other_settings_or_words_start_anew(words, tmp_path):
-    Training(SETTINGS, words, Unfinished(tmp_path, seconds=0)).advance()
+    Training(SETTINGS, words, Resume(tmp_path, seconds=0)).advance()
     other = replace(SETTINGS, learning_rate=1e-3)
-    assert Training(other, words, Unfinished(tmp_path)).progress.step == 0
+    assert Training(other, words, Resume(tmp_path)).progress.step == 0
     more = replace(words, names=words.names[1:])
-    assert Training(SETTINGS, more, Unfinished(tmp_path)).progress.step == 0
-    assert Training(SETTINGS, words, Unfinished(tmp_path)).progress.step == 5
+    assert Training(SETTINGS, more, Resume(tmp_path)).progress.step == 0
+    assert Training(SETTINGS, words, Resume(tmp_path)).progress.step == 5
 
 
 def test_training_learns(words, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from written import write
 
 from circuit_transfer.importers import import_task
-from circuit_transfer.prompts import PROMPT_SCHEMA, REJECT_SCHEMA
+from circuit_transfer.prompts.frame import PROMPT_SCHEMA, REJECT_SCHEMA
 
 ROWS = [
     {

@@ -20,3 +20,8 @@ def quoted(found: Any, longest: int = LONGEST) -> str:
 def printable(text: str) -> str:
     """Return a text with escapes in place of all letters that cannot be shown."""
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
+def in_one_line(error: Exception) -> str:
+    """Return the kind of an error and what it says, on one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())

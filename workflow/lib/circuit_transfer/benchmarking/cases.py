@@ -14,9 +14,6 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from circuit_transfer.architectures import node_sites
-from circuit_transfer.attribution import attribute
-from circuit_transfer.batches import PairBatch
 from circuit_transfer.benchmarking.entries import (
     ALL_CIRCUITS,
     FORWARD,
@@ -25,9 +22,17 @@ from circuit_transfer.benchmarking.entries import (
     Load,
     Shape,
 )
-from circuit_transfer.faithfulness import circuit_masks, evaluate_circuits
+from circuit_transfer.circuits.attribution import attribute
+from circuit_transfer.circuits.faithfulness import circuit_masks, evaluate_circuits
 from circuit_transfer.interventions import run_captured
-from circuit_transfer.objectives import FitSettings, Prepared, alignment_loss, prepare
+from circuit_transfer.models.architectures import node_sites
+from circuit_transfer.prompts.batches import PairBatch
+from circuit_transfer.transfer.objectives import (
+    FitSettings,
+    Prepared,
+    alignment_loss,
+    prepare,
+)
 
 INTERVENTIONS = ("circuit", "interpolation", "release")
 # Seconds over the ideal, and memory over that of a bare pass with its backward pass.

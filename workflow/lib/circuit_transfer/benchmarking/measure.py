@@ -16,7 +16,7 @@ from torch.profiler import ProfilerActivity, profile
 from circuit_transfer.benchmarking.cases import Case
 from circuit_transfer.benchmarking.entries import MEASURED
 from circuit_transfer.interventions import counting
-from circuit_transfer.job import progress
+from circuit_transfer.jobs.job import progress
 
 # What is shorter is repeated; what is longer is an average of many passes already and
 # is measured once.

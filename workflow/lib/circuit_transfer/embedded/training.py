@@ -20,10 +20,10 @@ from circuit_transfer.embedded.model import TrainingSettings, build_model
 from circuit_transfer.embedded.objective import accuracy, training_loss
 from circuit_transfer.embedded.vocabulary import build_tokenizer
 from circuit_transfer.generators import Words
-from circuit_transfer.unfinished import (
-    NOTHING_KEPT,
+from circuit_transfer.jobs.resume import (
+    NO_RESUME,
+    Resume,
     State,
-    Unfinished,
     optimiser_tensors,
     set_optimiser_,
 )
@@ -57,7 +57,7 @@ class Training:
         self,
         settings: TrainingSettings,
         words: Words,
-        unfinished: Unfinished = NOTHING_KEPT,
+        resume: Resume = NO_RESUME,
     ) -> None:
         """Make the model, or take up what an interrupted run has left."""
         self.settings = settings
@@ -80,11 +80,11 @@ class Training:
             "settings": asdict(settings) | {"generators": list(settings.generators)},
             "words": sha256(repr(words).encode()).hexdigest(),
         }
-        self._unfinished = unfinished
-        unfinished.expect(**self.identity)
-        state = unfinished.take_up("training", self._tell)
+        self._resume = resume
+        resume.expect(**self.identity)
+        state = resume.restore("training", self._state)
         if state is not None:
-            self._resume(state)
+            self._load_state(state)
 
     @property
     def finished(self) -> bool:
@@ -117,7 +117,7 @@ class Training:
                 break
         self._look()
         self.progress.seconds += time.monotonic() - start
-        self._unfinished.save()
+        self._resume.save()
 
     def start_cycle(self) -> bool:
         """Let the learning rate rise a little and fall again, if the budget allows it.
@@ -198,13 +198,13 @@ class Training:
             speed,
         )
 
-    def _tell(self) -> State:
+    def _state(self) -> State:
         weights = self.model.state_dict().items()
         tensors = {f"model/{name}": value for name, value in weights}
         tensors |= optimiser_tensors(self.optimizer)
         return State(tensors, asdict(self.progress))
 
-    def _resume(self, state: State) -> None:
+    def _load_state(self, state: State) -> None:
         self.model.load_state_dict(
             {
                 name.removeprefix("model/"): value
@@ -218,20 +218,20 @@ class Training:
 
 
 def train(
-    settings: TrainingSettings, words: Words, unfinished: Unfinished = NOTHING_KEPT
+    settings: TrainingSettings, words: Words, resume: Resume = NO_RESUME
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, dict]:
     """Train a model and return it with its tokenizer and a record of the training.
 
     Args:
         settings: What to train and how.
         words: What the generators draw from.
-        unfinished: Keeps the state, from which a new call goes on.
+        resume: Keeps the state, from which a new call goes on.
 
     Raises:
         ValueError: The accuracy of a task on its test split is below what is required
             when the step budget has ended.
     """
-    training = Training(settings, words, unfinished)
+    training = Training(settings, words, resume)
     while True:
         while not training.finished:
             training.advance()
@@ -240,7 +240,7 @@ def train(
         if min(accuracies.values()) >= settings.required_accuracy:
             break
         # Should this have been the last cycle, whoever tries again is told at once.
-        unfinished.save(now=True)
+        resume.save(now=True)
         if not training.start_cycle():
             raise ValueError(
                 f"after {training.progress.step} steps not every task reaches an "

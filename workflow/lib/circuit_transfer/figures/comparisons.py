@@ -19,7 +19,7 @@ from circuit_transfer.figures.style import (
 )
 from circuit_transfer.tables.curves import PROTOCOLS, RANKINGS, of_map, pair_rows
 from circuit_transfer.tables.transfers import Pair
-from circuit_transfer.training_sets import Families, family_of
+from circuit_transfer.transfer.training_sets import Families, family_of
 
 RECOVERED = ("in-distribution", *PROTOCOLS.values(), "best")
 NO_TRANSFER = "No transfer was evaluated: there is no aligned circuit to draw."

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from circuit_transfer.artifacts import Alignment
+from circuit_transfer.artifacts.alignments import Alignment
 from circuit_transfer.figures.style import COLOURS, message, panels, say
 from circuit_transfer.tables.curves import PROTOCOLS, RANKINGS, of_map, pair_rows
 from circuit_transfer.tables.differences import MEAN

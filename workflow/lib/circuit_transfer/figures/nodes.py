@@ -8,10 +8,11 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from circuit_transfer.artifacts import Alignment, Scores
+from circuit_transfer.artifacts.alignments import Alignment
+from circuit_transfer.artifacts.scores import Scores
 from circuit_transfer.figures.style import heatmap, matrix_panels, message, panels, say
-from circuit_transfer.maps import transformed
-from circuit_transfer.nodes import is_mlp, node_layers
+from circuit_transfer.models.nodes import is_mlp, node_layers
+from circuit_transfer.transfer.maps import transformed
 
 DIVERGING = "RdBu_r"
 NO_SCORES = "No scores: there is nothing to draw."

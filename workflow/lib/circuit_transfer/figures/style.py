@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.text import Text
 
-from circuit_transfer.artifacts import atomic
+from circuit_transfer.artifacts.files import atomic
 
 log = logging.getLogger(__name__)
 # It tells every step of embedding a font in a PDF.

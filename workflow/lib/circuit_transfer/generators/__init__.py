@@ -25,7 +25,7 @@ from circuit_transfer.generators.pronoun import PRONOUN
 from circuit_transfer.generators.recall import CATEGORY, HABITAT
 from circuit_transfer.generators.successor import SUCCESSOR
 from circuit_transfer.generators.words import Words, read_words
-from circuit_transfer.prompts import Prompt, prompt_frame
+from circuit_transfer.prompts.frame import Prompt, prompt_frame
 
 __all__ = [
     "GENERATORS",

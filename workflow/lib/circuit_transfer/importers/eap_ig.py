@@ -17,7 +17,7 @@ from circuit_transfer.importers.rows import (
 )
 from circuit_transfer.importers.tables import Table, read_table
 from circuit_transfer.messages import quoted
-from circuit_transfer.prompts import ALONE
+from circuit_transfer.prompts.frame import ALONE
 
 # The names that its tasks give to right and wrong answers.
 ID_COLUMNS = (

@@ -42,7 +42,7 @@ from circuit_transfer.importers.rows import (
 )
 from circuit_transfer.importers.tables import Table, read_table
 from circuit_transfer.messages import quoted
-from circuit_transfer.prompts import ALONE, FOLLOWING
+from circuit_transfer.prompts.frame import ALONE, FOLLOWING
 
 ENDING = "_counterfactual"
 

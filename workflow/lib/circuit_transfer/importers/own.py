@@ -6,7 +6,7 @@ from typing import Any
 from circuit_transfer.importers.rows import Imported, half, is_text
 from circuit_transfer.importers.tables import Table, read_table
 from circuit_transfer.messages import quoted
-from circuit_transfer.prompts import (
+from circuit_transfer.prompts.frame import (
     PROMPT_SCHEMA,
     SPLITS,
     Prompt,

@@ -11,7 +11,7 @@ import polars as pl
 
 from circuit_transfer.importers.tables import Row
 from circuit_transfer.messages import quoted
-from circuit_transfer.prompts import (
+from circuit_transfer.prompts.frame import (
     SPLITS,
     Prompt,
     Reject,

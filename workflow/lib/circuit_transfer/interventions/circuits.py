@@ -6,12 +6,12 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
-from circuit_transfer.architectures import (
+from circuit_transfer.interventions.hooks import edited, replacing
+from circuit_transfer.models.architectures import (
     layer_modules,
     node_sites,
     projection_weight,
 )
-from circuit_transfer.interventions.hooks import edited, replacing
 
 
 def mixing(

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from circuit_transfer.architectures import layer_modules
+from circuit_transfer.models.architectures import layer_modules
 
 
 @dataclass

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from circuit_transfer.architectures import node_sites, stream_points
+from circuit_transfer.models.architectures import node_sites, stream_points
 
 Edit = Callable[[int, Tensor], Tensor]
 

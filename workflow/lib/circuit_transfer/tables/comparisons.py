@@ -5,11 +5,11 @@ from typing import Any
 
 import polars as pl
 
-from circuit_transfer.controls import TARGET_ONLY
 from circuit_transfer.tables.curves import PROTOCOLS, RANKINGS
 from circuit_transfer.tables.explanations import INTERVAL_NOTE, MARK_NOTE, explain
 from circuit_transfer.tables.transfers import LEVEL, Pair, mean_cell, verdict
 from circuit_transfer.tables.typesetting import HALF_WIDTH, MARK, Table
+from circuit_transfer.transfer.controls import TARGET_ONLY
 
 # What a map is given, and the circuits that need no map.
 GIVEN = ("source-free", "random-source", "other-family")

@@ -1,7 +1,7 @@
 """What a study has cost, and from how many tasks on a transfer is cheaper.
 
 Costs are rows of counted passes, as the stages write them. FLOPs follow from them and
-from the models' sizes, see `costs.ModelShape`; seconds were measured.
+from the models' sizes, see `models.shape.ModelShape`; seconds were measured.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from circuit_transfer.maps import SIMILARITY_MAPS, TRAINED_MAPS
 from circuit_transfer.tables.typesetting import Table
+from circuit_transfer.transfer.maps import SIMILARITY_MAPS, TRAINED_MAPS
 
 if TYPE_CHECKING:
     # It needs torch, which those who read the tables do without.
-    from circuit_transfer.costs import ModelShape
+    from circuit_transfer.models.shape import ModelShape
 
 COUNTS = dict.fromkeys(
     ("forwards", "forward_backwards", "tokens", "backward_tokens"), pl.Int64

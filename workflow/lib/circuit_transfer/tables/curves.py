@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from circuit_transfer.training_sets import Families, family_of
+from circuit_transfer.transfer.training_sets import Families, family_of
 
 KEYS = {
     "kind": pl.String,

@@ -13,12 +13,12 @@ from circuit_transfer.tables.curves import (
     UNTRAINED,
     pair_rows,
 )
+from circuit_transfer.tables.differences import MEAN
 from circuit_transfer.tables.explanations import (
     INTERVAL_NOTE,
     MARK_NOTE,
     explain,
 )
-from circuit_transfer.tables.statistics import MEAN
 from circuit_transfer.tables.typesetting import (
     HALF_WIDTH,
     MARK,

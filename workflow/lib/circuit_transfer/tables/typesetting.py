@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from circuit_transfer.artifacts import write_text
+from circuit_transfer.artifacts.text import write_text
 from circuit_transfer.messages import printable
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,168 @@
+"""What the table and the figures of a sensitivity study show, against known areas."""
+
+import polars as pl
+import pytest
+from drawn import cut_off
+
+from circuit_transfer.figures.sensitivity import STYLES, sensitivity_figure
+from circuit_transfer.study.sensitivity import SCHEMA
+from circuit_transfer.tables.sensitivity import DIFFERENCE, LINES, sensitivity_table
+from circuit_transfer.tables.typesetting import to_html, to_tex
+
+TASKS = ["ioi", "addition"]
+LEVELS = {"gold": 0.8, "in-distribution": 0.7, "zero-shot": 0.6}
+LEVELS |= {"zero-shot-family": 0.55, "source-free": 0.5, "random-rankings": 0.3}
+
+
+def level(circuit, task, seed, slope):
+    """Seeds lie around their mean, the second task .1 above, every value higher."""
+    spread = 0.04 if circuit == "zero-shot-family" else 0.02
+    return LEVELS[circuit] + 0.1 * TASKS.index(task) + spread * (seed or 0) + slope
+
+
+def areas_of(setting, values, configured, **names):
+    """Areas that rise by .01 a value; two protocols of source-free, the other's 0."""
+    rows = []
+    pair = {"source": "small", "target": "big", "method": "nap"} | names
+    for number, value in enumerate(values):
+        for task in TASKS:
+            for circuit in LEVELS:
+                for seed in (None,) if circuit == "gold" else (-1, 1):
+                    cpr = level(circuit, task, seed, 0.01 * number)
+                    row = {"setting": setting, "value": value, "task": task, **pair}
+                    row |= {"configured": value == configured, "circuit": circuit}
+                    row |= {"seed": seed, "cpr": cpr, "cmd": 1 - cpr}
+                    if circuit == "source-free":
+                        rows.append(row | {"control": circuit, "protocol": "family"})
+                        row |= {"control": circuit, "protocol": "task", "cpr": 0.0}
+                    elif seed is not None and circuit != "random-rankings":
+                        row |= {"control": "none"}
+                        row |= {"protocol": "family" if "family" in circuit else "task"}
+                    rows.append(row)
+    return pl.DataFrame(rows, schema=SCHEMA)
+
+
+def empty(setting, value):
+    """A value that the method cannot have."""
+    rows = areas_of(setting, [value], None).filter(circuit="gold")
+    return rows.with_columns(cpr=None, cmd=None).cast(SCHEMA)
+
+
+def test_the_table_has_means_over_tasks_and_seeds_and_the_difference():
+    areas = areas_of("sparsity", ["1", "4"], "4")
+    frame = sensitivity_table(areas).frame
+    assert frame["value"].to_list() == ["1", "4"]
+    assert frame["as"].to_list() == ["", "configured"]
+    assert frame["pair"].unique().to_list() == ["small → big"]
+    for line in LINES:
+        expected = [LEVELS[line] + 0.05, LEVELS[line] + 0.06]
+        assert frame[f"cpr_{line}"].to_list() == pytest.approx(expected)
+        assert frame[f"cmd_{line}"].to_list() == pytest.approx(
+            [1 - x for x in expected]
+        )
+    assert frame[DIFFERENCE].to_list() == pytest.approx([0.05, 0.05])
+    # Seeds are paired: .04 - .02 to either side of the mean, so 2 ** .5 * .02.
+    deviations = frame[f"{DIFFERENCE}_half_width"].to_list()
+    assert deviations == pytest.approx([0.02 * 2**0.5] * 2)
+
+
+def test_a_value_that_the_method_cannot_have_is_a_row_without_numbers():
+    areas = [areas_of("ablation", ["counterfactual"], "counterfactual")]
+    areas = pl.concat([*areas, empty("ablation", "zero")])
+    table = sensitivity_table(areas)
+    numbers = [name for name in table.frame.columns if name.startswith("c")]
+    assert set(table.frame.filter(value="zero").select(numbers).row(0)) == {None}
+    assert "the method cannot score nodes under that ablation" in to_html(table, "x")
+    assert "zero" in to_tex(table)
+
+
+def test_a_study_without_families_has_no_difference():
+    areas = areas_of("sparsity", ["1"], "1")
+    alone = areas.filter(pl.col("protocol").is_null() | (pl.col("protocol") == "task"))
+    frame = sensitivity_table(alone).frame
+    assert frame[DIFFERENCE].to_list() == [None]
+    assert frame["cpr_source-free"].to_list() == [None]
+    assert frame["cpr_zero-shot"].to_list() == pytest.approx([0.65])
+
+
+def drawn(panel):
+    """What a panel shows, by line: places, means and deviations."""
+    lines = {}
+    for bars in panel.containers:
+        line, _, (segments,) = bars.lines
+        low, high = (
+            [end[1] for end in ends]
+            for ends in zip(*segments.get_segments(), strict=True)
+        )
+        halves = [(h - n) / 2 for n, h in zip(low, high, strict=True)]
+        lines[bars.get_label()] = (*(each.tolist() for each in line.get_data()), halves)
+    return lines
+
+
+def test_the_figure_has_a_panel_for_the_mean_and_every_task():
+    areas = areas_of("sparsity", ["16", "1", "4"], "4")
+    figure = sensitivity_figure(areas, title="t", setting="sparsity", tasks=TASKS)
+    titles = [panel.get_title() for panel in figure.axes]
+    assert titles == ["mean over tasks", *TASKS]
+    for panel, shift in zip(figure.axes, (0.05, 0.0, 0.1), strict=True):
+        lines = drawn(panel)
+        assert list(lines) == list(LINES)
+        for name, (places, means, deviations) in lines.items():
+            assert places == [1.0, 4.0, 16.0]
+            base = LEVELS[name] + shift
+            assert means == pytest.approx([base + 0.01, base + 0.02, base])
+            spread = {"gold": 0.0, "zero-shot-family": 0.04}.get(name, 0.02)
+            assert deviations == pytest.approx([spread * 2**0.5] * 3, abs=1e-9)
+        assert panel.get_xscale() == "log"
+        assert list(panel.get_xticks()) == [16.0, 1.0, 4.0]
+        (configured,) = [line for line in panel.lines if line.get_linestyle() == ":"][
+            -1:
+        ]
+        assert list(configured.get_xdata()) == [4.0, 4.0]
+    assert cut_off(figure) == []
+
+
+def test_numbers_of_one_size_stand_on_a_linear_scale():
+    areas = areas_of("epochs", ["2", "4"], "4")
+    figure = sensitivity_figure(areas, title="t", setting="epochs", tasks=TASKS)
+    assert figure.axes[0].get_xscale() == "linear"
+
+
+def test_names_stand_beside_each_other_and_a_missing_one_keeps_its_place():
+    values = ["counterfactual", "mean"]
+    areas = areas_of("ablation", values, "counterfactual")
+    areas = pl.concat(
+        [
+            areas.filter(value=values[0]),
+            empty("ablation", "zero"),
+            areas.filter(value="mean"),
+        ]
+    )
+    figure = sensitivity_figure(areas, title="t", setting="ablation", tasks=TASKS)
+    panel = figure.axes[0]
+    labels = [label.get_text() for label in panel.get_xticklabels()]
+    assert labels == ["counterfactual", "zero", "mean"]
+    lines = drawn(panel)
+    # Beside each other, so that none hides another, and nearest to their own name.
+    places = [lines[name][0] for name in LINES]
+    assert [[round(at) for at in each] for each in places] == [[0, 2]] * len(LINES)
+    assert places == sorted(places) and len({at for at, _ in places}) == len(LINES)
+    assert cut_off(figure) == []
+
+
+def test_a_task_without_circuits_is_an_empty_panel():
+    areas = areas_of("epochs", ["2", "4"], "4").filter(task="ioi")
+    figure = sensitivity_figure(areas, title="t", setting="epochs", tasks=TASKS)
+    assert [text.get_text() for text in figure.axes[2].texts] == ["-"]
+
+
+def test_without_any_circuit_the_figure_says_so():
+    figure = sensitivity_figure(
+        empty("ablation", "zero"), title="t", setting="ablation", tasks=TASKS
+    )
+    assert "nothing to draw" in figure.texts[0].get_text()
+
+
+def test_lines_are_told_apart():
+    assert set(STYLES) >= set(LINES)
+    assert len({STYLES[line] for line in LINES}) == len(LINES)

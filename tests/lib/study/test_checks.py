@@ -1,0 +1,324 @@
+from copy import deepcopy
+
+import pytest
+
+from circuit_transfer.study.checks import check_benchmark, check_config, studied_models
+from circuit_transfer.study.validation import nearest
+
+TRAIN = {"heads": 4, "kv_heads": 2, "d_model": 32, "generators": ["ioi", "mcqa"]}
+CONFIG = {
+    "study": {
+        "tasks": ["ioi", "mine"],
+        "models": [],
+        "methods": ["nap"],
+        "transfers": [{"source": "small", "target": "large"}],
+        "siblings": [["ioi", "mcqa"]],
+        "families": {"choice": ["mcqa"], "unused": ["theirs"]},
+    },
+    "models": {
+        "small": {"train": TRAIN},
+        "large": {"path": "models/large"},
+        "unused": {"path": "nowhere"},
+    },
+    "tasks": {
+        "ioi": {"generator": "ioi"},
+        "mcqa": {"generator": "mcqa"},
+        "mine": {"file": "mine.csv", "format": "pairs"},
+        "unused": {"file": "nowhere.csv", "format": "pairs"},
+        "theirs": {"mib": "ioi", "path": "mib"},
+    },
+    "attribution": {"ablation": "counterfactual"},
+    "sensitivity": {},
+    "benchmark": {},
+    "evaluation": {"proportions": [0.1, 0.5, 1.0], "circuits": {}},
+}
+
+
+# A safetensors file without a tensor: the length of the header, and the header.
+WHOLE = b"\x02\0\0\0\0\0\0\0{}"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    checkpoint = tmp_path / "models/large"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "model.safetensors").write_bytes(WHOLE)
+    (checkpoint / "tokenizer.json").touch()
+    (checkpoint / "config.json").write_text('{"model_type": "llama"}')
+    (tmp_path / "mine.csv").touch()
+    return tmp_path
+
+
+def test_good_config_passes_whatever_lies_in_unused_entries(folder):
+    check_config(CONFIG, folder)
+
+
+def test_study_of_attribution_alone_passes(folder):
+    config = deepcopy(CONFIG)
+    config["study"].update(models=["large"], transfers=[], siblings=[])
+    check_config(config, folder)
+
+
+def test_files_may_lie_in_any_of_the_directories(folder, tmp_path_factory):
+    check_config(CONFIG, tmp_path_factory.mktemp("elsewhere"), folder)
+
+
+def test_relative_paths_start_in_the_working_directory(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    check_config(CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "message"),
+    [
+        (
+            "study.tasks",
+            ["iio"],
+            "study.tasks: no task .* 'iio'; did you mean 'ioi'",
+        ),
+        (
+            "study.models",
+            ["larg"],
+            "study.models: no model .* 'larg'; did you mean 'large'",
+        ),
+        ("study.models", ["unused"], "models.unused.path: no folder nowhere in /"),
+        (
+            "study.transfers",
+            [{"source": "smal", "target": "large"}],
+            "study.transfers.source: no model .* 'smal'; did you mean 'small'",
+        ),
+        (
+            "study.transfers",
+            [{"source": "small", "target": "xyz"}],
+            "study.transfers.target: no model .* 'xyz'; known: small, large, unused",
+        ),
+        (
+            "study.transfers",
+            [{"source": "small", "target": "small"}],
+            "study.transfers: 'small' is both source and target",
+        ),
+        (
+            "study.siblings",
+            [["ioi", "mqca"]],
+            "study.siblings: no task .* 'mqca'; did you mean 'mcqa'",
+        ),
+        (
+            "study.siblings",
+            [["ioi", "mcqa"], ["mine", "ioi"]],
+            "study.siblings: 'ioi' is in two pairs",
+        ),
+        (
+            "study.families",
+            {"choice": ["mqca"]},
+            "study.families.choice: no task .* 'mqca'; did you mean 'mcqa'",
+        ),
+        (
+            "study.families",
+            {"one": ["mcqa"], "two": ["mcqa"]},
+            "study.families.two: 'mcqa' is in 'one' too; expected one family a task",
+        ),
+        (
+            "study.families",
+            {"ioi": ["mcqa"]},
+            "study.families: 'ioi' is a task of another family",
+        ),
+        (
+            "evaluation.proportions",
+            [0.1, 0.5, 0.5, 1.0],
+            "evaluation.proportions: 0.5 comes before 0.5",
+        ),
+        ("models.small", {}, "models.small: expected either `path`, `hub` or `train`"),
+        (
+            "models.small.path",
+            "models/large",
+            "models.small: expected either `path`, `hub` or `train`",
+        ),
+        (
+            "models.small.train.d_model",
+            30,
+            "models.small.train.d_model: 30 .* multiple of 8",
+        ),
+        (
+            "models.small.train.d_model",
+            36,
+            "models.small.train.d_model: 36 .* multiple of 8",
+        ),
+        (
+            "models.small.train.kv_heads",
+            3,
+            "models.small.train.kv_heads: 3 does not divide .* 4",
+        ),
+        (
+            "models.small.train.generators",
+            ["ioy"],
+            "models.small.train.generators: no generator is called 'ioy'",
+        ),
+        ("tasks.ioi", {}, "tasks.ioi: expected either `generator`, `file` or `mib`"),
+        (
+            "tasks.ioi.generator",
+            "arithmetic",
+            "tasks.ioi.generator: no generator .* did you mean 'arithmetic-",
+        ),
+        (
+            "tasks.ioi.counterfactual",
+            "other-operands",
+            "tasks.ioi.counterfactual: no counterfactual of ioi .* 'other-operands'",
+        ),
+        ("tasks.mine.file", "mine.txt", "tasks.mine.file: 'mine.txt'; .* .parquet"),
+        (
+            "tasks.mine.format",
+            "auto-circuit",
+            "tasks.mine.file: 'mine.csv'; .* ends in .json for the format auto-circuit",
+        ),
+        ("models.large.revision", "main", "models.large.revision: only a `hub` model"),
+        ("tasks.theirs.hub", "a/b", "tasks.theirs: expected either `path` or `hub`"),
+        (
+            "tasks.theirs",
+            {"mib": "ioi", "hub": "a/b"},
+            "tasks.theirs.revision: missing",
+        ),
+        ("tasks.theirs.revision", "main", "tasks.theirs.revision: only a `hub` data"),
+        ("study.tasks", ["theirs"], "tasks.theirs.path: no file or folder mib in /"),
+        (
+            "evaluation.circuits",
+            {"found": {"importances": "x.json", "target": "small", "task": "ioi"}},
+            "evaluation.circuits.found.target: no target of the study .* 'small'",
+        ),
+        (
+            "evaluation.circuits",
+            {"found": {"importances": "x.json", "target": "large", "task": "mcqa"}},
+            "evaluation.circuits.found.task: no studied task is called 'mcqa'",
+        ),
+        (
+            "evaluation.circuits",
+            {"nap": {"importances": "x.json", "target": "large", "task": "ioi"}},
+            "evaluation.circuits.nap: 'nap' is a method",
+        ),
+        (
+            "evaluation.circuits",
+            {"found": {"importances": "x.json", "target": "large", "task": "ioi"}},
+            "evaluation.circuits.found.importances: no file x.json in /",
+        ),
+        ("tasks.mine.file", "none.csv", "tasks.mine.file: no file none.csv in /"),
+        ("models.large.path", "none", "models.large.path: no folder none in /"),
+    ],
+)
+def test_broken_rule_is_named_with_key_and_value(folder, keys, value, message):
+    config = deepcopy(CONFIG)
+    *path, last = keys.split(".")
+    entry = config
+    for key in path:
+        entry = entry[key]
+    entry[last] = value
+    with pytest.raises(ValueError, match=f"^{message}"):
+        check_config(config, folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_incomplete_checkpoint_names_the_missing_file(folder, name):
+    (folder / "models/large" / name).unlink()
+    with pytest.raises(ValueError, match=f"^models.large.path: .*large: no .*{name}"):
+        check_config(CONFIG, folder)
+
+
+def test_pickled_weights_are_refused_with_the_way_out(folder):
+    weights = folder / "models/large/model.safetensors"
+    weights.rename(weights.with_name("pytorch_model.bin"))
+    with pytest.raises(ValueError, match="^models.large.path: .*save_pretrained"):
+        check_config(CONFIG, folder)
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ('{"model_type": "mamba"}', "'mamba' is not supported; known: gemma2, "),
+        ("{}", "None is not supported"),
+        ('{"model_type": ', "config.json: not a JSON file"),
+    ],
+)
+def test_a_model_of_no_known_family_is_refused(folder, written, message):
+    (folder / "models/large/config.json").write_text(written)
+    with pytest.raises(ValueError, match=f"^models.large.path: .*{message}"):
+        check_config(CONFIG, folder)
+
+
+def test_sharded_weights_are_weights(folder):
+    weights = folder / "models/large/model.safetensors"
+    weights.rename(weights.with_name("part.safetensors"))
+    index = weights.with_name("model.safetensors.index.json")
+    index.write_text('{"weight_map": {"norm": "part.safetensors"}}')
+    check_config(CONFIG, folder)
+    index.write_text('{"weight_map": {"norm": "rest.safetensors"}}')
+    message = (
+        "models.large.path: .*large: no rest.safetensors, which .*index.json names"
+    )
+    with pytest.raises(ValueError, match=f"^{message}"):
+        check_config(CONFIG, folder)
+
+
+def test_nearest_gives_the_likeliest_name_or_all():
+    assert nearest("ioo", ["mcqa", "ioi"]) == "did you mean 'ioi'?"
+    assert nearest("xyz", ["mcqa", "ioi"]) == "known: mcqa, ioi"
+
+
+def test_a_task_may_not_be_called_like_a_column(folder):
+    config = deepcopy(CONFIG)
+    config["tasks"]["mean"] = {"generator": "ioi"}
+    config["study"]["tasks"] = ["mean"]
+    with pytest.raises(ValueError, match="study.tasks: 'mean' is the name of a column"):
+        check_config(config, folder)
+
+
+def test_a_study_that_names_no_model_is_about_all():
+    study = {"transfers": [], "models": []}
+    assert studied_models(study, {"a": {}, "b": {}}) == ["a", "b"]
+    assert studied_models(study | {"models": ["b"]}, {"a": {}, "b": {}}) == ["b"]
+
+
+def test_a_task_may_not_read_as_a_family(folder):
+    config = deepcopy(CONFIG)
+    config["tasks"]["family-x"] = {"generator": "ioi"}
+    config["study"]["tasks"] = ["family-x"]
+    with pytest.raises(ValueError, match="'family-x' would read as a family"):
+        check_config(config, folder)
+
+
+def test_integrated_inputs_need_corrupted_prompts(folder):
+    config = deepcopy(CONFIG)
+    config["attribution"]["ablation"] = "zero"
+    check_config(config, folder)
+    config["study"]["methods"] = ["nap", "nap-ig-inputs"]
+    with pytest.raises(ValueError, match="'zero' with nap-ig-inputs"):
+        check_config(config, folder)
+
+
+def test_grids_of_the_sensitivity_must_increase_too(folder):
+    config = CONFIG | {"sensitivity": {"proportions": {"dense": [0.1, 0.1]}}}
+    with pytest.raises(ValueError, match=r"^sensitivity.proportions.dense: 0.1 comes"):
+        check_config(config, folder)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({}, "^benchmark.b: expected either `model` or `shape`"),
+        ({"model": "small", "shape": {}}, "^benchmark.b: expected either"),
+        ({"model": "tiny"}, "^benchmark.b.model: no model .* 'tiny'; known: small$"),
+        ({"model": "small", "scaling": {"heads": [2]}}, "^benchmark.b.scaling.heads: "),
+        (
+            {"shape": {"heads": 4, "kv_heads": 3, "d_model": 32}},
+            "^benchmark.b.shape.kv_heads: 3 does not divide the number of heads, 4",
+        ),
+    ],
+)
+def test_an_impossible_benchmark_is_named(entry, message):
+    entry = {"scaling": {}} | entry
+    with pytest.raises(ValueError, match=message):
+        check_benchmark("benchmark.b", entry, {"small": {}})
+
+
+def test_models_that_are_known_may_be_measured():
+    scaling = {"positions": [4, 8]}
+    check_benchmark("benchmark.a", {"model": "small", "scaling": scaling}, {"small": 0})
+    shape = {"heads": 4, "kv_heads": 2, "d_model": 32}
+    check_benchmark("benchmark.b", {"shape": shape, "scaling": {"layers": [2]}}, {})

@@ -1,0 +1,546 @@
+"""The tables against hand computation on a study with known answers."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import polars as pl
+import pytest
+import synthetic_study as study
+
+from circuit_transfer.tables import curve_areas, regime, summarise
+from circuit_transfer.tables.comparisons import comparisons_table, maps_table
+from circuit_transfer.tables.curves import protocol
+from circuit_transfer.tables.explanations import (
+    CONTROL_EXPLANATIONS,
+    MAP_EXPLANATIONS,
+    explain,
+)
+from circuit_transfer.tables.layouts import (
+    imported_table,
+    models_table,
+    rejects_summary_table,
+    rejects_table,
+    statistics_columns,
+)
+from circuit_transfer.tables.statistics import study_statistics
+from circuit_transfer.tables.transfers import controls_table, leaderboard, scaling
+from circuit_transfer.tables.typesetting import (
+    Table,
+    shown_lines,
+    to_csv,
+    to_html,
+    to_tex,
+    write_table,
+)
+
+ROOT = Path(__file__).parents[3]
+MIB_PROPORTIONS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]
+MODELS = {"source": study.SOURCE, "target": study.TARGET}
+PAIR = MODELS | {"name": "free"}
+
+
+@pytest.fixture(scope="module")
+def summary():
+    return study.summary()
+
+
+@pytest.fixture(scope="module")
+def statistics():
+    return study.statistics()[0]
+
+
+def test_areas_have_their_closed_forms():
+    size = len(MIB_PROPORTIONS)
+    assert curve_areas(MIB_PROPORTIONS, [1.0] * size) == pytest.approx((0.999, 0.0))
+    # Worthless until the last size: a triangle of base .5 and height 1.
+    worthless = [0.0] * (size - 1) + [1.0]
+    assert curve_areas(MIB_PROPORTIONS, worthless) == pytest.approx((0.25, 0.749))
+    # Above 1 CPR keeps growing, and CMD counts it as far from the model as below.
+    assert curve_areas(MIB_PROPORTIONS, [1.5] * size) == pytest.approx((1.4985, 0.4995))
+
+
+def test_areas_need_a_curve():
+    with pytest.raises(ValueError, match="must increase"):
+        curve_areas([0.1, 0.1, 1.0], [0, 0, 1])
+    with pytest.raises(ValueError, match="one faithfulness per proportion"):
+        curve_areas([0.1, 1.0], [1.0])
+    with pytest.raises(ValueError, match="at least two"):
+        curve_areas([1.0], [1.0])
+
+
+@pytest.mark.parametrize(
+    ("training_set", "expected"),
+    [
+        ("all", "all"),
+        ("only-addition", "in-distribution"),
+        ("only-subtraction", "near-distribution"),
+        ("only-ioi", "transfer"),
+        ("without-addition", "zero-shot"),
+        ("without-family-arithmetic", "zero-shot-family"),
+    ],
+)
+def test_regimes_of_training_sets(training_set, expected):
+    assert regime(training_set, "addition", **study.NAMES) == expected
+
+
+@pytest.mark.parametrize(
+    "training_set",
+    ["without-ioi", "without-family-ioi", "without-family-addition", "everything"],
+)
+def test_a_training_set_without_meaning_is_refused(training_set):
+    with pytest.raises(ValueError, match="without-addition"):
+        regime(training_set, "addition", **study.NAMES)
+
+
+def test_a_task_of_no_family_is_one_by_itself():
+    assert protocol("without-family-mine", "mine", study.FAMILIES) == "family"
+    assert protocol("without-mine", "mine", study.FAMILIES) == "task"
+    assert protocol(None, "mine", study.FAMILIES) is None
+
+
+def test_summary_has_one_row_per_circuit(summary):
+    curves, cpr = summary
+    assert curves.height == cpr.height * len(study.PROPORTIONS)
+    kinds = dict(cpr["kind"].value_counts().iter_rows())
+    # Per task and method 3 seeds x (6 training sets, 2 controls under each protocol
+    # and 1 under none), and without a seed 2 of the other map and 1 control.
+    assert kinds == {"gold": 6, "random": 9, "aligned": 6 * (3 * (6 + 2 * 2 + 1) + 3)}
+    one = cpr.filter(
+        (pl.col("regime") == "zero-shot") & (pl.col("seed") == 2),
+        pl.col("task") == "addition",
+        pl.col("method") == "nap",
+        pl.col("map") == "free",
+    )
+    assert one["cpr"].to_list() == pytest.approx([0.999 * 0.63])
+    assert one["cmd"].to_list() == pytest.approx([0.999 * 0.37])
+
+
+def test_summary_does_not_depend_on_the_order_of_files(summary):
+    again = summarise(
+        study.gold_frames()[::-1],
+        study.random_frames()[::-1],
+        study.aligned_frames()[::-1],
+        **study.NAMES,
+    )
+    assert again[0].equals(summary[0]) and again[1].equals(summary[1])
+
+
+def test_summary_of_no_transfer_and_of_nothing():
+    curves, cpr = summarise(study.gold_frames(), [], [], siblings=[], families={})
+    assert set(cpr["kind"]) == {"gold"} and curves["source"].is_null().all()
+    assert [
+        frame.height for frame in summarise([], [], [], siblings=[], families={})
+    ] == [0, 0]
+
+
+def test_a_curve_without_faithfulness_has_no_area():
+    frame = study.gold_frame("ioi", "nap").with_columns(faithfulness=None)
+    _, cpr = summarise([frame], [], [], siblings=[], families={})
+    assert cpr["cpr"].to_list() == [None] and cpr["cmd"].to_list() == [None]
+
+
+def test_a_curve_that_was_given_twice_is_named():
+    frame = study.gold_frame("ioi", "nap")
+    with pytest.raises(ValueError, match="'target': 'big_model', 'task': 'ioi'"):
+        summarise([frame, frame], [], [], siblings=[], families={})
+
+
+def _flat(name, task, faithfulness):
+    return study.curve(faithfulness, target=study.TARGET, task=task, method=name)
+
+
+def test_imported_circuits_have_a_kind_of_their_own(summary):
+    both = summarise(
+        study.gold_frames(),
+        study.random_frames(),
+        study.aligned_frames(),
+        **study.NAMES,
+        # The name of a method is no reason to take it for a gold circuit.
+        imported=[_flat("nap", "ioi", 0.9), _flat("mine", "ioi", 1.2)],
+    )
+    for with_them, without in zip(both, summary, strict=True):
+        theirs = with_them.filter(pl.col("kind") == "imported")
+        assert with_them.filter(pl.col("kind") != "imported").equals(without)
+        assert set(theirs["regime"]) == {"imported"}
+    areas = both[1].filter(pl.col("kind") == "imported")
+    areas = areas.select("method", "cpr", "cmd").sort("method").rows()
+    assert areas[0] == ("mine", pytest.approx(0.999 * 1.2), pytest.approx(0.999 * 0.2))
+    assert areas[1] == ("nap", pytest.approx(0.999 * 0.9), pytest.approx(0.999 * 0.1))
+
+
+def test_imported_table_compares_on_the_same_target_and_task():
+    frames = {
+        "gold": [frame for frame in study.gold_frames() if frame["method"][0] == "nap"],
+        "random": study.random_frames(),
+        "imported": [_flat("mine", "addition", 1.2), _flat("nap", "ioi", 0.9)],
+    }
+    frames["gold"] += [_flat("exact", task, 0.5) for task in study.TASKS]
+    _, cpr = summarise(**frames, aligned=[], **study.NAMES)
+    named = study.named_frames(**frames)
+    statistics, _ = study_statistics(study.named_cpr(cpr), named, resamples=50)
+    circuits = {
+        "mine": {"target": study.TARGET, "task": "addition"},
+        "no-pairs": {"target": study.TARGET, "task": "ioi"},
+        "elsewhere": {"target": "other", "task": "ioi"},
+    }
+    table = imported_table(statistics, circuits=circuits, methods=study.METHODS)
+    rows = table.frame.rows()
+    assert len(rows) == 3 * (1 + 2 + 1)
+    assert [row[:4] for row in rows[:4]] == [
+        ("mine", "big_model", "addition", "imported"),
+        ("mine", "big_model", "addition", "gold, nap"),
+        ("mine", "big_model", "addition", "gold, exact"),
+        ("mine", "big_model", "addition", "random-rankings"),
+    ]
+    levels = [1.2, study.level("gold", "addition"), 0.5]
+    levels.append(study.level("random-rankings", "addition"))
+    assert [row[4] for row in rows[:4]] == pytest.approx([0.999 * v for v in levels])
+    distances = [0.999 * abs(1 - v) for v in levels]
+    assert [row[6] for row in rows[:4]] == pytest.approx(distances)
+    assert all(row[5] > 0 and row[7] > 0 for row in rows[:4])
+    # Nothing measured for the second; the third's target has no gold circuits either.
+    # An imported circuit with the name of a method is no gold one.
+    assert set(rows[4][4:]) == {None}
+    assert rows[5][4] == pytest.approx(study.cell("gold", "ioi"))
+    assert {value for row in rows[8:] for value in row[4:]} == {None}
+    blocks = [line.opens_block for line in shown_lines(table)]
+    assert blocks == [True, False, False, False] * 3
+
+
+def _row(table, **labels):
+    return table.frame.row(
+        by_predicate=pl.all_horizontal(
+            pl.col(name) == label for name, label in labels.items()
+        ),
+        named=True,
+    )
+
+
+REGIMES = ["gold", "in-distribution", "zero-shot", "zero-shot-family"]
+
+
+@pytest.mark.parametrize("method", study.METHODS)
+@pytest.mark.parametrize("row", REGIMES)
+def test_leaderboard_cells(statistics, method, row):
+    table = leaderboard(statistics, **PAIR, tasks=study.TASKS, methods=study.METHODS)
+    shown = _row(table, method=method, circuit=row)
+    expected = [study.cell(row, task) for task in study.TASKS]
+    assert [shown[task] for task in study.TASKS] == pytest.approx(expected)
+    assert shown["mean"] == pytest.approx(sum(expected) / 3)
+    assert shown["n_tasks"] == 3
+    spread = None if row == "gold" else pytest.approx(0.999 * 0.02)
+    assert shown["seed_deviation"] == spread
+
+
+def test_intervals_are_those_of_the_statistics(statistics):
+    table = leaderboard(statistics, **PAIR, tasks=study.TASKS, methods=["nap"])
+    level = statistics.filter(
+        row="level", method="nap", circuit="zero-shot", map="free", task="mean"
+    )
+    low, high = level.select("cpr_low", "cpr_high").row(0)
+    shown = _row(table, circuit="zero-shot")
+    assert shown["mean_half_width"] == pytest.approx((high - low) / 2)
+    assert low < shown["mean"] < high
+    (line,) = [line for line in shown_lines(table) if line.texts[1] == "zero-shot"]
+    assert line.texts[-2:] == [f"0.61 ± {(high - low) / 2:.2f}", "0.020"]
+    assert rf"0.61 $\pm$ {(high - low) / 2:.2f}" in to_tex(table)
+
+
+def test_leaderboard_leaves_cells_empty(statistics):
+    methods = [*study.METHODS, "x"]
+    table = leaderboard(statistics, **PAIR, tasks=study.TASKS, methods=methods)
+    near = _row(table, method="nap", circuit="near-distribution")
+    assert near["ioi"] is None and near["n_tasks"] == 2
+    assert near["mean"] == pytest.approx(0.999 * (0.51 + 0.52) / 2)
+    gold = _row(table, method="x", circuit="gold")
+    assert set(gold.values()) == {"x", "gold", None, 0}
+    texts = [line.texts for line in shown_lines(table)]
+    assert texts[3][1:3] == ["near-distribution", "-"]
+    assert texts[3][-2].startswith("0.51 ± ") and texts[3][-2].endswith(" (2/3)")
+    assert texts[-1][2:] == ["-"] * 5
+
+
+def test_random_is_the_untrained_alignment_or_else_rankings(statistics):
+    table = leaderboard(statistics, **PAIR, tasks=study.TASKS, methods=["nap"])
+    shown = _row(table, circuit="random")["ioi"]
+    assert shown == pytest.approx(study.cell("random-alignment", "ioi"))
+    assert "untrained alignments." in table.note
+    without = statistics.filter(pl.col("circuit") != "random-alignment")
+    table = leaderboard(without, **PAIR, tasks=study.TASKS, methods=["nap"])
+    shown = _row(table, circuit="random")["ioi"]
+    assert shown == pytest.approx(study.cell("random-rankings", "ioi"))
+    assert "random rankings" in table.note
+
+
+def test_controls_stand_under_both_protocols(statistics):
+    table = controls_table(
+        statistics, **PAIR, tasks=study.TASKS, methods=["nap"], controls=study.CONTROLS
+    )
+    own = [*study.CONTROLS, "random-rankings"]
+    rows = [("task", row) for row in [*own, "zero-shot", "best", "gold"]]
+    rows += [("family", row) for row in [*own, "zero-shot-family", "gold"]]
+    assert table.frame.select("left_out", "circuit").rows() == rows
+    for left_out, row in rows:
+        if row != "best":
+            shown = _row(table, left_out=left_out, circuit=row)["subtraction"]
+            expected = study.cell(row, "subtraction", left_out)
+            assert shown == pytest.approx(expected)
+    best = _row(table, circuit="best")["addition"]
+    assert best == pytest.approx(study.cell("in-distribution", "addition"))
+    lines = list(shown_lines(table))
+    assert [line.texts[:2] for line in lines if line.opens_block] == [
+        ["nap", "task"],
+        ["", "family"],
+    ]
+    assert table.explanations["source-free"] == CONTROL_EXPLANATIONS["source-free"]
+
+
+def test_a_dagger_marks_what_was_shown_to_be_lower(statistics):
+    table = controls_table(
+        statistics, **PAIR, tasks=study.TASKS, methods=["nap"], controls=study.CONTROLS
+    )
+    marks = table.frame.filter(left_out="task").select("circuit", "mean_mark")
+    marks = dict(marks.iter_rows())
+    # .05 above the first in all nine cells, .15 below the second; three tasks are too
+    # few for the test over tasks alone, so there is no double dagger.
+    assert marks["source-free"] == "†" and marks["other-family"] == ""
+    assert marks["zero-shot"] == marks["gold"] == ""
+    assert r"0.56 $\pm$" in to_tex(table) and r"$^\dagger$" in to_tex(table)
+    text = next(t for t in shown_lines(table) if t.texts[2] == "source-free").texts[-2]
+    assert text.startswith("0.56 ± ") and text.endswith("†")
+
+
+def test_twice_shown_is_marked_twice(statistics):
+    shown = statistics.with_columns(
+        p_tasks_holm=pl.when(pl.col("against") == "source-free").then(0.01)
+    )
+    table = controls_table(
+        shown.with_columns(pl.col("p_tasks_holm").fill_null(1.0)),
+        **PAIR,
+        tasks=study.TASKS,
+        methods=["nap"],
+        controls=["source-free", "depth-heuristic"],
+    )
+    marks = table.frame.filter(left_out="family")["mean_mark"].to_list()
+    assert marks[:2] == ["‡", "†"]
+
+
+def test_maps_stand_above_what_needs_none(statistics):
+    table = maps_table(statistics, **MODELS, names=study.MAPS, methods=["nap"])
+    free = _row(table, left_out="family", map="free")
+    means = {
+        column: sum(study.cell(row, task, "family") for task in study.TASKS) / 3
+        for column, row in (
+            ("real", "zero-shot-family"),
+            ("source-free", "source-free"),
+            ("other-family", "other-family"),
+        )
+    }
+    assert {column: free[column] for column in means} == pytest.approx(means)
+    assert free["random-source"] is None and free["reference"] is None
+    assert free["source-free_mark"] == "†" and free["real_mark"] == ""
+    prior = _row(table, left_out="task", map="depth-prior")
+    assert prior["real"] == pytest.approx(0.999 * 0.65)
+    gold = _row(table, left_out="task", map="gold")
+    assert gold["real"] is None
+    assert gold["reference"] == pytest.approx(0.999 * study.level("gold", "addition"))
+
+
+def test_tests_say_yes_no_or_lower(statistics):
+    table = comparisons_table(statistics, **MODELS, names=study.MAPS, methods=["nap"])
+    row = _row(table, left_out="task", map="free", against="source-free")
+    assert row["mean_difference"] == pytest.approx(0.999 * 0.05)
+    assert (row["n_cells"], row["n_tasks"], row["higher"]) == (9, 3, "yes")
+    # Three tasks allow 2 of 8 patterns of signs, five controls raise that to 1.
+    assert row["p_tasks"] == 0.25 and row["p_tasks_holm"] == 1.0
+    assert row["higher_over_tasks"] == "no"
+    assert "below 0.250" in table.note and "5 controls not below 1.000" in table.note
+    lower = _row(table, left_out="task", map="free", against="other-family")
+    assert lower["higher"] == "lower"
+    maps = _row(table, left_out="family", map="depth-prior", against="map free")
+    assert maps["mean_difference"] == pytest.approx(0.999 * (0.65 - 0.56))
+    few = _row(table, left_out="family", map="depth-prior", against="depth-heuristic")
+    assert (few["n_cells"], few["higher"]) == (3, "no")
+    assert r"$<$" not in to_tex(table)
+
+
+def test_small_p_values_are_not_shown_as_none():
+    frame = pl.DataFrame({"against": ["a", "b"], "p_tasks": [0.0004, 0.0313]})
+    texts = [line.texts for line in shown_lines(Table(frame, labels=1))]
+    assert texts == [["a", "<0.001"], ["b", "0.031"]]
+    assert r"a & $<$0.001 \\" in to_tex(Table(frame, labels=1))
+
+
+def test_scaling_cells(statistics):
+    other = {"source": "other", "target": study.TARGET}
+    table = scaling(
+        statistics, task="ioi", transfers=[MODELS, other], name="free", methods=["nap"]
+    )
+    first, second = table.frame.iter_rows(named=True)
+    assert first["pair"] == "small_model → big_model"
+    assert first["best"] == pytest.approx(study.cell("in-distribution", "ioi"))
+    assert first["recovery_percent"] == pytest.approx(100 * 0.7 / 0.8)
+    assert 0 < first["recovery_percent_half_width"] < 50
+    # The other pair has the target's gold, and nothing aligned to compare with it.
+    assert second["gold"] == first["gold"] and second["recovery_percent"] is None
+
+
+def test_every_control_and_map_is_explained():
+    from circuit_transfer.transfer.controls import CONTROLS
+    from circuit_transfer.transfer.maps import MAPS
+
+    assert set(CONTROLS) <= set(CONTROL_EXPLANATIONS)
+    assert set(MAPS) <= set(MAP_EXPLANATIONS)
+    assert list(explain(["free", "no-such", "gold", "free"])) == ["free", "gold"]
+    for page in ("controls", "workflow"):
+        text = (ROOT / f"workflow/report/{page}.rst").read_text()
+        assert [name for name in CONTROL_EXPLANATIONS if name not in text] == []
+
+
+def test_explanations_stand_below_a_page():
+    table = Table(_ranked_table().frame, labels=2, explanations={"w": "a < b"})
+    assert "<dt>w</dt><dd>a &lt; b</dd>" in to_html(table, "t")
+    assert "<dl>" not in to_html(_ranked_table(), "t")
+
+
+def test_the_columns_of_the_statistics_are_documented(statistics):
+    documented = statistics_columns().frame["column"].to_list()
+    assert documented == statistics.columns
+
+
+def test_models_table(summary):
+    shape = {"architecture": "llama", "layers": 1, "heads": 2, "nodes": ["a", "b", "c"]}
+    models = {
+        "big_model": {**shape, "accuracy": {"ioi": 0.5}},
+        "small_model": {**shape, "accuracy": {"ioi": 0.5}},
+        "unknown": shape,
+    }
+    count = {"train": 7, "test": 3, "rejected": 2}
+    counts = {(name, "ioi"): count for name in models}
+    table = models_table(models, summary[0], counts)
+    # Measured by the evaluation; stated by the description; neither.
+    assert table.frame["accuracy"].to_list() == [0.98, 0.5, None]
+    assert table.frame.row(0)[:6] == ("big_model", "llama", 1, 2, 3, "ioi")
+    assert table.frame.row(0)[-3:] == (7, 3, 2)
+
+
+REJECTS = pl.DataFrame(
+    {
+        "file": ["own.csv", "own.csv", "own.csv", None],
+        "row": [4, 7, 9, 2],
+        "reason": ["12 tokens, 11 fit", "answer is empty", "9 tokens, 8 fit", "odd"],
+        "clean": ["a<b", "c", "d", "e"],
+    }
+)
+
+
+def test_rejects_table_lists_rows_and_reasons():
+    table = rejects_table({("m", "ioi"): REJECTS, ("m", "add"): REJECTS.clear()})
+    first = ("m", "ioi", "own.csv", 4, "12 tokens, 11 fit", "a<b")
+    assert table.frame.rows()[0] == first
+    assert len(table.frame) == 4
+    assert "a&lt;b" in to_html(table, "Rejects")
+    assert "nothing to show" in to_html(rejects_table({}), "Rejects")
+
+
+def test_rejects_are_counted_by_reason_whatever_its_numbers():
+    table = rejects_summary_table({("m", "ioi"): REJECTS, ("n", "ioi"): REJECTS[:1]})
+    assert table.frame.rows() == [
+        ("m", "ioi", "N tokens, N fit", "own.csv, row 4", 2),
+        ("m", "ioi", "answer is empty", "own.csv, row 7", 1),
+        ("m", "ioi", "odd", "row 2", 1),
+        ("n", "ioi", "N tokens, N fit", "own.csv, row 4", 1),
+    ]
+    assert rejects_summary_table({}).frame.is_empty()
+
+
+def _ranked_table():
+    frame = pl.DataFrame(
+        {
+            "method": ["a_1"] * 4 + ["b"],
+            "row": ["w", "x", "y", "z", "w"],
+            "ioi": [0.501, 0.499, 0.3, -0.1234567, 0.9],
+            "add": [None, 0.2, None, None, None],
+            "mean": [0.501, 0.35, 0.3, 0.9, 0.9],
+            "n_tasks": [1, 2, 2, 1, 1],
+        }
+    )
+    return Table(frame, labels=2, ranked=True, covered=("n_tasks", 2))
+
+
+def test_marks_follow_the_numbers_that_are_shown():
+    lines = list(shown_lines(_ranked_table()))
+    # .501 and .499 both show as .50: both are best, and .30 is second.
+    assert [line.ranks[2] for line in lines[:4]] == [1, 1, 2, 0]
+    # A single value beats nobody, and means over fewer tasks do not compete.
+    assert [line.ranks[3] for line in lines[:4]] == [0, 0, 0, 0]
+    assert [line.ranks[4] for line in lines[:4]] == [0, 1, 2, 0]
+    assert [line.opens_block for line in lines] == [True, False, False, False, True]
+    assert lines[4].ranks == [0] * 5
+
+
+def test_a_deviation_is_neither_best_nor_second():
+    frame = pl.DataFrame(
+        {"circuit": ["a", "a"], "ioi": [0.5, 0.4], "seed_deviation": [0.0123, 0.02]}
+    )
+    lines = list(shown_lines(Table(frame, labels=1, ranked=True)))
+    assert [line.ranks for line in lines] == [[0, 1, 0], [0, 2, 0]]
+    # Deviations are small, and shown with a digit more.
+    assert lines[0].texts == ["a", "0.50", "0.012"]
+
+
+def test_tex_is_booktabs_with_marks_and_escapes():
+    lines = to_tex(_ranked_table()).splitlines()
+    assert lines[:2] == [r"\begin{tabular}{llrrr}", r"\toprule"]
+    assert lines[4] == r"a\_1 & w & \textbf{0.50} & - & 0.50 (1/2) \\"
+    assert lines[5] == r" & x & \textbf{0.50} & 0.20 & \textbf{0.35} \\"
+    assert lines[7] == r" & z & $-$0.12 & - & 0.90 (1/2) \\"
+    assert lines.count(r"\midrule") == 2
+
+
+def test_csv_keeps_full_precision_and_empty_cells():
+    frame = pl.read_csv(to_csv(_ranked_table()).encode())
+    assert frame.equals(_ranked_table().frame)
+
+
+def test_html_is_one_file_without_anything_to_load():
+    page = to_html(_ranked_table(), "CPR of <a> & b")
+    assert "<title>CPR of &lt;a&gt; &amp; b</title>" in page
+    assert "<b>0.50</b>" in page and "<u>0.30</u>" in page
+    assert "src=" not in page and "href" not in page and "http" not in page
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="no pdflatex here")
+def test_tex_compiles(tmp_path, statistics):
+    board = leaderboard(statistics, **PAIR, tasks=study.TASKS, methods=study.METHODS)
+    pairs = scaling(
+        statistics,
+        task="ioi",
+        transfers=[MODELS],
+        name="free",
+        methods=["a&b%#$~^{}\\<†"],
+    )
+    write_table(board, tmp_path / "board.tex", title="")
+    write_table(pairs, tmp_path / "pairs.tex", title="")
+    (tmp_path / "page.tex").write_text(
+        r"\documentclass{article}\usepackage{booktabs}\begin{document}"
+        r"\input{board} \input{pairs}\end{document}"
+    )
+    command = ["pdflatex", "-halt-on-error", "page.tex"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+
+
+def test_a_page_of_very_many_rejects_shows_the_first():
+    rows = 2500
+    rejects = pl.DataFrame(
+        {"file": "own.csv", "row": range(rows), "reason": "too long", "clean": "a"}
+    )
+    table = rejects_table({("small", "own"): rejects})
+    assert to_csv(table).count("\n") == rows + 1
+    assert to_tex(table).count("too long") == 1000
+    page = to_html(table, "Rejected rows")
+    assert page.count("too long") == 1000
+    assert "Shown are 1,000 of 2,500 rows; the CSV file has all." in page
+    few = rejects_table({("small", "own"): rejects.head(1000)})
+    assert "Shown are" not in to_html(few, "Rejected rows")

@@ -1,0 +1,36 @@
+"""Frames, as Parquet."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from circuit_transfer.artifacts.files import REMEDY, atomic
+
+
+def write_frame(frame: pl.DataFrame, path: Path | str) -> None:
+    """Write a frame as Parquet."""
+    with atomic(path) as partial:
+        frame.write_parquet(partial)
+
+
+def read_frame(path: Path | str, columns: Sequence[str] = ()) -> pl.DataFrame:
+    """Read a Parquet frame that must have the given columns.
+
+    Raises:
+        ValueError: the file is damaged, or a column is missing.
+    """
+    try:
+        frame = pl.read_parquet(path)
+    # Damage within the pages makes the reader panic instead.
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise ValueError(
+            f"{path}: not a readable Parquet file ({error}); {REMEDY}"
+        ) from error
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise ValueError(
+            f"{path}: no column {missing}, only {frame.columns}: of an older version? "
+            f"Then {REMEDY}"
+        )
+    return frame

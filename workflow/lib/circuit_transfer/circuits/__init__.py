@@ -1,0 +1,1 @@
+"""Circuits of a model: found by attribution, and measured."""

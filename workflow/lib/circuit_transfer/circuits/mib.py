@@ -1,0 +1,182 @@
+"""Circuits in the format of the MIB benchmark's circuit track, out and in.
+
+MIB (arXiv 2504.13151) exchanges a graph per model and task: `cfg`, the model's shape,
+from which it builds all nodes and edges, and what it is to know of `nodes` and `edges`
+by name. Its names and its order of the nodes are ours; it has `input` and `logits`
+among them. A node with a score is ranked, one without is in every circuit.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from circuit_transfer.messages import quoted
+from circuit_transfer.models.nodes import is_mlp
+
+ENDS = ("input", "logits")
+LARGEST = float(np.finfo(np.float32).max)
+
+
+def to_importances(
+    scores: np.ndarray, nodes: Sequence[str], model: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return node scores as a graph of MIB, ready for JSON and exact in it.
+
+    Scores that are not known (NaN, for want of usable pairs) become null: JSON has no
+    NaN, and MIB stops at a null where it would take a missing score for a node that
+    belongs to every circuit.
+
+    Args:
+        scores: float32 `(n_nodes,)`, higher supports the answer more.
+        nodes: the names that the scores are of, in order.
+        model: the description of the model: `layers`, `heads`, `d_model`, `nodes`, and
+            `parallel_mlp` where its MLPs read what the heads of their layer read.
+
+    Raises:
+        ValueError: the scores are not of the nodes of this model.
+    """
+    if list(nodes) != list(model["nodes"]) or scores.shape != (len(nodes),):
+        raise ValueError(
+            f"scores {scores.shape} of {_some(nodes)} are not of this model: expected "
+            f"one score for each of {_some(model['nodes'])}"
+        )
+    known = np.isfinite(scores).all()
+    values = scores.astype(np.float32).tolist() if known else [None] * len(nodes)
+    ranked = zip(nodes, values, strict=True)
+    return {
+        "cfg": {
+            "n_layers": model["layers"],
+            "n_heads": model["heads"],
+            "parallel_attn_mlp": model["parallel_mlp"],
+            "d_model": model["d_model"],
+        },
+        # The input has no score, so that MIB always keeps it and does not count it:
+        # ranked among the nodes it would be missing in most circuits, and a circuit
+        # that reads the corrupted prompt is worthless, whatever else it holds.
+        "nodes": {
+            "input": {"in_graph": True},
+            **{name: {"in_graph": True, "score": value} for name, value in ranked},
+            "logits": {"in_graph": True},
+        },
+        # At node level MIB turns on the edges of the nodes that it keeps. Naming them
+        # would tell nothing, in 100 MB for a model of 8 billion parameters.
+        "edges": {},
+    }
+
+
+def to_dense(
+    importances: Mapping[str, Any],
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return the nodes of a graph as the tensors of MIB's binary format, with metadata.
+
+    `nodes_scores` float32 and `nodes_in_graph` bool, each `(1 + n_nodes,)`: the input
+    first, then the nodes in order, as `src_nodes` in the metadata names them beside
+    `cfg`. What has no score is NaN.
+    """
+    nodes = dict(importances["nodes"])
+    nodes.pop("logits")
+    scores = [node.get("score") for node in nodes.values()]
+    tensors = {
+        "nodes_scores": np.array(
+            [math.nan if score is None else score for score in scores], np.float32
+        ),
+        "nodes_in_graph": np.array([node["in_graph"] for node in nodes.values()]),
+    }
+    return tensors, {"cfg": importances["cfg"], "src_nodes": list(nodes)}
+
+
+def from_importances(importances: Any, node_names: Sequence[str]) -> np.ndarray:
+    """Return the scores of a model's nodes in a graph of MIB, float32 `(n_nodes,)`.
+
+    A graph without any score is a circuit: its nodes (`in_graph`) score 1, all others
+    0. Scores that are all null or NaN are not known: NaN. `input` and `logits` are left
+    aside, they belong to every circuit.
+
+    Args:
+        importances: what the JSON file holds.
+        node_names: the names of the model's nodes in order.
+
+    Raises:
+        ValueError: it is no graph, or of another model; it scores edges or neurons, or
+            only some of the nodes; a score is not a finite number.
+    """
+    nodes = _nodes(importances, node_names)
+    scores = {name: _score(name, node) for name, node in nodes.items()}
+    unscored = [name for name, score in scores.items() if score is None]
+    if not unscored:
+        return np.array(list(scores.values()), np.float32)
+    if len(unscored) < len(nodes):
+        raise ValueError(
+            f"no score for {_some(unscored)}, while other nodes have one: expected a "
+            "number for every node, since all of them are ranked"
+        )
+    if importances.get("edges") or any("neurons" in node for node in nodes.values()):
+        raise ValueError(
+            "edge scores or neuron scores only; this project evaluates nodes: expected "
+            "a `score` for every node, or `in_graph` for every node and empty `edges`"
+        )
+    if any("score" in node for node in nodes.values()):
+        return np.full(len(nodes), np.nan, np.float32)
+    inside = [_is_inside(name, node) for name, node in nodes.items()]
+    return np.array(inside, np.float32)
+
+
+def _nodes(importances: Any, node_names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the entries of a model's nodes in order; `input` and `logits` are none."""
+    for key in ("cfg", "nodes"):
+        if not isinstance(importances, dict) or type(importances.get(key)) is not dict:
+            raise ValueError(f"no mapping {key!r}: expected a graph with cfg and nodes")
+    _check_shape(importances["cfg"], node_names)
+    found = {k: node for k, node in importances["nodes"].items() if k not in ENDS}
+    if foreign := [name for name in found if name not in node_names]:
+        raise ValueError(f"this model has no nodes {_some(foreign)}")
+    if missing := [name for name in node_names if name not in found]:
+        raise ValueError(f"no entry for the nodes {_some(missing)} of this model")
+    for name, node in found.items():
+        if not isinstance(node, dict):
+            raise ValueError(
+                f"node {name}: {quoted(repr(node))}, expected a mapping with `score` "
+                "or `in_graph`"
+            )
+    return {name: found[name] for name in node_names}
+
+
+def _check_shape(cfg: Mapping[str, Any], node_names: Sequence[str]) -> None:
+    layers = sum(is_mlp(name) for name in node_names)
+    shape = {"n_layers": layers, "n_heads": len(node_names) // layers - 1}
+    for key, expected in shape.items():
+        if cfg.get(key) != expected:
+            raise ValueError(
+                f"cfg.{key} is {quoted(cfg.get(key))}, expected {expected} as in the "
+                "model"
+            )
+
+
+def _score(name: str, node: Mapping[str, Any]) -> float | None:
+    """Return the score of a node, none where it has none: it is missing, null, NaN."""
+    score = node.get("score")
+    if score is None:
+        return None
+    if isinstance(score, bool) or not isinstance(score, int | float):
+        raise ValueError(f"node {name}: score {quoted(repr(score))} is not a number")
+    if abs(score) > LARGEST:
+        raise ValueError(f"node {name}: score {score} is not finite in float32")
+    return None if math.isnan(score) else float(score)
+
+
+def _is_inside(name: str, node: Mapping[str, Any]) -> bool:
+    inside = node.get("in_graph")
+    if not isinstance(inside, bool):
+        raise ValueError(
+            f"node {name}: in_graph is {quoted(repr(inside))}, expected true or false "
+            "where there are no scores"
+        )
+    return inside
+
+
+def _some(names: Sequence[str]) -> str:
+    """Name the first few of many."""
+    shown = quoted(", ".join(map(str, names[:5])))
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"

@@ -1,0 +1,144 @@
+"""How alike scores of the same nodes are, and how stable the circuits they give.
+
+Two score vectors are compared by correlation, which looks at all nodes, and by the
+nodes that their circuits share at every size. The same is asked of one vector and what
+it would have been from other examples. Plain arithmetic; the models are not needed.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import polars as pl
+from scipy.stats import hypergeom, rankdata
+
+from circuit_transfer.models.nodes import count_kept
+
+STABILITY_SCHEMA = {
+    "proportion": pl.Float64,
+    "n_nodes": pl.Int64,
+    "jaccard": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+}
+PERCENTILES = (2.5, 97.5)
+RESAMPLES = 2000
+
+
+def pearson(left: np.ndarray, right: np.ndarray) -> float:
+    """Return the linear correlation of two score vectors `(n_nodes,)`.
+
+    NaN where one of them is flat or not known.
+
+    Raises:
+        ValueError: the vectors are not equally long.
+    """
+    if left.shape != right.shape:
+        raise ValueError(
+            f"scores {left.shape} and {right.shape}: expected those of the same nodes"
+        )
+    known = np.isfinite(left).all() and np.isfinite(right).all()
+    if not known or np.ptp(left) == 0 or np.ptp(right) == 0:
+        return float("nan")
+    return float(np.corrcoef(left, right)[0, 1])
+
+
+def spearman(left: np.ndarray, right: np.ndarray) -> float:
+    """Return the correlation of ranks `(n_nodes,)`; equal scores share a rank."""
+    return pearson(rankdata(left), rankdata(right))
+
+
+def node_places(scores: np.ndarray) -> np.ndarray:
+    """Return the place of every node `(..., n_nodes)`, 0 for the highest score.
+
+    Equal scores rank in the order of the nodes, as in `faithfulness.circuit_masks`.
+    """
+    order = np.argsort(-scores, axis=-1, kind="stable")
+    return np.argsort(order, axis=-1)
+
+
+def shared_share(places: np.ndarray, others: np.ndarray, size: int) -> np.ndarray:
+    """Return the Jaccard index `(...)` of the circuits of `size` nodes.
+
+    Shared nodes over nodes in either, from the places `(..., n_nodes)` of all nodes.
+    """
+    shared = ((places < size) & (others < size)).sum(axis=-1)
+    return shared / (2 * size - shared)
+
+
+def chance_jaccard(size: int, n_nodes: int) -> float:
+    """Return the mean Jaccard index of two random circuits of `size` nodes."""
+    shared = np.arange(size + 1)
+    chances = hypergeom(n_nodes, size, size).pmf(shared)
+    return float(np.sum(chances * shared / (2 * size - shared)))
+
+
+def circuit_sizes(n_nodes: int, proportions: Sequence[float]) -> dict[float, int]:
+    """Return the number of nodes of every proportion that keeps any."""
+    sizes = {each: count_kept(each, n_nodes) for each in proportions}
+    return {each: size for each, size in sizes.items() if size}
+
+
+def compare(
+    left: np.ndarray, right: np.ndarray, proportions: Sequence[float]
+) -> Iterator[tuple[str, float | None, float]]:
+    """Yield measure, proportion and value of how alike two vectors `(n_nodes,)` are.
+
+    `pearson` and `spearman` have no proportion, `jaccard` one per size with any node.
+    Nothing is yielded of scores that are not known.
+    """
+    if not (np.isfinite(left).all() and np.isfinite(right).all()):
+        return
+    yield "pearson", None, pearson(left, right)
+    yield "spearman", None, spearman(left, right)
+    places, others = node_places(left), node_places(right)
+    for proportion, size in circuit_sizes(len(left), proportions).items():
+        yield "jaccard", proportion, float(shared_share(places, others, size))
+
+
+def bootstrap_jaccard(
+    by_example: np.ndarray,
+    proportions: Sequence[float],
+    *,
+    project: Callable[[np.ndarray], np.ndarray] = lambda scores: scores,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> pl.DataFrame:
+    """How much of a circuit stays when its attribution sees other examples.
+
+    Examples are drawn with replacement, as many as there are; the circuit of their mean
+    scores is compared with that of all examples by the Jaccard index.
+
+    Args:
+        by_example: scores `(examples, n_nodes)` of a model's nodes.
+        proportions: sizes of the circuits, as shares of all ranked nodes.
+        project: turns mean scores `(n_nodes,)` into those that are ranked, of the same
+            nodes or of another model's.
+        resamples: how often examples are drawn.
+        seed: of the draws.
+
+    Returns:
+        One row per size with any node, see `STABILITY_SCHEMA`: the mean Jaccard index
+        and its 95 % percentile interval. No rows without examples.
+    """
+    if not len(by_example):
+        return pl.DataFrame(schema=STABILITY_SCHEMA)
+    means = resampled_means(by_example, resamples=resamples, seed=seed)
+    whole = node_places(project(by_example.mean(axis=0, dtype=float)))
+    places = node_places(np.stack([project(mean) for mean in means]))
+    rows = []
+    for proportion, size in circuit_sizes(len(whole), proportions).items():
+        shares = shared_share(places, whole, size)
+        interval = np.percentile(shares, PERCENTILES)
+        rows.append((proportion, size, shares.mean(), *interval))
+    return pl.DataFrame(rows, schema=STABILITY_SCHEMA, orient="row")
+
+
+def resampled_means(by_example: np.ndarray, *, resamples: int, seed: int) -> np.ndarray:
+    """Return mean scores `(resamples, n_nodes)` of examples drawn with replacement."""
+    examples = len(by_example)
+    generator = np.random.default_rng(seed)
+    # How often each example is drawn is all that a mean needs.
+    counts = generator.multinomial(
+        examples, np.full(examples, 1 / examples), size=resamples
+    )
+    return counts @ by_example.astype(float) / examples

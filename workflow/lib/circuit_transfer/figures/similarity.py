@@ -1,0 +1,196 @@
+"""How like the gold scores projections are, and how stable circuits are."""
+
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from circuit_transfer.figures.style import COLOURS, message, panels, say
+from circuit_transfer.tables.similarity import CORRELATIONS, ROWS, likeness_means
+from circuit_transfer.transfer.correlation import BEFORE, CHANCE, DEPTH, GOLD
+
+# Beside those of `style`; their green is the source's here.
+SERIES = COLOURS | {DEPTH: "#009E73", "source": "#009E73"}
+SERIES |= {BEFORE: COLOURS["random"], CHANCE: "#000000"}
+PROJECTIONS = tuple(row for row in ROWS if row != CHANCE)
+MARKERS = dict(zip(CORRELATIONS, ("o", "D"), strict=True))
+ENOUGH = 0.8  # the Jaccard index from which on a circuit is called stable
+APART = 1.08  # on a log scale, from one circuit to the next
+STABLE = ("source", "gold", "in-distribution", "zero-shot-family")
+
+
+def correlations_figure(
+    likeness: pl.DataFrame,
+    *,
+    source: str,
+    target: str,
+    methods: Sequence[str],
+    map_name: str,
+) -> Figure:
+    """Correlations with the gold scores above, shared nodes by size below.
+
+    A column per method; means over tasks, then over seeds, with one standard deviation
+    over seeds.
+
+    Args:
+        likeness: rows of `likeness.compare_projections`.
+        source: name of the source model.
+        target: name of the target model.
+        methods: in the order of the columns.
+        map_name: the map whose projections are drawn.
+    """
+    ours = pl.col("map").is_null() | (pl.col("map") == map_name)
+    frame = likeness.filter(ours, source=source, target=target, right=GOLD)
+    if frame.is_empty():
+        return message("No projection was compared: there is nothing to draw.")
+    means = likeness_means(frame)
+    # The legend stands below all panels, and must fit below a single one.
+    width = max(2.9, 5.6 / len(methods))
+    figure, axes = panels(
+        2 * len(methods), columns=len(methods), width=width, height=2.3, sharey="row"
+    )
+    for panel, method in zip(axes, methods, strict=False):
+        _draw_correlations(panel, means.filter(method=method))
+        panel.set_title(method)
+    for panel, method in zip(axes[len(methods) :], methods, strict=True):
+        of_method = means.filter(method=method, measure="jaccard")
+        _draw_shared(panel, of_method)
+        panel.set_xlabel("circuit size (share of nodes)")
+    axes[0].set_ylabel("correlation with gold")
+    axes[len(methods)].set_ylabel("Jaccard index with gold")
+    figure.suptitle(f"{source} → {target}, map {map_name}", fontsize=9)
+    _legend(figure)
+    return figure
+
+
+def _draw_correlations(axes: Axes, means: pl.DataFrame) -> None:
+    if means.is_empty():
+        say(axes, "-")
+        return
+    axes.axhline(0, color="#cccccc", linewidth=0.6, zorder=0)
+    for number, measure in enumerate(CORRELATIONS):
+        for place, row in enumerate(PROJECTIONS):
+            cell = means.filter(projection=row, measure=measure)
+            if cell.is_empty():
+                continue
+            axes.errorbar(
+                place + 0.24 * (number - 0.5),
+                cell["mean"].item(),
+                yerr=cell["deviation"].fill_null(0.0).item(),
+                fmt=MARKERS[measure],
+                color=SERIES[row],
+                markerfacecolor=SERIES[row] if number == 0 else "white",
+                markersize=5,
+                capsize=2,
+            )
+    axes.set_xticks(range(len(PROJECTIONS)), PROJECTIONS, rotation=30, ha="right")
+    axes.margins(x=0.08, y=0.12)
+
+
+def _draw_shared(axes: Axes, means: pl.DataFrame) -> None:
+    if means.is_empty():
+        say(axes, "-")
+        return
+    chance = means.filter(projection=CHANCE).sort("proportion")
+    axes.plot(chance["proportion"], chance["mean"], ":", color=SERIES[CHANCE])
+    for row in PROJECTIONS:
+        line = means.filter(projection=row).sort("proportion")
+        sizes, mean = line["proportion"], line["mean"]
+        deviation = line["deviation"].fill_null(0.0)
+        axes.plot(sizes, mean, ".-", color=SERIES[row], markersize=4)
+        axes.fill_between(
+            sizes,
+            mean - deviation,
+            mean + deviation,
+            color=SERIES[row],
+            alpha=0.15,
+            linewidth=0,
+        )
+    axes.set_xscale("log")
+    axes.set_ylim(0, 1.03)
+
+
+def _legend(figure: Figure) -> None:
+    grey = "#555555"
+    faces = zip(MARKERS.items(), (grey, "white"), strict=True)
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=grey,
+            linestyle="",
+            marker=marker,
+            markerfacecolor=face,
+            label=name.capitalize(),
+        )
+        for (name, marker), face in faces
+    ]
+    handles += [Line2D([], [], color=SERIES[row], label=row) for row in PROJECTIONS]
+    handles.append(Line2D([], [], color=SERIES[CHANCE], linestyle=":", label=CHANCE))
+    figure.legend(handles=handles, loc="outside lower center", ncols=4)
+
+
+def stability_figure(
+    stability: pl.DataFrame,
+    *,
+    title: str,
+    names: Mapping[str, str],
+    tasks: Sequence[str],
+) -> Figure:
+    """Jaccard index of circuits and what they are from other examples, by size.
+
+    A panel per task; lines are means and bars 95 % intervals over resamples, of a
+    transferred circuit means over seeds.
+
+    Args:
+        stability: rows of `likeness.bootstrap_jaccard` with `circuit` (one of
+            `STABLE`, others are not drawn), `task` and `seed`.
+        title: stands above all.
+        names: what the legend calls the circuits.
+        tasks: in the order of the panels.
+    """
+    if stability.is_empty():
+        return message("No task was scored: there is no circuit to resample.")
+    drawn = [name for name in STABLE if name in stability["circuit"]]
+    width = max(2.8, 5.6 / len(tasks))
+    figure, axes = panels(
+        len(tasks), columns=3, width=width, height=2.2, sharex=True, sharey=True
+    )
+    for panel, task in zip(axes, tasks, strict=True):
+        panel.set_title(task)
+        _draw_stability(panel, stability.filter(task=task), drawn)
+        place = panel.get_subplotspec()
+        if place.is_first_col():
+            panel.set_ylabel("Jaccard index")
+        if place.num1 + place.get_gridspec().ncols >= len(axes):
+            panel.set_xlabel("circuit size (share of nodes)")
+            panel.tick_params(labelbottom=True)
+    handles = [Line2D([], [], color=SERIES[name]) for name in drawn]
+    labels = [names.get(name, name) for name in drawn]
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    figure.suptitle(title, fontsize=9)
+    return figure
+
+
+def _draw_stability(
+    axes: Axes, stability: pl.DataFrame, circuits: Sequence[str]
+) -> None:
+    if stability.is_empty():
+        say(axes, "-")
+        return
+    axes.axhline(ENOUGH, color="#777777", linestyle="--", linewidth=0.8)
+    axes.text(
+        1, ENOUGH, f"{ENOUGH:g}", ha="right", va="bottom", fontsize=6, color="#555555"
+    )
+    for number, name in enumerate(circuits):
+        line = stability.filter(circuit=name).group_by("proportion")
+        line = line.agg(pl.col("jaccard", "low", "high").mean()).sort("proportion")
+        # Side by side, so that no interval hides another.
+        places = line["proportion"] * APART ** (number - (len(circuits) - 1) / 2)
+        # Not error bars: where draws rarely differ the mean is outside the interval.
+        axes.vlines(places, line["low"], line["high"], color=SERIES[name], linewidth=1)
+        axes.plot(places, line["jaccard"], ".-", color=SERIES[name], linewidth=1)
+    axes.set_xscale("log")
+    axes.set_ylim(0, 1.06)

@@ -1,0 +1,45 @@
+"""Whether the table of families fits a model: its nodes are where they should be."""
+
+import torch
+from torch import nn
+
+from circuit_transfer.interventions.hooks import captured, captured_stream
+
+
+def check_sites(model: nn.Module) -> None:
+    """Run a model without values and compare every site with its configuration.
+
+    Args:
+        model: on the meta device, see `models.shape.skeleton`.
+
+    Raises:
+        ValueError: the model's row in the table of families does not fit it.
+    """
+    config = model.config
+    heads, width = config.num_attention_heads, config.hidden_size
+    head_width = getattr(config, "head_dim", None) or width // heads
+    expected = [(heads, head_width), (1, width)] * config.num_hidden_layers
+    ids = torch.zeros(1, 2, dtype=torch.long, device="meta")
+    try:
+        with (
+            torch.no_grad(),
+            captured(model) as activations,
+            captured_stream(model) as stream,
+        ):
+            model(ids, attention_mask=torch.ones_like(ids), use_cache=False)
+        found = [tuple(each.shape[2:]) for each in activations]
+        widths = {each.shape[-1] for each in stream}
+    except (AttributeError, RuntimeError) as error:
+        raise ValueError(
+            f"the table of families does not fit a {config.model_type}: {error}"
+        ) from error
+    if found != expected:
+        raise ValueError(
+            f"the table of families does not fit a {config.model_type}: "
+            f"(nodes, width) at its sites are {found}, expected {expected}"
+        )
+    if widths != {width}:
+        raise ValueError(
+            f"the table of families does not fit a {config.model_type}: what it takes "
+            f"for the residual stream is {sorted(widths)} wide, expected {width}"
+        )

@@ -1,0 +1,1 @@
+"""What a model is: families, nodes, checkpoints, loading, the hub."""

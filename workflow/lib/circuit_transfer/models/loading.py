@@ -1,0 +1,149 @@
+"""Load models and tokenizers of the Hugging Face layout, from disk only."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from circuit_transfer.artifacts.text import read_json
+from circuit_transfer.jobs.job import pick_device
+from circuit_transfer.messages import in_one_line
+from circuit_transfer.models.architectures import architecture_of
+from circuit_transfer.models.checkpoints import (
+    check_checkpoint,
+    is_finite,
+    read_model_type,
+)
+
+log = logging.getLogger(__name__)
+
+LOAD_OPTIONS = ("dtype", "attn_implementation", "device_map")
+
+
+def load_model(
+    folder: Path | str,
+    *,
+    dtype: str = "float32",
+    device: str | None = None,
+    attn_implementation: str | None = None,
+    device_map: str | Mapping[str, str | int] | None = None,
+):
+    """Load a causal language model for inference, with frozen parameters.
+
+    Args:
+        folder: the checkpoint folder; weights must be safetensors.
+        dtype: of the weights and the passes: `float32`, `bfloat16` or `float16`.
+        device: where to put the whole model; by default a GPU when there is one.
+        attn_implementation: `eager`, `sdpa` or what else transformers knows; by
+            default its choice for the family.
+        device_map: how to spread the model over devices and disk instead: `auto`, or
+            a device for every module. Needs accelerate.
+
+    Raises:
+        FileNotFoundError: a file of the checkpoint is missing.
+        ValueError: the family is not supported, or weights are missing or not finite.
+        safetensors.SafetensorError: the weights' file is damaged.
+    """
+    check_checkpoint(folder)
+    # Imported here: 2 seconds that only the stages that run a model should pay.
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    model, report = AutoModelForCausalLM.from_pretrained(
+        folder,
+        # Given, so that what computes attention is told here alone: a checkpoint may
+        # name a repository for it, whose code transformers would fetch and run.
+        config=read_settings(folder),
+        output_loading_info=True,
+        dtype=getattr(torch, dtype),
+        attn_implementation=attn_implementation,
+        device_map=device_map,
+        use_safetensors=True,
+        local_files_only=True,
+        trust_remote_code=False,
+    )
+    if report["missing_keys"]:
+        # They would be left as random numbers.
+        raise ValueError(f"{folder}: no weights for {sorted(report['missing_keys'])}")
+    for name, parameter in _parameters(model):
+        if not is_finite(parameter):
+            raise ValueError(f"{folder}: weight {name} is not finite")
+    if device_map is None:
+        model.to(device or pick_device())
+    where = device_map or model.device
+    log.info("loaded %s: %s, %s on %s", folder, model.config.model_type, dtype, where)
+    return model.requires_grad_(False).eval()
+
+
+def load_described(description: Mapping[str, Any]):
+    """Load the model of a description by `load_model`, as the description says."""
+    options = {option: description[option] for option in LOAD_OPTIONS}
+    return load_model(description["path"], **options)
+
+
+def load_tokenizer(folder: Path | str):
+    """Load the tokenizer of a checkpoint folder.
+
+    Raises:
+        FileNotFoundError: the folder has none.
+        ValueError: its file is damaged, or its settings ask for a BOS token and name
+            none.
+    """
+    check_checkpoint(folder)
+    # `tokenizer.json` is the whole tokenizer. AutoTokenizer would rebuild parts of it
+    # by what it thinks of the family (a qwen2 folder gets another pre-tokenizer).
+    from transformers import PreTrainedTokenizerFast
+
+    read_json(Path(folder) / "tokenizer.json")
+    try:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(
+            folder, local_files_only=True
+        )
+    # The library raises nothing more precise.
+    except Exception as error:
+        raise ValueError(
+            f"{folder}: tokenizer.json and tokenizer_config.json are no tokenizer that "
+            f"can be read ({in_one_line(error)})"
+        ) from error
+    plain = tokenizer.encode("a", add_special_tokens=False)
+    if asks_for_bos(Path(folder)) and tokenizer.encode("a")[:1] == plain[:1]:
+        # Older checkpoints say so in their settings alone, where it is overlooked.
+        if tokenizer.bos_token_id is None:
+            raise ValueError(
+                f"{folder}: tokenizer_config.json has add_bos_token and no bos_token"
+            )
+        tokenizer.add_bos_token = True
+    return tokenizer
+
+
+def _parameters(model) -> Iterator[tuple[str, Any]]:
+    """Yield every parameter with its values, also those that wait on the disk."""
+    for prefix, module in model.named_modules():
+        own = dict(module.named_parameters(prefix, recurse=False))
+        if any(parameter.is_meta for parameter in own.values()):
+            from accelerate.utils import align_module_device
+
+            with align_module_device(module):
+                yield from module.named_parameters(prefix, recurse=False)
+        else:
+            yield from own.items()
+
+
+def asks_for_bos(folder: Path) -> bool:
+    """Tell whether the tokenizer's settings want a token before every text."""
+    settings = folder / "tokenizer_config.json"
+    if not settings.is_file():
+        return False
+    return read_json(settings).get("add_bos_token") is True
+
+
+def read_settings(folder: Path | str):
+    """Read the configuration of a checkpoint, as `transformers` has it."""
+    from transformers import AutoConfig
+
+    architecture_of(read_model_type(folder))
+    return AutoConfig.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False
+    )

@@ -1,0 +1,1 @@
+"""Text pairs: their frame, tokenized, in batches."""

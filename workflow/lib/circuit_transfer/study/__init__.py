@@ -1,0 +1,1 @@
+"""What a study is: its configuration, checks, costs and resources."""

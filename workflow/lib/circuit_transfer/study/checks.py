@@ -1,0 +1,347 @@
+"""Checks of a study's configuration, made before any job runs."""
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+
+from circuit_transfer.generators import GENERATORS
+from circuit_transfer.importers import FORMATS, data_files
+from circuit_transfer.messages import quoted
+from circuit_transfer.models.architectures import architecture_of
+from circuit_transfer.models.checkpoints import check_checkpoint, read_model_type
+from circuit_transfer.study.validation import nearest
+
+# Columns beside those of the tasks in the tables.
+RESERVED = ("mean", "method", "circuit")
+# What follows a task's name in the names of files.
+REJECTS = ".rejects"
+# A wildcard or a variable of Snakemake in a path, or a tag in its report: that does not
+# escape what it says of jobs.
+SNAKEMAKES = re.compile(r"[{}<>\n\r]")
+
+
+def check_config(config: Mapping, *directories: Path | str) -> None:
+    """Check what a schema cannot: rules between keys, and files that must exist.
+
+    Args:
+        config: a config that is valid under the schema.
+        directories: where relative paths may start; the working directory if none.
+
+    Raises:
+        ValueError: for the first rule that is broken, with key, value and expectation.
+    """
+    check_study(config["study"], config["models"], config["tasks"])
+    grids = {"evaluation.proportions": config["evaluation"]["proportions"]}
+    for name, sizes in config["sensitivity"].get("proportions", {}).items():
+        grids[f"sensitivity.proportions.{name}"] = sizes
+    for key, sizes in grids.items():
+        check_proportions(key, sizes)
+    check_circuits(config)
+    check_ablation(config)
+    for name, model in config["models"].items():
+        check_model(f"models.{name}", model)
+    for name, task in config["tasks"].items():
+        if name.endswith(REJECTS):
+            raise ValueError(
+                f"tasks: {name!r} would read as the rejected rows of a task; expected "
+                f"a name that does not end in {REJECTS!r}"
+            )
+        check_task(f"tasks.{name}", task)
+    for name, entry in config["benchmark"].items():
+        check_benchmark(f"benchmark.{name}", entry, config["models"])
+    check_files(config, [Path(directory) for directory in directories or ["."]])
+
+
+def studied_models(study: Mapping, models: Mapping) -> list[str]:
+    """Return the models of a study: of its transfers, those it names, else all.
+
+    A study that names no model is about direct attribution on every model there is.
+    """
+    pairs = ([pair["source"], pair["target"]] for pair in study["transfers"])
+    return list(dict.fromkeys(chain(*pairs, study["models"])) or models)
+
+
+def studied_targets(study: Mapping, models: Mapping) -> list[str]:
+    """Return the models whose circuits are measured: all targets, else all models."""
+    targets = dict.fromkeys(pair["target"] for pair in study["transfers"])
+    return list(targets) or studied_models(study, models)
+
+
+def check_study(study: Mapping, models: Mapping, tasks: Mapping) -> None:
+    """Check that a study selects known models and tasks, in a way that makes sense."""
+    for name in study["tasks"]:
+        _check_known("study.tasks", name, tasks, "task under `tasks`")
+        if name in RESERVED:
+            raise ValueError(
+                f"study.tasks: {name!r} is the name of a column in the tables; "
+                "expected another name"
+            )
+    for name in study["models"]:
+        _check_known("study.models", name, models, "model under `models`")
+    for transfer in study["transfers"]:
+        for role in ("source", "target"):
+            key = f"study.transfers.{role}"
+            _check_known(key, transfer[role], models, "model under `models`")
+        if transfer["source"] == transfer["target"]:
+            raise ValueError(
+                f"study.transfers: {transfer['source']!r} is both source and target; "
+                "expected two different models"
+            )
+    _check_siblings(study["siblings"], tasks)
+    _check_families(study["families"], study["tasks"], tasks)
+
+
+def _check_families(
+    families: Mapping[str, list[str]], studied: list[str], tasks: Mapping
+) -> None:
+    families_of = {}
+    for family, name in ((f, task) for f in families for task in families[f]):
+        key = f"study.families.{family}"
+        _check_known(key, name, tasks, "task under `tasks`")
+        if name in families_of:
+            raise ValueError(
+                f"{key}: {name!r} is in {families_of[name]!r} too; expected one family "
+                "a task"
+            )
+        families_of[name] = family
+    for name in studied:
+        if name.startswith("family-"):
+            raise ValueError(
+                f"study.tasks: {name!r} would read as a family in the name of a "
+                "training set; expected a name that does not begin with `family-`"
+            )
+        if name in families and name not in families[name]:
+            raise ValueError(
+                f"study.families: {name!r} is a task of another family; expected "
+                "another name for the family"
+            )
+
+
+def _check_siblings(siblings: list[list[str]], tasks: Mapping) -> None:
+    paired = set()
+    for name in (name for pair in siblings for name in pair):
+        _check_known("study.siblings", name, tasks, "task under `tasks`")
+        if name in paired:
+            raise ValueError(
+                f"study.siblings: {name!r} is in two pairs; expected one sibling a task"
+            )
+        paired.add(name)
+
+
+def check_proportions(key: str, proportions: list[float]) -> None:
+    """Check that circuit sizes increase, as the area under a curve needs.
+
+    Args:
+        key: where they are, for the message.
+        proportions: the sizes.
+    """
+    for smaller, larger in zip(proportions, proportions[1:], strict=False):
+        if smaller >= larger:
+            raise ValueError(
+                f"{key}: {smaller} comes before {larger}; "
+                "expected increasing proportions"
+            )
+
+
+def check_ablation(config: Mapping) -> None:
+    """Check that every method of a study can score nodes under its ablation."""
+    ablation = config["attribution"]["ablation"]
+    if ablation != "counterfactual" and "nap-ig-inputs" in config["study"]["methods"]:
+        raise ValueError(
+            f"attribution.ablation: {ablation!r} with nap-ig-inputs, which goes from "
+            "one prompt to another; expected counterfactual, or the methods nap, "
+            "nap-ig-activations and exact"
+        )
+
+
+def check_circuits(config: Mapping) -> None:
+    """Check that circuits from elsewhere are of models and tasks of the study."""
+    study = config["study"]
+    for name, circuit in config["evaluation"]["circuits"].items():
+        key = f"evaluation.circuits.{name}"
+        targets = studied_targets(study, config["models"])
+        _check_known(f"{key}.target", circuit["target"], targets, "target of the study")
+        _check_known(f"{key}.task", circuit["task"], study["tasks"], "studied task")
+        if name in study["methods"]:
+            raise ValueError(f"{key}: {name!r} is a method; expected another name")
+
+
+def check_model(key: str, model: Mapping) -> None:
+    """Check one entry of `models`: where it comes from, and that its shape is possible.
+
+    Args:
+        key: where the entry is, for the message.
+        model: the entry.
+    """
+    _check_one_of(key, model, ("path", "hub", "train"))
+    if "revision" in model and "hub" not in model:
+        raise ValueError(f"{key}.revision: only a `hub` model has one")
+    if "train" in model:
+        _check_shape(f"{key}.train", model["train"])
+        for name in model["train"]["generators"]:
+            _check_known(f"{key}.train.generators", name, GENERATORS, "generator")
+
+
+def _check_shape(key: str, train: Mapping) -> None:
+    heads, kv_heads, d_model = train["heads"], train["kv_heads"], train["d_model"]
+    # Rotary position embeddings turn the values of a head in pairs.
+    if d_model % (2 * heads):
+        raise ValueError(
+            f"{key}.d_model: {d_model} is not an even number of values for each of "
+            f"{heads} heads; expected a multiple of {2 * heads}"
+        )
+    if heads % kv_heads:
+        raise ValueError(
+            f"{key}.kv_heads: {kv_heads} does not divide the number of heads, {heads}"
+        )
+
+
+def check_benchmark(key: str, entry: Mapping, models: Mapping) -> None:
+    """Check one entry of `benchmark`: that it is of one model that can be.
+
+    Args:
+        key: where the entry is, for the message.
+        entry: the entry.
+        models: the entries of `models`.
+    """
+    _check_one_of(key, entry, ("model", "shape"))
+    if "shape" in entry:
+        _check_shape(f"{key}.shape", entry["shape"])
+        return
+    _check_known(f"{key}.model", entry["model"], models, "model under `models`")
+    for axis in ("layers", "heads"):
+        if axis in entry["scaling"]:
+            raise ValueError(
+                f"{key}.scaling.{axis}: {entry['model']!r} has its own {axis}; "
+                "expected a benchmark with `shape`"
+            )
+
+
+def check_task(key: str, task: Mapping) -> None:
+    """Check one entry of `tasks`: where its prompt pairs come from.
+
+    Args:
+        key: where the entry is, for the message.
+        task: the entry.
+    """
+    _check_one_of(key, task, ("generator", "file", "mib"))
+    if "generator" in task:
+        _check_generated(key, task)
+    elif "mib" in task:
+        _check_mib(key, task)
+    else:
+        suffixes = FORMATS[task["format"]].suffixes
+        if Path(task["file"]).suffix not in suffixes:
+            raise ValueError(
+                f"{key}.file: {task['file']!r}; expected a name that ends in "
+                f"{' or '.join(suffixes)} for the format {task['format']}"
+            )
+
+
+def _check_mib(key: str, task: Mapping) -> None:
+    _check_one_of(key, task, ("path", "hub"))
+    if "hub" in task and "revision" not in task:
+        raise ValueError(
+            f"{key}.revision: missing; expected the commit of {task['hub']}, so that "
+            "the rows stay the same, or `main`"
+        )
+    if "path" in task and "revision" in task:
+        raise ValueError(f"{key}.revision: only a `hub` data set has one")
+
+
+def _check_generated(key: str, task: Mapping) -> None:
+    name = task["generator"]
+    _check_known(f"{key}.generator", name, GENERATORS, "generator")
+    if "counterfactual" in task:
+        known = GENERATORS[name].counterfactuals
+        what = f"counterfactual of {name}"
+        _check_known(f"{key}.counterfactual", task["counterfactual"], known, what)
+
+
+def check_files(config: Mapping, directories: Sequence[Path]) -> None:
+    """Check that the files of the models and tasks that a study uses exist.
+
+    Args:
+        config: the whole config.
+        directories: where relative paths may start.
+    """
+    study, models, tasks = config["study"], config["models"], config["tasks"]
+    for name in study["tasks"]:
+        if "file" in tasks[name]:
+            _check_file(f"tasks.{name}.file", tasks[name]["file"], directories)
+        if "path" in tasks[name]:
+            _check_data(f"tasks.{name}.path", tasks[name], directories)
+    for name, circuit in config["evaluation"]["circuits"].items():
+        key = f"evaluation.circuits.{name}.importances"
+        _check_file(key, circuit["importances"], directories)
+    for name in studied_models(study, models):
+        if "path" in models[name]:
+            _check_checkpoint(f"models.{name}.path", models[name]["path"], directories)
+
+
+def _check_file(key: str, path: str, directories: Sequence[Path]) -> None:
+    found = _check_there(key, path, directories, "file")
+    if not found.is_file():
+        raise ValueError(f"{key}: {found} is a folder; expected a file")
+    _check_readable(key, found)
+
+
+def _check_there(
+    key: str, path: str, directories: Sequence[Path], what: str = "file or folder"
+) -> Path:
+    if own := SNAKEMAKES.search(path):
+        raise ValueError(
+            f"{key}: {quoted(repr(path))}: Snakemake reads {own[0]!r} in a path as "
+            "its own; expected another name"
+        )
+    paths = [directory / path for directory in directories]
+    found = next((path for path in paths if os.path.exists(path)), None)
+    if found is None:
+        raise ValueError(f"{key}: no {what} {quoted(path)} in {_join(directories)}")
+    return found
+
+
+def _check_data(key: str, entry: Mapping, directories: Sequence[Path]) -> None:
+    found = _check_there(key, entry["path"], directories)
+    try:
+        for file in data_files(dict(entry), found):
+            _check_readable(key, file)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from error
+
+
+def _check_readable(key: str, file: Path) -> None:
+    if not os.access(file, os.R_OK):
+        raise ValueError(f"{key}: {file} may not be read; expected a readable file")
+
+
+def _check_checkpoint(key: str, path: str, directories: Sequence[Path]) -> None:
+    folder = _check_there(key, path, directories, "folder")
+    if not folder.is_dir():
+        raise ValueError(f"{key}: {folder} is a file; expected a checkpoint folder")
+    for file in folder.iterdir():
+        _check_readable(key, file)
+    try:
+        check_checkpoint(folder)
+        architecture_of(read_model_type(folder))
+    except (FileNotFoundError, ValueError) as error:
+        told = str(error)
+        where = "" if told.startswith(str(folder)) else f"{folder}: "
+        raise ValueError(f"{key}: {where}{told}") from error
+
+
+def _join(directories: Sequence[Path]) -> str:
+    return " or ".join(dict.fromkeys(str(each.resolve()) for each in directories))
+
+
+def _check_known(key: str, name: str, known: Iterable[str], what: str) -> None:
+    if name not in known:
+        raise ValueError(f"{key}: no {what} is called {name!r}; {nearest(name, known)}")
+
+
+def _check_one_of(key: str, entry: Mapping, choices: Sequence[str]) -> None:
+    if sum(choice in entry for choice in choices) != 1:
+        *others, last = (f"`{choice}`" for choice in choices)
+        raise ValueError(f"{key}: expected either {', '.join(others)} or {last}")

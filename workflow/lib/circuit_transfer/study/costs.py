@@ -1,0 +1,237 @@
+"""What a study costs before it runs: passes, FLOPs, GPU hours, memory, disk, and time.
+
+Passes are counted, from what the stages do: one pass is one prompt through the model.
+FLOPs follow from them: two a parameter and token forwards, two more backwards, since
+parameters are frozen and only activations have gradients, and the products of queries,
+keys and values. Hours and memory are estimates; their formulas are in the docstrings.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from heapq import heapreplace
+
+import polars as pl
+
+from circuit_transfer.models.shape import FLOAT32_BYTES, ModelShape
+from circuit_transfer.study.workload import Nodes, Work, study_work
+
+# FLOP/s of one A100 80GB, in the formats a model may compute in (without TF32).
+PEAK_FLOPS = {"bfloat16": 312e12, "float16": 312e12, "float32": 19.5e12}
+UTILISATION = 0.3  # the share of the peak that short prompts in small batches reach
+LOSS_LOGITS = 4  # float32 copies of a batch's logits while a divergence is computed
+GIGA, PETA, HOUR = 1e9, 1e15, 3600
+KEYS = ("stage", "model")
+PASSES = dict.fromkeys(("jobs", "forwards", "forward_backwards", "tokens"), pl.Int64)
+COSTS = dict.fromkeys(
+    (
+        "petaflop",
+        "gpu_hours",
+        "longest_job_hours",
+        "peak_memory_gb",
+        "moved_gb",
+        "disk_gb",
+    ),
+    pl.Float64,
+)
+PEAKS = ("longest_job_hours", "peak_memory_gb")
+# What every job adds to its computing: its start, and its weights from a fast disk.
+STARTING_SECONDS, BYTES_PER_SECOND = 30, 1e9
+# Jobs that need those of another stage come after it; all others come first.
+AFTER = {"fit_alignment": 1, "evaluate_gold": 1, "evaluate_aligned": 2}
+SCHEDULE = dict.fromkeys(("gpus", "jobs"), pl.Int64) | dict.fromkeys(
+    ("hours", "busy_percent"), pl.Float64
+)
+
+
+def pass_counts(work: Iterable[Work], tokens: Mapping[str, int]) -> pl.DataFrame:
+    """Return `jobs`, `forwards`, `forward_backwards`, `tokens` by stage and model.
+
+    Passes are of one prompt each, tokens are those of all passes, as far as they go
+    through the layers. That is at most: what the prompts of a pair have in common is
+    run once, and what lies outside all circuits of a pass is not run at all.
+
+    Args:
+        work: the jobs of a study, see `workload.study_work`.
+        tokens: how many a prompt of every task has.
+    """
+    rows = [
+        (
+            each.stage,
+            each.model,
+            0 if each.beside else 1,
+            each.forwards * sum(each.pairs.values()),
+            each.forward_backwards * sum(each.pairs.values()),
+            round(
+                each.layers
+                * (each.forwards + each.forward_backwards)
+                * _prompt_tokens(each, tokens)
+            ),
+        )
+        for each in work
+    ]
+    return _summed(rows, PASSES)
+
+
+def work_flops(work: Work, shape: ModelShape, tokens: Mapping[str, int]) -> int:
+    """Return the FLOPs of a job; `tokens` as in `pass_counts`."""
+    passes = work.forwards + work.forward_backwards
+    whole = sum(
+        pairs
+        * (
+            passes * shape.forward_flops(tokens[task])
+            + work.forward_backwards * shape.backward_flops(tokens[task])
+        )
+        for task, pairs in work.pairs.items()
+    )
+    return round(work.layers * whole)
+
+
+def work_memory(work: Work, shape: ModelShape, tokens: Mapping[str, int]) -> int:
+    """Return about how many bytes of GPU memory a job needs at its peak.
+
+    The weights; what the nodes write and logits, as often as the stage holds them, of a
+    batch or of all pairs; and for a batch of the longest prompts what its backward pass
+    needs (of one layer, where there is none) and the logits of the loss. What CUDA
+    itself takes, about half a gigabyte, comes on top.
+    """
+    batch = min(work.batch_size, max(work.pairs.values()))
+    batch_tokens = batch * max(tokens[task] for task in work.pairs)
+    held_tokens, held = batch_tokens, batch
+    if work.holds_all:
+        held_tokens, held = _prompt_tokens(work, tokens), sum(work.pairs.values())
+    kept = batch_tokens * shape.kept_bytes
+    if not work.forward_backwards:
+        kept //= shape.layers
+    logits = (work.logits * held + LOSS_LOGITS * batch) * shape.vocabulary
+    nodes = work.copies * held_tokens * shape.node_bytes
+    return shape.weight_bytes + nodes + kept + logits * FLOAT32_BYTES
+
+
+def estimate(
+    config: Mapping,
+    shapes: Mapping[str, ModelShape],
+    tokens: Mapping[str, int],
+    *,
+    utilisation: float = UTILISATION,
+    peak_flops: Mapping[str, float] = PEAK_FLOPS,
+) -> pl.DataFrame:
+    """Return what every stage of a study costs on every model, and all of them.
+
+    GPU hours are FLOPs over the FLOP/s that are reached, `peak_flops` of the model's
+    format times `utilisation`. Models that the study trains itself are not counted.
+
+    Args:
+        config: a valid configuration, defaults filled in.
+        shapes: by name, the models that the study uses.
+        tokens: how many a prompt of every task has.
+        utilisation: the share of the peak that is reached.
+        peak_flops: FLOP/s of the GPU by format.
+
+    Returns:
+        The columns of `pass_counts`, then `petaflop` (1e15 operations), `gpu_hours` and
+        `longest_job_hours`, `peak_memory_gb` (the largest job's), `moved_gb` (what jobs
+        read and write: the weights every time, and tensors) and `disk_gb` (published
+        weights and tensors written; 1e9 bytes). The last row is the stage `all`.
+    """
+    work = study_work(config, _nodes(shapes))
+    rows = []
+    for each in work:
+        shape = shapes[each.model]
+        flops = work_flops(each, shape, tokens)
+        hours = flops / (utilisation * peak_flops[shape.dtype]) / HOUR
+        memory = work_memory(each, shape, tokens)
+        moved = shape.stored_bytes + each.written_bytes
+        sizes = (size / GIGA for size in (memory, moved, each.written_bytes))
+        rows.append((each.stage, each.model, flops / PETA, hours, hours, *sizes))
+    costs = _summed(rows, COSTS)
+    passes = pass_counts(work, tokens)
+    stages = passes.join(costs, on=KEYS, how="left", maintain_order="left")
+    stages = pl.concat([_downloads(config["models"], shapes, stages.schema), stages])
+    whole = stages.with_columns(stage=pl.lit("all"), model=pl.lit(""))
+    return pl.concat([stages, _summed(whole.rows(), PASSES | COSTS)])
+
+
+def schedule(
+    config: Mapping,
+    shapes: Mapping[str, ModelShape],
+    tokens: Mapping[str, int],
+    gpus: Sequence[int],
+) -> pl.DataFrame:
+    """Return how long the jobs of a study that run models take on so many GPUs.
+
+    A job starts, reads its weights and computes as `estimate` says, on one GPU. Jobs
+    that need those of another stage wait until all of them are done; of those that may
+    start, the longest goes first to the GPU that is free first.
+
+    Args:
+        config: a valid configuration, defaults filled in.
+        shapes: by name, the models that the study uses.
+        tokens: how many a prompt of every task has.
+        gpus: numbers of GPUs.
+
+    Returns:
+        `gpus`, `jobs`, `hours` and `busy_percent`, the share of the GPUs' time that is
+        spent on jobs, in a row for every number. The last row is for as many GPUs as
+        are ever used at once: no number of them is faster.
+    """
+    levels: dict[int, list[float]] = {}
+    for work in study_work(config, _nodes(shapes)):
+        shape = shapes[work.model]
+        reached = UTILISATION * PEAK_FLOPS[shape.dtype]
+        seconds = work_flops(work, shape, tokens) / reached
+        seconds += shape.stored_bytes / BYTES_PER_SECOND
+        level = levels.setdefault(AFTER.get(work.stage, 0), [])
+        if work.beside:
+            level[-1] += seconds
+        else:
+            level.append(STARTING_SECONDS + seconds)
+    most = max(map(len, levels.values()), default=1)
+    spent = sum(map(sum, levels.values()))
+    rows = []
+    for number in (*gpus, most):
+        taken = sum(makespan(level, number) for level in levels.values())
+        busy = 100 * spent / (number * taken) if taken else 0.0
+        rows.append((number, sum(map(len, levels.values())), taken / HOUR, busy))
+    return pl.DataFrame(rows, schema=SCHEDULE, orient="row")
+
+
+def makespan(durations: Iterable[float], workers: int) -> float:
+    """Return when the last of some jobs is done, the longest ones begun first."""
+    free = [0.0] * workers
+    for duration in sorted(durations, reverse=True):
+        heapreplace(free, free[0] + duration)
+    return max(free)
+
+
+def _nodes(shapes: Mapping[str, ModelShape]) -> dict[str, Nodes]:
+    return {name: Nodes(s.n_nodes, 2 * s.layers) for name, s in shapes.items()}
+
+
+def _downloads(
+    models: Mapping[str, Mapping], shapes: Mapping[str, ModelShape], schema: pl.Schema
+) -> pl.DataFrame:
+    rows = [
+        {
+            "stage": "download_model",
+            "model": name,
+            "jobs": 1,
+            "moved_gb": shape.stored_bytes / GIGA,
+            "disk_gb": shape.stored_bytes / GIGA,
+        }
+        for name, shape in shapes.items()
+        if "hub" in models[name]
+    ]
+    return pl.DataFrame(rows, schema=schema)
+
+
+def _summed(rows: Sequence[tuple], columns: Mapping) -> pl.DataFrame:
+    """Add up rows of stage, model and numbers; of peaks, take the largest."""
+    schema = dict.fromkeys(KEYS, pl.String) | dict(columns)
+    frame = pl.DataFrame(rows, schema=schema, orient="row")
+    groups = frame.group_by(KEYS, maintain_order=True)
+    return groups.agg(
+        pl.col(each).max() if each in PEAKS else pl.col(each).sum() for each in columns
+    )
+
+
+def _prompt_tokens(work: Work, tokens: Mapping[str, int]) -> int:
+    return sum(pairs * tokens[task] for task, pairs in work.pairs.items())

@@ -1,0 +1,110 @@
+"""What a job asks a cluster for: GPUs, memory and minutes, by the size of its models.
+
+Passes, FLOPs and bytes are counted as the estimate of a study's costs counts them; a
+job asks for what the largest one of its stage on its models needs, and for a margin. A
+job that is tried again asks for more.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import ceil
+
+from circuit_transfer.models.shape import ModelShape, described_shape
+from circuit_transfer.study.costs import PEAK_FLOPS, work_flops, work_memory
+from circuit_transfer.study.workload import Nodes, Work, prompt_tokens, study_work
+
+VARYING = "vary_setting"
+MEGA, MINUTE = 1e6, 60
+GPU_MB = 80_000  # the memory of the GPU that costs are estimated for
+MEMORY_MARGIN = 1.25
+LIBRARIES_MB = 4_000  # Python, torch, and what CUDA's libraries take
+# Small models in small batches reach a part of what the estimate assumes.
+UTILISATION = 0.1
+BYTES_PER_SECOND = 200e6  # weights from a busy network disk
+STARTING_MINUTES = 15  # the slowest start of a job, and much of a short one's work
+# One core, in float32, reaches about twice as much; texts have at most these tokens.
+TRAINING_FLOPS, TRAINING_TOKENS = 20e9, 32
+
+
+def requested(
+    stage: str, descriptions: Sequence[Mapping], config: Mapping, attempt: int = 1
+) -> dict[str, int | None]:
+    """Return what a job that runs models asks for, by the name of the resource.
+
+    `gpu` is how many; several have to be in one of `nodes`, which is else None.
+    `runtime` is in minutes. `mem_mb` is the host's, as much as the job needs on the
+    GPU: without one it computes there, and with one the weights pass through it.
+
+    Args:
+        stage: the rule; `vary_setting` does again what all stages do.
+        descriptions: of the models that run, see `models.describe_model`; the target
+            is the last.
+        config: a valid configuration, defaults filled in.
+        attempt: how often the job is tried, with this time.
+    """
+    shapes = {each["model"]: described_shape(each) for each in descriptions}
+    tokens = prompt_tokens(config["tasks"])
+    memory = seconds = 0.0
+    for model, work in _work(stage, shapes, descriptions[-1]["model"], config).items():
+        shape = shapes[model]
+        speed = UTILISATION * PEAK_FLOPS[shape.dtype]
+        computing = [work_flops(each, shape, tokens) / speed for each in work]
+        needed = [work_memory(each, shape, tokens) for each in work]
+        memory += max(needed, default=shape.weight_bytes)
+        seconds += sum(computing) if stage == VARYING else max(computing, default=0)
+        seconds += shape.stored_bytes / BYTES_PER_SECOND
+    if stage == VARYING:
+        # Of one method and pair, for every value and the one that is varied.
+        study, values = config["study"], config["sensitivity"].values()
+        seconds /= len(study["methods"]) * max(len(study["transfers"]), 1)
+        seconds *= 1 + max(map(len, values), default=1)
+    megabytes = MEMORY_MARGIN * memory / MEGA
+    gpus = _gpus(descriptions, megabytes)
+    return {
+        "gpu": gpus,
+        "nodes": 1 if gpus > 1 else None,
+        "mem_mb": ceil(attempt * (LIBRARIES_MB + megabytes)),
+        "runtime": ceil(attempt * (STARTING_MINUTES + seconds / MINUTE)),
+    }
+
+
+def requested_by_training(train: Mapping, attempt: int = 1) -> dict[str, int]:
+    """Return `mem_mb` and `runtime` (minutes) of the training of an embedded model.
+
+    It computes on one core. Every step is paid for, though most trainings end earlier.
+
+    Args:
+        train: the model's `train:` entry in the config, defaults filled in.
+        attempt: how often the job is tried, with this time.
+    """
+    shared = train["kv_heads"] / train["heads"]
+    widths = 2 * train["d_model"] * (1 + shared) + 3 * train["d_mlp"]
+    parameters = train["layers"] * train["d_model"] * widths
+    tokens = train["max_steps"] * train["batch_size"] * TRAINING_TOKENS
+    seconds = 6 * parameters * tokens / TRAINING_FLOPS
+    return {
+        "mem_mb": attempt * LIBRARIES_MB,
+        "runtime": ceil(attempt * (STARTING_MINUTES + seconds / MINUTE)),
+    }
+
+
+def _work(
+    stage: str, shapes: Mapping[str, ModelShape], target: str, config: Mapping
+) -> dict[str, list[Work]]:
+    """Return the work of a stage by model: on the target, and what runs beside it."""
+    nodes = {
+        name: Nodes(each.n_nodes, 2 * each.layers) for name, each in shapes.items()
+    }
+    # Work on other models is not looked at, so it does not matter what they are like.
+    every = dict.fromkeys(config["models"], nodes[target]) | nodes
+    found = {name: [] for name in shapes}
+    for work in study_work(config, every):
+        asked = work.stage == stage and work.beside == (work.model != target)
+        if work.model in found and (asked or stage == VARYING):
+            found[work.model].append(work)
+    return found
+
+
+def _gpus(descriptions: Sequence[Mapping], megabytes: float) -> int:
+    """Return one, or as many as hold what is needed where a model may be spread."""
+    spread = any(each["device_map"] == "auto" for each in descriptions)
+    return ceil(megabytes / GPU_MB) if spread else 1

@@ -1,0 +1,402 @@
+"""What a study does: every job that runs a model, and how often it runs it.
+
+Counted from the configuration alone, so that a study's costs are known beforehand.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, product
+from math import ceil
+
+import numpy as np
+
+from circuit_transfer.artifacts.alignments import Alignment, tensor_name
+from circuit_transfer.models.nodes import count_kept, node_names
+from circuit_transfer.models.shape import FLOAT32_BYTES
+from circuit_transfer.study.checks import studied_models, studied_targets
+from circuit_transfer.transfer.controls import TARGET_ONLY, other_task, trained_controls
+from circuit_transfer.transfer.maps import (
+    CARRIED,
+    GRADIENT_METHODS,
+    SIMILARITY_MAPS,
+    STITCHED,
+    TRAINED_MAPS,
+    fits,
+    fitted_maps,
+)
+from circuit_transfer.transfer.projection import projected_rankings
+from circuit_transfer.transfer.training_sets import (
+    evaluated_training_sets,
+    family_of,
+    study_families,
+    training_sets,
+    training_tasks,
+)
+
+# About how many tokens a prompt has, by the name of its generator or of its MIB task:
+# of Llama-3 and Qwen-2.5 tokenizers, which differ by a few tokens.
+PROMPT_TOKENS = {
+    "ioi": 22,
+    "mcqa": 40,
+    "copycolors_mcqa": 40,
+    "arithmetic-addition": 16,
+    "arithmetic_addition": 16,
+    "arithmetic-subtraction": 16,
+    "arithmetic_subtraction": 16,
+    "arc-easy": 80,
+    "arc_easy": 80,
+    "arc-challenge": 100,
+    "arc_challenge": 100,
+}
+# Methods that move one site at a time begin there: half of the layers on average.
+LAYERS_RUN = {"nap-ig-activations": 0.5, "exact": 0.5}
+OTHER_PROMPT_TOKENS = 50  # of a task from a file, which is not read for an estimate
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """How many nodes a model has, and at how many sites."""
+
+    count: int
+    sites: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """One job of a stage that runs a model.
+
+    Attributes:
+        stage: the rule.
+        model: the model that runs.
+        pairs: how many pairs, by task.
+        forwards: passes without a backward pass, of every pair.
+        forward_backwards: passes with one, of every pair.
+        batch_size: pairs in one pass.
+        copies: how often what all nodes write is held at once.
+        logits: how many times logits `(vocabulary,)` are held at once.
+        holds_all: whether they are held of all pairs, or only of a batch.
+        written_bytes: size of the tensors that the job writes.
+        beside: the job is another one's, which runs this model too.
+        layers: the share of the layers that its passes go through, on average.
+    """
+
+    stage: str
+    model: str
+    pairs: Mapping[str, int]
+    forwards: int
+    forward_backwards: int
+    batch_size: int
+    copies: int
+    logits: int
+    holds_all: bool = False
+    written_bytes: int = 0
+    beside: bool = False
+    layers: float = 1.0
+
+
+def study_work(config: Mapping, nodes: Mapping[str, Nodes]) -> list[Work]:
+    """Return every job of a study that runs a model.
+
+    A task is taken to have as many usable pairs as are asked for, so that counts are
+    upper bounds where it has fewer.
+
+    Args:
+        config: a valid configuration, defaults filled in.
+        nodes: the nodes of every model that the study uses.
+    """
+    stages = (_attributions, _stitched, _alignments, _free_masks, _evaluations)
+    return list(chain.from_iterable(stage(config, nodes) for stage in stages))
+
+
+def prompt_tokens(tasks: Mapping[str, Mapping]) -> dict[str, int]:
+    """Return about how many tokens a prompt of every task of a config has."""
+    origins = {
+        name: entry.get("mib") or entry.get("generator")
+        for name, entry in tasks.items()
+    }
+    return {
+        name: PROMPT_TOKENS.get(origin, OTHER_PROMPT_TOKENS)
+        for name, origin in origins.items()
+    }
+
+
+def method_passes(method: str, nodes: Nodes, ig_steps: int) -> tuple[int, int]:
+    """Return how often a method runs a pair, without and with a backward pass.
+
+    Raises:
+        ValueError: the method is unknown.
+    """
+    passes = {
+        "nap": (1, 1),
+        "nap-ig-inputs": (1, ig_steps),
+        "nap-ig-activations": (2, nodes.sites * ig_steps),
+        "exact": (2 + nodes.count, 0),
+    }
+    if method not in passes:
+        raise ValueError(f"method {method!r} is not one of {', '.join(passes)}")
+    return passes[method]
+
+
+def count_circuits(rankings: int, n_nodes: int, proportions: Sequence[float]) -> int:
+    """Return how many circuits run at most, the empty one among them.
+
+    Sizes of equally many nodes run once, and the whole model is not run as a circuit.
+    Rankings that agree on their first nodes save more.
+    """
+    sizes = {count_kept(each, n_nodes) for each in proportions} - {0, n_nodes}
+    return 1 + rankings * len(sizes)
+
+
+def count_rankings(task: str, method: str, config: Mapping) -> tuple[int, int]:
+    """Return how many rankings one task gives, and how many of them are aligned.
+
+    They are made, from the smallest artefacts there can be, and counted.
+
+    Args:
+        task: the evaluated task.
+        method: of attribution; gradients are of some alone.
+        config: a valid configuration, defaults filled in.
+    """
+    study, settings = config["study"], config["alignment"]
+    tasks, seeds, controls = study["tasks"], study["seeds"], settings["controls"]
+    families = study_families(tasks, study["families"])
+    nodes = node_names(1, 1)
+    square = np.zeros((len(nodes), len(nodes)), np.float32)
+    fitted = []
+    for name in evaluated_training_sets(task, tasks, families):
+        maps = fitted_maps(name, settings["map"], settings["compare"])
+        trained = fits(maps, trained_controls(name, controls))
+        tensors = {
+            tensor_name("alignment", *each, maps): square + number
+            for number, each in enumerate(trained)
+        }
+        labels = {"training_set": name, "maps": maps, "transform": "raw"}
+        labels |= {"tasks": training_tasks(name, tasks, families)}
+        labels |= {"source_nodes": nodes, "target_nodes": nodes}
+        fitted += [
+            Alignment(tensors | {"initial": square}, labels | {"seed": seed})
+            for seed in seeds
+        ]
+    masks = [Alignment({"alignment": square}, {"seed": seed}) for seed in seeds]
+    stitched = None
+    if STITCHED in settings["compare"]:
+        own = dict.fromkeys(TARGET_ONLY, square[0])
+        stitched = Alignment({"alignment": square, **own}, {})
+    carried = {}
+    if CARRIED in settings["compare"] and method in GRADIENT_METHODS:
+        carried = dict.fromkeys(("none", "source-free"), square[0])
+        drawn = product(("random-source", "other-family"), seeds)
+        carried |= {f"{control}/{seed}": square[0] for control, seed in drawn}
+    scores = dict.fromkeys(tasks, square[0])
+    rankings = projected_rankings(
+        task,
+        scores,
+        scores,
+        fitted,
+        masks,
+        controls=controls,
+        families=families,
+        stitched=stitched,
+        carried=carried,
+    )
+    return len(rankings), len(rankings.filter(control="none"))
+
+
+def _attributions(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
+    settings = config["attribution"]
+    models = studied_models(config["study"], config["models"])
+    study = config["study"]
+    for model, method, task in product(models, study["methods"], study["tasks"]):
+        forwards, forward_backwards = method_passes(
+            method, nodes[model], settings["ig_steps"]
+        )
+        yield Work(
+            stage="attribute_nodes",
+            model=model,
+            pairs={task: _available(config, task, "train", settings["examples"])},
+            # The mean over the task takes a run of its prompts.
+            forwards=forwards + (settings["ablation"] == "mean"),
+            forward_backwards=forward_backwards,
+            layers=LAYERS_RUN.get(method, 1.0),
+            batch_size=_in_a_pass(settings),
+            # Clean, corrupted, their gradient, and the sum of gradients.
+            copies=4,
+            logits=2,
+            written_bytes=nodes[model].count * FLOAT32_BYTES,
+        )
+
+
+def _stitched(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
+    """Yield the jobs that stitch two models; the source runs beside the target."""
+    study, settings = config["study"], config["attribution"]
+    tasks, compared = study["tasks"], config["alignment"]["compare"]
+    families = study_families(tasks, study["families"])
+    gradients = [each for each in study["methods"] if each in GRADIENT_METHODS]
+    jobs = (
+        list(product(study["transfers"], tasks, [None])) if STITCHED in compared else []
+    )
+    if CARRIED in compared:
+        jobs += product(study["transfers"], tasks, gradients)
+    for pair, task, method in jobs:
+        family, seeds = family_of(task, families), study["seeds"]
+        others = [each for each in tasks if family_of(each, families) != family]
+        # Of another family, a task that two seeds choose runs once.
+        chosen = {other_task(task, others, seed=seed) for seed in seeds if others}
+        controls = len(seeds) * (1 + bool(others))
+        steps = settings["ig_steps"] if method == "nap-ig-inputs" else 1
+        n_source, n_target = (nodes[pair[role]].count for role in ("source", "target"))
+        of_target = Work(
+            stage="carry_gradients" if method else "stitch_alignment",
+            model=pair["target"],
+            pairs={task: _available(config, task, "train", settings["examples"])},
+            # Clean and corrupted; clean again for the gradients and for all controls.
+            forwards=4 if method else 2,
+            forward_backwards=0,
+            batch_size=_in_a_pass(settings),
+            # In float32, what the nodes write, the stream and what is carried into it;
+            # in float64, the regressions at all points.
+            copies=8 if method else 6,
+            logits=2,
+            holds_all=True,
+            written_bytes=FLOAT32_BYTES
+            * n_target
+            * (2 + controls if method else n_source + len(TARGET_ONLY)),
+        )
+        yield of_target
+        yield replace(
+            of_target,
+            model=pair["source"],
+            forwards=2,
+            # The control of another family: as if its task had as many pairs.
+            forward_backwards=steps * (1 + len(chosen)) if method else 0,
+            written_bytes=0,
+            beside=True,
+        )
+
+
+def _alignments(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
+    study, settings = config["study"], config["alignment"]
+    families = study_families(study["tasks"], study["families"])
+    sets = training_sets(study["tasks"], families)
+    for pair, _, name in product(study["transfers"], study["methods"], sets):
+        tasks = training_tasks(name, study["tasks"], families)
+        share = ceil(settings["examples"] / len(tasks))
+        maps = fitted_maps(name, settings["map"], settings["compare"])
+        fitted = fits(maps, trained_controls(name, settings["controls"]))
+        trained = sum(each in TRAINED_MAPS for each, _ in fitted)
+        matrix = nodes[pair["source"]].count * nodes[pair["target"]].count
+        # Of trained maps, what training starts from too.
+        started = sum(name in TRAINED_MAPS for name in maps)
+        written = len(study["seeds"]) * (len(fitted) + started) * matrix
+        of_target = _fit(
+            "fit_alignment", pair["target"], config, tasks, share, trained, written
+        )
+        if set(maps).isdisjoint(SIMILARITY_MAPS):
+            yield of_target
+        else:
+            # Nodes are compared on one pass of the clean prompts through both models.
+            yield replace(of_target, forwards=of_target.forwards + 1)
+            yield replace(
+                of_target,
+                model=pair["source"],
+                forwards=1,
+                forward_backwards=0,
+                written_bytes=0,
+                beside=True,
+            )
+
+
+def _free_masks(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
+    study, settings = config["study"], config["alignment"]
+    if "free-mask" not in settings["controls"] or not study["transfers"]:
+        return
+    for target, task in product(
+        studied_targets(study, config["models"]), study["tasks"]
+    ):
+        written = len(study["seeds"]) * 2 * nodes[target].count
+        examples = settings["examples"]
+        yield _fit("fit_free_mask", target, config, [task], examples, 1, written)
+
+
+def _fit(
+    stage: str,
+    target: str,
+    config: Mapping,
+    tasks: Sequence[str],
+    share: int,
+    fits: int,
+    numbers: int,
+) -> Work:
+    """Return the job that trains `fits` matrices a seed on `share` pairs a task."""
+    settings = config["alignment"]
+    steps = settings["epochs"] * len(config["study"]["seeds"])
+    return Work(
+        stage=stage,
+        model=target,
+        pairs={task: _available(config, task, "train", share) for task in tasks},
+        forwards=2,
+        forward_backwards=steps * fits,
+        batch_size=_in_a_pass(settings),
+        copies=1 if settings["intervention"] == "circuit" else 2,
+        logits=2,
+        holds_all=True,
+        written_bytes=numbers * FLOAT32_BYTES,
+    )
+
+
+def _evaluations(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
+    study, tasks = config["study"], config["study"]["tasks"]
+    methods = study["methods"]
+    targets = studied_targets(study, config["models"])
+    # How many rankings, and of how many of them the complements are measured as well.
+    one, random = (1, 1), (config["evaluation"]["random_rankings"], 0)
+    jobs = [
+        ("evaluate_gold", *each[:2], one) for each in product(targets, tasks, methods)
+    ]
+    jobs += [("evaluate_random", *each, random) for each in product(targets, tasks)]
+    if study["transfers"]:
+        # They are the same for every pair.
+        for task, method in product(tasks, methods):
+            rankings = count_rankings(task, method, config)
+            jobs += [
+                ("evaluate_aligned", pair["target"], task, rankings)
+                for pair in study["transfers"]
+            ]
+    for circuit in config["evaluation"]["circuits"].values():
+        jobs.append(("evaluate_imported", circuit["target"], circuit["task"], one))
+    for stage, target, task, rankings in jobs:
+        yield _evaluation(stage, target, task, rankings, config, nodes[target].count)
+
+
+def _evaluation(
+    stage: str,
+    target: str,
+    task: str,
+    rankings: tuple[int, int],
+    config: Mapping,
+    n_nodes: int,
+) -> Work:
+    settings = config["evaluation"]
+    circuits = count_circuits(sum(rankings), n_nodes, settings["proportions"])
+    # Beside the circuits the clean run, and one of the prompts that ablate.
+    ablated = [each != "zero" for each in settings["ablations"]]
+    forwards = len(ablated) * (circuits + 1) + sum(ablated)
+    return Work(
+        stage=stage,
+        model=target,
+        pairs={task: _available(config, task, "test", settings["examples"])},
+        forwards=forwards if sum(rankings) else 0,
+        forward_backwards=0,
+        batch_size=_in_a_pass(settings),
+        copies=1,
+        logits=2,
+    )
+
+
+def _available(config: Mapping, task: str, split: str, wanted: int) -> int:
+    return min(wanted, config["tasks"][task].get(split, wanted))
+
+
+def _in_a_pass(settings: Mapping) -> int:
+    """Return the pairs in a pass: of `auto`, which takes what there is, the least."""
+    return 1 if settings["batch_size"] == "auto" else settings["batch_size"]

@@ -1,0 +1,1 @@
+"""From a source model to a target: maps, objectives, alignments, controls."""

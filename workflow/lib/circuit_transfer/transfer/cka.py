@@ -1,0 +1,150 @@
+"""How alike what the nodes of two models represent is, on the same prompts."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor, nn
+
+from circuit_transfer.interventions import run_captured
+from circuit_transfer.jobs.job import progress
+from circuit_transfer.models.architectures import node_sites, projection_weight
+from circuit_transfer.prompts.batches import PairBatch, pair_batches
+
+
+def node_similarity(source: Sequence[Tensor], target: Sequence[Tensor]) -> np.ndarray:
+    """Return the linear CKA of every two nodes (Kornblith et al. 2019, Section 3).
+
+    `|X'Y|^2 / (|X'X| |Y'Y|)` with Frobenius norms, between 0 and 1.
+
+    Args:
+        source: by node, outputs `(sample, width)` as `node_outputs` gives them.
+        target: the same of the other model, on the same samples.
+
+    Returns:
+        float32 `(n_source, n_target)`; 0 where a node always writes the same.
+
+    Raises:
+        ValueError: the samples are not equally many.
+    """
+    samples = {len(each) for each in (*source, *target)}
+    if len(samples) != 1:
+        raise ValueError(f"expected outputs on the same samples, got {samples} of them")
+    widths = [each.shape[1] for each in source]
+    beside = torch.cat(list(source), dim=1)
+    source_norms = torch.stack([(x.T @ x).norm() for x in source])
+    columns = []
+    for outputs in target:
+        crossed = (beside.T @ outputs).square().sum(1)
+        shared = torch.stack([part.sum() for part in crossed.split(widths)])
+        norms = source_norms * (outputs.T @ outputs).norm()
+        columns.append(torch.where(norms > 0, shared / norms, 0.0))
+    return torch.stack(columns, dim=1).float().cpu().numpy()
+
+
+def compare_nodes(
+    source: nn.Module, target: nn.Module, prompts: Sequence[tuple[PairBatch, PairBatch]]
+) -> np.ndarray:
+    """Return the similarity of all nodes of two models on shared clean prompts.
+
+    All positions take part where both models cut the prompts into equally many tokens,
+    else the last ones alone.
+
+    Args:
+        source: a model.
+        target: another one.
+        prompts: batches of the same prompts, tokenized for each; see `shared_batches`.
+    """
+    aligned = all(a.clean.shape == b.clean.shape for a, b in prompts)
+    positions = slice(None) if aligned else slice(-1, None)
+    return node_similarity(
+        node_outputs(source, [a.clean for a, _ in prompts], positions),
+        node_outputs(target, [b.clean for _, b in prompts], positions),
+    )
+
+
+@torch.no_grad()
+def node_outputs(
+    model: nn.Module, prompts: Sequence[Tensor], positions: slice
+) -> list[Tensor]:
+    """Return what every node writes into the residual stream, centred by position.
+
+    A head's output is given in coordinates of its own, as wide as `z`, in which all
+    products of outputs are those in the residual stream.
+
+    Args:
+        model: a model.
+        prompts: token ids, each `(batch, position)`.
+        positions: which of them to take.
+
+    Returns:
+        For every node float32 `(batch * position, width)`.
+    """
+    roots = [output_root(*site) for site in node_sites(model)]
+    parts: list[list[Tensor]] = []
+    for ids in progress(prompts, len(prompts), "batches to compare nodes on"):
+        _, activations = run_captured(model, ids)
+        parts.append(
+            [
+                node
+                for activation, root in zip(activations, roots, strict=True)
+                for node in _centred(activation[:, positions], root)
+            ]
+        )
+    return [torch.cat(nodes) for nodes in zip(*parts, strict=True)]
+
+
+def shared_batches(
+    source: pl.DataFrame,
+    target: pl.DataFrame,
+    batch_size: int,
+    device: torch.device | str,
+    *,
+    aligned: bool = False,
+) -> list[tuple[PairBatch, PairBatch]]:
+    """Pair up batches of the prompts that both models have tokenized.
+
+    Args:
+        source: tokenized pairs of a task for one model.
+        target: the same for another model; `row` tells which prompts are the same.
+        batch_size: prompts in one batch.
+        device: where to put them.
+        aligned: take only prompts that both models cut into equally many tokens.
+    """
+    lengths = pl.col("clean_ids").list.len()
+    both = source.select("row", source=lengths).join(
+        target.select("row", target=lengths), on="row"
+    )
+    if aligned:
+        both = both.filter(pl.col("source") == pl.col("target"))
+    batches = []
+    for _, rows in sorted(both.group_by("source", "target")):
+        shared = [
+            pairs.join(rows.select("row"), on="row").sort("row")
+            for pairs in (source, target)
+        ]
+        of_models = (pair_batches(pairs, batch_size, device) for pairs in shared)
+        batches += zip(*of_models, strict=True)
+    return batches
+
+
+def output_root(module: nn.Module, at_input: bool, n_nodes: int) -> Tensor | None:
+    """Return by head a square root of its output weights' products, or None for an MLP.
+
+    `(heads, width, width)`: with `z @ root`, products are those of the outputs.
+    """
+    if not at_input:
+        return None
+    weights = projection_weight(module).float().unflatten(1, (n_nodes, -1))
+    products = torch.einsum("dha,dhb->hab", weights, weights)
+    values, vectors = torch.linalg.eigh(products)
+    return vectors * values.clamp(min=0).sqrt()[:, None, :]
+
+
+def _centred(activation: Tensor, root: Tensor | None) -> list[Tensor]:
+    outputs = activation.float()
+    if root is not None:
+        outputs = torch.einsum("bphw,hwv->bphv", outputs, root)
+    outputs = outputs - outputs.mean(0, keepdim=True)
+    return [node.flatten(0, 1) for node in outputs.unbind(2)]

@@ -1,0 +1,118 @@
+"""How similar projected scores are to the target's gold scores of the same task."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import polars as pl
+
+from circuit_transfer.circuits.similarity import chance_jaccard, circuit_sizes, compare
+from circuit_transfer.transfer.training_sets import Families, family_of
+
+# The vectors that are compared, all over the target's nodes.
+DEPTH, BEFORE, AFTER, GOLD = "source by depth", "before training", "trained", "gold"
+CHANCE = "chance"
+REGIMES = ("in-distribution", "zero-shot", "zero-shot-family")
+CORRELATION_SCHEMA = {
+    "source": pl.String,
+    "target": pl.String,
+    "task": pl.String,
+    "method": pl.String,
+    "map": pl.String,
+    "training_set": pl.String,
+    "regime": pl.String,
+    "left": pl.String,
+    "right": pl.String,
+    "measure": pl.String,
+    "proportion": pl.Float64,
+    "value": pl.Float64,
+    "seed": pl.Int64,
+}
+
+Vectors = dict[tuple[str | None, int | None], np.ndarray]
+
+
+def compare_projections(
+    projections: pl.DataFrame,
+    gold: np.ndarray,
+    proportions: Sequence[float],
+    *,
+    families: Families,
+) -> pl.DataFrame:
+    """Compare what a task's source scores say of the target with its gold scores.
+
+    Source and target have different nodes, so that source scores cannot be compared as
+    they are: `source by depth` are those that the depth heuristic carries over.
+
+    Args:
+        projections: rankings of one pair, method and task: `source`, `target`, `task`,
+            `method`, `training_set`, `map`, `control`, `seed`, `scores`. Controls other
+            than random-alignment and depth-heuristic are not compared.
+        gold: scores `(n_target,)` that attribution gives the target itself.
+        proportions: sizes of the circuits, as shares of all nodes.
+        families: of the study's tasks.
+
+    Returns:
+        One row per two vectors and measure, see `CORRELATION_SCHEMA`. `map`,
+        `training_set`, `regime` and `seed` are those of the projection, and null as
+        far as it has none; the value of a flat vector is null. As `chance` stands
+        what random circuits share with the gold ones. Without projections or known
+        gold scores there are no rows.
+    """
+    if projections.is_empty() or not np.isfinite(gold).all():
+        return pl.DataFrame(schema=CORRELATION_SCHEMA)
+    keys = projections.select("source", "target", "task", "method").row(0)
+    sets = compared_sets(projections["task"][0], families)
+    rows = [
+        (*keys, None, None, None, CHANCE, GOLD, "jaccard", proportion, value, None)
+        for proportion, value in _chances(len(gold), proportions)
+    ]
+    rows += [
+        (*keys, *labels, left, right, measure, proportion, value, seed)
+        for labels, seed, left, right, vectors in _couples(projections, gold, sets)
+        for measure, proportion, value in compare(*vectors, proportions)
+    ]
+    frame = pl.DataFrame(rows, schema=CORRELATION_SCHEMA, orient="row")
+    return frame.with_columns(pl.col("value").fill_nan(None))
+
+
+def _couples(
+    projections: pl.DataFrame, gold: np.ndarray, sets: Mapping[str, str]
+) -> Iterator[tuple]:
+    """Yield map, set and regime; the seed; the names of two vectors; the vectors."""
+    depth = _vectors(projections, "depth-heuristic").get((None, None))
+    before = _vectors(projections, "random-alignment")
+    if depth is not None:
+        yield (None, None, None), None, DEPTH, GOLD, (depth, gold)
+    for (name, seed), vector in before.items():
+        for other, right in ((GOLD, gold), (DEPTH, depth)):
+            if right is not None:
+                yield (name, None, None), seed, BEFORE, other, (vector, right)
+    trained = projections.filter(pl.col("training_set").is_in(list(sets)))
+    for row in trained.filter(control="none").iter_rows(named=True):
+        vector, seed = np.asarray(row["scores"]), row["seed"]
+        start = before.get((row["map"], seed))
+        for other, right in ((GOLD, gold), (DEPTH, depth), (BEFORE, start)):
+            if right is not None:
+                labels = (row["map"], row["training_set"], sets[row["training_set"]])
+                yield labels, seed, AFTER, other, (vector, right)
+
+
+def _chances(
+    n_nodes: int, proportions: Sequence[float]
+) -> Iterator[tuple[float, float]]:
+    for proportion, size in circuit_sizes(n_nodes, proportions).items():
+        yield proportion, chance_jaccard(size, n_nodes)
+
+
+def _vectors(projections: pl.DataFrame, control: str) -> Vectors:
+    rows = projections.filter(control=control).iter_rows(named=True)
+    return {(row["map"], row["seed"]): np.asarray(row["scores"]) for row in rows}
+
+
+def compared_sets(task: str, families: Families) -> dict[str, str]:
+    """Return the training sets that are compared on a task, with their regimes."""
+    return {
+        f"only-{task}": "in-distribution",
+        f"without-{task}": "zero-shot",
+        f"without-family-{family_of(task, families)}": "zero-shot-family",
+    }
