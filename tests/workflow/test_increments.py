@@ -111,7 +111,7 @@ def own_study() -> dict:
 def finished(tmp_path_factory) -> Repository:
     """The repository with its study finished."""
     folder = tmp_path_factory.mktemp("repository")
-    left_out = shutil.ignore_patterns("__pycache__", "models")
+    left_out = shutil.ignore_patterns("__pycache__", "llama-*", "qwen-*")
     for name in ("data", "envs", "workflow"):
         shutil.copytree(HOME / name, folder / name, ignore=left_out)
     shutil.copy(HOME / "Snakefile", folder)

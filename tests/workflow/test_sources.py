@@ -102,7 +102,7 @@ def test_the_digest_is_of_content_alone(tmp_path):
 
 def test_jobs_use_the_library_beside_the_snakefile(tmp_path, monkeypatch):
     monkeypatch.setenv("WARM", "0")  # forks use it in any case
-    left_out = shutil.ignore_patterns("__pycache__", "models")
+    left_out = shutil.ignore_patterns("__pycache__", "llama-*", "qwen-*")
     for name in ("data", "envs", "workflow"):
         shutil.copytree(HOME / name, tmp_path / name, ignore=left_out)
     shutil.copy(HOME / "Snakefile", tmp_path)

@@ -315,7 +315,7 @@ def test_the_scripts_of_the_workflow_start_no_threads_when_they_are_imported():
     # A fork has only the thread that forks. jemalloc knows that and starts its own
     # again; Polars' cleaner waits for files to delete that only large frames make.
     code = (
-        "import os, sys, warm\n"
+        "import os, sys; from running import warm\n"
         "from importlib import import_module\n"
         "from pathlib import Path\n"
         "found = set().union(*(warm._imports(Path(p)) for p in sys.argv[1:]))\n"
