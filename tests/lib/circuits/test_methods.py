@@ -42,6 +42,7 @@ def halved(monkeypatch):
         "nap-halved",
         "half of the scores of nap",
         passes=lambda nodes, steps: (nodes.count, nodes.sites * steps),
+        gradients="runs",
         steps=True,
         ablations=("zero",),
         layers=0.25,

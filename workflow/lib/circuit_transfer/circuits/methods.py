@@ -32,9 +32,9 @@ class Method:
         name: as configurations and paths have it.
         label: what its scores are, in plain words.
         passes: how often it runs a pair.
-        scores: what it gives a score.
         gradients: what its gradients are of: whole `runs`, so that the residual stream
             has them too, one site (`sites`) that moves while all else stays, or `none`.
+        scores: what it gives a score.
         steps: whether it integrates over steps.
         ablations: those under which it can score; None for all.
         seeds: whether its result depends on a seed.
@@ -46,8 +46,8 @@ class Method:
     name: str
     label: str
     passes: Passes
+    gradients: Literal["runs", "sites", "none"]
     scores: Literal["nodes", "edges"] = "nodes"
-    gradients: Literal["runs", "sites", "none"] = "runs"
     steps: bool = False
     ablations: tuple[str, ...] | None = None
     seeds: bool = False
@@ -71,6 +71,7 @@ METHODS = {
             "nap",
             "activation differences times the gradient at the clean run",
             passes=lambda nodes, steps: (1, 1),
+            gradients="runs",
             limit=1.15,
         ),
         Method(
@@ -80,6 +81,7 @@ METHODS = {
             # The last step is the clean run, which the ideal has once more.
             passes=lambda nodes, steps: (1, steps),
             ideal=lambda nodes, steps: (2, steps),
+            gradients="runs",
             steps=True,
             ablations=("counterfactual",),
             limit=1.10,
