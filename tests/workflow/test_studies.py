@@ -12,10 +12,11 @@ import pytest
 import yaml
 from transformers import AutoConfig
 
+from circuit_transfer.circuits.methods import Nodes
 from circuit_transfer.models.shape import model_shape
 from circuit_transfer.study.checks import check_config
 from circuit_transfer.study.validation import validate_config
-from circuit_transfer.study.workload import Nodes, study_work
+from circuit_transfer.study.workload import study_work
 
 HOME = Path(__file__).parents[2]
 STUDIES = sorted((HOME / "workflow/studies").glob("*.yaml"))
