@@ -141,10 +141,14 @@ def test_a_method_is_checked_under_an_ablation():
 
 
 def test_the_readme_and_the_default_config_name_every_method():
-    lists = re.findall(r"methods \((`[^)]*`)\)", (ROOT / "README.md").read_text())
-    assert lists
-    for each in lists:
-        assert tuple(re.findall(r"`([^`]+)`", each)) == node_methods()
+    (names,) = re.findall(
+        r"attribution \((`[^)]*`)\)", (ROOT / "README.md").read_text()
+    )
+    assert tuple(re.findall(r"`([^`]+)`", names)) == node_methods()
+    page = (ROOT / "workflow/docs/studies.md").read_text()
+    rows = page.partition("| attribution method |")[2].partition("\n\n")[0]
+    found = dict(re.findall(r"^\| `(.*)` \| (.*) \|$", rows, re.MULTILINE))
+    assert found == {name: METHODS[name].label for name in node_methods()}
     text = (ROOT / "config.yaml").read_text()
     names, others = re.search(r"  methods: \[(.*)\] +# also: (.*)\n", text).groups()
     assert (*names.split(", "), *others.split(", ")) == node_methods()
