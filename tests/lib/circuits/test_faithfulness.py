@@ -8,13 +8,10 @@ import torch
 from polars.testing import assert_frame_equal
 
 from circuit_transfer.circuits.ablations import ABLATIONS
-from circuit_transfer.circuits.faithfulness import (
-    MEASURES,
-    answer_divergence,
-    circuit_masks,
-    evaluate_circuits,
-    run_circuits,
-)
+from circuit_transfer.circuits.faithfulness import MEASURES, evaluate_circuits
+from circuit_transfer.circuits.masks import circuit_masks
+from circuit_transfer.circuits.metrics import answer_divergence
+from circuit_transfer.circuits.runs import run_circuits
 from circuit_transfer.interventions import counting
 from circuit_transfer.models.architectures import ARCHITECTURES
 from circuit_transfer.models.nodes import node_names

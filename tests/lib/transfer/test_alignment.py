@@ -6,27 +6,24 @@ import pytest
 import reference
 import torch
 
-from circuit_transfer.circuits.faithfulness import (
-    answer_divergence,
-    circuit_masks,
-    evaluate_circuits,
-    run_circuits,
-)
+from circuit_transfer.circuits.faithfulness import evaluate_circuits
+from circuit_transfer.circuits.masks import circuit_masks, masked_logits, soft_circuit
+from circuit_transfer.circuits.metrics import answer_divergence
+from circuit_transfer.circuits.prepared import Preparations, prepare
+from circuit_transfer.circuits.runs import run_circuits
 from circuit_transfer.interventions import answer_logits, run_captured
 from circuit_transfer.models.nodes import node_names
 from circuit_transfer.prompts.batches import pair_batches
-from circuit_transfer.transfer.alignment import Start, fit, fit_maps, initial_alignment
+from circuit_transfer.transfer.alignment import fit_maps
 from circuit_transfer.transfer.controls import control_sources
 from circuit_transfer.transfer.objectives import (
     FitSettings,
-    Preparations,
     alignment_loss,
     area_loss,
-    masked_logits,
-    prepare,
     size_weights,
-    soft_circuit,
 )
+from circuit_transfer.transfer.trained_maps import Start, initial_alignment
+from circuit_transfer.transfer.training import fit
 
 FAMILIES = ("llama", "qwen2", "gpt2")
 INTERVENTIONS = ("circuit", "interpolation", "release")
@@ -290,7 +287,7 @@ def test_maps_that_are_trained_side_by_side_are_those_trained_alone(
     for rows in (2**20, 4, 1):
         # All in one pass, two at a time, one by one.
         monkeypatch.setattr(
-            "circuit_transfer.transfer.alignment.rows_per_pass", lambda *_, n=rows: n
+            "circuit_transfer.transfer.training.rows_per_pass", lambda *_, n=rows: n
         )
         together = fit(model, prepared, starts, settings, n_target=N, seed=0)
         for found, expected in zip(together, alone, strict=True):
@@ -307,8 +304,8 @@ def test_what_does_not_fit_is_on_the_host_or_run_again(model, tiny_pairs, caplog
     caplog.set_level("INFO")
     for here, on_host in ((0, 0), (0, 10 * size), (2 * size, 0), (size, size)):
         short = prepare(model, batches, budget=0)
-        short.keep(here, on_host)
-        kept = (len(short._here), len(short._on_host))
+        short.fill_cache(here, on_host)
+        kept = (len(short._on_device), len(short._on_host))
         assert kept == (here // size, min(4 - here // size, on_host // size))
         for found, expected in zip(short, whole, strict=True):
             assert torch.equal(found.full, expected.full)
@@ -320,7 +317,7 @@ def test_what_does_not_fit_is_on_the_host_or_run_again(model, tiny_pairs, caplog
                 masked_logits(model, e, mask, "circuit") for e in (found, expected)
             )
             assert torch.equal(*logits)
-    assert "2 of 4 prepared batches are kept" in caplog.text
+    assert "2 of 4 prepared batches fit" in caplog.text
 
 
 def test_what_a_step_will_run_is_known_before_it_is_prepared(model, tiny_pairs):

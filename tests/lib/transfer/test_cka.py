@@ -6,12 +6,8 @@ import torch
 from circuit_transfer.interventions import run_captured
 from circuit_transfer.models.architectures import node_sites
 from circuit_transfer.prompts.batches import pair_batches
-from circuit_transfer.transfer.cka import (
-    compare_nodes,
-    node_outputs,
-    node_similarity,
-    shared_batches,
-)
+from circuit_transfer.transfer.cka import compare_nodes, node_outputs, node_similarity
+from circuit_transfer.transfer.shared_prompts import shared_batches
 
 
 def plain_cka(x, y):

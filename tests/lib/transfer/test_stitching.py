@@ -12,21 +12,20 @@ from circuit_transfer.interventions import (
 from circuit_transfer.models.architectures import ARCHITECTURES
 from circuit_transfer.models.nodes import node_names
 from circuit_transfer.prompts.batches import fitting_batch_size, pair_batches
-from circuit_transfer.transfer.stitching import (
+from circuit_transfer.transfer.carried_gradients import (
     carried_scores,
     carrying,
-    change_scores,
-    in_place_of,
     node_products,
-    other_gradients,
-    run_both,
-    run_changes,
-    shorten_both,
-    shuffled,
-    size_for_both,
-    stitched_alignment,
     stream_gradients,
 )
+from circuit_transfer.transfer.changes import change_scores, run_both, run_changes
+from circuit_transfer.transfer.gradient_controls import (
+    in_place_of,
+    other_gradients,
+    shuffled,
+)
+from circuit_transfer.transfer.shared_prompts import shorten_both, size_for_both
+from circuit_transfer.transfer.stitching import stitched_alignment
 
 FAMILIES = [(name, {}) for name in sorted(ARCHITECTURES)]
 FAMILIES.append(("gpt_neox", {"use_parallel_residual": False}))

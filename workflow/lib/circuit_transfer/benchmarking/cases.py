@@ -23,16 +23,13 @@ from circuit_transfer.benchmarking.entries import (
     Shape,
 )
 from circuit_transfer.circuits.attribution import attribute
-from circuit_transfer.circuits.faithfulness import circuit_masks, evaluate_circuits
+from circuit_transfer.circuits.faithfulness import evaluate_circuits
+from circuit_transfer.circuits.masks import circuit_masks
+from circuit_transfer.circuits.prepared import Prepared, prepare
 from circuit_transfer.interventions import run_captured
 from circuit_transfer.models.architectures import node_sites
 from circuit_transfer.prompts.batches import PairBatch
-from circuit_transfer.transfer.objectives import (
-    FitSettings,
-    Prepared,
-    alignment_loss,
-    prepare,
-)
+from circuit_transfer.transfer.objectives import FitSettings, alignment_loss
 
 INTERVENTIONS = ("circuit", "interpolation", "release")
 # Seconds over the ideal, and memory over that of a bare pass with its backward pass.

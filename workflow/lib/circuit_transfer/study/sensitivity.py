@@ -18,11 +18,12 @@ from circuit_transfer.artifacts.alignments import Alignment, tensor_name
 from circuit_transfer.circuits.attribution import attribute, check_method
 from circuit_transfer.circuits.faithfulness import evaluate_circuits
 from circuit_transfer.circuits.passes import measured, measured_together
+from circuit_transfer.circuits.prepared import Preparations, prepare
 from circuit_transfer.prompts.batches import fitting_batches, pair_batches
 from circuit_transfer.prompts.pairs import select_pairs
 from circuit_transfer.tables.curves import KEYS, named_rows, summarise
 from circuit_transfer.transfer.alignment import fit_maps
-from circuit_transfer.transfer.cka import compare_nodes, shared_batches
+from circuit_transfer.transfer.cka import compare_nodes
 from circuit_transfer.transfer.controls import random_scores, trained_controls
 from circuit_transfer.transfer.maps import (
     SIMILARITY_MAPS,
@@ -30,8 +31,9 @@ from circuit_transfer.transfer.maps import (
     node_priors,
     transformed,
 )
-from circuit_transfer.transfer.objectives import FitSettings, Preparations, prepare
+from circuit_transfer.transfer.objectives import FitSettings
 from circuit_transfer.transfer.projection import projected_rankings
+from circuit_transfer.transfer.shared_prompts import shared_batches
 from circuit_transfer.transfer.training_sets import (
     Families,
     training_sets,
