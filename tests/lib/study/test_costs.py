@@ -15,7 +15,7 @@ from transformers import AutoConfig
 from circuit_transfer.artifacts.alignments import write_alignment
 from circuit_transfer.circuits.attribution import METHODS, attribute
 from circuit_transfer.circuits.faithfulness import evaluate_ablations, evaluate_circuits
-from circuit_transfer.circuits.masks import masked_logits
+from circuit_transfer.circuits.masked_runs import masked_logits
 from circuit_transfer.circuits.prepared import prepare
 from circuit_transfer.interventions import answer_logits, captured
 from circuit_transfer.models.nodes import node_names

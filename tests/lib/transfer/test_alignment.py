@@ -7,7 +7,8 @@ import reference
 import torch
 
 from circuit_transfer.circuits.faithfulness import evaluate_circuits
-from circuit_transfer.circuits.masks import circuit_masks, masked_logits, soft_circuit
+from circuit_transfer.circuits.masked_runs import masked_logits
+from circuit_transfer.circuits.masks import circuit_masks, soft_circuit
 from circuit_transfer.circuits.metrics import answer_divergence
 from circuit_transfer.circuits.prepared import Preparations, prepare
 from circuit_transfer.circuits.runs import run_circuits

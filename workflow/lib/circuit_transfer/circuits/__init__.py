@@ -2,9 +2,10 @@
 
 - `ablations`: what replaces the output of a node outside a circuit;
 - `attribution`: score every node;
-- `prepared`, `masks`: circuits as masks over the nodes, hard and soft, and the cached
-  runs that training a mask needs;
+- `masks`: from a ranking of the nodes to circuits, hard and soft;
 - `runs`, `metrics`, `faithfulness`: run circuits, measure them, tabulate rankings;
+- `prepared`, `masked_runs`: run a model under soft masks, as training does in every
+  step, with cached clean and ablated runs;
 - `similarity`: compare scores, and the circuits that they give;
 - `passes`: what a computation costs;
 - `mib`: the exchange format of the MIB benchmark.

@@ -1,16 +1,13 @@
-"""Circuits as masks over the nodes: 1 inside, 0 outside, and soft ones in between.
+"""From a ranking of the nodes to circuits, as masks: 1 inside, 0 outside.
 
-From rankings to masks, and the model's answer under a soft mask, through which a
-gradient reaches whatever the mask is made from.
+A soft circuit has values in between, through which a gradient reaches the scores.
 """
 
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from circuit_transfer.circuits.prepared import Prepared
-from circuit_transfer.interventions import answer_logits, mixing, pushing
 from circuit_transfer.models.nodes import count_kept
 
 
@@ -47,37 +44,3 @@ def soft_circuit(scores: Tensor, kept: int, softness: float) -> Tensor:
     ranked = standardised.detach().sort(descending=True).values
     boundary = (ranked[kept - 1] + ranked[kept]) / 2
     return torch.sigmoid((standardised - boundary) / softness)
-
-
-def masked_logits(
-    model: nn.Module, prepared: Prepared, mask: Tensor, intervention: str
-) -> Tensor:
-    """Return the answer logits `(batch, vocabulary)` of a model under a soft mask.
-
-    `circuit` mixes live outputs with the corrupted ones on the clean prompts: with a
-    binary mask that is what evaluation does. `interpolation` mixes cached clean with
-    cached corrupted outputs, the equation of the DFA paper (arXiv 2604.24302, Section
-    3). `release` pushes live outputs on the corrupted prompts towards the clean ones,
-    as the paper's public code does.
-
-    Several masks `(masks, n_nodes)` run side by side and give one more axis in front.
-
-    Raises:
-        ValueError: the intervention is unknown.
-    """
-    batch, clean, corrupted = prepared.batch, prepared.clean, prepared.corrupted
-    if intervention == "circuit":
-        ids, context = batch.clean, mixing(model, mask, corrupted)
-    elif intervention == "interpolation":
-        ids, context = batch.clean, mixing(model, mask, corrupted, inside=clean)
-    elif intervention == "release":
-        ids, context = batch.corrupted, pushing(model, mask, towards=clean)
-    else:
-        raise ValueError(
-            f"intervention {intervention!r} is not one of circuit, interpolation, "
-            "release"
-        )
-    times = mask[..., 0].numel()
-    with context:
-        logits = answer_logits(model, ids.repeat(times, 1), after=batch.prefix)
-    return logits if mask.ndim == 1 else logits.unflatten(0, (times, -1))

@@ -143,7 +143,7 @@ def prepare(
         model: the model that masks are trained on.
         batches: by task.
         ablation: see `ablations`.
-        intervention: the only one that will be used, see `masks.masked_logits`:
+        intervention: the only one that will be used, see `masked_runs.masked_logits`:
             outputs that it does not need are not stored.
         budget: bytes that the cache may take on the model's device; on the host of a
             GPU it may take `HOST_CACHE_BYTES` more.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor, nn
 
-from circuit_transfer.circuits.masks import masked_logits
+from circuit_transfer.circuits.masked_runs import masked_logits
 from circuit_transfer.circuits.metrics import answer_divergence
 from circuit_transfer.circuits.prepared import Prepared
 from circuit_transfer.models.nodes import count_kept
@@ -23,7 +23,7 @@ class FitSettings:
     """How a matrix is trained; the keys of `alignment` in the configuration.
 
     Attributes:
-        intervention: what the soft mask does to the target, see `masks.masked_logits`.
+        intervention: how the soft mask acts on the target, see `masked_runs`.
         epochs: passes over the training pairs of all tasks.
         learning_rate: Adam's; decays linearly to a tenth.
         sparsity: weight of the mean mask beside the divergence (the paper's lambda).
