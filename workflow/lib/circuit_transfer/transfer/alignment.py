@@ -54,27 +54,12 @@ def fit_maps(
         resume: as in `training.fit`.
     """
     trained = [each for each in asked if is_trained(each[0], sources, priors)]
-    starts = [
-        Start(
-            sources
-            if control == "none"
-            else control_sources(control, sources, seed=seed),
-            priors.get(name),
-        )
-        for name, control in trained
-    ]
+    starts = [_start(each, sources, priors, seed) for each in trained]
     fitted = {}
     if starts:
-        fitted_maps = fit(
-            model,
-            prepared,
-            starts,
-            settings,
-            n_target=shape[1],
-            seed=seed,
-            resume=resume,
-        )
-        fitted = dict(zip(trained, fitted_maps, strict=True))
+        options = {"n_target": shape[1], "seed": seed, "resume": resume}
+        found = fit(model, prepared, starts, settings, **options)
+        fitted = dict(zip(trained, found, strict=True))
     return [_tensors(each, fitted.get(each), sources, shape, priors) for each in asked]
 
 
@@ -85,6 +70,18 @@ def is_trained(name: str, sources: Mapping, priors: Mapping) -> bool:
     """
     known = name == "free" or priors.get(name) is not None
     return name in TRAINED_MAPS and bool(sources) and known
+
+
+def _start(
+    asked: tuple[str, str],
+    sources: Mapping[str, np.ndarray],
+    priors: Mapping[str, np.ndarray],
+    seed: int,
+) -> Start:
+    name, control = asked
+    if control != "none":
+        sources = control_sources(control, sources, seed=seed)
+    return Start(sources, priors.get(name))
 
 
 def _tensors(
