@@ -89,16 +89,6 @@ def test_a_model_s_nodes_are_most_like_themselves(tiny_model, tiny_pairs):
     np.testing.assert_allclose(found, found.T, atol=1e-5)
 
 
-def test_batches_hold_the_prompts_that_both_have(tiny_pairs):
-    source, target = tiny_pairs(9), tiny_pairs(9)
-    target = target.filter(pl.col("row") != 4).sample(fraction=1, shuffle=True, seed=0)
-    batches = shared_batches(source[1:], target, 2, "cpu")
-    rows = sum(len(one) for one, _ in batches)
-    assert rows == 7
-    for one, other in batches:
-        assert torch.equal(one.clean, other.clean)
-
-
 def test_prompts_of_other_lengths_are_compared_at_the_answer(tiny_model, tiny_pairs):
     model = tiny_model("llama").requires_grad_(False)
     source = tiny_pairs(6)[::2]

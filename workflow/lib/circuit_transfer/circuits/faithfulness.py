@@ -54,7 +54,7 @@ def evaluate_circuits(
         `agreement_right` and `agreement_wrong` are the shares of examples with the
         full model's most likely token among those that the full model gets right and
         wrong (null where there is none), `complement_faithfulness` that of all other
-        nodes (null where it was not asked for), and the lists hold one logit difference
+        nodes (null where it was not measured), and the lists hold one logit difference
         per example, in the order of the batches. A ranking with unknown scores (NaN,
         for want of usable pairs) has no rows; without pairs there are none at all.
     """

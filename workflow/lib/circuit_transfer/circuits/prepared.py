@@ -72,7 +72,7 @@ class Preparations(Sequence[Prepared]):
     """The batches of several tasks, prepared once as far as the memory allows.
 
     Batches that do not fit on the model's device are cached on the host, and those that
-    do not fit there either are prepared anew each time that they are used.
+    do not fit there either are prepared again each time that they are used.
     """
 
     def __init__(

@@ -98,8 +98,8 @@ def _work(
     every = dict.fromkeys(config["models"], nodes[target]) | nodes
     found = {name: [] for name in shapes}
     for work in study_work(config, every):
-        asked = work.stage == stage and work.beside == (work.model != target)
-        if work.model in found and (asked or stage == VARYING):
+        in_stage = work.stage == stage and work.beside == (work.model != target)
+        if work.model in found and (in_stage or stage == VARYING):
             found[work.model].append(work)
     return found
 

@@ -29,7 +29,7 @@ def fit_maps(
     prepared: Preparations,
     sources: Mapping[str, np.ndarray],
     settings: FitSettings,
-    asked: Sequence[tuple[str, str]],
+    requested: Sequence[tuple[str, str]],
     *,
     shape: tuple[int, int],
     seed: int,
@@ -46,21 +46,23 @@ def fit_maps(
         prepared: as in `training.fit`.
         sources: of the real maps, as in `trained_maps.Start`.
         settings: as in `training.fit`.
-        asked: which ones, see `maps.fits`: the name of a map, and that of the control
-            that is trained instead (`none` for the map itself).
+        requested: the map and the control of every fit, see `maps.fits`; the control is
+            `none` for the map itself.
         shape: `(n_source, n_target)`.
         seed: as in `training.fit`.
         priors: by map.
         resume: as in `training.fit`.
     """
-    trained = [each for each in asked if is_trained(each[0], sources, priors)]
+    trained = [each for each in requested if is_trained(each[0], sources, priors)]
     starts = [_start(each, sources, priors, seed) for each in trained]
     fitted = {}
     if starts:
         options = {"n_target": shape[1], "seed": seed, "resume": resume}
         found = fit(model, prepared, starts, settings, **options)
         fitted = dict(zip(trained, found, strict=True))
-    return [_tensors(each, fitted.get(each), sources, shape, priors) for each in asked]
+    return [
+        _tensors(each, fitted.get(each), sources, shape, priors) for each in requested
+    ]
 
 
 def is_trained(name: str, sources: Mapping, priors: Mapping) -> bool:
@@ -73,26 +75,26 @@ def is_trained(name: str, sources: Mapping, priors: Mapping) -> bool:
 
 
 def _start(
-    asked: tuple[str, str],
+    requested: tuple[str, str],
     sources: Mapping[str, np.ndarray],
     priors: Mapping[str, np.ndarray],
     seed: int,
 ) -> Start:
-    name, control = asked
+    name, control = requested
     if control != "none":
         sources = control_sources(control, sources, seed=seed)
     return Start(sources, priors.get(name))
 
 
 def _tensors(
-    asked: tuple[str, str],
+    requested: tuple[str, str],
     fitted: Fit | None,
     sources: Mapping[str, np.ndarray],
     shape: tuple[int, int],
     priors: Mapping[str, np.ndarray],
 ) -> dict[str, np.ndarray]:
     """Return the tensors of a map or control: trained, its prior, or unknown."""
-    name, control = asked
+    name, control = requested
     if fitted is not None:
         tensors = fitted.tensors()
         if control != "none":

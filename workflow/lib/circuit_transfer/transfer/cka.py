@@ -31,11 +31,11 @@ def node_similarity(source: Sequence[Tensor], target: Sequence[Tensor]) -> np.nd
     if len(samples) != 1:
         raise ValueError(f"expected outputs on the same samples, got {samples} of them")
     widths = [each.shape[1] for each in source]
-    beside = torch.cat(list(source), dim=1)
+    stacked = torch.cat(list(source), dim=1)
     source_norms = torch.stack([(x.T @ x).norm() for x in source])
     columns = []
     for outputs in target:
-        crossed = (beside.T @ outputs).square().sum(1)
+        crossed = (stacked.T @ outputs).square().sum(1)
         shared = torch.stack([part.sum() for part in crossed.split(widths)])
         norms = source_norms * (outputs.T @ outputs).norm()
         columns.append(torch.where(norms > 0, shared / norms, 0.0))

@@ -38,7 +38,7 @@ RIDGE_STRENGTH = 0.1
 
 
 def trained_controls(training_set: str, controls: Sequence[str]) -> list[str]:
-    """Return the controls that are trained beside the matrix of a training set.
+    """Return the controls that are trained in addition to the matrix of a training set.
 
     Only the zero-shot sets have them: the question is whether an unseen task's source
     scores are informative.

@@ -127,16 +127,16 @@ def _of_every_map(
 ) -> Iterator[Row]:
     """Give every map a constant, permuted scores, and those of another family.
 
-    A trained map was trained anew for the first two, an untrained one stays the same.
+    A trained map was retrained for the first two, an untrained one stays the same.
     """
     training_set, seed = fit.metadata["training_set"], fit.metadata["seed"]
     given = _other_sources(fit, vectors, task, others)
     for name, (control, scores) in product(fit.maps, given.items()):
         if control not in controls:
             continue
-        anew = name in TRAINED_MAPS and control in TRAINED_CONTROLS
+        retrained = name in TRAINED_MAPS and control in TRAINED_CONTROLS
         row_seed = _seed(fit, name) if control == "source-free" else seed
-        projected = fit.project(scores, name, control if anew else "none")
+        projected = fit.project(scores, name, control if retrained else "none")
         yield training_set, name, control, row_seed, projected
 
 

@@ -114,21 +114,21 @@ def _fitted(
     labels = {"training_set": training_set, "tasks": list(usable), **nodes}
     labels |= {"maps": [settings.map], "transform": settings.transform}
     alignments = []
-    asked = fits([settings.map], trained_controls(training_set, CONTROLS))
+    requested = fits([settings.map], trained_controls(training_set, CONTROLS))
     for seed in settings.seeds:
         fitted = fit_maps(
             study.target.model,
             prepared,
             usable,
             settings.fit,
-            asked,
+            requested,
             shape=(len(study.source.nodes), len(study.target.nodes)),
             seed=seed,
             priors=priors,
         )
         tensors = {
             tensor_name(kind, *each, [settings.map]): tensor
-            for each, found in zip(asked, fitted, strict=True)
+            for each, found in zip(requested, fitted, strict=True)
             for kind, tensor in found.items()
         }
         alignments.append(Alignment(tensors, labels | {"seed": seed}))
