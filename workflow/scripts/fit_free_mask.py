@@ -1,6 +1,6 @@
 """Train a mask on the target for one task: what any alignment could reach at best."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,8 @@ from circuit_transfer.artifacts.descriptions import read_description
 from circuit_transfer.artifacts.frames import read_frame
 from circuit_transfer.artifacts.text import write_json
 from circuit_transfer.circuits.passes import measured
-from circuit_transfer.jobs.job import job
-from circuit_transfer.jobs.resume import NO_RESUME, Resume, job_resume
+from circuit_transfer.jobs.resume import NO_RESUME, Resume
+from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.models.loading import load_described
 from circuit_transfer.prompts.batches import pair_batches
 from circuit_transfer.prompts.pairs import select_pairs
@@ -23,12 +23,13 @@ from circuit_transfer.transfer.objectives import FitSettings, prepare
 def fit_free_mask(
     target_path: Path | str,
     pairs_path: Path | str,
-    mask_paths: Mapping[int, Path | str],
+    masks_paths: Iterable[Path | str],
     cost_path: Path | str,
     *,
     target: str,
     task: str,
-    settings: dict[str, Any],
+    seeds: Sequence[int],
+    settings: Mapping[str, Any],
     batch_size: int,
     examples: int,
     resume: Resume = NO_RESUME,
@@ -50,7 +51,7 @@ def fit_free_mask(
     sources = {} if pairs.is_empty() else {task: np.ones(1, np.float32)}
     labels = {"target": target, "task": task, **settings, "examples": examples}
     labels |= {"target_nodes": nodes, "maps": ["free"]}
-    for seed, path in mask_paths.items():
+    for seed, path in zip(seeds, masks_paths, strict=True):
         with measured(f"seed-{seed}", target, model, resume) as cost:
             (tensors,) = fit_maps(
                 model,
@@ -70,18 +71,4 @@ def fit_free_mask(
 
 
 if __name__ == "__main__":
-    with job(snakemake.log[0]):
-        fit_free_mask(
-            snakemake.input.target,
-            snakemake.input.pairs,
-            dict(zip(snakemake.params.seeds, snakemake.output.masks, strict=True)),
-            snakemake.output.cost,
-            settings=snakemake.params.settings,
-            **snakemake.params.pairs,
-            resume=job_resume(
-                snakemake.params.state,
-                snakemake.input,
-                dict(snakemake.params.items()),
-            ),
-            **snakemake.wildcards,
-        )
+    run_stage(fit_free_mask, snakemake)
