@@ -11,26 +11,20 @@ import numpy as np
 import polars as pl
 from torch import nn
 
-from circuit_transfer.artifacts.alignments import tensor_name, write_alignment
+from circuit_transfer.artifacts.alignments import write_alignment
 from circuit_transfer.artifacts.descriptions import read_description
 from circuit_transfer.artifacts.frames import read_frame
 from circuit_transfer.artifacts.scores import read_scores
 from circuit_transfer.artifacts.text import write_json
-from circuit_transfer.circuits.passes import measured, measured_together, shared_out
+from circuit_transfer.circuits.passes import measured_together, shared_out
 from circuit_transfer.jobs.resume import NO_RESUME, Resume
 from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.models.loading import load_described
-from circuit_transfer.prompts.batches import pair_batches
 from circuit_transfer.prompts.pairs import select_pairs
-from circuit_transfer.transfer.alignment import fit_maps, is_trained
+from circuit_transfer.stages.fitting import Fits, prepare_pairs
 from circuit_transfer.transfer.cka import compare_nodes, shared_batches
-from circuit_transfer.transfer.maps import (
-    SIMILARITY_MAPS,
-    fits,
-    node_priors,
-    transformed,
-)
-from circuit_transfer.transfer.objectives import FitSettings, Preparations, prepare
+from circuit_transfer.transfer.maps import SIMILARITY_MAPS, node_priors, transformed
+from circuit_transfer.transfer.objectives import FitSettings
 
 log = logging.getLogger(__name__)
 Costs = list[dict[str, Any]]
@@ -73,12 +67,13 @@ def fit_alignment(
     labels = {"source": source, "target": target, "method": method, **settings, **nodes}
     labels |= {"training_set": training_set, "tasks": [*data], "examples": examples}
     labels |= {"maps": list(maps), "transform": transform, "prior": dict(prior)}
-    fit, costs = _prepare(models, data, settings, maps, controls, prior, batch_size)
-    vectors = {task: transformed(each.scores, transform) for task, each in data.items()}
+    named = {"maps": maps, "controls": controls}
+    named["sources"] = {t: transformed(data[t].scores, transform) for t in data}
+    fits, costs = _prepare(models, data, settings, prior, batch_size, **named)
     for seed, path in zip(seeds, alignments_paths, strict=True):
-        tensors, more = fit.of_seed(seed, vectors, resume)
+        tensors, cost = fits.of_seed(seed, resume)
         write_alignment(path, tensors, {**labels, "seed": seed})
-        costs += more
+        costs += [each | {"seed": seed} for each in shared_out(cost, fits.parts())]
     write_json(costs, cost_path)
     resume.remove()
 
@@ -118,77 +113,28 @@ def _read(
     return usable
 
 
-@dataclass(frozen=True)
-class _Fit:
-    """What the fits of all seeds share; for the fields see `fit_maps`."""
-
-    model: nn.Module
-    model_name: str
-    prepared: Preparations
-    settings: FitSettings
-    maps: Sequence[str]
-    asked: Sequence[tuple[str, str]]
-    shape: tuple[int, int]
-    priors: Mapping[str, np.ndarray]
-
-    def of_seed(
-        self, seed: int, vectors: Mapping[str, np.ndarray], resume: Resume
-    ) -> tuple[dict[str, np.ndarray], Costs]:
-        """Return the tensors of every map and control by name, and their costs."""
-        trained = [e for e in self.asked if is_trained(e[0], vectors, self.priors)]
-        parts = [name if kind == "none" else f"{name}/{kind}" for name, kind in trained]
-        log.info("seed %d: %s", seed, ", ".join(parts))
-        with measured(f"seed-{seed}", self.model_name, self.model, resume) as cost:
-            fitted = fit_maps(
-                self.model,
-                self.prepared,
-                vectors,
-                self.settings,
-                self.asked,
-                shape=self.shape,
-                seed=seed,
-                priors=self.priors,
-                resume=resume,
-            )
-        tensors = {
-            tensor_name(kind, *each, self.maps): tensor
-            for each, found in zip(self.asked, fitted, strict=True)
-            for kind, tensor in found.items()
-        }
-        return tensors, [each | {"seed": seed} for each in shared_out(cost, parts)]
-
-
 def _prepare(
     models: Sequence[Mapping[str, Any]],
     data: Mapping[str, _Task],
     settings: Mapping[str, Any],
-    maps: Sequence[str],
-    controls: Sequence[str],
     prior: Mapping[str, float],
     batch_size: int,
-) -> tuple[_Fit, Costs]:
-    """Load the target and run what all seeds need, return it with its costs."""
+    **named: Any,
+) -> tuple[Fits, Costs]:
+    """Load the target and run what all seeds need; return the fits, and the costs."""
     source, target = models
-    model = load_described(target)
-    with measured("prepare", target["model"], model) as cost:
-        pairs = {task: each.pairs for task, each in data.items()}
-        batches = {t: pair_batches(pairs[t], batch_size, model.device) for t in pairs}
-        prepared = prepare(model, batches, intervention=settings["intervention"])
+    model, name = load_described(target), target["model"]
+    pairs = {task: each.pairs for task, each in data.items()}
+    how = {"batch_size": batch_size, "intervention": settings["intervention"]}
+    prepared, cost = prepare_pairs(model, name, pairs, **how)
     similarity, costs = None, []
-    if set(maps) & set(SIMILARITY_MAPS):
+    if set(named["maps"]) & set(SIMILARITY_MAPS):
         similarity, costs = _similarity(source, target, model, data, batch_size)
     nodes = source["nodes"], target["nodes"]
-    fit = _Fit(
-        model=model,
-        model_name=target["model"],
-        prepared=prepared,
-        settings=FitSettings(**settings),
-        maps=maps,
-        asked=fits(maps, controls),
-        shape=(len(nodes[0]), len(nodes[1])),
-        priors=node_priors(maps, *nodes, similarity, **prior),
-    )
-    return fit, [cost, *costs]
+    priors = node_priors(named["maps"], *nodes, similarity, **prior)
+    shape = (len(nodes[0]), len(nodes[1]))
+    shared = {"settings": FitSettings(**settings), "shape": shape, "priors": priors}
+    return Fits(model, name, prepared, **shared, **named), [cost, *costs]
 
 
 def _similarity(

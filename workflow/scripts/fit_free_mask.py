@@ -10,14 +10,12 @@ from circuit_transfer.artifacts.alignments import write_alignment
 from circuit_transfer.artifacts.descriptions import read_description
 from circuit_transfer.artifacts.frames import read_frame
 from circuit_transfer.artifacts.text import write_json
-from circuit_transfer.circuits.passes import measured
 from circuit_transfer.jobs.resume import NO_RESUME, Resume
 from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.models.loading import load_described
-from circuit_transfer.prompts.batches import pair_batches
 from circuit_transfer.prompts.pairs import select_pairs
-from circuit_transfer.transfer.alignment import fit_maps
-from circuit_transfer.transfer.objectives import FitSettings, prepare
+from circuit_transfer.stages.fitting import Fits, prepare_pairs
+from circuit_transfer.transfer.objectives import FitSettings
 
 
 def fit_free_mask(
@@ -42,28 +40,24 @@ def fit_free_mask(
     nodes = description["nodes"]
     pairs = select_pairs(read_frame(pairs_path), "train", examples)
     model = load_described(description)
-    with measured("prepare", target, model) as cost:
-        batches = pair_batches(pairs, batch_size, model.device)
-        prepared = prepare(
-            model, {task: batches}, intervention=settings["intervention"]
-        )
+    how = {"batch_size": batch_size, "intervention": settings["intervention"]}
+    prepared, cost = prepare_pairs(model, target, {task: pairs}, **how)
+    fits = Fits(
+        model,
+        target,
+        prepared,
+        sources={} if pairs.is_empty() else {task: np.ones(1, np.float32)},
+        settings=FitSettings(**settings),
+        maps=["free"],
+        controls=[],
+        shape=(1, len(nodes)),
+        priors={},
+    )
     costs = [cost]
-    sources = {} if pairs.is_empty() else {task: np.ones(1, np.float32)}
     labels = {"target": target, "task": task, **settings, "examples": examples}
     labels |= {"target_nodes": nodes, "maps": ["free"]}
     for seed, path in zip(seeds, masks_paths, strict=True):
-        with measured(f"seed-{seed}", target, model, resume) as cost:
-            (tensors,) = fit_maps(
-                model,
-                prepared,
-                sources,
-                FitSettings(**settings),
-                [("free", "none")],
-                shape=(1, len(nodes)),
-                seed=seed,
-                priors={},
-                resume=resume,
-            )
+        tensors, cost = fits.of_seed(seed, resume)
         costs.append(cost | {"part": "free-mask", "seed": seed})
         write_alignment(path, tensors, {**labels, "seed": seed})
     write_json(costs, cost_path)

@@ -86,8 +86,8 @@ def test_a_list_of_one_file_is_one_file_or_several():
     def stage(one_path, many_paths):
         pass
 
-    job = job_of(inputs={"one": ["a"], "many": "b"})
-    assert bind(stage, job) == {"one_path": "a", "many_paths": ["b"]}
+    job = job_of(inputs={"one": ["a.csv"], "many": "b.csv"})
+    assert bind(stage, job) == {"one_path": "a.csv", "many_paths": ["b.csv"]}
 
 
 def test_files_that_are_not_there_leave_the_default():
