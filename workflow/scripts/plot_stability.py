@@ -77,7 +77,9 @@ def plot_stability(
     save(figure, *figures_paths)
 
 
-def _write(stability: pl.DataFrame, parquet_path: Path | str, csv_path: Path | str):
+def _write(
+    stability: pl.DataFrame, parquet_path: Path | str, csv_path: Path | str
+) -> None:
     write_frame(stability, parquet_path)
     write_text(stability.write_csv(), csv_path)
 

@@ -25,11 +25,11 @@ def run_stage(stage: Callable[..., None], snakemake: Any) -> None:
     """
     with job(snakemake.log[0]):
         arguments = bind(stage, snakemake)
-        default = signature(stage).parameters.get(RESUME)
-        if default is not None:
-            params = dict(snakemake.params.items())
+        if RESUME in signature(stage).parameters:
             # Made by the default, so that a stage that cannot resume needs no torch.
-            made = default.default.of_job(params["state"], snakemake.input, params)
+            default = signature(stage).parameters[RESUME].default
+            params = dict(snakemake.params.items())
+            made = default.of_job(params["state"], snakemake.input, params)
             arguments[RESUME] = made
         stage(**arguments)
 
