@@ -178,6 +178,6 @@ def test_seeds_do_not_make_tasks():
 
 
 def test_a_comparison_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="needs a difference"):
+    with pytest.raises(ValueError, match="at least one difference per task"):
         statistics.compare([])
     assert np.isnan(statistics.paired_effect(np.full(3, 0.2)))

@@ -36,7 +36,7 @@ def header(text: bytes, length: int | None = None) -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "not a safetensors file, or cut short .0 bytes.$"),
+        (b"", "not a safetensors file, or truncated .0 bytes.$"),
         (b"\x80\x02}q", "not a safetensors file"),
         (b"<!DOCTYPE html><html>", "not a safetensors file"),
         (header(b"[]"), "not a safetensors file"),
@@ -50,11 +50,11 @@ def header(text: bytes, length: int | None = None) -> bytes:
         (header(b"{}") + b"more", "14 bytes, expected 10 by its header: damaged, or"),
         (
             header(b'{"a": {"shape": [2], "data_offsets": [0, 8]}}') + b"abc",
-            "56 bytes, expected 61 by its header: damaged, or not downloaded to its",
+            "56 bytes, expected 61 by its header: damaged, or not completely",
         ),
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n",
-            "a pointer of Git LFS, not the weights; expected what `git lfs pull`",
+            "a Git LFS pointer instead of the weights; run `git lfs pull`",
         ),
     ],
 )
@@ -136,7 +136,7 @@ def test_fewer_weights_than_the_model_has_are_an_error(folder):
     parameters = sum(each.numel() for each in weights.values())
     check_weights(folder, parameters - 1)
     message = (
-        f"checkpoint: {parameters:,} weights, but .* has {parameters + 1:,}: a part"
+        f"checkpoint: {parameters:,} weights, but .* has {parameters + 1:,}: weights"
     )
     with pytest.raises(ValueError, match=message):
         check_weights(folder, parameters + 1)
@@ -149,9 +149,18 @@ def change(path, **values):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"num_hidden_layers": "two"}, "makes no model: .* expected int, got str"),
-        ({"num_attention_heads": 0}, "makes no model: ZeroDivisionError"),
-        ({"hidden_act": "nonsense"}, "makes no model: KeyError: 'nonsense'"),
+        (
+            {"num_hidden_layers": "two"},
+            "no model .*: .* expected int, got str",
+        ),
+        (
+            {"num_attention_heads": 0},
+            "built from config.json: ZeroDivisionError",
+        ),
+        (
+            {"hidden_act": "nonsense"},
+            "built from config.json: KeyError: 'nonsense'",
+        ),
         ({"num_hidden_layers": 2}, "weights, but the model of its config.json has"),
         ({"vocab_size": 49}, "tokenizer.json has 50 tokens, but .* vocab_size of 49: "),
     ],
