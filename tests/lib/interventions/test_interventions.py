@@ -15,7 +15,7 @@ from circuit_transfer.interventions import (
     run_captured,
     run_prefix,
     running_circuits,
-    site_writes,
+    site_outputs,
 )
 from circuit_transfer.models.architectures import (
     ARCHITECTURES,
@@ -217,7 +217,7 @@ def test_circuits_that_skip_what_no_one_needs_are_those_that_mix(model):
     constants = [site.mean((0, 1), keepdim=True) for site in there]
     zeros = [torch.zeros_like(site[:1, :1, :, :1]) for site in there]
     for outside in (there, constants, zeros):
-        written = site_writes(model, outside)
+        written = site_outputs(model, outside)
         for group in (*masks[:, None], masks[2:4], masks):
             with running_circuits(model, group, outside, written):
                 found = answer_logits(model, IDS.repeat(len(group), 1))
@@ -233,7 +233,7 @@ def test_a_circuit_computes_only_what_it_needs(model):
         if hasattr(module, "weight") and module.weight.ndim == 2:
             module.register_forward_hook(lambda module, *_: seen.append(module))
     _, there = run_captured(model, OTHER)
-    written = site_writes(model, there)
+    written = site_outputs(model, there)
     counts = {}
     for name, kept in {"none": [], "first": [0], "mlp": [-1], "all": NODES}.items():
         mask = torch.zeros(1, len(NODES))

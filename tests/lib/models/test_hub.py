@@ -193,9 +193,7 @@ def test_pickled_weights_are_refused_with_the_way_out(server, checkpoint):
     copy_without(checkpoint, "model.safetensors")
     (checkpoint / "pytorch_model.bin").write_text("os.system")
     server.push("lab/tiny", checkpoint)
-    wanted = (
-        "lab/tiny@main: .*only pytorch_model.bin.*arbitrary code.*save_pretrained"
-    )
+    wanted = "lab/tiny@main: .*only pytorch_model.bin.*arbitrary code.*save_pretrained"
     with pytest.raises(FileNotFoundError, match=wanted):
         hub.download_model("lab/tiny")
     assert "pytorch_model.bin" not in server.files_asked()

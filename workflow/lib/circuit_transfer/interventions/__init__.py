@@ -11,7 +11,7 @@ from circuit_transfer.interventions.circuits import (
     mixing,
     pushing,
     running_circuits,
-    site_writes,
+    site_outputs,
     skipping_layers,
 )
 from circuit_transfer.interventions.counting import Passes, counting
@@ -39,6 +39,6 @@ __all__ = [
     "run_captured",
     "run_prefix",
     "running_circuits",
-    "site_writes",
+    "site_outputs",
     "skipping_layers",
 ]

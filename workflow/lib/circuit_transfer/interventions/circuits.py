@@ -100,7 +100,7 @@ def running_circuits(
         circuits: `(circuits, n_nodes)` of ones and zeros. A pass has the prompts of a
             batch once for each, one circuit after the other.
         outside: what every site's nodes outside a circuit write, on the batch once.
-        written: what these add to the residual stream, see `site_writes`.
+        written: what these add to the residual stream, see `site_outputs`.
     """
     times = len(circuits)
     kept = [share.bool() for share in mask_by_site(model, circuits)]
@@ -128,7 +128,7 @@ def silencing(
     Args:
         model: the model whose modules are replaced within the context.
         sites: which ones.
-        written: by site, see `site_writes`.
+        written: by site, see `site_outputs`.
         times: how often a pass repeats the prompts that `written` is of.
     """
     every, layers = node_sites(model), layer_modules(model)
@@ -159,7 +159,7 @@ def skipping_layers(
     return replacing({layer: _returning(each) for (layer, _, _), each in skipped})
 
 
-def site_writes(
+def site_outputs(
     model: nn.Module, activations: Sequence[Tensor], sites: Sequence[int] | None = None
 ) -> list[Tensor]:
     """Return what sites add to the residual stream, by what their nodes write.

@@ -12,7 +12,7 @@ from transformers import DynamicCache
 
 from circuit_transfer.interventions.circuits import (
     silencing,
-    site_writes,
+    site_outputs,
     skipping_layers,
 )
 from circuit_transfer.interventions.hooks import captured
@@ -127,7 +127,7 @@ def resumed(
     heads = activations[site - 1].repeat(times, 1, 1, 1) if is_mlp else live
     known = [heads, live] if is_mlp else [heads]
     sites = list(range(2 * depth, site + 1))
-    written = dict(zip(sites, site_writes(model, known, sites), strict=True))
+    written = dict(zip(sites, site_outputs(model, known, sites), strict=True))
     below = [stream[2 * depth - 1].repeat(times, 1, 1)] * depth if depth else []
     with skipping_layers(model, below), silencing(model, sites, written):
         yield
