@@ -28,7 +28,7 @@ from circuit_transfer.interventions import (
 from circuit_transfer.jobs.job import progress
 from circuit_transfer.jobs.resume import NO_RESUME, Resume, State
 from circuit_transfer.models.architectures import layer_modules
-from circuit_transfer.models.nodes import count_kept
+from circuit_transfer.models.nodes import circuit_size
 from circuit_transfer.prompts.batches import PairBatch, rows_per_pass
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def circuit_masks(scores: Tensor, proportions: Sequence[float]) -> Tensor:
     n_nodes = scores.shape[1]
     order = scores.argsort(dim=1, descending=True, stable=True)
     rank = order.argsort(dim=1)
-    kept = torch.tensor([count_kept(p, n_nodes) for p in proportions])
+    kept = torch.tensor([circuit_size(p, n_nodes) for p in proportions])
     return (rank[:, None, :] < kept[None, :, None]).float()
 
 
@@ -226,7 +226,7 @@ def _measure_rankings(
     ends = torch.stack([torch.zeros(n_nodes), torch.ones(n_nodes)])
     masks = torch.cat([circuits, 1 - circuits[asked], ends])
     metrics = run_circuits(model, batches, masks, **settings)
-    kept = [count_kept(p, n_nodes) for p in proportions]
+    kept = [circuit_size(p, n_nodes) for p in proportions]
     columns = {
         "ranking": [r for r in range(rankings) for _ in proportions],
         "proportion": list(proportions) * rankings,

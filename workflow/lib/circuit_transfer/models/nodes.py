@@ -26,7 +26,7 @@ def is_mlp(name: str) -> bool:
     return name.startswith("m")
 
 
-def count_kept(proportion: float, n_nodes: int) -> int:
+def circuit_size(proportion: float, n_nodes: int) -> int:
     """Return the number of nodes in a circuit of a given proportion, rounded down."""
     # In floating point 0.29 * 100 is 28.999..., but 29 is meant.
     return int(round(proportion * n_nodes, 9))

@@ -11,7 +11,7 @@ from math import ceil
 import numpy as np
 
 from circuit_transfer.artifacts.alignments import Alignment, tensor_name
-from circuit_transfer.models.nodes import count_kept, node_names
+from circuit_transfer.models.nodes import circuit_size, node_names
 from circuit_transfer.models.shape import FLOAT32_BYTES
 from circuit_transfer.study.checks import studied_models, studied_targets
 from circuit_transfer.transfer.controls import TARGET_ONLY, other_task, trained_controls
@@ -143,7 +143,7 @@ def count_circuits(rankings: int, n_nodes: int, proportions: Sequence[float]) ->
     Sizes of equally many nodes run once, and the whole model is not run as a circuit.
     Rankings that agree on their first nodes save more.
     """
-    sizes = {count_kept(each, n_nodes) for each in proportions} - {0, n_nodes}
+    sizes = {circuit_size(each, n_nodes) for each in proportions} - {0, n_nodes}
     return 1 + rankings * len(sizes)
 
 

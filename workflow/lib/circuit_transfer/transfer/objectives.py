@@ -24,7 +24,7 @@ from circuit_transfer.interventions import (
     run_captured,
 )
 from circuit_transfer.jobs.job import progress
-from circuit_transfer.models.nodes import count_kept
+from circuit_transfer.models.nodes import circuit_size
 from circuit_transfer.prompts.batches import PairBatch
 
 log = logging.getLogger(__name__)
@@ -289,7 +289,7 @@ def size_weights(proportions: Sequence[float], n_nodes: int) -> dict[int, float]
     weights = (np.append(widths, 0) + np.append(0, widths)) / 2
     found: dict[int, float] = {}
     for proportion, weight in zip(proportions, weights, strict=True):
-        kept = count_kept(proportion, n_nodes)
+        kept = circuit_size(proportion, n_nodes)
         if 0 < kept < n_nodes:
             found[kept] = found.get(kept, 0) + float(weight)
     return found
