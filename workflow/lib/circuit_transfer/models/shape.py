@@ -62,7 +62,7 @@ class ModelShape:
         return self.layers * width * BYTES[self.dtype]
 
     @property
-    def kept_bytes(self) -> int:
+    def saved_bytes(self) -> int:
         """Upper bound on the bytes saved for the backward pass, per position.
 
         In every layer, without parameter gradients: four times the width of the MLP (a
