@@ -5,7 +5,7 @@ import pytest
 from drawn import cut_off
 
 from circuit_transfer.figures import similarity as figures
-from circuit_transfer.tables.similarity import correlations_table, likeness_means
+from circuit_transfer.tables.similarity import correlations_table, similarity_means
 from circuit_transfer.transfer.correlation import (
     AFTER,
     BEFORE,
@@ -57,7 +57,7 @@ def likeness():
 
 
 def test_means_are_over_tasks_then_seeds(likeness):
-    means = likeness_means(likeness.filter(target="large", map="free", right=GOLD))
+    means = similarity_means(likeness.filter(target="large", map="free", right=GOLD))
     cell = means.filter(projection="zero-shot", measure="pearson")
     assert cell.select("mean", "deviation").row(0) == pytest.approx((0.6, 0.02))
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from circuit_transfer.figures.style import COLOURS, message, panels, say
-from circuit_transfer.tables.similarity import CORRELATIONS, ROWS, likeness_means
+from circuit_transfer.tables.similarity import CORRELATIONS, ROWS, similarity_means
 from circuit_transfer.transfer.correlation import BEFORE, CHANCE, DEPTH, GOLD
 
 # Beside those of `style`; their green is the source's here.
@@ -45,7 +45,7 @@ def correlations_figure(
     frame = likeness.filter(ours, source=source, target=target, right=GOLD)
     if frame.is_empty():
         return message("No projection was compared: there is nothing to draw.")
-    means = likeness_means(frame)
+    means = similarity_means(frame)
     # The legend stands below all panels, and must fit below a single one.
     width = max(2.9, 5.6 / len(methods))
     figure, axes = panels(

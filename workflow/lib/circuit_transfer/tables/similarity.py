@@ -25,7 +25,7 @@ NOTE = (
 )
 
 
-def likeness_means(likeness: pl.DataFrame) -> pl.DataFrame:
+def similarity_means(likeness: pl.DataFrame) -> pl.DataFrame:
     """Average the rows of `likeness.compare_projections` over tasks, then over seeds.
 
     Returns:
@@ -48,7 +48,7 @@ def correlations_table(
 ) -> Table:
     """Correlation and Jaccard index of one pair's projections with the gold scores."""
     frame = likeness.filter(source=source, target=target)
-    means = likeness_means(frame)
+    means = similarity_means(frame)
     # The whole model has all nodes in common with itself.
     smaller = (pl.col("measure") == "jaccard") & (pl.col("proportion") < 1)
     sizes = means.filter(smaller)["proportion"].unique().sort()
