@@ -68,7 +68,7 @@ def test_the_largest_batch_that_fits_is_bounded_by_what_suits_the_processor(
     # Seven prompts of one length and six of the other.
     found = fitting_batches(model, tiny_pairs(13), "auto")
     assert [len(batch) for batch in found] == [7, 6]
-    assert "batch_size auto: 7 pairs in a pass" in caplog.text
+    assert "batch_size auto: 7 pairs" in caplog.text
     assert [len(batch) for batch in fitting_batches(model, tiny_pairs(13), 4)] == [
         *(4, 3),
         *(4, 2),
@@ -112,4 +112,4 @@ def test_a_batch_that_does_not_fit_is_halved(megabytes, least, most):
     if most:
         assert least <= int(found.stdout) <= most, found.stderr
     else:
-        assert "no memory for two prompts of 3 tokens" in found.stderr
+        assert "pass of two prompts of 3 tokens" in found.stderr
