@@ -114,8 +114,8 @@ def test_answers_may_be_text(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("clean,corrupted,plural\na,b,1\n", r"no columns of answers, only \['clean', "),
-        ("clean,corrupted,incorrect_idx\na,b,1\n", "no columns of answers"),
+        ("clean,corrupted,plural\na,b,1\n", r"no answer columns, only \['clean', "),
+        ("clean,corrupted,incorrect_idx\na,b,1\n", "no answer columns"),
         ("Context1,Context2,Target1,Target2\na,b,c,d\n", r"no column \['clean', "),
         ("clean,corrupted,label\n", "no rows"),
     ],

@@ -239,7 +239,7 @@ def test_ioi_rows_that_give_no_pair(tmp_path):
     assert imported.prompts.is_empty()
     assert reasons(imported) == {
         1: "the counterfactual has the same answer, 'Maria'",
-        2: "answerKey None is none of 2 choices",
+        2: "answerKey None is not an index of 2 choices",
         3: "metadata.subject: expected text, found None",
         4: "metadata.indirect_object: expected text, found None",
     }
@@ -259,8 +259,8 @@ def test_an_undefined_label_is_rejected(tmp_path):
     write(path, [mcqa_row(), mcqa_row(answerKey=4), mcqa_row(choices=None)])
     imported = read("copycolors_mcqa", path, counterfactual="color")
     found = reasons(imported)
-    assert found[1] == "answerKey -1 is none of 4 choices"
-    assert found[2] == "answerKey 4 is none of 4 choices; " + found[1]
+    assert found[1] == "answerKey -1 is not an index of 4 choices"
+    assert found[2] == "answerKey 4 is not an index of 4 choices; " + found[1]
     assert found[3].startswith("choices: expected a list, found None")
     assert imported.rejects["answers"].to_list() == [["D"], [], []]
 

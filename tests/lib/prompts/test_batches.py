@@ -112,4 +112,4 @@ def test_a_batch_that_does_not_fit_is_halved(megabytes, least, most):
     if most:
         assert least <= int(found.stdout) <= most, found.stderr
     else:
-        assert "pass of two prompts of 3 tokens" in found.stderr
+        assert "two prompts of 3 tokens" in found.stderr
