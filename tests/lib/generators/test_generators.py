@@ -290,7 +290,7 @@ def test_plurals_and_opposites_are_words_as_they_are_written(words):
 
 
 def test_says_how_many_prompts_there_are(words):
-    with pytest.raises(ValueError, match=r"only \d+ distinct test .* 9999 were asked"):
+    with pytest.raises(ValueError, match=r"only \d+ distinct .* 9999 were requested"):
         generate_prompts("arithmetic-subtraction", words, train=0, test=9999, seed=0)
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from circuit_transfer.importers.rows import Imported, sort_rows, text, texts
+from circuit_transfer.importers.rows import Imported, parse_rows, text, texts
 from circuit_transfer.importers.tables import Row, read_json
 
 PARTS = {
@@ -35,4 +35,4 @@ def read_auto_circuit(path: Path | str) -> Imported:
         Row(number, cells if isinstance(cells, dict) else {})
         for number, cells in enumerate(prompts, start=1)
     ]
-    return sort_rows(rows, PARTS, str(path)).frames()
+    return parse_rows(rows, PARTS, str(path)).frames()

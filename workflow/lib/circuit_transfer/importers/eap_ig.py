@@ -10,7 +10,7 @@ from circuit_transfer.importers.rows import (
     UnusableRow,
     always,
     as_integer,
-    sort_rows,
+    parse_rows,
     text,
     texts,
     token_ids,
@@ -54,7 +54,7 @@ def read_eap_ig(path: Path | str) -> Imported:
     if not table.rows:
         raise ValueError(f"{path}: no rows")
     parts = {"clean": text("clean"), "corrupted": text("corrupted")}
-    return sort_rows(table.rows, parts | _answers(table), str(path)).frames()
+    return parse_rows(table.rows, parts | _answers(table), str(path)).frames()
 
 
 def _answers(table: Table) -> dict[str, Part]:

@@ -10,7 +10,7 @@ from circuit_transfer.importers.rows import (
     Part,
     UnusableRow,
     as_text,
-    sort_rows,
+    parse_rows,
     text,
 )
 from circuit_transfer.importers.tables import Table, read_table
@@ -43,7 +43,7 @@ def read_edge_pruning(path: Path | str) -> Imported:
     }
     if "split" in table.columns:
         parts["split"] = _split(table)
-    return sort_rows(table.rows, parts, str(path)).with_splits_apart().frames()
+    return parse_rows(table.rows, parts, str(path)).with_splits_apart().frames()
 
 
 def _prompt(column: str) -> Part:

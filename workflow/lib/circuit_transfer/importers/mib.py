@@ -31,13 +31,13 @@ from typing import Any
 from circuit_transfer.importers.mib_files import DataFile, find_files
 from circuit_transfer.importers.rows import (
     Imported,
+    ParsedRows,
     Part,
-    Sorted,
     UnusableRow,
     always,
     as_integer,
     as_text,
-    sort_rows,
+    parse_rows,
     text,
 )
 from circuit_transfer.importers.tables import Table, read_table
@@ -105,12 +105,12 @@ def read_mib(
     """
     if task not in MIB_TASKS:
         raise ValueError(f"unknown MIB task {task!r}: expected one of {[*MIB_TASKS]}")
-    found = Sorted()
+    found = ParsedRows()
     for file in task_files(task, path, configuration):
         table = read_table(file.path)
         if table.rows:
             parts = _parts(MIB_TASKS[task], table, file, counterfactual, leading_space)
-            found += sort_rows(table.rows, parts, file.name)
+            found += parse_rows(table.rows, parts, file.name)
     if not (found.prompts or found.rejects):
         raise ValueError(f"{path}: no rows")
     return found.with_splits_apart().head(train=train, test=test).frames()

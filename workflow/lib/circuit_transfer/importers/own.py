@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from circuit_transfer.importers.rows import Imported, half, is_text
+from circuit_transfer.importers.rows import Imported, is_text, split_by_hash
 from circuit_transfer.importers.tables import Table, read_table
 from circuit_transfer.messages import quoted
 from circuit_transfer.prompts.frame import (
@@ -67,7 +67,7 @@ def _prompt(table: Table, row: Any, columns: dict[str, str], complete: bool) -> 
         for name, column in columns.items()
     }
     group = given.setdefault("group", given["clean"])
-    split = given.setdefault("split", half(group))
+    split = given.setdefault("split", split_by_hash(group))
     if split not in SPLITS:
         raise ValueError(
             f"{where} split: expected train or test, found {quoted(repr(split))}"

@@ -40,27 +40,27 @@ class Imported:
 
 
 @dataclass(frozen=True)
-class Sorted:
+class ParsedRows:
     """Parsed rows, as pairs and rejects."""
 
     prompts: tuple[Prompt, ...] = ()
     rejects: tuple[Reject, ...] = ()
 
-    def __add__(self, other: "Sorted") -> "Sorted":
+    def __add__(self, other: "ParsedRows") -> "ParsedRows":
         """Concatenate the rows of two files."""
-        return Sorted(self.prompts + other.prompts, self.rejects + other.rejects)
+        return ParsedRows(self.prompts + other.prompts, self.rejects + other.rejects)
 
-    def with_splits_apart(self) -> "Sorted":
+    def with_splits_apart(self) -> "ParsedRows":
         """Reject test pairs whose clean prompt is also in the train split."""
         known = {p.clean for p in self.prompts if p.split == "train"}
         leaks = {p for p in self.prompts if p.split == "test" and p.clean in known}
         rejects = [_reject(p, "the clean prompt is in the train split") for p in leaks]
-        return Sorted(
+        return ParsedRows(
             tuple(p for p in self.prompts if p not in leaks),
             (*self.rejects, *rejects),
         )
 
-    def head(self, **limits: int | None) -> "Sorted":
+    def head(self, **limits: int | None) -> "ParsedRows":
         """Return the first pairs of each split, up to the limits `train` and `test`."""
         remaining = {split: limits.get(split) for split in SPLITS}
         selected = []
@@ -78,7 +78,7 @@ class Sorted:
         return Imported(prompt_frame(self.prompts), reject_frame(rejects))
 
 
-def sort_rows(rows: Iterable[Row], parts: Mapping[str, Part], file: str) -> Sorted:
+def parse_rows(rows: Iterable[Row], parts: Mapping[str, Part], file: str) -> ParsedRows:
     """Convert every row to a pair, or to a reject with all reasons.
 
     Args:
@@ -99,10 +99,10 @@ def sort_rows(rows: Iterable[Row], parts: Mapping[str, Part], file: str) -> Sort
             rejects.append(Reject(reason=reason, row=row.number, file=file, **texts))
         else:
             prompts.append(_prompt(row, found, file))
-    return Sorted(tuple(prompts), tuple(rejects))
+    return ParsedRows(tuple(prompts), tuple(rejects))
 
 
-def half(group: str) -> str:
+def split_by_hash(group: str) -> str:
     """Return the split of a group by its hash; half of all groups are in each."""
     return SPLITS[sha256(group.encode()).digest()[0] % 2]
 
@@ -203,7 +203,7 @@ def _contradiction(found: dict[str, Any]) -> str | None:
 
 def _prompt(row: Row, found: dict[str, Any], file: str) -> Prompt:
     texts = {"answers": (), "wrong_answers": (), "group": found["clean"]} | found
-    split = found.get("split") or half(texts["group"])
+    split = found.get("split") or split_by_hash(texts["group"])
     return Prompt(**{**texts, "split": split}, row=row.number, file=file)
 
 
