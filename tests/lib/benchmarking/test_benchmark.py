@@ -23,7 +23,7 @@ from circuit_transfer.benchmarking.entries import (
     MEASURED,
     Load,
     Shape,
-    grown,
+    resized,
 )
 from circuit_transfer.benchmarking.measure import machine, measure, peak_memory
 from circuit_transfer.benchmarking.runs import run_benchmark, run_scaling
@@ -236,18 +236,18 @@ def test_every_axis_of_the_schema_makes_one_thing_grow():
         "heads": (replace(SHAPE, heads=8, kv_heads=2), LOAD_OF_TEST),
     }
     for axis in axes:
-        found = grown(SHAPE, LOAD_OF_TEST, axis, 8)
+        found = resized(SHAPE, LOAD_OF_TEST, axis, 8)
         if axis == "sizes":
             sizes = [n / 9 for n in range(1, 9)]
             assert found == (SHAPE, replace(LOAD_OF_TEST, proportions=sizes))
         else:
             assert found == changed[axis]
-    with pytest.raises(ValueError, match="axis 'width' is not one of examples"):
-        grown(SHAPE, LOAD_OF_TEST, "width", 8)
+    with pytest.raises(ValueError, match="unknown axis 'width': expected examples"):
+        resized(SHAPE, LOAD_OF_TEST, "width", 8)
 
 
 def test_fewer_heads_than_key_heads_have_as_many_key_heads():
-    assert grown(SHAPE, LOAD_OF_TEST, "heads", 1)[0].kv_heads == 1
+    assert resized(SHAPE, LOAD_OF_TEST, "heads", 1)[0].kv_heads == 1
 
 
 def test_scaling_measures_what_grows(model):

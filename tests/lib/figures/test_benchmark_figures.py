@@ -61,11 +61,11 @@ def test_bars_are_ratios_and_lines_are_limits():
         (lines,) = panel.collections
         drawn = {round(s[:, 1].mean()): s[0, 0] for s in lines.get_segments()}
         assert drawn == pytest.approx(limits)
-    assert seconds.get_title() == "seconds, bare passes = 1"
+    assert seconds.get_title() == "seconds / seconds of ideal passes"
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == [
-        "prompts share 0 of 24 tokens",
-        "prompts share 12 of 24 tokens",
+        "shared prefix: 0 of 24 tokens",
+        "shared prefix: 12 of 24 tokens",
         "limit",
     ]
     assert figure.get_suptitle() == f"b\n{MACHINE}"

@@ -72,7 +72,7 @@ def test_a_value_that_the_method_cannot_have_is_a_row_without_numbers():
     table = sensitivity_table(areas)
     numbers = [name for name in table.frame.columns if name.startswith("c")]
     assert set(table.frame.filter(value="zero").select(numbers).row(0)) == {None}
-    assert "the method cannot score nodes under that ablation" in to_html(table, "x")
+    assert "the method cannot score nodes under this ablation" in to_html(table, "x")
     assert "zero" in to_tex(table)
 
 
