@@ -179,7 +179,7 @@ def test_a_killed_job_is_told_of_and_the_others_are_not_lost(
     workflow.write("if name == 'b': os.kill(os.getpid(), 9)")
     code, output = workflow.run()
     assert code == 1
-    assert "A job of tell was ended by SIGKILL: out of memory? Try smaller" in output
+    assert "A job of tell was killed by SIGKILL: out of memory? Try smaller" in output
     assert workflow.results().keys() == {"a.json", "c.json"}
 
 
@@ -259,7 +259,7 @@ def test_results_that_may_not_be_written_stop_a_run_before_it_starts(workflow):
     code, output = workflow.run(prefix=prefix)
     assert code != 0
     user = pwd.getpwuid(os.geteuid()).pw_name
-    told = f"{results}: {user} may not write, it is {user}'s (dr-xr-xr-x)"
+    told = f"{results}: {user} has no permission to write, the owner is {user} ("
     assert told in output
     assert "Traceback" not in output
     assert "rule tell" not in output

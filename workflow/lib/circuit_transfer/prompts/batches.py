@@ -136,7 +136,7 @@ def fitting_batch_size(model: nn.Module, pairs: pl.DataFrame) -> int:
     """Return and log the largest batch size that fits into memory, found by trial.
 
     A trial is a forward and backward pass of the longest prompts with twice the batch
-    size, since a stage needs up to twice the memory of a plain pass. The size is
+    size, since a stage needs up to twice the memory of a bare pass. The size is
     limited to the number of prompts of one length and, on a CPU, by `rows_per_pass`.
 
     Raises:
