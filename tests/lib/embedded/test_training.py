@@ -72,7 +72,7 @@ def test_interrupted_training_ends_with_the_same_weights(words, tmp_path):
     assert record["accuracy"] == resumed_record["accuracy"]
 
 
-def test_other_settings_or_words_start_anew(words, tmp_path):
+def test_other_settings_or_words_start_from_scratch(words, tmp_path):
     Training(SETTINGS, words, Resume(tmp_path, seconds=0)).advance()
     other = replace(SETTINGS, learning_rate=1e-3)
     assert Training(other, words, Resume(tmp_path)).progress.step == 0

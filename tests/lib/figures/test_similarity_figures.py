@@ -1,4 +1,4 @@
-"""What the table and the figures of likeness and stability show."""
+"""Table and figures of similarity and stability, against known values."""
 
 import polars as pl
 import pytest
@@ -109,7 +109,7 @@ def points(axes):
     }
 
 
-def test_figure_shows_the_main_map_beside_source_and_start(likeness):
+def test_figure_shows_the_main_map_with_source_and_untrained(likeness):
     figure = draw_likeness(likeness)
     above, empty, below, _ = figure.axes
     labels = [label.get_text() for label in above.get_xticklabels()]

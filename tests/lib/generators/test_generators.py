@@ -206,7 +206,7 @@ def test_about_a_tenth_of_the_groups_is_for_testing():
 
 
 @pytest.mark.parametrize("name", GENERATORS)
-def test_same_seed_same_prompts_and_fewer_rows_are_the_beginning(name, words):
+def test_equal_seeds_give_equal_prompts_and_fewer_rows_a_prefix(name, words):
     many = generate_prompts(name, words, train=40, test=30, seed=3)
     few = generate_prompts(name, words, train=10, test=30, seed=3)
     other = generate_prompts(name, words, train=40, test=30, seed=4)

@@ -58,13 +58,13 @@ def header(text: bytes, length: int | None = None) -> bytes:
         ),
     ],
 )
-def test_weights_that_are_not_whole_are_named(folder, content, message):
+def test_incomplete_weights_are_named(folder, content, message):
     (folder / WEIGHTS).write_bytes(content)
     with pytest.raises(ValueError, match=f"checkpoint/{WEIGHTS}: ({message})"):
         check_checkpoint(folder)
 
 
-def test_weights_are_whole_at_their_very_last_byte_only(folder):
+def test_weights_are_complete_only_with_their_last_byte(folder):
     whole = (folder / WEIGHTS).read_bytes()
     check_checkpoint(folder)
     for content in (whole[:-1], whole + b"\0"):
@@ -118,7 +118,7 @@ def test_no_values_and_the_largest_are_finite():
     assert is_finite(torch.full((9,), torch.finfo(torch.float32).max))
 
 
-def test_every_weight_is_looked_at(folder):
+def test_every_weight_is_checked(folder):
     weights = load_file(folder / WEIGHTS)
     parameters = sum(each.numel() for each in weights.values())
     check_weights(folder, parameters)
@@ -188,7 +188,7 @@ def test_a_broken_part_is_named_in_one_line(folder, name, content, message):
     assert "\n" not in str(error.value)
 
 
-def test_tokens_that_were_added_may_lie_beyond_the_vocabulary(folder):
+def test_added_tokens_may_exceed_the_vocabulary(folder):
     """As the image token of Gemma 3; pairs that need one are rejected."""
     from transformers import PreTrainedTokenizerFast
 

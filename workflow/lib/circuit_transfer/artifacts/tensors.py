@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from circuit_transfer.artifacts.files import REMEDY, atomic
 
 FORMAT = "circuit-transfer/1"
-# Metadata keys that hold names: kept as text even if they look like JSON (task `2024`).
+# Metadata keys of names, stored as text even if they look like JSON (a task `2024`).
 NAMES = {"model", "task", "method", "source", "target", "training_set", "ablation"}
 
 

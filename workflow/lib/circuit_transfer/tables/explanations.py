@@ -41,7 +41,7 @@ MAP_EXPLANATIONS = {
     "prior-residual": "trained matrix regularised towards cka-prior",
     "stitched": "computed for every task from forward passes of both models on its "
     "prompts: a target node receives a source node's score to the extent that their "
-    "outputs change alike between corrupted and clean prompts",
+    "outputs change in the same way between corrupted and clean prompts",
     "carried-gradients": "from the same passes: the change of a target node's output, "
     "times the source's gradient mapped to the target; its source-free control is the "
     "size of the change",
