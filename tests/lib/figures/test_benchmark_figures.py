@@ -61,7 +61,7 @@ def test_bars_are_ratios_and_lines_are_limits():
         (lines,) = panel.collections
         drawn = {round(s[:, 1].mean()): s[0, 0] for s in lines.get_segments()}
         assert drawn == pytest.approx(limits)
-    assert seconds.get_title() == "seconds / seconds of ideal passes"
+    assert seconds.get_title() == "seconds relative to ideal bare passes"
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == [
         "shared prefix: 0 of 24 tokens",

@@ -17,8 +17,8 @@ BARE = (FORWARD, FORWARD_BACKWARD)
 # Without and with a shared prefix.
 BARS = (COLOURS["in-distribution"], COLOURS["zero-shot-family"])
 MEASURES = {
-    "ratio": ("limit", "seconds / seconds of ideal passes"),
-    "memory_ratio": ("memory_limit", "memory / forward and backward pass"),
+    "ratio": ("limit", "seconds relative to ideal bare passes"),
+    "memory_ratio": ("memory_limit", "memory relative to forward and backward pass"),
 }
 COLUMNS = 2
 COLOUR_CYCLE = [COLOURS[name] for name in COLOURS if name not in ("gold", "random")]

@@ -48,8 +48,8 @@ MAP_EXPLANATIONS = {
 }
 MARK_NOTE = (
     "† CPR of the aligned circuit is significantly higher than this one's at .05 over "
-    "tasks x seeds (sign-flip test, Holm-adjusted); ‡ also over tasks. Without a mark, "
-    "the difference is not significant."
+    "tasks x seeds (sign-flip test, Holm-adjusted); ‡ also over tasks alone. Without a "
+    "mark, it is not significantly higher."
 )
 INTERVAL_NOTE = (
     "± half-width of the 95 % confidence interval over examples (bootstrap, with the "
