@@ -4,16 +4,16 @@
 # It has no benchmark: it would find its own, of another time.
 rule summarise_startup:
     input:
-        study_results(),
+        study.results(),
     output:
-        table_files("startup", "startup", "What does it cost?"),
+        table("startup"),
     log:
-        "results/logs/summarise_startup.log",
+        job("summarise_startup").log,
     conda:
         "../../envs/figures.yaml"
     params:
-        benchmarks="results/benchmarks",
-        logs="results/logs",
+        benchmarks=BENCHMARKS,
+        logs=LOGS,
     message:
         "Adding up how long the jobs took to start"
     script:
@@ -22,6 +22,6 @@ rule summarise_startup:
 
 rule startup:
     input:
-        "results/tables/startup.csv",
+        study.results_of("startup"),
     message:
         "It is known how long the jobs took to start"
