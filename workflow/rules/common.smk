@@ -30,6 +30,7 @@ from circuit_transfer.study.shown import (
 )
 from circuit_transfer.study.study import Study
 from running.checks import check_hub, check_prompts  # beside the library
+from running.groups import plan_by_group
 from running.planning import plan_by_content
 from running.requests import model_resources, training_resources
 from running.sources import code_digest, files_digest, put_first, record_code
@@ -37,6 +38,7 @@ from snakemake.exceptions import WorkflowError
 
 put_first()
 plan_by_content(workflow)
+plan_by_group()
 try:
     check_configuration(config, workflow.configfiles, HOME)
 except (ValueError, OSError) as error:
