@@ -33,17 +33,20 @@ rule first:
     group: "ends"
     shell: "echo 1 > {output}"
 """
-# A group of two jobs, the second of which waits for one that is in none.
+# A group of two jobs, the second of which waits for one that is in none. They would
+# come first if they could.
 FORK = """
 rule last:
     input: "inside", "outside"
     output: "last"
     group: "ends"
+    priority: 1
     shell: "cat {input} > {output}"
 
 rule inside:
     output: "inside"
     group: "ends"
+    priority: 1
     shell: "echo 1 > {output}"
 
 rule outside:
