@@ -19,6 +19,8 @@ include: "workflow/rules/stitching.smk"
 include: "workflow/rules/faithfulness.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/controls.smk"
+include: "workflow/rules/circuits.smk"
 include: "workflow/rules/exchange.smk"
 include: "workflow/rules/similarity.smk"
 include: "workflow/rules/sensitivity.smk"
@@ -33,18 +35,18 @@ from running.runs import hold_folder, start_run
 from running.warm import warm_up
 
 hold_folder(workflow)
-record_code()
+record_code(workflow, SCRIPTS)
 
 
 onstart:
     start_run(workflow)
     jobs = list(workflow.dag.needrun_jobs())
-    check_hub(jobs)
-    check_prompts(jobs)
+    check_hub(jobs, config)
+    check_prompts(jobs, config, origins)
     warm_up(workflow)
 
 
 rule all:
     default_target: True
     input:
-        study_results(),
+        study.results(),

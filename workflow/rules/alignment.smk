@@ -3,43 +3,38 @@
 
 rule fit_alignment:
     input:
-        source="results/models/{source}/model.json",
-        target="results/models/{target}/model.json",
-        weights=weights("target"),
-        scores=training_inputs("results/scores/{source}/{task}/{method}.safetensors"),
-        pairs=training_inputs("results/pairs/{target}/{task}.parquet"),
-        source_weights=where_nodes_are_compared(weights("source")),
-        source_pairs=where_nodes_are_compared(
-            training_inputs("results/pairs/{source}/{task}.parquet")
+        source=path("model", model="{source}"),
+        target=path("model", model="{target}"),
+        weights=lambda w: origins.weights(w.target),
+        scores=lambda w: study.training_paths(
+            w, "scores", model=w.source, method=w.method
+        ),
+        pairs=lambda w: study.training_paths(w, "pairs", model=w.target),
+        source_weights=lambda w: study.if_compared(w, origins.weights(w.source)),
+        source_pairs=lambda w: study.if_compared(
+            w, study.training_paths(w, "pairs", model=w.source)
         ),
     output:
-        cost="results/costs/fit_alignment/{source}/{target}/{method}/{training_set}.json",
-        alignments=expand(
-            "results/alignments/{source}/{target}/{method}/{training_set}/seed-{seed}.safetensors",
-            seed=SEEDS,
-            allow_missing=True,
-        ),
+        cost=job("fit_alignment").cost,
+        alignments=paths("alignment", seed=study.seeds),
     log:
-        "results/logs/fit_alignment/{source}/{target}/{method}/{training_set}.log",
+        job("fit_alignment").log,
     benchmark:
-        "results/benchmarks/fit_alignment/{source}/{target}/{method}/{training_set}.tsv"
+        job("fit_alignment").benchmark
     conda:
         "../../envs/torch.yaml"
     resources:
         **model_resources("fit_alignment", "source", "target"),
     params:
-        tasks=lambda w: training_tasks(w.training_set, TASKS, FAMILIES),
-        seeds=SEEDS,
-        maps=maps_of,
+        tasks=study.training_tasks,
+        seeds=study.seeds,
+        maps=study.fitted_maps,
         transform=config["alignment"]["transform"],
-        prior={
-            key: config["alignment"]["prior"][key]
-            for key in ["depth_width", "temperature"]
-        },
-        controls=lambda w: trained_controls(w.training_set, CONTROLS),
-        settings=fit_settings(),
-        pairs=pairs_settings("alignment"),
-        state="results/resume/fit_alignment/{source}/{target}/{method}/{training_set}",
+        prior=prior_settings(config),
+        controls=study.trained_controls,
+        settings=fit_settings(config),
+        pairs=pairs_settings(config, "alignment"),
+        state=job("fit_alignment").state,
     message:
         "Aligning {wildcards.source} to {wildcards.target} by {wildcards.method} on {wildcards.training_set}"
     script:
@@ -48,29 +43,25 @@ rule fit_alignment:
 
 rule fit_free_mask:
     input:
-        target="results/models/{target}/model.json",
-        weights=weights("target"),
-        pairs="results/pairs/{target}/{task}.parquet",
+        target=path("model", model="{target}"),
+        weights=lambda w: origins.weights(w.target),
+        pairs=path("pairs", model="{target}"),
     output:
-        cost="results/costs/fit_free_mask/{target}/{task}.json",
-        masks=expand(
-            "results/masks/{target}/{task}/seed-{seed}.safetensors",
-            seed=SEEDS,
-            allow_missing=True,
-        ),
+        cost=job("fit_free_mask").cost,
+        masks=paths("mask", seed=study.seeds),
     log:
-        "results/logs/fit_free_mask/{target}/{task}.log",
+        job("fit_free_mask").log,
     benchmark:
-        "results/benchmarks/fit_free_mask/{target}/{task}.tsv"
+        job("fit_free_mask").benchmark
     conda:
         "../../envs/torch.yaml"
     resources:
         **model_resources("fit_free_mask", "target"),
     params:
-        seeds=SEEDS,
-        settings=fit_settings(),
-        pairs=pairs_settings("alignment"),
-        state="results/resume/fit_free_mask/{target}/{task}",
+        seeds=study.seeds,
+        settings=fit_settings(config),
+        pairs=pairs_settings(config, "alignment"),
+        state=job("fit_free_mask").state,
     message:
         "Training a free mask on {wildcards.target} for {wildcards.task}"
     script:

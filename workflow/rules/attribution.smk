@@ -3,23 +3,23 @@
 
 rule attribute_nodes:
     input:
-        model="results/models/{model}/model.json",
-        weights=weights("model"),
-        pairs="results/pairs/{model}/{task}.parquet",
+        model=path("model"),
+        weights=lambda w: origins.weights(w.model),
+        pairs=path("pairs"),
     output:
-        scores="results/scores/{model}/{task}/{method}.safetensors",
-        cost="results/costs/attribute_nodes/{model}/{task}/{method}.json",
+        scores=path("scores"),
+        cost=job("attribute_nodes").cost,
     log:
-        "results/logs/attribute_nodes/{model}/{task}/{method}.log",
+        job("attribute_nodes").log,
     benchmark:
-        "results/benchmarks/attribute_nodes/{model}/{task}/{method}.tsv"
+        job("attribute_nodes").benchmark
     conda:
         "../../envs/torch.yaml"
     resources:
         **model_resources("attribute_nodes", "model"),
     params:
-        settings=attribution_settings,
-        state="results/resume/attribute_nodes/{model}/{task}/{method}",
+        settings=lambda w: attribution_settings(config, w.method),
+        state=job("attribute_nodes").state,
     message:
         "Scoring the nodes of {wildcards.model} on {wildcards.task} by {wildcards.method}"
     script:

@@ -1,37 +1,16 @@
 """How fast the library is: time and memory beside bare passes of the same model."""
 
-BENCHMARKED = {
-    name: [entry["model"]] if "model" in entry else []
-    for name, entry in config["benchmark"].items()
-}
-GROWING = [name for name, entry in config["benchmark"].items() if entry["scaling"]]
-BENCHMARK_RESULTS = [
-    *(["results/tables/benchmark.csv"] if BENCHMARKED else []),
-    *expand("results/figures/benchmark/{benchmark}.png", benchmark=BENCHMARKED),
-    *expand("results/figures/benchmark-scaling/{benchmark}.png", benchmark=GROWING),
-]
-
-
-wildcard_constraints:
-    benchmark=any_of(BENCHMARKED),
-
 
 rule measure_benchmark:
     input:
-        model=lambda w: expand(
-            "results/models/{model}/model.json", model=BENCHMARKED[w.benchmark]
-        ),
-        weights=lambda w: [
-            file
-            for model in BENCHMARKED[w.benchmark]
-            for file in checkpoint_files(model)
-        ],
+        model=lambda w: paths("model", model=study.benchmarked_models(w)),
+        weights=lambda w: origins.weights(*study.benchmarked_models(w)),
     output:
-        measured="results/measurements/{benchmark}/ratios.parquet",
+        measured=path("ratios"),
     log:
-        "results/logs/measure_benchmark/{benchmark}.log",
+        job("measure_benchmark").log,
     benchmark:
-        "results/benchmarks/measure_benchmark/{benchmark}.tsv"
+        job("measure_benchmark").benchmark
     conda:
         "../../envs/torch.yaml"
     # It computes on one core; the others stay idle, so that nothing slows it down.
@@ -42,30 +21,24 @@ rule measure_benchmark:
         mem_mb=lambda w, attempt: 32000 * attempt,
         runtime=lambda w, attempt: 120 * attempt,
     params:
+        **study.selected("proportions"),
         entry=lambda w: config["benchmark"][w.benchmark],
-        proportions=config["evaluation"]["proportions"],
     message:
-        "Measuring {wildcards.benchmark} beside bare passes"
+        "Measuring {wildcards.benchmark} relative to plain passes"
     script:
         "../scripts/measure_benchmark.py"
 
 
 rule measure_scaling:
     input:
-        model=lambda w: expand(
-            "results/models/{model}/model.json", model=BENCHMARKED[w.benchmark]
-        ),
-        weights=lambda w: [
-            file
-            for model in BENCHMARKED[w.benchmark]
-            for file in checkpoint_files(model)
-        ],
+        model=lambda w: paths("model", model=study.benchmarked_models(w)),
+        weights=lambda w: origins.weights(*study.benchmarked_models(w)),
     output:
-        measured="results/measurements/{benchmark}/scaling.parquet",
+        measured=path("scaling"),
     log:
-        "results/logs/measure_scaling/{benchmark}.log",
+        job("measure_scaling").log,
     benchmark:
-        "results/benchmarks/measure_scaling/{benchmark}.tsv"
+        job("measure_scaling").benchmark
     conda:
         "../../envs/torch.yaml"
     threads: workflow.cores
@@ -75,89 +48,75 @@ rule measure_scaling:
         mem_mb=lambda w, attempt: 32000 * attempt,
         runtime=lambda w, attempt: 120 * attempt,
     params:
+        **study.selected("proportions"),
         entry=lambda w: config["benchmark"][w.benchmark],
-        proportions=config["evaluation"]["proportions"],
     message:
-        "Measuring how {wildcards.benchmark} grows"
+        "Measuring the scaling of {wildcards.benchmark}"
     script:
         "../scripts/measure_scaling.py"
 
 
 rule summarise_benchmark:
     input:
-        measured=expand(
-            "results/measurements/{benchmark}/ratios.parquet", benchmark=BENCHMARKED
-        ),
-        scaling=expand(
-            "results/measurements/{benchmark}/scaling.parquet", benchmark=GROWING
-        ),
+        measured=study.every(path("ratios")),
+        scaling=paths("scaling", benchmark=study.growing),
     output:
-        ratios=table_files("benchmark", "benchmark", "How fast is it?"),
-        slopes=table_files("benchmark-scaling", "benchmark-scaling", "How fast is it?"),
+        ratios=table("benchmark"),
+        slopes=table("benchmark-scaling"),
     log:
-        "results/logs/summarise_benchmark.log",
+        job("summarise_benchmark").log,
     benchmark:
-        "results/benchmarks/summarise_benchmark.tsv"
+        job("summarise_benchmark").benchmark
     group:
         "summaries"
     conda:
         "../../envs/figures.yaml"
     message:
-        "Tabulating how fast everything is"
+        "Tabulating the benchmark"
     script:
         "../scripts/summarise_benchmark.py"
 
 
 rule plot_benchmark:
     input:
-        measured="results/measurements/{benchmark}/ratios.parquet",
+        measured=path("ratios"),
     output:
-        figure_files(
-            "benchmark/{benchmark}",
-            "benchmark",
-            "How fast is it?",
-            benchmark="{benchmark}",
-        ),
+        figure("benchmark"),
     log:
-        "results/logs/plot_benchmark/{benchmark}.log",
+        job("plot_benchmark").log,
     benchmark:
-        "results/benchmarks/plot_benchmark/{benchmark}.tsv"
+        job("plot_benchmark").benchmark
     group:
         "summaries"
     conda:
         "../../envs/figures.yaml"
     message:
-        "Drawing how fast {wildcards.benchmark} is"
+        "Drawing the benchmark {wildcards.benchmark}"
     script:
         "../scripts/plot_benchmark.py"
 
 
 rule plot_benchmark_scaling:
     input:
-        measured="results/measurements/{benchmark}/scaling.parquet",
+        measured=path("scaling"),
     output:
-        figure_files(
-            "benchmark-scaling/{benchmark}",
-            "benchmark-scaling",
-            "How fast is it?",
-            benchmark="{benchmark}",
-        ),
+        figure("benchmark-scaling"),
     log:
-        "results/logs/plot_benchmark_scaling/{benchmark}.log",
+        job("plot_benchmark_scaling").log,
     benchmark:
-        "results/benchmarks/plot_benchmark_scaling/{benchmark}.tsv"
+        job("plot_benchmark_scaling").benchmark
     group:
         "summaries"
     conda:
         "../../envs/figures.yaml"
     message:
-        "Drawing how {wildcards.benchmark} grows"
+        "Drawing the scaling of {wildcards.benchmark}"
     script:
         "../scripts/plot_benchmark_scaling.py"
 
 
 rule benchmark:
     input:
-        BENCHMARK_RESULTS,
+        [*study.results_of("benchmark"), *study.results_of("scaling")],
     message:
-        "It is known how fast everything is"
+        "The benchmark is complete"

@@ -1,30 +1,24 @@
 """What a study costs, before anything is downloaded or computed."""
 
-FORMATS = ["csv", "tex", "html"]
-
 
 rule estimate_cost:
     input:
-        words=WORDS,
-        facts=FACTS,
+        words=origins.words,
+        facts=origins.facts,
     output:
-        costs=expand("results/tables/cost-estimate.{suffix}", suffix=FORMATS),
-        schedule=expand("results/tables/cost-schedule.{suffix}", suffix=FORMATS),
+        costs=paths("cost-estimate", suffix=TABLE_SUFFIXES),
+        schedule=paths("cost-schedule", suffix=TABLE_SUFFIXES),
     log:
-        "results/logs/estimate_cost.log",
+        job("estimate_cost").log,
     benchmark:
-        "results/benchmarks/estimate_cost.tsv"
+        job("estimate_cost").benchmark
     conda:
         "../../envs/torch.yaml"
     params:
         config=config,
-        checkpoints={
-            name: at_hand(entry["path"])
-            for name, entry in config["models"].items()
-            if "path" in entry
-        },
-        configurations=str(DATA / "configurations"),
+        checkpoints=origins.given_checkpoints(),
+        configurations=str(origins.data / "configurations"),
     message:
-        "Estimating what the study costs"
+        "Estimating the cost of the study"
     script:
         "../scripts/estimate_cost.py"

@@ -3,15 +3,15 @@
 
 rule export_mib:
     input:
-        model="results/models/{model}/model.json",
-        scores="results/scores/{model}/{task}/{method}.safetensors",
+        model=path("model"),
+        scores=path("scores"),
     output:
-        importances="results/mib/{method}/{task}_{model}/importances.json",
-        tensors="results/mib/{method}/{task}_{model}/importances.safetensors",
+        importances=path("importances", suffix="json"),
+        tensors=path("importances", suffix="safetensors"),
     log:
-        "results/logs/export_mib/{model}/{task}/{method}.log",
+        job("export_mib").log,
     benchmark:
-        "results/benchmarks/export_mib/{model}/{task}/{method}.tsv"
+        job("export_mib").benchmark
     group:
         "summaries"
     conda:
@@ -24,34 +24,29 @@ rule export_mib:
 
 rule mib:
     input:
-        expand(
-            "results/mib/{method}/{task}_{model}/importances.json",
-            method=METHODS,
-            task=TASKS,
-            model=MODELS,
-        ),
+        study.every(path("importances", suffix="json")),
 
 
 rule evaluate_imported:
     input:
-        model="results/models/{target}/model.json",
-        weights=weights("target"),
-        pairs="results/pairs/{target}/{task}.parquet",
-        importances=lambda w: at_hand(CIRCUITS[w.circuit]["importances"]),
+        model=path("model", model="{target}"),
+        weights=lambda w: origins.weights(w.target),
+        pairs=path("pairs", model="{target}"),
+        importances=lambda w: origins.located(study.circuits[w.circuit]["importances"]),
     output:
-        faithfulness="results/faithfulness/imported/{target}/{task}/{circuit}.parquet",
-        cost="results/costs/evaluate_imported/{target}/{task}/{circuit}.json",
+        faithfulness=path("imported"),
+        cost=job("evaluate_imported").cost,
     log:
-        "results/logs/evaluate_imported/{target}/{task}/{circuit}.log",
+        job("evaluate_imported").log,
     benchmark:
-        "results/benchmarks/evaluate_imported/{target}/{task}/{circuit}.tsv"
+        job("evaluate_imported").benchmark
     conda:
         "../../envs/torch.yaml"
     resources:
         **model_resources("evaluate_imported", "model"),
     params:
-        settings=EVALUATION,
-        state="results/resume/evaluate_imported/{target}/{task}/{circuit}",
+        settings=evaluation_settings(config),
+        state=job("evaluate_imported").state,
     message:
         "Evaluating the imported {wildcards.circuit} of {wildcards.target} on {wildcards.task}"
     script:

@@ -1,31 +1,26 @@
 """How faithful circuits are on the target: gold, random, aligned and controls."""
 
-EVALUATION = {
-    key: config["evaluation"][key]
-    for key in ["ablations", "proportions", "examples", "batch_size"]
-}
-
 
 rule evaluate_gold:
     input:
-        model="results/models/{target}/model.json",
-        weights=weights("target"),
-        pairs="results/pairs/{target}/{task}.parquet",
-        scores="results/scores/{target}/{task}/{method}.safetensors",
+        model=path("model", model="{target}"),
+        weights=lambda w: origins.weights(w.target),
+        pairs=path("pairs", model="{target}"),
+        scores=path("scores", model="{target}"),
     output:
-        faithfulness="results/faithfulness/gold/{target}/{task}/{method}.parquet",
-        cost="results/costs/evaluate_gold/{target}/{task}/{method}.json",
+        faithfulness=path("gold"),
+        cost=job("evaluate_gold").cost,
     log:
-        "results/logs/evaluate_gold/{target}/{task}/{method}.log",
+        job("evaluate_gold").log,
     benchmark:
-        "results/benchmarks/evaluate_gold/{target}/{task}/{method}.tsv"
+        job("evaluate_gold").benchmark
     conda:
         "../../envs/torch.yaml"
     resources:
         **model_resources("evaluate_gold", "model"),
     params:
-        settings=EVALUATION,
-        state="results/resume/evaluate_gold/{target}/{task}/{method}",
+        settings=evaluation_settings(config),
+        state=job("evaluate_gold").state,
     message:
         "Evaluating gold circuits of {wildcards.target} on {wildcards.task} by {wildcards.method}"
     script:
@@ -34,24 +29,24 @@ rule evaluate_gold:
 
 rule evaluate_random:
     input:
-        model="results/models/{target}/model.json",
-        weights=weights("target"),
-        pairs="results/pairs/{target}/{task}.parquet",
+        model=path("model", model="{target}"),
+        weights=lambda w: origins.weights(w.target),
+        pairs=path("pairs", model="{target}"),
     output:
-        faithfulness="results/faithfulness/random/{target}/{task}.parquet",
-        cost="results/costs/evaluate_random/{target}/{task}.json",
+        faithfulness=path("random"),
+        cost=job("evaluate_random").cost,
     log:
-        "results/logs/evaluate_random/{target}/{task}.log",
+        job("evaluate_random").log,
     benchmark:
-        "results/benchmarks/evaluate_random/{target}/{task}.tsv"
+        job("evaluate_random").benchmark
     conda:
         "../../envs/torch.yaml"
     resources:
         **model_resources("evaluate_random", "model"),
     params:
         rankings=config["evaluation"]["random_rankings"],
-        settings=EVALUATION,
-        state="results/resume/evaluate_random/{target}/{task}",
+        settings=evaluation_settings(config),
+        state=job("evaluate_random").state,
     message:
         "Evaluating random circuits of {wildcards.target} on {wildcards.task}"
     script:
@@ -60,37 +55,37 @@ rule evaluate_random:
 
 rule evaluate_aligned:
     input:
-        target="results/models/{target}/model.json",
-        weights=weights("target"),
-        pairs="results/pairs/{target}/{task}.parquet",
-        scores=lambda w: of_every_task(
-            "results/scores/{source}/{task}/{method}.safetensors", w
+        target=path("model", model="{target}"),
+        weights=lambda w: origins.weights(w.target),
+        pairs=path("pairs", model="{target}"),
+        scores=lambda w: paths(
+            "scores", model=w.source, task=study.tasks, method=w.method
         ),
-        gold=lambda w: of_every_task(
-            "results/scores/{target}/{task}/{method}.safetensors", w
+        gold=lambda w: paths(
+            "scores", model=w.target, task=study.tasks, method=w.method
         ),
-        alignments=evaluated_alignments,
-        masks=free_masks,
-        stitched=stitched_alignment,
-        carried=carried_gradients,
+        alignments=study.evaluated_alignments,
+        masks=study.free_masks,
+        stitched=study.stitched_alignment,
+        carried=study.carried_gradients,
     output:
-        faithfulness="results/faithfulness/aligned/{source}/{target}/{task}/{method}.parquet",
-        projections="results/projections/{source}/{target}/{task}/{method}.parquet",
-        cost="results/costs/evaluate_aligned/{source}/{target}/{task}/{method}.json",
+        faithfulness=path("aligned"),
+        projections=path("projections"),
+        cost=job("evaluate_aligned").cost,
     log:
-        "results/logs/evaluate_aligned/{source}/{target}/{task}/{method}.log",
+        job("evaluate_aligned").log,
     benchmark:
-        "results/benchmarks/evaluate_aligned/{source}/{target}/{task}/{method}.tsv"
+        job("evaluate_aligned").benchmark
     conda:
         "../../envs/torch.yaml"
     resources:
         **model_resources("evaluate_aligned", "target"),
     params:
-        settings=EVALUATION,
-        tasks=TASKS,
-        families=FAMILIES,
-        controls=CONTROLS,
-        state="results/resume/evaluate_aligned/{source}/{target}/{task}/{method}",
+        settings=evaluation_settings(config),
+        tasks=study.tasks,
+        families=study.families,
+        controls=study.controls,
+        state=job("evaluate_aligned").state,
     message:
         "Evaluating {wildcards.source} circuits on {wildcards.target}, {wildcards.task} by {wildcards.method}"
     script:

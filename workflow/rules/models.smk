@@ -8,25 +8,23 @@ localrules:
 
 rule train_model:
     input:
-        words=WORDS,
-        facts=FACTS,
+        words=origins.words,
+        facts=origins.facts,
     output:
-        checkpoint=[
-            f"results/models/{{model}}/checkpoint/{f}" for f in CHECKPOINT_FILES
-        ],
-        record="results/models/{model}/checkpoint/training.json",
+        checkpoint=paths("checkpoint", file=CHECKPOINT_FILES),
+        record=path("checkpoint", file="training.json"),
     log:
-        "results/logs/train_model/{model}.log",
+        job("train_model").log,
     benchmark:
-        "results/benchmarks/train_model/{model}.tsv"
+        job("train_model").benchmark
     conda:
         "../../envs/torch.yaml"
     resources:
         **training_resources(),
     params:
         entry=lambda w: config["models"][w.model].get("train"),
-        content=content_of(lambda w: [WORDS, FACTS]),
-        state="results/resume/train_model/{model}",
+        content=lambda w: files_digest([origins.words, origins.facts]),
+        state=job("train_model").state,
     message:
         "Training {wildcards.model}"
     script:
@@ -35,11 +33,11 @@ rule train_model:
 
 rule download_model:
     output:
-        record="results/models/{model}/download.json",
+        record=path("download"),
     log:
-        "results/logs/download_model/{model}.log",
+        job("download_model").log,
     benchmark:
-        "results/benchmarks/download_model/{model}.tsv"
+        job("download_model").benchmark
     conda:
         "../../envs/torch.yaml"
     params:
@@ -53,22 +51,22 @@ rule download_model:
 
 rule describe_model:
     input:
-        weights=weights("model"),
-        record=model_record,
+        weights=lambda w: origins.weights(w.model),
+        record=lambda w: origins.record(w.model),
     output:
-        model="results/models/{model}/model.json",
+        model=path("model"),
     log:
-        "results/logs/describe_model/{model}.log",
+        job("describe_model").log,
     benchmark:
-        "results/benchmarks/describe_model/{model}.tsv"
+        job("describe_model").benchmark
     priority: FIRST
     group:
         "tokens"
     conda:
         "../../envs/torch.yaml"
     params:
-        checkpoint=lambda w: checkpoint(w.model),
-        load=lambda w: load_options(w.model),
+        checkpoint=lambda w: origins.checkpoint(w.model),
+        load=lambda w: origins.load_options(w.model),
     message:
         "Describing {wildcards.model}"
     script:
@@ -77,17 +75,17 @@ rule describe_model:
 
 rule tokenize_pairs:
     input:
-        prompts="results/prompts/{task}.parquet",
-        prompt_rejects="results/prompts/{task}.rejects.parquet",
-        model="results/models/{model}/model.json",
-        weights=weights("model"),
+        prompts=path("prompts"),
+        prompt_rejects=path("prompts-rejects"),
+        model=path("model"),
+        weights=lambda w: origins.weights(w.model),
     output:
-        pairs="results/pairs/{model}/{task}.parquet",
-        rejects="results/pairs/{model}/{task}.rejects.parquet",
+        pairs=path("pairs"),
+        rejects=path("pairs-rejects"),
     log:
-        "results/logs/tokenize_pairs/{model}/{task}.log",
+        job("tokenize_pairs").log,
     benchmark:
-        "results/benchmarks/tokenize_pairs/{model}/{task}.tsv"
+        job("tokenize_pairs").benchmark
     priority: FIRST
     group:
         "tokens"
@@ -101,9 +99,6 @@ rule tokenize_pairs:
 
 rule models:
     input:
-        expand(
-            "results/models/{model}/model.json",
-            model=[m for m in config["models"] if m in MODELS or not is_remote(m)],
-        ),
+        paths("model", model=origins.available(study.models)),
     message:
-        "Every model of the configuration is at hand"
+        "Every model of the configuration is available"

@@ -8,24 +8,26 @@ localrules:
 
 rule write_prompts:
     input:
-        words=where_drawn(WORDS),
-        facts=where_drawn(FACTS),
-        files=pair_files,
+        words=lambda w: origins.words if origins.is_drawn(w.task) else [],
+        facts=lambda w: origins.facts if origins.is_drawn(w.task) else [],
+        files=lambda w: origins.pair_files(w.task),
     output:
-        prompts="results/prompts/{task}.parquet",
-        rejects="results/prompts/{task}.rejects.parquet",
+        prompts=path("prompts"),
+        rejects=path("prompts-rejects"),
     log:
-        "results/logs/write_prompts/{task}.log",
+        job("write_prompts").log,
     benchmark:
-        "results/benchmarks/write_prompts/{task}.tsv"
+        job("write_prompts").benchmark
     priority: FIRST
     conda:
         "../../envs/figures.yaml"
     params:
         entry=lambda w: config["tasks"][w.task],
-        path=pairs_path,
-        content=content_of(prompt_sources),
-        code=code_of("write_prompts.py", unused=unused_readers),
+        path=lambda w: origins.pairs_path(w.task),
+        content=lambda w: files_digest(origins.prompt_sources(w.task)),
+        code=lambda w: code_digest(
+            SCRIPTS / "write_prompts.py", origins.unused_readers(w.task)
+        ),
     message:
         "Writing the prompts of {wildcards.task}"
     script:

@@ -3,43 +3,26 @@
 
 rule correlate_scores:
     input:
-        projections=per_pair(
-            "results/projections/{source}/{target}/{task}/{method}.parquet",
-            task=TASKS,
-            method=METHODS,
-        ),
-        gold=expand(
-            "results/scores/{target}/{task}/{method}.safetensors",
-            target=TARGETS,
-            task=TASKS,
-            method=METHODS,
-        ),
+        projections=study.every(path("projections")),
+        gold=study.every(path("scores", model="{target}")),
     output:
-        correlations="results/tables/correlations.parquet",
+        correlations=path("correlations"),
         tables=[
-            path
-            for source, target in TRANSFERS
-            for path in table_files(
-                f"correlations/{source}/{target}",
-                "correlations",
-                "Does the source matter?",
-                source=source,
-                target=target,
-            )
+            file
+            for source, target in study.transfers
+            for file in table("correlations", source=source, target=target)
         ],
     log:
-        "results/logs/correlate_scores.log",
+        job("correlate_scores").log,
     benchmark:
-        "results/benchmarks/correlate_scores.tsv"
+        job("correlate_scores").benchmark
     group:
         "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
-        pairs=TRANSFERS,
-        methods=METHODS,
-        proportions=config["evaluation"]["proportions"],
-        families=FAMILIES,
+        **study.selected("methods", "proportions", "families"),
+        pairs=study.transfers,
     message:
         "Comparing projected scores with gold ones"
     script:
@@ -48,75 +31,44 @@ rule correlate_scores:
 
 rule plot_correlations:
     input:
-        correlations="results/tables/correlations.parquet",
+        correlations=path("correlations"),
     output:
-        figure_files(
-            "correlations/{source}/{target}",
-            "correlations",
-            "Does the source matter?",
-            source="{source}",
-            target="{target}",
-        ),
+        figure("correlations"),
     log:
-        "results/logs/plot_correlations/{source}/{target}.log",
+        job("plot_correlations").log,
     benchmark:
-        "results/benchmarks/plot_correlations/{source}/{target}.tsv"
+        job("plot_correlations").benchmark
     group:
         "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
-        methods=METHODS,
-        map_name=MAP,
+        **study.selected("methods"),
+        map_name=study.main_map,
     message:
-        "Drawing how like the gold scores {wildcards.source} to {wildcards.target} is"
+        "Drawing the similarity of {wildcards.source} to {wildcards.target} to the gold scores"
     script:
         "../scripts/plot_correlations.py"
 
 
 rule plot_stability:
     input:
-        source=expand(
-            "results/scores/{source}/{task}/{method}.safetensors",
-            task=TASKS,
-            allow_missing=True,
-        ),
-        gold=expand(
-            "results/scores/{target}/{task}/{method}.safetensors",
-            task=TASKS,
-            allow_missing=True,
-        ),
-        alignments=expand(
-            "results/alignments/{source}/{target}/{method}/{training_set}/seed-{seed}.safetensors",
-            training_set=[each for each in TRAINING_SETS if each != "all"],
-            seed=SEEDS,
-            allow_missing=True,
-        ),
+        source=paths("scores", model="{source}", task=study.tasks),
+        gold=paths("scores", model="{target}", task=study.tasks),
+        alignments=paths("alignment", training_set=study.partial_sets, seed=study.seeds),
     output:
-        tables=[
-            "results/tables/stability/{source}/{target}/{method}.parquet",
-            "results/tables/stability/{source}/{target}/{method}.csv",
-        ],
-        figures=figure_files(
-            "stability/{source}/{target}/{method}",
-            "stability",
-            "What do the circuits look like?",
-            source="{source}",
-            target="{target}",
-            method="{method}",
-        ),
+        tables=paths("stability", suffix=["parquet", "csv"]),
+        figures=figure("stability"),
     log:
-        "results/logs/plot_stability/{source}/{target}/{method}.log",
+        job("plot_stability").log,
     benchmark:
-        "results/benchmarks/plot_stability/{source}/{target}/{method}.tsv"
+        job("plot_stability").benchmark
     group:
         "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
-        tasks=TASKS,
-        proportions=config["evaluation"]["proportions"],
-        families=FAMILIES,
+        **study.selected("tasks", "proportions", "families"),
     message:
         "Resampling the circuits of {wildcards.source} and {wildcards.target} by {wildcards.method}"
     script:

@@ -4,24 +4,24 @@
 # It has no benchmark: it would find its own, of another time.
 rule summarise_startup:
     input:
-        study_results(),
+        study.results(),
     output:
-        table_files("startup", "startup", "What does it cost?"),
+        table("startup"),
     log:
-        "results/logs/summarise_startup.log",
+        job("summarise_startup").log,
     conda:
         "../../envs/figures.yaml"
     params:
-        benchmarks="results/benchmarks",
-        logs="results/logs",
+        benchmarks=BENCHMARKS,
+        logs=LOGS,
     message:
-        "Adding up how long the jobs took to start"
+        "Adding up the start-up times of the jobs"
     script:
         "../scripts/summarise_startup.py"
 
 
 rule startup:
     input:
-        "results/tables/startup.csv",
+        study.results_of("startup"),
     message:
-        "It is known how long the jobs took to start"
+        "The start-up times are complete"

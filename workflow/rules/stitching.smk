@@ -3,24 +3,24 @@
 
 rule stitch_alignment:
     input:
-        source="results/models/{source}/model.json",
-        target="results/models/{target}/model.json",
-        weights=lambda w: [*weights("source")(w), *weights("target")(w)],
-        source_pairs="results/pairs/{source}/{task}.parquet",
-        target_pairs="results/pairs/{target}/{task}.parquet",
+        source=path("model", model="{source}"),
+        target=path("model", model="{target}"),
+        weights=lambda w: origins.weights(w.source, w.target),
+        source_pairs=path("pairs", model="{source}"),
+        target_pairs=path("pairs", model="{target}"),
     output:
-        alignment="results/stitched/{source}/{target}/{task}.safetensors",
-        cost="results/costs/stitch_alignment/{source}/{target}/{task}.json",
+        alignment=path("stitched"),
+        cost=job("stitch_alignment").cost,
     log:
-        "results/logs/stitch_alignment/{source}/{target}/{task}.log",
+        job("stitch_alignment").log,
     benchmark:
-        "results/benchmarks/stitch_alignment/{source}/{target}/{task}.tsv"
+        job("stitch_alignment").benchmark
     conda:
         "../../envs/torch.yaml"
     resources:
         **model_resources("stitch_alignment", "source", "target"),
     params:
-        pairs=pairs_settings("attribution"),
+        pairs=pairs_settings(config, "attribution"),
     message:
         "Stitching {wildcards.source} and {wildcards.target} on {wildcards.task}"
     script:
@@ -29,33 +29,31 @@ rule stitch_alignment:
 
 rule carry_gradients:
     input:
-        source="results/models/{source}/model.json",
-        target="results/models/{target}/model.json",
-        weights=lambda w: [*weights("source")(w), *weights("target")(w)],
-        source_pairs="results/pairs/{source}/{task}.parquet",
-        target_pairs="results/pairs/{target}/{task}.parquet",
-        others=lambda w: expand(
-            "results/pairs/{source}/{task}.parquet",
-            source=w.source,
-            task=tasks_of_other_families(w),
+        source=path("model", model="{source}"),
+        target=path("model", model="{target}"),
+        weights=lambda w: origins.weights(w.source, w.target),
+        source_pairs=path("pairs", model="{source}"),
+        target_pairs=path("pairs", model="{target}"),
+        others=lambda w: paths(
+            "pairs", model=w.source, task=study.tasks_of_other_families(w)
         ),
     output:
-        scores="results/carried/{source}/{target}/{task}/{method}.safetensors",
-        cost="results/costs/carry_gradients/{source}/{target}/{task}/{method}.json",
+        scores=path("carried"),
+        cost=job("carry_gradients").cost,
     log:
-        "results/logs/carry_gradients/{source}/{target}/{task}/{method}.log",
+        job("carry_gradients").log,
     benchmark:
-        "results/benchmarks/carry_gradients/{source}/{target}/{task}/{method}.tsv"
+        job("carry_gradients").benchmark
     conda:
         "../../envs/torch.yaml"
     resources:
         **model_resources("carry_gradients", "source", "target"),
     params:
-        others=tasks_of_other_families,
-        steps=integration_steps,
-        pairs=pairs_settings("attribution"),
-        seeds=SEEDS,
+        others=study.tasks_of_other_families,
+        steps=lambda w: integration_steps(config, w.method),
+        pairs=pairs_settings(config, "attribution"),
+        seeds=study.seeds,
     message:
-        "Carrying gradients of {wildcards.source} to {wildcards.target} on {wildcards.task} by {wildcards.method}"
+        "Mapping gradients of {wildcards.source} to {wildcards.target} on {wildcards.task} by {wildcards.method}"
     script:
         "../scripts/carry_gradients.py"

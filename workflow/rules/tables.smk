@@ -1,47 +1,22 @@
 """Tables: every evaluated circuit in one frame, and the paper's tables from it."""
 
-MEASURED = {
-    "gold": expand(
-        "results/faithfulness/gold/{target}/{task}/{method}.parquet",
-        target=TARGETS,
-        task=TASKS,
-        method=METHODS,
-    ),
-    "random": expand(
-        "results/faithfulness/random/{target}/{task}.parquet",
-        target=TARGETS,
-        task=TASKS,
-    ),
-    "aligned": per_pair(
-        "results/faithfulness/aligned/{source}/{target}/{task}/{method}.parquet",
-        task=TASKS,
-        method=METHODS,
-    ),
-    "imported": [
-        f"results/faithfulness/imported/{circuit['target']}/{circuit['task']}/{name}.parquet"
-        for name, circuit in CIRCUITS.items()
-    ],
-}
-MAPS = list(dict.fromkeys([MAP, *config["alignment"]["compare"]]))
-
 
 rule summarise_faithfulness:
     input:
-        **MEASURED,
+        **study.measured(),
     output:
-        cpr="results/tables/cpr.parquet",
-        curves="results/tables/curves.parquet",
+        cpr=path("cpr"),
+        curves=path("curves"),
     log:
-        "results/logs/summarise_faithfulness.log",
+        job("summarise_faithfulness").log,
     benchmark:
-        "results/benchmarks/summarise_faithfulness.tsv"
+        job("summarise_faithfulness").benchmark
     group:
         "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
-        siblings=STUDY["siblings"],
-        families=FAMILIES,
+        **study.selected("siblings", "families"),
     message:
         "Collecting every evaluated circuit"
     script:
@@ -50,113 +25,50 @@ rule summarise_faithfulness:
 
 rule summarise_statistics:
     input:
-        **MEASURED,
-        cpr="results/tables/cpr.parquet",
+        **study.measured(),
+        cpr=path("cpr"),
     output:
-        statistics="results/tables/statistics.parquet",
-        curves="results/tables/curve-intervals.parquet",
-        columns=table_files("statistics-columns", "statistics-columns", "Statistics"),
+        statistics=path("statistics"),
+        curves=path("curve-intervals"),
+        columns=table("statistics-columns"),
     log:
-        "results/logs/summarise_statistics.log",
+        job("summarise_statistics").log,
     benchmark:
-        "results/benchmarks/summarise_statistics.tsv"
+        job("summarise_statistics").benchmark
     group:
         "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
-        siblings=STUDY["siblings"],
-        families=FAMILIES,
+        **study.selected("siblings", "families"),
     message:
         "Intervals and tests of every circuit"
     script:
         "../scripts/summarise_statistics.py"
 
 
-rule summarise_maps:
-    input:
-        statistics="results/tables/statistics.parquet",
-    output:
-        table_files(
-            "maps/{source}/{target}",
-            "maps",
-            "Does the source matter?",
-            source="{source}",
-            target="{target}",
-        ),
-    log:
-        "results/logs/summarise_maps/{source}/{target}.log",
-    benchmark:
-        "results/benchmarks/summarise_maps/{source}/{target}.tsv"
-    group:
-        "summaries"
-    conda:
-        "../../envs/figures.yaml"
-    params:
-        maps=MAPS,
-        methods=METHODS,
-        ablation=ABLATION,
-    message:
-        "Maps of {wildcards.source} to {wildcards.target}"
-    script:
-        "../scripts/summarise_maps.py"
-
-
-rule summarise_tests:
-    input:
-        statistics="results/tables/statistics.parquet",
-    output:
-        table_files(
-            "tests/{source}/{target}",
-            "tests",
-            "Does the source matter?",
-            source="{source}",
-            target="{target}",
-        ),
-    log:
-        "results/logs/summarise_tests/{source}/{target}.log",
-    benchmark:
-        "results/benchmarks/summarise_tests/{source}/{target}.tsv"
-    group:
-        "summaries"
-    conda:
-        "../../envs/figures.yaml"
-    params:
-        maps=MAPS,
-        methods=METHODS,
-        ablation=ABLATION,
-    message:
-        "Tests of {wildcards.source} to {wildcards.target}"
-    script:
-        "../scripts/summarise_tests.py"
-
-
 rule summarise_models:
     input:
-        models=expand("results/models/{model}/model.json", model=MODELS),
-        pairs=expand("results/pairs/{model}/{task}.parquet", model=MODELS, task=TASKS),
-        rejects=expand(
-            "results/pairs/{model}/{task}.rejects.parquet", model=MODELS, task=TASKS
-        ),
-        curves="results/tables/curves.parquet",
+        models=study.every(path("model")),
+        pairs=study.every(path("pairs")),
+        rejects=study.every(path("pairs-rejects")),
+        curves=path("curves"),
     output:
-        models_table=table_files("models", "models", "Models and tasks"),
-        rejects_table=table_files("rejects", "rejects", "Models and tasks"),
-        rejects_summary=table_files(
-            "rejects-summary", "rejects-summary", "Models and tasks"
-        ),
+        models_table=table("models"),
+        rejects_table=table("rejects"),
+        rejects_summary=table("rejects-summary"),
     log:
-        "results/logs/summarise_models.log",
+        job("summarise_models").log,
     benchmark:
-        "results/benchmarks/summarise_models.tsv"
+        job("summarise_models").benchmark
     group:
         "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
-        models=MODELS,
-        cells=[(model, task) for model in MODELS for task in TASKS],
-        ablation=ABLATION,
+        **study.selected("ablation"),
+        models=study.models,
+        cells=[(model, task) for model in study.models for task in study.tasks],
     message:
         "Tabulating models and rejects"
     script:
@@ -165,85 +77,40 @@ rule summarise_models:
 
 rule summarise_leaderboard:
     input:
-        statistics="results/tables/statistics.parquet",
+        statistics=path("statistics"),
     output:
-        table_files(
-            "leaderboard/{source}/{target}",
-            "leaderboard",
-            "Is the transfer faithful?",
-            source="{source}",
-            target="{target}",
-        ),
+        table("leaderboard"),
     log:
-        "results/logs/summarise_leaderboard/{source}/{target}.log",
+        job("summarise_leaderboard").log,
     benchmark:
-        "results/benchmarks/summarise_leaderboard/{source}/{target}.tsv"
+        job("summarise_leaderboard").benchmark
     group:
         "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
-        tasks=TASKS,
-        map_name=MAP,
-        methods=METHODS,
-        ablation=ABLATION,
+        **study.selected("tasks", "map_name", "methods", "ablation"),
     message:
         "Leaderboard of {wildcards.source} to {wildcards.target}"
     script:
         "../scripts/summarise_leaderboard.py"
 
 
-rule summarise_controls:
-    input:
-        statistics="results/tables/statistics.parquet",
-    output:
-        table_files(
-            "controls/{source}/{target}",
-            "controls",
-            "Does the source matter?",
-            source="{source}",
-            target="{target}",
-        ),
-    log:
-        "results/logs/summarise_controls/{source}/{target}.log",
-    benchmark:
-        "results/benchmarks/summarise_controls/{source}/{target}.tsv"
-    group:
-        "summaries"
-    conda:
-        "../../envs/figures.yaml"
-    params:
-        tasks=TASKS,
-        map_name=MAP,
-        methods=METHODS,
-        controls=CONTROLS,
-        ablation=ABLATION,
-    message:
-        "Controls of {wildcards.source} to {wildcards.target}"
-    script:
-        "../scripts/summarise_controls.py"
-
-
 rule summarise_scaling:
     input:
-        statistics="results/tables/statistics.parquet",
+        statistics=path("statistics"),
     output:
-        table_files(
-            "scaling/{task}", "scaling", "Is the transfer faithful?", task="{task}"
-        ),
+        table("scaling"),
     log:
-        "results/logs/summarise_scaling/{task}.log",
+        job("summarise_scaling").log,
     benchmark:
-        "results/benchmarks/summarise_scaling/{task}.tsv"
+        job("summarise_scaling").benchmark
     group:
         "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
-        transfers=STUDY["transfers"],
-        map_name=MAP,
-        methods=METHODS,
-        ablation=ABLATION,
+        **study.selected("transfers", "map_name", "methods", "ablation"),
     message:
         "Scaling of {wildcards.task} over model pairs"
     script:
@@ -252,25 +119,24 @@ rule summarise_scaling:
 
 rule summarise_imported:
     input:
-        statistics="results/tables/statistics.parquet",
+        statistics=path("statistics"),
     output:
-        table_files("imported", "imported", "Imported circuits"),
+        table("imported"),
     log:
-        "results/logs/summarise_imported.log",
+        job("summarise_imported").log,
     benchmark:
-        "results/benchmarks/summarise_imported.tsv"
+        job("summarise_imported").benchmark
     group:
         "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
+        **study.selected("methods", "ablation"),
         # Without their files: Snakemake shows params in its report.
         circuits={
             name: {key: circuit[key] for key in ["target", "task"]}
-            for name, circuit in CIRCUITS.items()
+            for name, circuit in study.circuits.items()
         },
-        methods=METHODS,
-        ablation=ABLATION,
     message:
         "Tabulating imported circuits"
     script:

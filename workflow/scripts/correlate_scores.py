@@ -66,7 +66,7 @@ def correlate_scores(
     formats = len(tables_paths) // max(len(pairs), 1)
     for number, (source, target) in enumerate(pairs):
         names = {"source": source, "target": target, "methods": methods}
-        title = f"Likeness to the gold scores, {source} → {target}"
+        title = f"Similarity to the gold scores, {source} → {target}"
         paths = tables_paths[number * formats : (number + 1) * formats]
         write_table(correlations_table(likeness, **names), *paths, title=title)
 

@@ -5,6 +5,10 @@
   reruns nothing.
 - `planning`: jobs rerun when the content of files changes. For Snakemake, a `git
   checkout` changes the modification time of every file.
+- `groups`: groups of jobs are checked once each. Snakemake checks them once for every
+  pair of their jobs: planning a study of 40 tasks took twice as long.
+- `checks`: what is to be downloaded or read is tried before the first job starts.
+- `requests`: what jobs request of a cluster, as functions that Snakemake calls.
 - `runs`: stale locks of a killed run are removed, and its jobs are terminated with it.
   Snakemake asks the user to unlock, while its jobs may continue to write.
 - `warm`: jobs are forked from one process that has imported torch and transformers.

@@ -29,10 +29,29 @@ def code_digest(script: Path, unused: tuple[str, ...] = ()) -> str:
     return files_digest(source_files(script, unused))
 
 
-def files_digest(files: Iterable[Path]) -> str:
-    """Return a hash of the names and contents of files."""
+def record_code(workflow, scripts: Path) -> None:
+    """Let every job record a hash of its script and of what that imports.
+
+    Args:
+        workflow: whose rules are all there; one that has `code` keeps it.
+        scripts: the folder of the scripts.
+    """
+
+    def recorded(script: Path):
+        return lambda w: code_digest(script)
+
+    for rule in workflow.rules:
+        if rule.script and "code" not in rule.params.keys():  # noqa: SIM118
+            rule.set_params(code=recorded(scripts / Path(rule.script).name))
+
+
+def files_digest(files: Iterable[Path | str]) -> str:
+    """Return a hash of the names and contents of files.
+
+    The modification time is not enough: a restored file may be older than a result.
+    """
     digest = hashlib.sha256()
-    for file in files:
+    for file in map(Path, files):
         content = hashlib.sha256(file.read_bytes()).hexdigest()
         digest.update(f"{file.name} {content}\n".encode())
     return digest.hexdigest()[:16]

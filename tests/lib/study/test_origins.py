@@ -1,0 +1,98 @@
+"""Where models and tasks come from: folders on the disk, generators, the hub."""
+
+import pytest
+
+from circuit_transfer.study.origins import Origins
+
+CONFIG = {
+    "models": {
+        "trained": {"train": {}},
+        "shipped": {"path": "models/shipped", "dtype": "float32"},
+        "remote": {"hub": "them/theirs", "revision": "abc"},
+    },
+    "tasks": {
+        "drawn": {"generator": "ioi"},
+        "own": {"file": "own.csv", "format": "pairs"},
+        "mib": {"mib": "ioi", "hub": "them/ioi", "revision": "abc"},
+    },
+}
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A folder of the Snakefile with a shipped model, not the working directory."""
+    home, here = tmp_path / "home", tmp_path / "here"
+    (home / "models/shipped").mkdir(parents=True)
+    here.mkdir()
+    monkeypatch.chdir(here)
+    return home
+
+
+def test_the_working_directory_comes_before_the_home(home):
+    origins = Origins(CONFIG, home)
+    assert origins.located("models/shipped") == str(home / "models/shipped")
+    (home.parent / "here/models/shipped").mkdir(parents=True)
+    assert origins.located("models/shipped") == "models/shipped"
+    assert origins.located("no/folder") == "no/folder"
+
+
+def test_paths_are_relative_where_the_repository_is_the_working_directory(
+    home, monkeypatch
+):
+    assert Origins(CONFIG, home).words == home / "data/words.yaml"
+    monkeypatch.chdir(home)
+    assert str(Origins(CONFIG, home).words) == "data/words.yaml"
+
+
+def test_weights_are_the_files_that_results_depend_on(home):
+    folder = home / "models/shipped"
+    for name in ("model.safetensors", "config.json", "tokenizer.json", "README.md"):
+        (folder / name).touch()
+    origins = Origins(CONFIG, home)
+    names = ("config.json", "model.safetensors", "tokenizer.json")
+    assert origins.weights("shipped") == [str(folder / name) for name in names]
+    trained = [f"results/models/trained/checkpoint/{name}" for name in names]
+    download = "results/models/remote/download.json"
+    assert origins.weights("trained", "remote") == [*trained, download]
+
+
+def test_a_record_is_asked_for_where_there_is_one(home):
+    origins = Origins(CONFIG, home)
+    assert origins.record("remote") == "results/models/remote/download.json"
+    training = "results/models/trained/checkpoint/training.json"
+    assert origins.record("trained") == training
+    assert origins.record("shipped") == []
+    (home / "models/shipped/training.json").touch()
+    assert origins.record("shipped") == str(home / "models/shipped/training.json")
+
+
+def test_checkpoints(home):
+    origins = Origins(CONFIG, home)
+    assert origins.checkpoint("trained") == "results/models/trained/checkpoint"
+    assert origins.checkpoint("remote") is None
+    folder = str(home / "models/shipped")
+    assert origins.checkpoint("shipped") == folder
+    assert origins.given_checkpoints() == {"shipped": folder}
+    assert origins.load_options("shipped") == {"dtype": "float32"}
+
+
+def test_remote_models_are_prepared_only_where_they_are_studied(home):
+    origins = Origins(CONFIG, home)
+    assert origins.available(["trained"]) == ["trained", "shipped"]
+    assert origins.available(["remote"]) == ["trained", "shipped", "remote"]
+
+
+def test_sources_of_pairs(home):
+    origins = Origins(CONFIG, home)
+    data = home / "data"
+    assert origins.prompt_sources("drawn") == [data / "words.yaml", data / "facts.csv"]
+    assert list(map(str, origins.prompt_sources("own"))) == ["own.csv"]
+    assert origins.prompt_sources("mib") == []
+    assert origins.pairs_path("drawn") is None
+
+
+def test_readers_of_other_sources_do_not_count(home):
+    origins = Origins(CONFIG, home)
+    assert origins.unused_readers("drawn") == ("importers", "models.hub")
+    assert origins.unused_readers("own") == ("generators", "models.hub")
+    assert origins.unused_readers("mib") == ("generators",)

@@ -1,0 +1,240 @@
+"""What a study is made of, on a study that is small enough to write out by hand."""
+
+import re
+from copy import deepcopy
+from types import SimpleNamespace
+
+import pytest
+
+from circuit_transfer.study.study import Study
+
+CONFIG = {
+    "study": {
+        "tasks": ["ioi", "add", "sub"],
+        "methods": ["nap-ig-inputs", "exact"],
+        "transfers": [{"source": "small", "target": "large"}],
+        "models": [],
+        "seeds": [0, 1],
+        "siblings": [],
+        "families": {"sums": ["add", "sub"]},
+    },
+    "models": {"small": {}, "large": {}, "unused": {}},
+    "tasks": {"ioi": {}, "add": {}, "sub": {}, "a.b": {}},
+    "alignment": {
+        "map": "free",
+        "compare": ["cka-prior", "stitched", "carried-gradients"],
+        "controls": ["source-free", "free-mask"],
+    },
+    "evaluation": {
+        "ablations": ["zero", "mean"],
+        "proportions": [1.0],
+        "circuits": {"theirs": {"target": "large", "task": "add"}},
+    },
+    "sensitivity": {"ig_steps": [1], "sparsity": [0.1]},
+    "benchmark": {
+        "flat": {"model": "small", "scaling": {}},
+        "steep": {"scaling": {"heads": [1, 2]}},
+    },
+}
+PAIR = {"source": "small", "target": "large"}
+
+
+def study(**changes):
+    """The study with some of its keys changed, named `section_key`."""
+    config = deepcopy(CONFIG)
+    for key, value in changes.items():
+        section, name = key.split("_", 1)
+        config[section][name] = value
+    return Study(config)
+
+
+def w(**values):
+    return SimpleNamespace(**PAIR, **values)
+
+
+def test_sets_of_names():
+    sets = study()
+    assert (sets.models, sets.targets) == (["small", "large"], ["large"])
+    assert sets.families == {"ioi": ["ioi"], "sums": ["add", "sub"]}
+    assert sets.maps == ["free", "cka-prior", "stitched", "carried-gradients"]
+    assert sets.partial_sets == sets.training_sets[:-1]
+    assert sets.training_sets[-1] == "all"
+
+
+def test_source_and_target_are_those_of_a_transfer():
+    transfers = [PAIR, {"source": "large", "target": "small"}]
+    both = study(study_transfers=transfers, study_tasks=["ioi"])
+    assert both.every("{source}/{target}/{task}") == [
+        "small/large/ioi",
+        "large/small/ioi",
+    ]
+    assert both.every("{target}") == ["large", "small"]
+
+
+def test_every_combination_stands_once_in_the_order_of_the_pattern():
+    assert study().every("{task}/{seed}") == [
+        *("ioi/0", "ioi/1", "add/0", "add/1", "sub/0", "sub/1"),
+    ]
+    assert study().every("{model}", model=["unused"]) == ["unused"]
+    assert study().every("x") == ["x"]
+
+
+def test_only_integrated_gradients_have_steps_to_vary():
+    assert study().every("{method}/{setting}") == [
+        "nap-ig-inputs/ig_steps",
+        "nap-ig-inputs/sparsity",
+        "exact/sparsity",
+    ]
+
+
+def test_imported_circuits_are_of_their_own_target_and_task():
+    folder = "results/faithfulness"
+    measured = study().measured()
+    assert measured["imported"] == [f"{folder}/imported/large/add/theirs.parquet"]
+    assert measured["gold"][:2] == [
+        f"{folder}/gold/large/ioi/nap-ig-inputs.parquet",
+        f"{folder}/gold/large/ioi/exact.parquet",
+    ]
+    sizes = {kind: len(files) for kind, files in measured.items()}
+    assert sizes == {"gold": 6, "random": 3, "aligned": 6, "imported": 1}
+
+
+def costly(study):
+    names = [job.name.split("/")[0] for job in study.costly_jobs()]
+    return {name: names.count(name) for name in names}
+
+
+def test_costly_jobs_are_those_that_the_study_has():
+    # Two models, one pair, three tasks, two methods, nine training sets (three tasks
+    # alone, three and two families left out, all); one method has gradients.
+    assert costly(study()) == {
+        "attribute_nodes": 12,
+        "fit_alignment": 18,
+        "stitch_alignment": 3,
+        "carry_gradients": 3,
+        "fit_free_mask": 3,
+        "evaluate_gold": 6,
+        "evaluate_random": 3,
+        "evaluate_aligned": 6,
+        "evaluate_imported": 1,
+        "vary_setting": 3,
+    }
+
+
+def test_a_study_of_attribution_alone_fits_nothing():
+    alone = study(study_transfers=[], evaluation_circuits={})
+    assert costly(alone) == {
+        "attribute_nodes": 18,
+        "evaluate_gold": 18,
+        "evaluate_random": 9,
+    }
+    assert "results/figures/gold-curves-by-task/unused/exact.png" in alone.results()
+    assert not any("recovery" in each or "imported" in each for each in alone.results())
+
+
+def test_results_of_transfers():
+    results = study().results()
+    assert len(results) == len(set(results))
+    assert "results/tables/imported.csv" in results
+    assert "results/tables/scaling/sub.csv" in results
+    assert "results/figures/losses/small/large/exact.png" in results
+    assert "results/figures/sensitivity/small/large/exact/sparsity.png" in results
+    assert not any(each.startswith("results/figures/gold-curves") for each in results)
+    assert not any("benchmark" in each or "startup" in each for each in results)
+
+
+def test_only_growing_benchmarks_have_a_figure_of_their_growth():
+    folder = "results/figures"
+    assert study().results_of("scaling") == [f"{folder}/benchmark-scaling/steep.png"]
+    assert study().results_of("benchmark")[-2:] == [
+        f"{folder}/benchmark/flat.png",
+        f"{folder}/benchmark/steep.png",
+    ]
+    assert study().benchmarked_models(w(benchmark="flat")) == ["small"]
+    assert study().benchmarked_models(w(benchmark="steep")) == []
+    config = {**CONFIG, "benchmark": {}, "sensitivity": {}}
+    none = Study(config)
+    parts = ("benchmark", "scaling", "sensitivity")
+    assert [none.results_of(part) for part in parts] == [[], [], []]
+
+
+def test_a_fit_reads_the_tasks_of_its_training_set():
+    folder = "results/scores/small"
+    wildcards = w(training_set="without-family-sums", method="exact")
+    scores = study().training_paths(wildcards, "scores", model="small", method="exact")
+    assert scores == [f"{folder}/ioi/exact.safetensors"]
+    assert study().training_tasks(w(training_set="without-add")) == ["ioi", "sub"]
+
+
+def test_nodes_are_compared_only_for_maps_that_need_it():
+    zero_shot, alone = w(training_set="without-ioi"), w(training_set="only-ioi")
+    assert study().fitted_maps(zero_shot) == ["free", "cka-prior"]
+    assert study().if_compared(zero_shot, ["file"]) == ["file"]
+    assert study().if_compared(alone, ["file"]) == []
+    assert study().trained_controls(zero_shot) == ["source-free"]
+    assert study().trained_controls(alone) == []
+
+
+def test_evaluated_alignments_leave_out_the_task_or_nothing():
+    files = study(study_seeds=[7]).evaluated_alignments(w(task="add", method="exact"))
+    sets = [re.search(r"exact/(.+)/seed-7", file)[1] for file in files]
+    assert sets == ["only-ioi", "only-add", "only-sub", "without-add"] + [
+        "without-family-sums",
+        "all",
+    ]
+
+
+def test_what_the_study_does_not_compare_is_not_asked_for():
+    wildcards = w(task="ioi", method="nap-ig-inputs")
+    assert study().free_masks(wildcards) == [
+        "results/masks/large/ioi/seed-0.safetensors",
+        "results/masks/large/ioi/seed-1.safetensors",
+    ]
+    stitched = study().stitched_alignment(wildcards)
+    assert stitched == "results/stitched/small/large/ioi.safetensors"
+    carried = study().carried_gradients(wildcards)
+    assert carried == "results/carried/small/large/ioi/nap-ig-inputs.safetensors"
+    assert study().carried_gradients(w(task="ioi", method="exact")) == []
+    plain = study(alignment_compare=[], alignment_controls=[])
+    assert plain.free_masks(wildcards) == []
+    assert plain.stitched_alignment(wildcards) == []
+    assert plain.carried_gradients(wildcards) == []
+
+
+def test_tasks_of_other_families():
+    assert study().tasks_of_other_families(w(task="sub")) == ["ioi"]
+    assert study().tasks_of_other_families(w(task="ioi")) == ["add", "sub"]
+
+
+def test_break_even_is_of_all_tasks_and_of_left_out_families():
+    assert study().break_even_sets() == {
+        "without-family-ioi": ["add", "sub"],
+        "without-family-sums": ["ioi"],
+        "all": ["ioi", "add", "sub"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("wildcard", "value", "fits"),
+    [
+        ("task", "a.b", True),
+        ("task", "axb", False),
+        ("source", "unused", True),
+        ("training_set", "without-family-sums", True),
+        ("training_set", "without-family-other", False),
+        ("method", "nap", True),
+        ("seed", "12", True),
+        ("seed", "x", False),
+        ("benchmark", "steep", True),
+    ],
+)
+def test_wildcards_are_the_names_of_the_configuration(wildcard, value, fits):
+    pattern = study().wildcard_constraints()[wildcard]
+    assert bool(re.fullmatch(pattern, value)) is fits
+
+
+def test_scripts_get_what_they_ask_for_by_name():
+    selected = study().selected("map_name", "tasks", "ablation")
+    assert selected == {"map_name": "free", "tasks": ["ioi", "add", "sub"]} | {
+        "ablation": "zero"
+    }

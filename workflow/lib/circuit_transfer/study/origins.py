@@ -1,0 +1,121 @@
+"""What a study begins with: text pairs and checkpoints, on the disk or on the hub."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from circuit_transfer.importers import data_files
+from circuit_transfer.models.loading import LOAD_OPTIONS
+from circuit_transfer.study.paths import path
+
+CHECKPOINT_FILES = ["config.json", "model.safetensors", "tokenizer.json"]
+PATTERNS = ["config.json", "*.safetensors", "*.safetensors.index.json", "token*.*"]
+
+
+class Origins:
+    """Where the models and tasks of a configuration come from.
+
+    Paths are recorded with results, so that a result is known in a copy of the
+    repository elsewhere: relative ones, where the repository is the working directory.
+    """
+
+    def __init__(self, config: Mapping[str, Any], home: Path):
+        """Look for files of the configuration in the working directory and at home.
+
+        Args:
+            config: a valid configuration, defaults filled in.
+            home: the folder of the Snakefile.
+        """
+        self._models, self._tasks = config["models"], config["tasks"]
+        self._home = home
+        self.data = Path("data") if home.samefile(".") else home / "data"
+        self.words, self.facts = self.data / "words.yaml", self.data / "facts.csv"
+
+    def located(self, path: str) -> str:
+        """Return where a file or folder of the configuration is.
+
+        A relative path starts in the working directory, or else beside the Snakefile,
+        where the shipped models are.
+        """
+        shipped = self._home / path
+        return str(shipped if shipped.exists() and not Path(path).exists() else path)
+
+    def is_drawn(self, task: str) -> bool:
+        """Tell whether a generator draws the pairs of a task."""
+        return "generator" in self._tasks[task]
+
+    def pairs_path(self, task: str) -> str | None:
+        """Return the file or folder that a task's pairs are read from, on the disk."""
+        entry = self._tasks[task]
+        path = entry.get("file") or entry.get("path")
+        return self.located(path) if path else None
+
+    def pair_files(self, task: str) -> list:
+        """Return the files that a task's pairs are read from."""
+        path = self.pairs_path(task)
+        return data_files(self._tasks[task], path) if path else []
+
+    def prompt_sources(self, task: str) -> list:
+        """Return the files that a task's pairs are made from."""
+        drawn = self.is_drawn(task)
+        return [self.words, self.facts] if drawn else self.pair_files(task)
+
+    def unused_readers(self, task: str) -> tuple[str, ...]:
+        """Return the library's modules that a task's pairs do not come from."""
+        if self.is_drawn(task):
+            return ("importers", "models.hub")
+        remote = "hub" in self._tasks[task]
+        return ("generators",) if remote else ("generators", "models.hub")
+
+    def is_trained(self, model: str) -> bool:
+        """Tell whether the workflow trains a model."""
+        return "train" in self._models[model]
+
+    def is_remote(self, model: str) -> bool:
+        """Tell whether a model is on the hub."""
+        return "hub" in self._models[model]
+
+    def checkpoint(self, model: str) -> str | None:
+        """Return the checkpoint folder of a model; None where a download makes it."""
+        if self.is_trained(model):
+            return str(Path(path("checkpoint", model=model)).parent)
+        entry = self._models[model]
+        return self.located(entry["path"]) if "path" in entry else None
+
+    def given_checkpoints(self) -> dict[str, str]:
+        """Return the folders of the checkpoints that the configuration names."""
+        return {
+            name: self.located(entry["path"])
+            for name, entry in self._models.items()
+            if "path" in entry
+        }
+
+    def weights(self, *models: str) -> list[str]:
+        """Return the files of checkpoints that the results depend on."""
+        return [file for model in models for file in self._weights(model)]
+
+    def _weights(self, model: str) -> list[str]:
+        if self.is_remote(model):
+            return [path("download", model=model)]
+        folder = Path(self.checkpoint(model))
+        if self.is_trained(model):
+            return [str(folder / name) for name in CHECKPOINT_FILES]
+        return sorted(str(file) for each in PATTERNS for file in folder.glob(each))
+
+    def record(self, model: str) -> str | list:
+        """Return the record of a model's download or training, if it has one."""
+        if self.is_remote(model):
+            return path("download", model=model)
+        record = Path(self.checkpoint(model)) / "training.json"
+        return str(record) if self.is_trained(model) or record.is_file() else []
+
+    def available(self, studied: Sequence[str]) -> list[str]:
+        """Return the models to prepare: on the hub, only those that are studied."""
+        return [
+            each for each in self._models if each in studied or not self.is_remote(each)
+        ]
+
+    def load_options(self, model: str) -> dict[str, Any]:
+        """Return from a model's entry how every stage loads it."""
+        entry = self._models[model]
+        return {option: entry[option] for option in LOAD_OPTIONS if option in entry}

@@ -1,0 +1,196 @@
+"""Where everything that a study makes lies: every path pattern once, by name.
+
+Wildcards stand in braces. A new stage takes one row per artefact in `PATTERNS` and one
+in `JOBS`; figures and tables that the report shows are in `shown`.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+
+PATTERNS = {
+    "prompts": "results/prompts/{task}.parquet",
+    "prompts-rejects": "results/prompts/{task}.rejects.parquet",
+    "download": "results/models/{model}/download.json",
+    "checkpoint": "results/models/{model}/checkpoint/{file}",
+    "model": "results/models/{model}/model.json",
+    "pairs": "results/pairs/{model}/{task}.parquet",
+    "pairs-rejects": "results/pairs/{model}/{task}.rejects.parquet",
+    "scores": "results/scores/{model}/{task}/{method}.safetensors",
+    "alignment": "results/alignments/{source}/{target}/{method}/{training_set}/"
+    "seed-{seed}.safetensors",
+    "mask": "results/masks/{target}/{task}/seed-{seed}.safetensors",
+    "stitched": "results/stitched/{source}/{target}/{task}.safetensors",
+    "carried": "results/carried/{source}/{target}/{task}/{method}.safetensors",
+    "gold": "results/faithfulness/gold/{target}/{task}/{method}.parquet",
+    "random": "results/faithfulness/random/{target}/{task}.parquet",
+    "aligned": "results/faithfulness/aligned/{source}/{target}/{task}/{method}.parquet",
+    "imported": "results/faithfulness/imported/{target}/{task}/{circuit}.parquet",
+    "projections": "results/projections/{source}/{target}/{task}/{method}.parquet",
+    "importances": "results/mib/{method}/{task}_{model}/importances.{suffix}",
+    "sensitivity": "results/sensitivity/{source}/{target}/{method}/{setting}.parquet",
+    "ratios": "results/measurements/{benchmark}/ratios.parquet",
+    "scaling": "results/measurements/{benchmark}/scaling.parquet",
+    "cpr": "results/tables/cpr.parquet",
+    "curves": "results/tables/curves.parquet",
+    "curve-intervals": "results/tables/curve-intervals.parquet",
+    "statistics": "results/tables/statistics.parquet",
+    "correlations": "results/tables/correlations.parquet",
+    "break-even": "results/tables/break-even.parquet",
+    "stability": "results/tables/stability/{source}/{target}/{method}.{suffix}",
+    "cost-estimate": "results/tables/cost-estimate.{suffix}",
+    "cost-schedule": "results/tables/cost-schedule.{suffix}",
+}
+
+LOGS, BENCHMARKS = "results/logs", "results/benchmarks"
+
+_PAIR = "{source}/{target}"
+_FIT = "{source}/{target}/{method}"
+# By rule, the wildcards that tell its jobs apart, in the order of their folders.
+JOBS = {
+    "write_prompts": "{task}",
+    "train_model": "{model}",
+    "download_model": "{model}",
+    "describe_model": "{model}",
+    "tokenize_pairs": "{model}/{task}",
+    "attribute_nodes": "{model}/{task}/{method}",
+    "fit_alignment": "{source}/{target}/{method}/{training_set}",
+    "fit_free_mask": "{target}/{task}",
+    "stitch_alignment": "{source}/{target}/{task}",
+    "carry_gradients": "{source}/{target}/{task}/{method}",
+    "evaluate_gold": "{target}/{task}/{method}",
+    "evaluate_random": "{target}/{task}",
+    "evaluate_aligned": "{source}/{target}/{task}/{method}",
+    "evaluate_imported": "{target}/{task}/{circuit}",
+    "export_mib": "{model}/{task}/{method}",
+    "vary_setting": "{source}/{target}/{method}/{setting}",
+    "measure_benchmark": "{benchmark}",
+    "measure_scaling": "{benchmark}",
+    "correlate_scores": "",
+    "estimate_cost": "",
+    "summarise_faithfulness": "",
+    "summarise_statistics": "",
+    "summarise_models": "",
+    "summarise_imported": "",
+    "summarise_costs": "",
+    "summarise_sensitivity": "",
+    "summarise_benchmark": "",
+    "summarise_startup": "",
+    "summarise_scaling": "{task}",
+    "summarise_maps": _PAIR,
+    "summarise_tests": _PAIR,
+    "summarise_leaderboard": _PAIR,
+    "summarise_controls": _PAIR,
+    "plot_curves_by_pair": "",
+    "plot_recovery": "",
+    "plot_task_correlation": "{model}",
+    "plot_transfer_matrix": _PAIR,
+    "plot_controls": _PAIR,
+    "plot_maps": _PAIR,
+    "plot_completeness": _PAIR,
+    "plot_correlations": _PAIR,
+    "plot_break_even": _PAIR,
+    "plot_curves_by_task": _FIT,
+    "plot_gold_curves_by_task": "{target}/{method}",
+    "plot_node_map": _FIT,
+    "plot_alignment_matrix": _FIT,
+    "plot_losses": _FIT,
+    "plot_stability": _FIT,
+    "plot_sensitivity": "{source}/{target}/{method}/{setting}",
+    "plot_benchmark": "{benchmark}",
+    "plot_benchmark_scaling": "{benchmark}",
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """The files that belong to a job beside what it makes.
+
+    Attributes:
+        name: its rule, then its wildcards, as in the paths of its files.
+    """
+
+    name: str
+
+    @property
+    def log(self) -> str:
+        """The messages of the job."""
+        return f"{LOGS}/{self.name}.log"
+
+    @property
+    def benchmark(self) -> str:
+        """The time and memory that Snakemake measures."""
+        return f"{BENCHMARKS}/{self.name}.tsv"
+
+    @property
+    def cost(self) -> str:
+        """The passes that the job counts itself."""
+        return f"results/costs/{self.name}.json"
+
+    @property
+    def state(self) -> str:
+        """The folder of the partial progress that the job resumes from."""
+        return f"results/resume/{self.name}"
+
+
+def path(name: str, **values: str) -> str:
+    """Return a path pattern with some of its wildcards filled in.
+
+    Args:
+        name: of the pattern.
+        values: by wildcard; another wildcard in braces renames it.
+    """
+    return filled(PATTERNS[name], values)
+
+
+def paths(name: str, **values: str | Sequence[str | int]) -> list[str]:
+    """Return the paths for every combination of values; other wildcards stay.
+
+    Args:
+        name: of the pattern.
+        values: by wildcard one or several; those of the last wildcard change fastest.
+    """
+    return expanded(PATTERNS[name], **values)
+
+
+def job(rule: str, **values: str) -> Job:
+    """Return the files of a rule's jobs, with some of their wildcards filled in."""
+    return Job(filled(f"{rule}/{JOBS[rule]}".removesuffix("/"), values))
+
+
+def jobs(rule: str, **values: str | Sequence[str]) -> list[Job]:
+    """Return the files of a rule's jobs for every combination of values."""
+    return [Job(name) for name in expanded(job(rule).name, **values)]
+
+
+def expanded(pattern: str, **values: str | Sequence[str | int]) -> list[str]:
+    """Return a pattern for every combination of values; see `paths`."""
+    lists = [[each] if isinstance(each, str) else each for each in values.values()]
+    combined = (dict(zip(values, each, strict=True)) for each in product(*lists))
+    return [filled(pattern, each) for each in combined]
+
+
+def filled(pattern: str, values: Mapping[str, str | int]) -> str:
+    """Return a pattern with values in place of their wildcards; others stay.
+
+    Raises:
+        ValueError: the pattern has no such wildcard.
+    """
+    if unknown := values.keys() - set(wildcards(pattern)):
+        raise ValueError(f"no wildcard {min(unknown)!r} in {pattern}")
+    return pattern.format_map(_Filled(values))
+
+
+@cache
+def wildcards(pattern: str) -> tuple[str, ...]:
+    """Return the names of a pattern's wildcards in their order."""
+    return tuple(re.findall(r"{(\w+)}", pattern))
+
+
+class _Filled(dict):
+    """Values by wildcard; a wildcard without one stays as it is."""
+
+    def __missing__(self, name: str) -> str:
+        return f"{{{name}}}"

@@ -1,0 +1,76 @@
+"""Which settings of a configuration a stage gets, in the form that its script takes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from circuit_transfer.circuits.methods import steps_of
+
+
+def integration_steps(config: Mapping, method: str) -> int:
+    """Return how many steps a method integrates over: one where it does not."""
+    return steps_of(method, config["attribution"]["ig_steps"])
+
+
+def attribution_settings(config: Mapping, method: str) -> dict[str, Any]:
+    """Return how nodes are scored by a method."""
+    return {**config["attribution"], "ig_steps": integration_steps(config, method)}
+
+
+def pairs_settings(config: Mapping, stage: str) -> dict[str, Any]:
+    """Return how many pairs a stage reads, and how many it takes at once.
+
+    Snakemake records the values of params without their names: numbers that could be
+    taken for each other need names inside of one param.
+    """
+    return {key: config[stage][key] for key in ["examples", "batch_size"]}
+
+
+def prior_settings(config: Mapping) -> dict[str, float]:
+    """Return what the priors of alignment maps need, see `maps.node_priors`."""
+    prior = config["alignment"]["prior"]
+    return {key: prior[key] for key in ["depth_width", "temperature"]}
+
+
+def fit_settings(config: Mapping) -> dict[str, Any]:
+    """Return what `objectives.FitSettings` needs."""
+    alignment = config["alignment"]
+    prior = alignment["prior"]
+    keys = ["epochs", "intervention", "learning_rate", "objective", "sparsity"]
+    by_area = alignment["objective"] == "area"
+    return {
+        **{key: alignment[key] for key in keys},
+        "initial_scale": alignment["initial_scale"],
+        "proportions": config["evaluation"]["proportions"] if by_area else [],
+        "prior_penalty": prior["penalty"],
+        "prior_scale": prior["scale"],
+    }
+
+
+def evaluation_settings(config: Mapping) -> dict[str, Any]:
+    """Return how circuits are measured."""
+    keys = ["ablations", "proportions", "examples", "batch_size"]
+    return {key: config["evaluation"][key] for key in keys}
+
+
+def varied_settings(config: Mapping) -> dict[str, Any]:
+    """Return what `sensitivity` varies, and what stays as it is meanwhile."""
+    attribution, alignment = config["attribution"], config["alignment"]
+    evaluation = config["evaluation"]
+    return {
+        "fit": fit_settings(config),
+        "map": alignment["map"],
+        "prior": prior_settings(config),
+        "transform": alignment["transform"],
+        "seeds": config["study"]["seeds"],
+        "ig_steps": attribution["ig_steps"],
+        "scored_examples": attribution["examples"],
+        "scoring_batch_size": attribution["batch_size"],
+        "examples": alignment["examples"],
+        "batch_size": alignment["batch_size"],
+        "proportions": evaluation["proportions"],
+        "measured_examples": evaluation["examples"],
+        "measuring_batch_size": evaluation["batch_size"],
+        "random_rankings": evaluation["random_rankings"],
+        "attribution_ablation": attribution["ablation"],
+        "evaluation_ablation": evaluation["ablations"][0],
+    }

@@ -1,0 +1,101 @@
+"""The figures and tables that the report shows: their paths, and what asks for them."""
+
+from dataclasses import dataclass
+
+from circuit_transfer.study.paths import wildcards
+
+FAITHFUL = "Is the transfer faithful?"
+SOURCE = "Does the source matter?"
+CIRCUITS = "What do the circuits look like?"
+COST = "What does it cost?"
+SPEED = "How fast is it?"
+MODELS = "Models and tasks"
+SETTINGS = "How much do the settings matter?"
+
+FIGURE_SUFFIXES, TABLE_SUFFIXES = ("pdf", "png"), ("csv", "tex", "html")
+_PAIR = "{source}/{target}"
+_FIT = "{source}/{target}/{method}"
+_VARIED = "{source}/{target}/{method}/{setting}"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A figure or a table.
+
+    Attributes:
+        part: what asks for it: every `study`; one with `transfers`, or without
+            (`attribution`); one that varies settings (`sensitivity`) or imports
+            `circuits`; or targets of their own, `benchmark` with `scaling`, `startup`.
+        category: the question under which the report shows it.
+        folders: the wildcards in its path, after its name.
+        caption: the file of its caption, where that is not its name.
+    """
+
+    part: str
+    category: str
+    folders: str = ""
+    caption: str = ""
+
+
+FIGURES = {
+    "task-correlation": Shown("study", CIRCUITS, "{model}"),
+    "curves-by-pair": Shown("transfers", FAITHFUL),
+    "curves-by-task": Shown("transfers", FAITHFUL, _FIT),
+    "gold-curves-by-task": Shown(
+        "attribution", FAITHFUL, "{target}/{method}", caption="curves-by-task"
+    ),
+    "recovery": Shown("transfers", FAITHFUL),
+    "transfer-matrix": Shown("transfers", FAITHFUL, _PAIR),
+    "completeness": Shown("transfers", FAITHFUL, _PAIR),
+    "controls": Shown("transfers", SOURCE, _PAIR),
+    "maps": Shown("transfers", SOURCE, _PAIR),
+    "correlations": Shown("transfers", SOURCE, _PAIR),
+    "stability": Shown("transfers", CIRCUITS, _FIT),
+    "node-map": Shown("transfers", CIRCUITS, _FIT),
+    "alignment-matrix": Shown("transfers", CIRCUITS, _FIT),
+    "losses": Shown("transfers", "How did the training go?", _FIT),
+    "break-even": Shown("transfers", COST, _PAIR),
+    "sensitivity": Shown("sensitivity", SETTINGS, _VARIED),
+    "benchmark": Shown("benchmark", SPEED, "{benchmark}"),
+    "benchmark-scaling": Shown("scaling", SPEED, "{benchmark}"),
+}
+TABLES = {
+    "models": Shown("study", MODELS),
+    "rejects": Shown("study", MODELS),
+    "rejects-summary": Shown("study", MODELS),
+    "statistics-columns": Shown("study", "Statistics"),
+    "costs": Shown("study", COST),
+    "break-even": Shown("study", COST),
+    "startup": Shown("startup", COST),
+    "imported": Shown("circuits", "Imported circuits"),
+    "scaling": Shown("transfers", FAITHFUL, "{task}"),
+    "leaderboard": Shown("transfers", FAITHFUL, _PAIR),
+    "controls": Shown("transfers", SOURCE, _PAIR),
+    "maps": Shown("transfers", SOURCE, _PAIR),
+    "tests": Shown("transfers", SOURCE, _PAIR),
+    "correlations": Shown("transfers", SOURCE, _PAIR),
+    "sensitivity": Shown("sensitivity", SETTINGS),
+    "benchmark": Shown("benchmark", SPEED),
+    "benchmark-scaling": Shown("benchmark", SPEED),
+}
+
+
+def figure_pattern(name: str, suffix: str = "png") -> str:
+    """Return the path of a figure, with its wildcards."""
+    return _pattern("figures", name, FIGURES[name], suffix)
+
+
+def table_pattern(name: str, suffix: str = "csv") -> str:
+    """Return the path of a table, with its wildcards."""
+    return _pattern("tables", name, TABLES[name], suffix)
+
+
+def labels(shown: Shown, caption: str) -> dict[str, str]:
+    """Return what the report says of a file: what it shows, and of which models."""
+    places = {name: f"{{{name}}}" for name in wildcards(shown.folders)}
+    return {"shows": caption.replace("-", " "), **places}
+
+
+def _pattern(folder: str, name: str, shown: Shown, suffix: str) -> str:
+    place = f"results/{folder}/{name}/{shown.folders}".removesuffix("/")
+    return f"{place}.{suffix}"

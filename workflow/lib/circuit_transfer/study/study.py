@@ -1,0 +1,346 @@
+"""What a study is made of: its sets of names, and the files that its stages read.
+
+`w` are the wildcards of a job: an object with one attribute per wildcard.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+from circuit_transfer.circuits.methods import (
+    has_run_gradients,
+    node_methods,
+    takes_steps,
+)
+from circuit_transfer.study.checks import studied_models, studied_targets
+from circuit_transfer.study.paths import (
+    Job,
+    expanded,
+    job,
+    path,
+    paths,
+    wildcards,
+)
+from circuit_transfer.study.shown import (
+    FIGURES,
+    TABLES,
+    figure_pattern,
+    table_pattern,
+)
+from circuit_transfer.transfer.controls import trained_controls
+from circuit_transfer.transfer.maps import (
+    CARRIED,
+    SIMILARITY_MAPS,
+    STITCHED,
+    fitted_maps,
+)
+from circuit_transfer.transfer.training_sets import (
+    evaluated_training_sets,
+    family_of,
+    study_families,
+    training_sets,
+    training_tasks,
+)
+
+PAIR = ("source", "target")
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """A view of a valid configuration, defaults filled in.
+
+    The sets of names keep the order of the configuration; tables show them in it.
+    """
+
+    config: Mapping[str, Any]
+
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks that circuits are found for."""
+        return self.config["study"]["tasks"]
+
+    @property
+    def methods(self) -> list[str]:
+        """The methods of attribution."""
+        return self.config["study"]["methods"]
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds of the alignments."""
+        return self.config["study"]["seeds"]
+
+    @property
+    def compared(self) -> list[str]:
+        """The maps that the main one is compared with."""
+        return self.config["alignment"]["compare"]
+
+    @property
+    def controls(self) -> list[str]:
+        """What a transfer is compared with."""
+        return self.config["alignment"]["controls"]
+
+    @property
+    def circuits(self) -> Mapping[str, Mapping]:
+        """The imported circuits, by name."""
+        return self.config["evaluation"]["circuits"]
+
+    @cached_property
+    def transfers(self) -> list[tuple[str, str]]:
+        """The pairs of source and target."""
+        pairs = self.config["study"]["transfers"]
+        return [(pair["source"], pair["target"]) for pair in pairs]
+
+    @cached_property
+    def models(self) -> list[str]:
+        """The models whose nodes are scored."""
+        return studied_models(self.config["study"], self.config["models"])
+
+    @cached_property
+    def targets(self) -> list[str]:
+        """The models whose circuits are measured."""
+        return studied_targets(self.config["study"], self.config["models"])
+
+    @cached_property
+    def families(self) -> dict[str, list[str]]:
+        """The families of the tasks."""
+        return study_families(self.tasks, self.config["study"]["families"])
+
+    @cached_property
+    def training_sets(self) -> list[str]:
+        """The training sets that alignments are fitted on."""
+        return training_sets(self.tasks, self.families)
+
+    @property
+    def partial_sets(self) -> list[str]:
+        """The training sets that leave something out."""
+        return [each for each in self.training_sets if each != "all"]
+
+    @property
+    def main_map(self) -> str:
+        """The map that the others are compared with."""
+        return self.config["alignment"]["map"]
+
+    @cached_property
+    def maps(self) -> list[str]:
+        """All maps, the main one first."""
+        return list(dict.fromkeys([self.main_map, *self.compared]))
+
+    @cached_property
+    def varied(self) -> list[dict[str, str]]:
+        """The jobs that vary a setting, by their wildcards.
+
+        Methods without integrated gradients have no steps to vary.
+        """
+        every = product(self.transfers, self.methods, self.config["sensitivity"])
+        return [
+            {"source": source, "target": target, "method": method, "setting": setting}
+            for (source, target), method, setting in every
+            if setting != "ig_steps" or takes_steps(method)
+        ]
+
+    @property
+    def growing(self) -> list[str]:
+        """The benchmarks that measure how the time grows."""
+        entries = self.config["benchmark"].items()
+        return [name for name, entry in entries if entry["scaling"]]
+
+    def wildcard_constraints(self) -> dict[str, str]:
+        """Return the regular expression of every wildcard: the names that it may be."""
+        models, tasks = self.config["models"], self.config["tasks"]
+        names = {
+            "model": models,
+            "source": models,
+            "target": models,
+            "task": tasks,
+            "method": node_methods(),
+            "training_set": training_sets(tasks, self.config["study"]["families"]),
+            "circuit": self.circuits,
+            "setting": self.config["sensitivity"],
+            "benchmark": self.config["benchmark"],
+        }
+        either = {key: "|".join(map(re.escape, each)) for key, each in names.items()}
+        return {**either, "seed": r"\d+"}
+
+    def selected(self, *keys: str) -> dict[str, Any]:
+        """Return what the scripts of figures and tables take by these names."""
+        values = {
+            "ablation": self.config["evaluation"]["ablations"][0],
+            "controls": self.controls,
+            "families": self.families,
+            "map_name": self.main_map,
+            "maps": self.maps,
+            "methods": self.methods,
+            "proportions": self.config["evaluation"]["proportions"],
+            "siblings": self.config["study"]["siblings"],
+            "tasks": self.tasks,
+            "transfers": self.config["study"]["transfers"],
+        }
+        return {key: values[key] for key in keys}
+
+    def every(self, pattern: str, **own: Sequence[str]) -> list[str]:
+        """Return the paths of a pattern for all that the study has of its wildcards.
+
+        Source and target are those of a transfer, and what varies a setting or is an
+        imported circuit has the wildcards of these.
+
+        Args:
+            pattern: of a path, or of something else with wildcards.
+            own: by wildcard, the values to take instead.
+        """
+        names = wildcards(pattern)
+        found = []
+        for block in self._blocks(names):
+            values = {name: (block | own)[name] for name in names}
+            found += expanded(pattern, **values)
+        return list(dict.fromkeys(found))
+
+    def _blocks(self, names: Sequence[str]) -> Iterator[dict[str, Sequence]]:
+        """Yield the values of wildcards, in blocks whose values combine freely."""
+        free = {
+            "model": self.models,
+            "target": self.targets,
+            "task": self.tasks,
+            "method": self.methods,
+            "training_set": self.training_sets,
+            "seed": self.seeds,
+            "benchmark": list(self.config["benchmark"]),
+        }
+        if "setting" in names:
+            bound = self.varied
+        elif "circuit" in names:
+            bound = [
+                {"target": each["target"], "task": each["task"], "circuit": name}
+                for name, each in self.circuits.items()
+            ]
+        elif "source" in names:
+            bound = [dict(zip(PAIR, each, strict=True)) for each in self.transfers]
+        else:
+            bound = [{}]
+        return (free | each for each in bound)
+
+    def measured(self) -> dict[str, list[str]]:
+        """Return the files of all measured circuits, by kind."""
+        kinds = ("gold", "random", "aligned", "imported")
+        return {kind: self.every(path(kind)) for kind in kinds}
+
+    def costly_jobs(self) -> list[Job]:
+        """Return the jobs that run models and count what it costs."""
+        free_mask = self.transfers and "free-mask" in self.controls
+        stages = {
+            "attribute_nodes": {},
+            "fit_alignment": {},
+            "stitch_alignment": {} if STITCHED in self.compared else None,
+            "carry_gradients": {"method": self._gradient_methods},
+            "fit_free_mask": {} if free_mask else None,
+            "evaluate_gold": {},
+            "evaluate_random": {},
+            "evaluate_aligned": {},
+            "evaluate_imported": {},
+            "vary_setting": {},
+        }
+        return [
+            Job(name)
+            for rule, own in stages.items()
+            if own is not None
+            for name in self.every(job(rule).name, **own)
+        ]
+
+    @property
+    def _gradient_methods(self) -> list[str]:
+        """The methods whose gradients are carried over, if the study compares them."""
+        carried = CARRIED in self.compared
+        return [each for each in self.methods if carried and has_run_gradients(each)]
+
+    def results(self) -> list[str]:
+        """Return what the study ends in: the files of its figures and tables."""
+        parts = ["study", "circuits", "sensitivity"]
+        parts.append("transfers" if self.transfers else "attribution")
+        return [file for part in parts for file in self.results_of(part)]
+
+    def results_of(self, part: str) -> list[str]:
+        """Return the tables (CSV) and figures (PNG) of a part of the study.
+
+        Args:
+            part: one of those in `shown`.
+        """
+        wanted = {
+            "circuits": self.circuits,
+            "sensitivity": self.varied,
+            "benchmark": self.config["benchmark"],
+        }
+        if not wanted.get(part, True):
+            return []
+        shown = {table_pattern(name): each for name, each in TABLES.items()}
+        shown |= {figure_pattern(name): each for name, each in FIGURES.items()}
+        own = {"benchmark": self.growing} if part == "scaling" else {}
+        return [
+            file
+            for pattern, each in shown.items()
+            if each.part == part
+            for file in self.every(pattern, **own)
+        ]
+
+    def break_even_sets(self) -> dict[str, list[str]]:
+        """Return the tasks of the training sets that a break-even is counted for."""
+        return {
+            name: training_tasks(name, self.tasks, self.families)
+            for name in self.training_sets
+            if name == "all" or name.startswith("without-family-")
+        }
+
+    def benchmarked_models(self, w) -> list[str]:
+        """Return the model of a benchmark, if it is one of the configuration."""
+        entry = self.config["benchmark"][w.benchmark]
+        return [entry["model"]] if "model" in entry else []
+
+    def training_tasks(self, w) -> list[str]:
+        """Return the tasks of a training set."""
+        return training_tasks(w.training_set, self.tasks, self.families)
+
+    def training_paths(self, w, name: str, **values: str) -> list[str]:
+        """Return one path of a pattern for every task of a training set."""
+        return paths(name, **values, task=self.training_tasks(w))
+
+    def fitted_maps(self, w) -> list[str]:
+        """Return the maps that are fitted on a training set, the main one first."""
+        return fitted_maps(w.training_set, self.main_map, self.compared)
+
+    def if_compared(self, w, files: list[str]) -> list[str]:
+        """Return files only if a map of a training set compares nodes."""
+        return files if set(self.fitted_maps(w)) & set(SIMILARITY_MAPS) else []
+
+    def trained_controls(self, w) -> list[str]:
+        """Return the controls that are trained on a training set."""
+        return trained_controls(w.training_set, self.controls)
+
+    def evaluated_alignments(self, w) -> list[str]:
+        """Return the fits whose circuits are measured on a task."""
+        sets = evaluated_training_sets(w.task, self.tasks, self.families)
+        pair = {"source": w.source, "target": w.target, "method": w.method}
+        return paths("alignment", **pair, training_set=sets, seed=self.seeds)
+
+    def free_masks(self, w) -> list[str]:
+        """Return the free masks of a task, if the study has that control."""
+        seeds = self.seeds if "free-mask" in self.controls else []
+        return paths("mask", target=w.target, task=w.task, seed=seeds)
+
+    def stitched_alignment(self, w) -> str | list:
+        """Return a task's stitched alignment, if the study compares it."""
+        if STITCHED not in self.compared:
+            return []
+        return path("stitched", source=w.source, target=w.target, task=w.task)
+
+    def carried_gradients(self, w) -> str | list:
+        """Return a task's carried gradients, if the study compares them."""
+        if w.method not in self._gradient_methods:
+            return []
+        place = {"source": w.source, "target": w.target, "task": w.task}
+        return path("carried", **place, method=w.method)
+
+    def tasks_of_other_families(self, w) -> list[str]:
+        """Return the tasks of the study that are of another family than a task."""
+        family = family_of(w.task, self.families)
+        return [each for each in self.tasks if family_of(each, self.families) != family]

@@ -1,0 +1,59 @@
+"""What a run stops at before its first job: what it is to download or read.
+
+Snakemake would show it when a job fails, and jobs of other tasks have long begun.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from snakemake.exceptions import WorkflowError
+
+from circuit_transfer.importers import import_task
+from circuit_transfer.study.origins import Origins
+
+
+def check_hub(jobs: Iterable, config: Mapping) -> None:
+    """Check that the hub has what jobs are to download from it.
+
+    Raises:
+        WorkflowError: it has not.
+    """
+    models = _remote("download_model", jobs, config["models"])
+    tasks = _remote("write_prompts", jobs, config["tasks"])
+    if models or tasks:
+        # Imported here: not every run of Snakemake should pay for the hub's client.
+        from circuit_transfer.models.hub import check_entries
+
+        try:
+            check_entries(models, tasks)
+        except ValueError as error:
+            raise WorkflowError(str(error)) from None
+
+
+def _remote(rule: str, jobs: Iterable, entries: Mapping) -> dict[str, Mapping]:
+    """Return the entries on the hub that jobs of a rule are about."""
+    names = [name for job in jobs if job.rule.name == rule for name in job.wildcards]
+    return {name: entries[name] for name in names if "hub" in entries[name]}
+
+
+def check_prompts(jobs: Iterable, config: Mapping, origins: Origins) -> None:
+    """Check that the files of tasks can be read, by reading them once more.
+
+    200,000 rows take 5 seconds.
+
+    Raises:
+        WorkflowError: one of them cannot be used.
+    """
+    problems = []
+    for job in jobs:
+        if job.rule.name != "write_prompts":
+            continue
+        task = job.wildcards.task
+        entry, path = config["tasks"][task], origins.pairs_path(task)
+        try:
+            if path:
+                import_task(entry, path)
+        except (ValueError, OSError) as error:
+            key = "file" if "file" in entry else "path"
+            problems.append(f"tasks.{task}.{key}: {error}")
+    if problems:
+        raise WorkflowError("\n".join(problems))
