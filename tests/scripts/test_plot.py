@@ -98,7 +98,8 @@ def draw_curves_by_task(folder, paths):
 
 def draw_completeness(folder, paths):
     path = folder / "curves.parquet"
-    plot_completeness(path, paths, **PAIR, methods=study.METHODS, **ABLATION)
+    names = {"methods": study.METHODS, "families": study.FAMILIES}
+    plot_completeness(path, paths, **PAIR, **names, **ABLATION)
 
 
 def draw_recovery(folder, paths):

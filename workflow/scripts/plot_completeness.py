@@ -1,6 +1,6 @@
 """Draw what circuits leave to the rest of the model, and where both models agree."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -19,12 +19,18 @@ def plot_completeness(
     target: str,
     name: str,
     methods: Sequence[str],
+    families: Mapping[str, Sequence[str]],
     ablation: str,
 ) -> None:
     """Draw one pair's faithfulness of circuits and complements, and agreement."""
     curves = read_frame(curves_path).filter(pl.col("ablation") == ablation)
     figure = completeness(
-        curves, source=source, target=target, name=name, methods=methods
+        curves,
+        source=source,
+        target=target,
+        name=name,
+        methods=methods,
+        families=families,
     )
     save(figure, *figure_paths)
 
@@ -38,5 +44,6 @@ if __name__ == "__main__":
             target=snakemake.wildcards.target,
             name=snakemake.params.map,
             methods=snakemake.params.methods,
+            families=snakemake.params.families,
             ablation=snakemake.params.ablation,
         )

@@ -392,7 +392,7 @@ def _rankings(
         known = [{"kind": "gold", "seed": None, "scores": gold[task].tolist()}, *random]
         seen_or_left_out = {
             f"only-{task}",
-            *zero_shot_sets(task, study.tasks, study.families).values(),
+            *zero_shot_sets(task, study.tasks, study.families),
         }
         fitted = [
             each

@@ -1,5 +1,7 @@
 """What the names in tables and figures mean, one line each."""
 
+from collections.abc import Iterable
+
 CONTROL_EXPLANATIONS = {
     "random-rankings": "the target's nodes in a random order",
     "random-alignment": "the alignment as it was before training",
@@ -31,6 +33,8 @@ REGIME_EXPLANATIONS = {
     "share its circuit, are among them",
     "zero-shot-family": "trained on all tasks but those of its family: the only one in "
     "which nothing like the task was seen",
+    "zero-shot(-family)": "trained on all tasks but the evaluated one, which "
+    "is a family by itself",
     "best": "the best of in-distribution, near-distribution and zero-shot on each task",
 }
 MAP_EXPLANATIONS = {
@@ -55,7 +59,7 @@ INTERVAL_NOTE = (
 )
 
 
-def explain(names: list[str]) -> dict[str, str]:
+def explain(names: Iterable[str]) -> dict[str, str]:
     """Return the explanations of those names that have one, in their order."""
     known = REGIME_EXPLANATIONS | CONTROL_EXPLANATIONS | MAP_EXPLANATIONS
     return {name: known[name] for name in dict.fromkeys(names) if name in known}
