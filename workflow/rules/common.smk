@@ -25,6 +25,7 @@ from circuit_transfer.study.resources import requested, requested_by_training
 from circuit_transfer.transfer.training_sets import (
     evaluated_training_sets,
     family_of,
+    family_sets,
     study_families,
     training_sets,
     training_tasks,

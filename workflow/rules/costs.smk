@@ -67,8 +67,7 @@ rule summarise_costs:
         jobs=COSTLY_JOBS,
         training={
             name: training_tasks(name, TASKS, FAMILIES)
-            for name in TRAINING_SETS
-            if name == "all" or name.startswith("without-family-")
+            for name in ["all", *family_sets(TASKS, FAMILIES)]
         },
         map_name=MAP,
     message:

@@ -210,6 +210,7 @@ rule plot_completeness:
     params:
         map=MAP,
         methods=METHODS,
+        families=FAMILIES,
         ablation=ABLATION,
     message:
         "Drawing the completeness of {wildcards.source} to {wildcards.target}"
