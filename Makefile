@@ -11,7 +11,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 SNAKEMAKE := $(BIN)/snakemake --workflow-profile workflow/profiles/default
-# Beside its place first: a report is whole or not there.
+# Written under another name first, so that a report is always complete.
 REPORT = $(SNAKEMAKE) --report results/.report.html && mv results/.report.html results/report.html
 
 .PHONY: help setup run test lint report benchmark clean
@@ -21,7 +21,7 @@ help: ## list these commands
 
 setup: $(READY) ## install everything in .venv
 
-run: $(READY) ## run the study of config.yaml, or go on with it, then write results/report.html
+run: $(READY) ## run or resume the study of config.yaml, then write results/report.html
 	$(SNAKEMAKE)
 	$(REPORT)
 
@@ -34,10 +34,10 @@ lint: $(READY) ## check style and workflow
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/snakemake --lint
 
-report: $(READY) ## write results/report.html from the results that are there
+report: $(READY) ## write results/report.html from the results
 	$(REPORT)
 
-benchmark: $(READY) ## measure speed and memory beside the model's own passes
+benchmark: $(READY) ## measure speed and memory relative to plain passes of the model
 	$(SNAKEMAKE) -- benchmark
 
 clean: ## remove everything that a run made

@@ -6,10 +6,10 @@ from circuit_transfer.artifacts.frames import read_frame
 from circuit_transfer.artifacts.scores import read_scores
 from circuit_transfer.artifacts.text import read_json
 from circuit_transfer.circuits.ablations import ABLATIONS
-from circuit_transfer.circuits.attribution import METHODS, attribute
+from circuit_transfer.circuits.attribution import attribute
+from circuit_transfer.circuits.methods import METHODS, Nodes, method_passes
 from circuit_transfer.models.loading import load_model
 from circuit_transfer.prompts.batches import pair_batches
-from circuit_transfer.study.workload import LAYERS_RUN, Nodes, method_passes
 
 SETTINGS = {"examples": 4, "ig_steps": 2, "ablation": "counterfactual"}
 
@@ -41,7 +41,7 @@ def test_the_cost_is_what_was_planned(study, tmp_path, method):
     assert row.pop("seconds") > 0
     # Four pairs of four tokens; ten nodes at four sites.
     forwards, forward_backwards = method_passes(method, Nodes(10, 4), 2)
-    if method in LAYERS_RUN:
+    if METHODS[method].layers < 1:
         tokens = row["tokens"] + row["backward_tokens"]
         assert 0 < tokens < 4 * 4 * (forwards + forward_backwards)
         # Half of it on average, which the plan counts as such.

@@ -12,10 +12,11 @@ import pytest
 import yaml
 from transformers import AutoConfig
 
+from circuit_transfer.circuits.methods import Nodes
 from circuit_transfer.models.shape import model_shape
 from circuit_transfer.study.checks import check_config
 from circuit_transfer.study.validation import validate_config
-from circuit_transfer.study.workload import Nodes, study_work
+from circuit_transfer.study.workload import study_work
 
 HOME = Path(__file__).parents[2]
 STUDIES = sorted((HOME / "workflow/studies").glob("*.yaml"))
@@ -176,7 +177,7 @@ def test_costs_are_estimated_without_weights_or_network(tmp_path):
     # Weights of 1.24, 3.21 and 8.03 thousand million parameters in two bytes each.
     for size in ("2.4716", "6.4254", "16.0605"):
         assert f",{size}" in table
-    lines = (HOME / "workflow/CLUSTER.md").read_text().splitlines()
+    lines = (HOME / "workflow/docs/cluster.md").read_text().splitlines()
     shown = [line for line in lines if re.match(r"\| [`\d]", line)]
     assert shown == [*_by_stage(tmp_path), *_by_gpus(tmp_path)]
 

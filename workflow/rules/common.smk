@@ -10,12 +10,17 @@ HOME = Path(workflow.basedir)
 sys.path.insert(0, str(HOME / "workflow/lib"))
 
 from circuit_transfer.artifacts.text import read_json
+from circuit_transfer.circuits.methods import (
+    has_run_gradients,
+    node_methods,
+    steps_of,
+    takes_steps,
+)
 from circuit_transfer.study.checks import check_config, studied_models, studied_targets
 from circuit_transfer.transfer.controls import trained_controls
 from circuit_transfer.importers import data_files, import_task
 from circuit_transfer.transfer.maps import (
     CARRIED,
-    GRADIENT_METHODS,
     SIMILARITY_MAPS,
     STITCHED,
     fitted_maps,
@@ -86,7 +91,7 @@ wildcard_constraints:
     source=any_of(config["models"]),
     target=any_of(config["models"]),
     task=any_of(config["tasks"]),
-    method=any_of(["nap", "nap-ig-inputs", "nap-ig-activations", "exact"]),
+    method=any_of(node_methods()),
     training_set=any_of(training_sets(config["tasks"], STUDY["families"])),
     circuit=any_of(CIRCUITS),
     setting=any_of(config["sensitivity"]),
@@ -254,7 +259,7 @@ def weights(role):
 
 def integration_steps(w):
     """Return how many steps a method integrates over: one where it does not."""
-    return config["attribution"]["ig_steps"] if "-ig-" in w.method else 1
+    return steps_of(w.method, config["attribution"]["ig_steps"])
 
 
 def attribution_settings(w):
@@ -403,7 +408,7 @@ def stitched_alignment(w):
 
 def carried_gradients(w):
     """Name a task's carried gradients, if the study compares them and there are any."""
-    if CARRIED not in COMPARED or w.method not in GRADIENT_METHODS:
+    if CARRIED not in COMPARED or not has_run_gradients(w.method):
         return []
     return f"results/carried/{w.source}/{w.target}/{w.task}/{w.method}.safetensors"
 

@@ -19,7 +19,7 @@ COSTLY_JOBS = [
     *per_pair(
         "carry_gradients/{source}/{target}/{task}/{method}",
         task=TASKS if CARRIED in COMPARED else [],
-        method=[method for method in METHODS if method in GRADIENT_METHODS],
+        method=[method for method in METHODS if has_run_gradients(method)],
     ),
     *expand(
         "fit_free_mask/{target}/{task}",

@@ -6,7 +6,7 @@ VARIED = [
     for source, target in TRANSFERS
     for method in METHODS
     for setting in config["sensitivity"]
-    if setting != "ig_steps" or method.startswith("nap-ig-")
+    if setting != "ig_steps" or takes_steps(method)
 ]
 SENSITIVITY_RESULTS = [
     *(["results/tables/sensitivity.csv"] if VARIED else []),

@@ -3,7 +3,8 @@ import reference
 import torch
 from torch import nn
 
-from circuit_transfer.circuits.attribution import METHODS, attribute
+from circuit_transfer.circuits.attribution import attribute
+from circuit_transfer.circuits.methods import METHODS
 from circuit_transfer.models.architectures import ARCHITECTURES
 from circuit_transfer.models.loading import load_model
 from circuit_transfer.prompts.batches import PairBatch, pair_batches
@@ -73,7 +74,9 @@ def test_scores_under_other_ablations_equal_the_slow_implementation(
 
 @pytest.mark.parametrize("ablation", ["zero", "mean"])
 def test_a_way_between_prompts_needs_a_corrupted_prompt(tiny_model, ablation):
-    with pytest.raises(ValueError, match=f"{ablation}.*use nap-ig-activations, nap or"):
+    with pytest.raises(
+        ValueError, match=f"{ablation}.*methods nap, nap-ig-activations, exact"
+    ):
         attribute(tiny_model("llama"), [], method="nap-ig-inputs", ablation=ablation)
 
 

@@ -3,12 +3,13 @@ import pytest
 import torch
 
 from circuit_transfer.circuits.ablations import ABLATIONS
-from circuit_transfer.circuits.attribution import METHODS, attribute
+from circuit_transfer.circuits.attribution import attribute
 from circuit_transfer.circuits.faithfulness import (
     evaluate_ablations,
     evaluate_circuits,
     run_circuits,
 )
+from circuit_transfer.circuits.methods import METHODS, Nodes, method_passes
 from circuit_transfer.circuits.passes import measured, measured_together, shared_out
 from circuit_transfer.interventions import (
     answer_logits,
@@ -18,7 +19,6 @@ from circuit_transfer.interventions import (
 )
 from circuit_transfer.models.nodes import node_names
 from circuit_transfer.prompts.batches import pair_batches
-from circuit_transfer.study.workload import LAYERS_RUN, Nodes, method_passes
 
 # Seven pairs: four of 5 tokens, three of 7.
 EXAMPLES, TOKENS = 7, 4 * 5 + 3 * 7
@@ -68,7 +68,7 @@ def test_attribution_counts_as_by_hand_and_as_planned(
     # The mean is taken in one more pass over the clean prompts.
     forwards += ablation == "mean"
     found, whole = passes.summary(), expected(forwards, forward_backwards)
-    if method in LAYERS_RUN:
+    if METHODS[method].layers < 1:
         found.pop("tokens"), found.pop("backward_tokens")
     assert found.items() <= whole.items()
 

@@ -13,8 +13,9 @@ from torch.utils.flop_counter import flop_registry
 from transformers import AutoConfig
 
 from circuit_transfer.artifacts.alignments import write_alignment
-from circuit_transfer.circuits.attribution import METHODS, attribute
+from circuit_transfer.circuits.attribution import attribute
 from circuit_transfer.circuits.faithfulness import evaluate_ablations, evaluate_circuits
+from circuit_transfer.circuits.methods import METHODS, Nodes, method_passes
 from circuit_transfer.interventions import answer_logits, captured
 from circuit_transfer.models.nodes import node_names
 from circuit_transfer.models.shape import model_shape
@@ -29,14 +30,8 @@ from circuit_transfer.study.costs import (
     work_flops,
     work_memory,
 )
-from circuit_transfer.study.workload import (
-    Nodes,
-    count_circuits,
-    count_rankings,
-    method_passes,
-    prompt_tokens,
-    study_work,
-)
+from circuit_transfer.study.rankings import count_circuits, count_rankings
+from circuit_transfer.study.workload import prompt_tokens, study_work
 from circuit_transfer.transfer.alignment import fit_maps
 from circuit_transfer.transfer.cka import node_outputs
 from circuit_transfer.transfer.controls import CONTROLS, TARGET_ONLY, trained_controls

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from transformers import AutoConfig
 
+from circuit_transfer.circuits.methods import Nodes
 from circuit_transfer.models.description import describe_configuration
 from circuit_transfer.models.shape import described_shape, model_shape
 from circuit_transfer.study.costs import (
@@ -19,7 +20,7 @@ from circuit_transfer.study.costs import (
 )
 from circuit_transfer.study.resources import requested, requested_by_training
 from circuit_transfer.study.validation import validate_config
-from circuit_transfer.study.workload import Nodes, prompt_tokens, study_work
+from circuit_transfer.study.workload import prompt_tokens, study_work
 
 ROOT = Path(__file__).parents[3]
 PUBLISHED = ("llama-3", "qwen-2.5", "gpt2")

@@ -24,6 +24,7 @@ from circuit_transfer.benchmarking.entries import (
 )
 from circuit_transfer.circuits.attribution import attribute
 from circuit_transfer.circuits.faithfulness import circuit_masks, evaluate_circuits
+from circuit_transfer.circuits.methods import Nodes, method_of
 from circuit_transfer.interventions import run_captured
 from circuit_transfer.models.architectures import node_sites
 from circuit_transfer.prompts.batches import PairBatch
@@ -35,11 +36,9 @@ from circuit_transfer.transfer.objectives import (
 )
 
 INTERVENTIONS = ("circuit", "interpolation", "release")
-# Seconds over the ideal, and memory over that of a bare pass with its backward pass.
+# Seconds over the ideal, beside those of the methods of attribution, and memory over
+# that of a bare pass with its backward pass.
 LIMITS = {
-    "nap": 1.15,
-    "nap-ig-inputs": 1.10,
-    "nap-ig-activations": 0.6,
     "circuit, first epoch": 1.15,
     "circuit, later epochs": 0.75,
     ONE_CIRCUIT: 1.10,
@@ -163,22 +162,20 @@ def _capture(model: nn.Module, batch: PairBatch) -> Case:
 
 
 def _attributions(model: nn.Module, batch: PairBatch, load: Load) -> list[Case]:
-    steps, sites = load.ig_steps, len(node_sites(model))
-    ideals = {
-        "nap": (1, 1),
-        "nap-ig-inputs": (2, steps),
-        # Of one site at a time, each pass through the whole model.
-        "nap-ig-activations": (2, sites * steps),
-        "exact": (2 + _count_nodes(model), 0),
-    }
+    """Every ideal pass goes from the first layer to the last."""
+    nodes, steps = Nodes(_count_nodes(model), len(node_sites(model))), load.ig_steps
 
-    def attribution(method: str) -> Callable[[], Any]:
-        return lambda: attribute(model, [batch], method=method, ig_steps=steps)
+    def attribution(name: str) -> Case:
+        method = method_of(name)
+        return Case(
+            name,
+            lambda: attribute(model, [batch], method=name, ig_steps=steps),
+            *method.ideal_passes(nodes, steps),
+            method.limit,
+            MEMORY_LIMIT,
+        )
 
-    return [
-        Case(each, attribution(each), *ideals[each], LIMITS.get(each), MEMORY_LIMIT)
-        for each in load.methods
-    ]
+    return [attribution(name) for name in load.methods]
 
 
 def _alignment_steps(model: nn.Module, batch: PairBatch) -> list[Case]:

@@ -1,8 +1,9 @@
 """Score nodes: how far would the logit difference drop if a node were ablated?
 
-Four answers, from one gradient (`nap`) to patching every node (`exact`); see Section 4
-of the DFA paper (arXiv 2604.24302) and EAP-IG (arXiv 2403.17806). The gradient is taken
-where a node writes: at `z` for a head and at the MLP's *output*.
+The functions of the methods in `methods.METHODS` that score nodes, from one gradient to
+patching every node; see Section 4 of the DFA paper (arXiv 2604.24302) and EAP-IG (arXiv
+2403.17806). The gradient is taken where a node writes: at `z` for a head and at the
+MLP's *output*.
 """
 
 import logging
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from circuit_transfer.circuits.ablations import Ablation, ablation_of
+from circuit_transfer.circuits.methods import FUNCTIONS, check_method, implements
 from circuit_transfer.interventions import (
     answer_logits,
     captured,
@@ -36,7 +38,7 @@ class Attribution:
             the ablated run (of the corrupted prompts, or with every node ablated): what
             ablating everything costs.
         input: float32 `(examples,)`, the score of the token embeddings by the same
-            method (None for `nap-ig-activations`, and where they are not ablated, as
+            method (None where a method has none, and where they are not ablated, as
             under `zero` and `mean`). Under `nap-ig-inputs` it tends to `effect` with
             many steps, which shows whether the steps suffice.
     """
@@ -78,8 +80,8 @@ def attribute(
     Args:
         model: a causal language model with frozen parameters.
         batches: the pairs; how they are cut into batches does not matter.
-        method: `nap`, `nap-ig-inputs`, `nap-ig-activations` or `exact`.
-        ig_steps: steps of integrated gradients, for the two methods that integrate.
+        method: one of `methods.node_methods`.
+        ig_steps: steps of integrated gradients, for the methods that integrate.
         ablation: what a node that is left out writes, see `ablations`.
         resume: keeps the scores of the batches that are done; if they are cut in
             another way, it begins anew.
@@ -88,7 +90,7 @@ def attribute(
         ValueError: the method or the ablation is unknown, or they do not go together.
     """
     check_method(method, ablation)
-    score = METHODS[method]
+    score = FUNCTIONS[method]
     ablated = ablation_of(model, batches, ablation)
     resume.expect(batches=[len(batch) for batch in batches])
     parts: list[Attribution] = []
@@ -120,23 +122,7 @@ def _joined(parts: Sequence[Attribution]) -> Attribution:
     )
 
 
-def check_method(method: str, ablation: str) -> None:
-    """Check that a method can score nodes under an ablation.
-
-    Raises:
-        ValueError: the method is unknown, or needs corrupted prompts and the ablation
-            has none.
-    """
-    if method not in METHODS:
-        raise ValueError(f"method {method!r} is not one of {', '.join(METHODS)}")
-    if method == "nap-ig-inputs" and ablation != "counterfactual":
-        raise ValueError(
-            f"nap-ig-inputs goes from the corrupted prompt to the clean one, and "
-            f"ablation {ablation!r} has no corrupted prompt: use nap-ig-activations, "
-            f"nap or exact, or the ablation counterfactual"
-        )
-
-
+@implements("nap")
 def _gradient(
     model: nn.Module, batch: PairBatch, ablated: Ablation, _ig_steps: int
 ) -> Attribution:
@@ -144,6 +130,7 @@ def _gradient(
     return _integrated(model, batch, ablated, steps=1)
 
 
+@implements("nap-ig-inputs")
 def _integrated(
     model: nn.Module, batch: PairBatch, ablated: Ablation, steps: int
 ) -> Attribution:
@@ -171,6 +158,7 @@ def _integrated(
     )
 
 
+@implements("nap-ig-activations")
 def _integrated_by_site(
     model: nn.Module, batch: PairBatch, ablated: Ablation, steps: int
 ) -> Attribution:
@@ -203,6 +191,7 @@ def _integrated_by_site(
     return Attribution(products(clean.sites, outside, average), effect, input=None)
 
 
+@implements("exact")
 @torch.inference_mode()
 def _ablated_alone(
     model: nn.Module, batch: PairBatch, ablated: Ablation, _ig_steps: int
@@ -276,11 +265,3 @@ def products(
     sites = zip(clean, ablated, gradients, strict=True)
     summed = [((a - b.to(a)).float() * g.float()).sum((1, 3)) for a, b, g in sites]
     return torch.cat([p.detach().to(clean[0].device) for p in summed], dim=1)
-
-
-METHODS = {
-    "nap": _gradient,
-    "nap-ig-inputs": _integrated,
-    "nap-ig-activations": _integrated_by_site,
-    "exact": _ablated_alone,
-}

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
+from circuit_transfer.circuits.methods import check_method
 from circuit_transfer.generators import GENERATORS
 from circuit_transfer.importers import FORMATS, data_files
 from circuit_transfer.messages import quoted
@@ -148,12 +149,11 @@ def check_proportions(key: str, proportions: list[float]) -> None:
 def check_ablation(config: Mapping) -> None:
     """Check that every method of a study can score nodes under its ablation."""
     ablation = config["attribution"]["ablation"]
-    if ablation != "counterfactual" and "nap-ig-inputs" in config["study"]["methods"]:
-        raise ValueError(
-            f"attribution.ablation: {ablation!r} with nap-ig-inputs, which goes from "
-            "one prompt to another; expected counterfactual, or the methods nap, "
-            "nap-ig-activations and exact"
-        )
+    for method in config["study"]["methods"]:
+        try:
+            check_method(method, ablation)
+        except ValueError as error:
+            raise ValueError(f"attribution.ablation: {error}") from error
 
 
 def check_circuits(config: Mapping) -> None:

@@ -11,8 +11,9 @@ from heapq import heapreplace
 
 import polars as pl
 
+from circuit_transfer.circuits.methods import Nodes
 from circuit_transfer.models.shape import FLOAT32_BYTES, ModelShape
-from circuit_transfer.study.workload import Nodes, Work, study_work
+from circuit_transfer.study.workload import Work, study_work
 
 # FLOP/s of one A100 80GB, in the formats a model may compute in (without TF32).
 PEAK_FLOPS = {"bfloat16": 312e12, "float16": 312e12, "float32": 19.5e12}

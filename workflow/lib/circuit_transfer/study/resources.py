@@ -8,9 +8,10 @@ job that is tried again asks for more.
 from collections.abc import Mapping, Sequence
 from math import ceil
 
+from circuit_transfer.circuits.methods import Nodes
 from circuit_transfer.models.shape import ModelShape, described_shape
 from circuit_transfer.study.costs import PEAK_FLOPS, work_flops, work_memory
-from circuit_transfer.study.workload import Nodes, Work, prompt_tokens, study_work
+from circuit_transfer.study.workload import Work, prompt_tokens, study_work
 
 VARYING = "vary_setting"
 MEGA, MINUTE = 1e6, 60

@@ -15,8 +15,9 @@ import polars as pl
 from torch import nn
 
 from circuit_transfer.artifacts.alignments import Alignment, tensor_name
-from circuit_transfer.circuits.attribution import attribute, check_method
+from circuit_transfer.circuits.attribution import attribute
 from circuit_transfer.circuits.faithfulness import evaluate_circuits
+from circuit_transfer.circuits.methods import check_method
 from circuit_transfer.circuits.passes import measured, measured_together
 from circuit_transfer.prompts.batches import fitting_batches, pair_batches
 from circuit_transfer.prompts.pairs import select_pairs

@@ -8,25 +8,26 @@ from dataclasses import dataclass, replace
 from itertools import chain, product
 from math import ceil
 
-import numpy as np
-
-from circuit_transfer.artifacts.alignments import Alignment, tensor_name
-from circuit_transfer.models.nodes import count_kept, node_names
+from circuit_transfer.circuits.methods import (
+    Nodes,
+    has_run_gradients,
+    method_of,
+    method_passes,
+    steps_of,
+)
 from circuit_transfer.models.shape import FLOAT32_BYTES
 from circuit_transfer.study.checks import studied_models, studied_targets
+from circuit_transfer.study.rankings import count_circuits, count_rankings
 from circuit_transfer.transfer.controls import TARGET_ONLY, other_task, trained_controls
 from circuit_transfer.transfer.maps import (
     CARRIED,
-    GRADIENT_METHODS,
     SIMILARITY_MAPS,
     STITCHED,
     TRAINED_MAPS,
     fits,
     fitted_maps,
 )
-from circuit_transfer.transfer.projection import projected_rankings
 from circuit_transfer.transfer.training_sets import (
-    evaluated_training_sets,
     family_of,
     study_families,
     training_sets,
@@ -48,17 +49,7 @@ PROMPT_TOKENS = {
     "arc-challenge": 100,
     "arc_challenge": 100,
 }
-# Methods that move one site at a time begin there: half of the layers on average.
-LAYERS_RUN = {"nap-ig-activations": 0.5, "exact": 0.5}
 OTHER_PROMPT_TOKENS = 50  # of a task from a file, which is not read for an estimate
-
-
-@dataclass(frozen=True)
-class Nodes:
-    """How many nodes a model has, and at how many sites."""
-
-    count: int
-    sites: int
 
 
 @dataclass(frozen=True)
@@ -120,88 +111,6 @@ def prompt_tokens(tasks: Mapping[str, Mapping]) -> dict[str, int]:
     }
 
 
-def method_passes(method: str, nodes: Nodes, ig_steps: int) -> tuple[int, int]:
-    """Return how often a method runs a pair, without and with a backward pass.
-
-    Raises:
-        ValueError: the method is unknown.
-    """
-    passes = {
-        "nap": (1, 1),
-        "nap-ig-inputs": (1, ig_steps),
-        "nap-ig-activations": (2, nodes.sites * ig_steps),
-        "exact": (2 + nodes.count, 0),
-    }
-    if method not in passes:
-        raise ValueError(f"method {method!r} is not one of {', '.join(passes)}")
-    return passes[method]
-
-
-def count_circuits(rankings: int, n_nodes: int, proportions: Sequence[float]) -> int:
-    """Return how many circuits run at most, the empty one among them.
-
-    Sizes of equally many nodes run once, and the whole model is not run as a circuit.
-    Rankings that agree on their first nodes save more.
-    """
-    sizes = {count_kept(each, n_nodes) for each in proportions} - {0, n_nodes}
-    return 1 + rankings * len(sizes)
-
-
-def count_rankings(task: str, method: str, config: Mapping) -> tuple[int, int]:
-    """Return how many rankings one task gives, and how many of them are aligned.
-
-    They are made, from the smallest artefacts there can be, and counted.
-
-    Args:
-        task: the evaluated task.
-        method: of attribution; gradients are of some alone.
-        config: a valid configuration, defaults filled in.
-    """
-    study, settings = config["study"], config["alignment"]
-    tasks, seeds, controls = study["tasks"], study["seeds"], settings["controls"]
-    families = study_families(tasks, study["families"])
-    nodes = node_names(1, 1)
-    square = np.zeros((len(nodes), len(nodes)), np.float32)
-    fitted = []
-    for name in evaluated_training_sets(task, tasks, families):
-        maps = fitted_maps(name, settings["map"], settings["compare"])
-        trained = fits(maps, trained_controls(name, controls))
-        tensors = {
-            tensor_name("alignment", *each, maps): square + number
-            for number, each in enumerate(trained)
-        }
-        labels = {"training_set": name, "maps": maps, "transform": "raw"}
-        labels |= {"tasks": training_tasks(name, tasks, families)}
-        labels |= {"source_nodes": nodes, "target_nodes": nodes}
-        fitted += [
-            Alignment(tensors | {"initial": square}, labels | {"seed": seed})
-            for seed in seeds
-        ]
-    masks = [Alignment({"alignment": square}, {"seed": seed}) for seed in seeds]
-    stitched = None
-    if STITCHED in settings["compare"]:
-        own = dict.fromkeys(TARGET_ONLY, square[0])
-        stitched = Alignment({"alignment": square, **own}, {})
-    carried = {}
-    if CARRIED in settings["compare"] and method in GRADIENT_METHODS:
-        carried = dict.fromkeys(("none", "source-free"), square[0])
-        drawn = product(("random-source", "other-family"), seeds)
-        carried |= {f"{control}/{seed}": square[0] for control, seed in drawn}
-    scores = dict.fromkeys(tasks, square[0])
-    rankings = projected_rankings(
-        task,
-        scores,
-        scores,
-        fitted,
-        masks,
-        controls=controls,
-        families=families,
-        stitched=stitched,
-        carried=carried,
-    )
-    return len(rankings), len(rankings.filter(control="none"))
-
-
 def _attributions(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
     settings = config["attribution"]
     models = studied_models(config["study"], config["models"])
@@ -217,7 +126,7 @@ def _attributions(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]
             # The mean over the task takes a run of its prompts.
             forwards=forwards + (settings["ablation"] == "mean"),
             forward_backwards=forward_backwards,
-            layers=LAYERS_RUN.get(method, 1.0),
+            layers=method_of(method).layers,
             batch_size=_in_a_pass(settings),
             # Clean, corrupted, their gradient, and the sum of gradients.
             copies=4,
@@ -231,7 +140,7 @@ def _stitched(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
     study, settings = config["study"], config["attribution"]
     tasks, compared = study["tasks"], config["alignment"]["compare"]
     families = study_families(tasks, study["families"])
-    gradients = [each for each in study["methods"] if each in GRADIENT_METHODS]
+    gradients = [each for each in study["methods"] if has_run_gradients(each)]
     jobs = (
         list(product(study["transfers"], tasks, [None])) if STITCHED in compared else []
     )
@@ -243,7 +152,7 @@ def _stitched(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
         # Of another family, a task that two seeds choose runs once.
         chosen = {other_task(task, others, seed=seed) for seed in seeds if others}
         controls = len(seeds) * (1 + bool(others))
-        steps = settings["ig_steps"] if method == "nap-ig-inputs" else 1
+        steps = steps_of(method, settings["ig_steps"]) if method else 0
         n_source, n_target = (nodes[pair[role]].count for role in ("source", "target"))
         of_target = Work(
             stage="carry_gradients" if method else "stitch_alignment",
@@ -268,7 +177,7 @@ def _stitched(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
             model=pair["source"],
             forwards=2,
             # The control of another family: as if its task had as many pairs.
-            forward_backwards=steps * (1 + len(chosen)) if method else 0,
+            forward_backwards=steps * (1 + len(chosen)),
             written_bytes=0,
             beside=True,
         )

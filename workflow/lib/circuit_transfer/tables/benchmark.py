@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from circuit_transfer.benchmarking.entries import FORWARD_BACKWARD, LOAD, MEASURED
+from circuit_transfer.circuits.methods import METHODS
 from circuit_transfer.tables.typesetting import MARK, Table
 
 ON = {"benchmark": pl.String, "machine": pl.String}
@@ -14,6 +15,8 @@ SCALING = {"axis": pl.String, "value": pl.Int64} | MEASURED | ON
 # A slope counts as steeper than another, and as more than linear, from here on.
 TOLERANCE = 0.1
 ABOVE = "†"
+# Whose limit is one for fewer layers than the ideal has.
+SHORTER = [each.name for each in METHODS.values() if each.limit and each.layers < 1]
 NOTE = (
     "Seconds: median over repetitions. Ideal: passes of all prompts through the bare "
     "model that a computation needs, without and (b) with a backward pass to the "
@@ -22,7 +25,7 @@ NOTE = (
     "most that its tensors take above what was there, and the ratio to a bare forward "
     "and backward pass. Tokens per second: those of the ideal passes. Shared: leading "
     "positions at which clean and corrupted prompts are equal; circuits: evaluated "
-    f"together. {ABOVE} above the limit. The ideal of nap-ig-activations is "
+    f"together. {ABOVE} above the limit. The ideal of {', '.join(SHORTER)} is "
     "every pass from the first layer to the last, that of an alignment step makes both "
     "plain runs anew."
 )

@@ -18,10 +18,9 @@ MAPS = ("free", "depth-prior", "cka-prior", "prior-residual")
 TRAINED_MAPS = ("free", "prior-residual")
 SIMILARITY_MAPS = ("cka-prior", "prior-residual")
 # Compared with the maps, and made anew for every task from what both models do on its
-# prompts (`stitching`): of scores, and of gradients, by methods that take gradients of
-# whole runs, which the residual stream has too.
+# prompts (`stitching`): of scores, and of gradients, by methods whose gradients are of
+# whole runs, so that the residual stream has them too.
 STITCHED, CARRIED = "stitched", "carried-gradients"
-GRADIENT_METHODS = ("nap", "nap-ig-inputs")
 
 
 def _largest(scores: np.ndarray) -> float:

@@ -1,0 +1,187 @@
+"""The table of methods that find circuits: what each one scores, needs and costs.
+
+Everything else that depends on a method's name follows from here: what a configuration
+may name, what is checked and counted before a study runs, what the rules ask for, and
+the limits of the benchmark. A new method is a row of `METHODS` and a function marked
+with `implements`. Nothing that runs a model is imported, so that planning a study does
+not load torch.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """How many nodes a model has, and at how many sites."""
+
+    count: int
+    sites: int
+
+
+# Of one pair, without and with a backward pass, from the nodes and the steps.
+Passes = Callable[[Nodes, int], tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method: a row of the table.
+
+    Attributes:
+        name: as configurations and paths have it.
+        label: what its scores are, in plain words.
+        passes: how often it runs a pair.
+        gradients: what its gradients are of: whole `runs`, so that the residual stream
+            has them too, one site (`sites`) that moves while all else stays, or `none`.
+        scores: what it gives a score.
+        steps: whether it integrates over steps.
+        ablations: those under which it can score; None for all.
+        seeds: whether its result depends on a seed.
+        layers: the share of the layers that its passes go through, on average.
+        ideal: the passes that the benchmark measures it in, if others than it runs.
+        limit: of its seconds over that ideal, if there is one.
+    """
+
+    name: str
+    label: str
+    passes: Passes
+    gradients: Literal["runs", "sites", "none"]
+    scores: Literal["nodes", "edges"] = "nodes"
+    steps: bool = False
+    ablations: tuple[str, ...] | None = None
+    seeds: bool = False
+    layers: float = 1.0
+    ideal: Passes | None = None
+    limit: float | None = None
+
+    def ideal_passes(self, nodes: Nodes, ig_steps: int) -> tuple[int, int]:
+        """Return the passes that its benchmark is measured in."""
+        return (self.ideal or self.passes)(nodes, ig_steps)
+
+    def can_score(self, ablation: str) -> bool:
+        """Tell whether it can score under an ablation."""
+        return self.ablations is None or ablation in self.ablations
+
+
+METHODS = {
+    method.name: method
+    for method in (
+        Method(
+            "nap",
+            "activation differences times the gradient at the clean run",
+            passes=lambda nodes, steps: (1, 1),
+            gradients="runs",
+            limit=1.15,
+        ),
+        Method(
+            "nap-ig-inputs",
+            "activation differences times the gradient averaged over steps from the "
+            "corrupted input to the clean one",
+            # The last step is the clean run, which the ideal has once more.
+            passes=lambda nodes, steps: (1, steps),
+            ideal=lambda nodes, steps: (2, steps),
+            gradients="runs",
+            steps=True,
+            ablations=("counterfactual",),
+            limit=1.10,
+        ),
+        Method(
+            "nap-ig-activations",
+            "activation differences times the gradient averaged over steps in which "
+            "one site alone moves from ablated to clean",
+            passes=lambda nodes, steps: (2, nodes.sites * steps),
+            gradients="sites",
+            steps=True,
+            # A pass begins at the moved site: half of the layers on average.
+            layers=0.5,
+            limit=0.6,
+        ),
+        Method(
+            "exact",
+            "the drop of the metric when one node alone is ablated, one by one",
+            passes=lambda nodes, steps: (2 + nodes.count, 0),
+            gradients="none",
+            layers=0.5,
+        ),
+    )
+}
+# What runs, by method: filled in by the modules that run models.
+FUNCTIONS: dict[str, Callable] = {}
+
+
+def implements(name: str) -> Callable[[Callable], Callable]:
+    """Mark a function as the one that a method of the table runs.
+
+    It is found by import, so that the code that a job records is that which it ran.
+
+    Raises:
+        ValueError: the method is unknown.
+    """
+    method_of(name)
+
+    def mark(function: Callable) -> Callable:
+        FUNCTIONS[name] = function
+        return function
+
+    return mark
+
+
+def method_of(name: str) -> Method:
+    """Return a method's row.
+
+    Raises:
+        ValueError: the method is unknown.
+    """
+    if name not in METHODS:
+        raise ValueError(f"method {name!r} is not one of {', '.join(METHODS)}")
+    return METHODS[name]
+
+
+def node_methods() -> tuple[str, ...]:
+    """Return the names of the methods that score nodes."""
+    return tuple(each.name for each in METHODS.values() if each.scores == "nodes")
+
+
+def takes_steps(name: str) -> bool:
+    """Tell whether a method integrates over steps."""
+    return method_of(name).steps
+
+
+def steps_of(name: str, ig_steps: int) -> int:
+    """Return how many steps a method integrates over: one where it does not."""
+    return ig_steps if takes_steps(name) else 1
+
+
+def has_run_gradients(name: str) -> bool:
+    """Tell whether a method's gradients are of whole runs."""
+    return method_of(name).gradients == "runs"
+
+
+def method_passes(name: str, nodes: Nodes, ig_steps: int) -> tuple[int, int]:
+    """Return how often a method runs a pair, without and with a backward pass.
+
+    Raises:
+        ValueError: the method is unknown.
+    """
+    return method_of(name).passes(nodes, ig_steps)
+
+
+def check_method(name: str, ablation: str) -> None:
+    """Check that a method can score under an ablation.
+
+    Raises:
+        ValueError: the method is unknown, or cannot.
+    """
+    method = method_of(name)
+    if not method.can_score(ablation):
+        others = (
+            each.name
+            for each in METHODS.values()
+            if each.scores == method.scores and each.can_score(ablation)
+        )
+        raise ValueError(
+            f"ablation {ablation!r} with {name} ({method.label}); expected the "
+            f"ablation {' or '.join(method.ablations)}, or one of the methods "
+            f"{', '.join(others)}"
+        )
