@@ -20,7 +20,7 @@ from circuit_transfer.artifacts.alignments import read_alignment, write_alignmen
 from circuit_transfer.artifacts.frames import read_frame, write_frame
 from circuit_transfer.artifacts.scores import read_scores, write_scores
 from circuit_transfer.artifacts.text import read_json, write_json
-from circuit_transfer.circuits.faithfulness import circuit_masks
+from circuit_transfer.circuits.masks import circuit_masks
 from circuit_transfer.circuits.mib import from_importances, to_importances
 from circuit_transfer.importers import import_task
 from circuit_transfer.importers.rows import half

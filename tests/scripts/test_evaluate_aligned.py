@@ -16,19 +16,13 @@ from circuit_transfer.artifacts.text import read_json
 from circuit_transfer.circuits.faithfulness import MEASURES
 from circuit_transfer.models.loading import load_model
 from circuit_transfer.prompts.batches import pair_batches
-from circuit_transfer.transfer.cka import shared_batches
+from circuit_transfer.transfer.carried_gradients import carried_scores, stream_gradients
+from circuit_transfer.transfer.changes import change_scores, run_both
 from circuit_transfer.transfer.controls import CONTROLS, trained_controls
+from circuit_transfer.transfer.gradient_controls import other_gradients, shuffled
 from circuit_transfer.transfer.maps import fitted_maps, transformed
-from circuit_transfer.transfer.stitching import (
-    carried_scores,
-    change_scores,
-    other_gradients,
-    run_both,
-    shorten_both,
-    shuffled,
-    stitched_alignment,
-    stream_gradients,
-)
+from circuit_transfer.transfer.shared_prompts import shared_batches, shorten_both
+from circuit_transfer.transfer.stitching import stitched_alignment
 from circuit_transfer.transfer.training_sets import (
     evaluated_training_sets,
     training_tasks,

@@ -7,11 +7,13 @@ from circuit_transfer.artifacts.alignments import read_alignment
 from circuit_transfer.artifacts.frames import read_frame, write_frame
 from circuit_transfer.artifacts.scores import read_scores
 from circuit_transfer.artifacts.text import read_json
+from circuit_transfer.circuits.prepared import prepare
 from circuit_transfer.models.loading import load_model
 from circuit_transfer.prompts.batches import pair_batches
-from circuit_transfer.transfer.alignment import Start, fit
 from circuit_transfer.transfer.maps import node_prior, transformed
-from circuit_transfer.transfer.objectives import FitSettings, prepare
+from circuit_transfer.transfer.objectives import FitSettings
+from circuit_transfer.transfer.trained_maps import Start
+from circuit_transfer.transfer.training import fit
 
 SETTINGS = {"intervention": "circuit", "epochs": 2, "learning_rate": 0.1}
 SETTINGS |= {"sparsity": 0.1}

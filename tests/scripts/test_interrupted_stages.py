@@ -26,9 +26,9 @@ from train_model import train_model
 
 from circuit_transfer.artifacts.alignments import write_alignment
 from circuit_transfer.artifacts.text import read_json
-from circuit_transfer.circuits import faithfulness
+from circuit_transfer.circuits import runs
 from circuit_transfer.jobs.resume import Resume
-from circuit_transfer.transfer import alignment
+from circuit_transfer.transfer import training as map_training
 
 SETTINGS = {"intervention": "circuit", "epochs": 3, "learning_rate": 0.1}
 SETTINGS |= {"sparsity": 0.1, "proportions": [0.2, 0.5, 1.0]}
@@ -175,8 +175,8 @@ def run(stage, study, folder, resume) -> None:
     torch.set_num_threads(1)
     function, changes = STAGES[stage]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(alignment, "rows_per_pass", lambda *_: 4)
-        patch.setattr(faithfulness, "rows_per_pass", lambda *_: 1)
+        patch.setattr(map_training, "rows_per_pass", lambda *_: 4)
+        patch.setattr(runs, "rows_per_pass", lambda *_: 1)
         function(study, folder, resume, **changes)
 
 

@@ -16,17 +16,14 @@ from circuit_transfer.jobs.job import job
 from circuit_transfer.models.loading import load_described
 from circuit_transfer.prompts.batches import PairBatch, pair_batches
 from circuit_transfer.prompts.pairs import select_pairs
-from circuit_transfer.transfer.cka import shared_batches
+from circuit_transfer.transfer.carried_gradients import carried_scores, stream_gradients
+from circuit_transfer.transfer.changes import change_scores, run_both
 from circuit_transfer.transfer.controls import other_task
-from circuit_transfer.transfer.stitching import (
-    carried_scores,
-    change_scores,
-    other_gradients,
-    run_both,
+from circuit_transfer.transfer.gradient_controls import other_gradients, shuffled
+from circuit_transfer.transfer.shared_prompts import (
+    shared_batches,
     shorten_both,
-    shuffled,
     size_for_both,
-    stream_gradients,
 )
 
 log = logging.getLogger(__name__)

@@ -16,20 +16,22 @@ from circuit_transfer.artifacts.frames import read_frame
 from circuit_transfer.artifacts.scores import read_scores
 from circuit_transfer.artifacts.text import write_json
 from circuit_transfer.circuits.passes import measured, measured_together, shared_out
+from circuit_transfer.circuits.prepared import prepare
 from circuit_transfer.jobs.job import job
 from circuit_transfer.jobs.resume import NO_RESUME, Resume, job_resume
 from circuit_transfer.models.loading import load_described
 from circuit_transfer.prompts.batches import pair_batches
 from circuit_transfer.prompts.pairs import select_pairs
 from circuit_transfer.transfer.alignment import fit_maps, is_trained
-from circuit_transfer.transfer.cka import compare_nodes, shared_batches
+from circuit_transfer.transfer.cka import compare_nodes
 from circuit_transfer.transfer.maps import (
     SIMILARITY_MAPS,
     fits,
     node_priors,
     transformed,
 )
-from circuit_transfer.transfer.objectives import FitSettings, prepare
+from circuit_transfer.transfer.objectives import FitSettings
+from circuit_transfer.transfer.shared_prompts import shared_batches
 
 log = logging.getLogger(__name__)
 

@@ -11,13 +11,14 @@ from circuit_transfer.artifacts.descriptions import read_description
 from circuit_transfer.artifacts.frames import read_frame
 from circuit_transfer.artifacts.text import write_json
 from circuit_transfer.circuits.passes import measured
+from circuit_transfer.circuits.prepared import prepare
 from circuit_transfer.jobs.job import job
 from circuit_transfer.jobs.resume import NO_RESUME, Resume, job_resume
 from circuit_transfer.models.loading import load_described
 from circuit_transfer.prompts.batches import pair_batches
 from circuit_transfer.prompts.pairs import select_pairs
 from circuit_transfer.transfer.alignment import fit_maps
-from circuit_transfer.transfer.objectives import FitSettings, prepare
+from circuit_transfer.transfer.objectives import FitSettings
 
 
 def fit_free_mask(

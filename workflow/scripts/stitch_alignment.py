@@ -13,14 +13,13 @@ from circuit_transfer.circuits.passes import measured_together
 from circuit_transfer.jobs.job import job
 from circuit_transfer.models.loading import load_described
 from circuit_transfer.prompts.pairs import select_pairs
-from circuit_transfer.transfer.cka import shared_batches
-from circuit_transfer.transfer.stitching import (
-    change_scores,
-    run_both,
+from circuit_transfer.transfer.changes import change_scores, run_both
+from circuit_transfer.transfer.shared_prompts import (
+    shared_batches,
     shorten_both,
     size_for_both,
-    stitched_alignment,
 )
+from circuit_transfer.transfer.stitching import stitched_alignment
 
 log = logging.getLogger(__name__)
 

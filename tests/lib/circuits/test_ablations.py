@@ -6,7 +6,7 @@ import reference
 import torch
 
 from circuit_transfer.circuits.ablations import ABLATIONS, ablation_of, mean_activations
-from circuit_transfer.circuits.faithfulness import run_circuits
+from circuit_transfer.circuits.runs import run_circuits
 from circuit_transfer.interventions import mixing
 from circuit_transfer.models.architectures import ARCHITECTURES, node_sites
 from circuit_transfer.models.nodes import node_names
@@ -84,7 +84,7 @@ def test_the_run_with_everything_ablated(tiny_model, tiny_pairs, ablation):
     diffs = [b.logit_diff(run[0]) for b, run in zip(batches, runs, strict=True)]
     torch.testing.assert_close(torch.cat(diffs), empty.logit_diff[0])
     for batch, (_, writes) in zip(batches, runs, strict=True):
-        alone = ablated.writes(batch)
+        alone = ablated.outputs(batch)
         assert all(map(torch.equal, writes, alone))
         assert [site.shape[-2] for site in alone] == [4, 1, 4, 1]
 
@@ -110,7 +110,7 @@ def test_the_mean_is_over_examples_and_positions(tiny_model, tiny_pairs):
 def test_a_half_precision_model_stays_one(tiny_model, tiny_pairs, ablation):
     model = tiny_model("llama", dtype=torch.bfloat16)
     (batch,) = pair_batches(tiny_pairs(1), 1)
-    writes = ablation_of(model, [batch], ablation).writes(batch)
+    writes = ablation_of(model, [batch], ablation).outputs(batch)
     with mixing(model, torch.zeros(N), writes):
         assert model(batch.clean).logits.dtype == torch.bfloat16
 

@@ -1,5 +1,4 @@
 import math
-from fractions import Fraction
 
 import polars as pl
 import pytest
@@ -8,15 +7,9 @@ import torch
 from polars.testing import assert_frame_equal
 
 from circuit_transfer.circuits.ablations import ABLATIONS
-from circuit_transfer.circuits.faithfulness import (
-    MEASURES,
-    answer_divergence,
-    circuit_masks,
-    evaluate_circuits,
-    run_circuits,
-)
-from circuit_transfer.interventions import counting
-from circuit_transfer.models.architectures import ARCHITECTURES
+from circuit_transfer.circuits.faithfulness import MEASURES, evaluate_circuits
+from circuit_transfer.circuits.masks import circuit_masks
+from circuit_transfer.circuits.runs import run_circuits
 from circuit_transfer.models.nodes import node_names
 from circuit_transfer.prompts.batches import (
     ACTIVATIONS,
@@ -25,16 +18,10 @@ from circuit_transfer.prompts.batches import (
     rows_per_pass,
 )
 
-FAMILIES = sorted(ARCHITECTURES)
 NODES = node_names(2, 4)
 N = len(NODES)
 NUMBERS = [name for name, dtype in MEASURES.items() if dtype == pl.Float64]
 PROPORTIONS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-
-
-def random_masks(n_masks, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 2, (n_masks, N), generator=generator).float()
 
 
 def ranking(scores, **labels):
@@ -45,125 +32,6 @@ def assert_close(frame, expected):
     """Compare all measures but the lists, whose order is that of the batches."""
     settings = {"rel_tol": 1e-4, "abs_tol": 1e-6}
     assert_frame_equal(frame.select(NUMBERS), expected.select(NUMBERS), **settings)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_empty_is_the_corrupted_run_and_full_the_clean_run(
-    tiny_model, tiny_pairs, family
-):
-    model = tiny_model(family)
-    batches = pair_batches(tiny_pairs(6), 2)
-    ends = torch.stack([torch.zeros(N), torch.ones(N)])
-    metrics = run_circuits(model, batches, ends)
-    for row, side in enumerate(("corrupted", "clean")):
-        diffs = []
-        for batch in batches:
-            logits, _ = reference.run(model, getattr(batch, side))
-            diffs.append(
-                reference.logit_diff(logits, batch.answers, batch.wrong_answers)
-            )
-        torch.testing.assert_close(
-            metrics.logit_diff[row].double(), torch.cat(diffs), rtol=1e-5, atol=1e-5
-        )
-    assert (metrics.kl[1] == 0).all()
-    assert (metrics.kl[0] > 0).all()
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_circuits_equal_plain_patching(tiny_model, tiny_pairs, family):
-    model, pairs = tiny_model(family), tiny_pairs(4)
-    masks = random_masks(4)
-    metrics = run_circuits(model, pair_batches(pairs, 2), masks)
-    for example, pair in enumerate(pair_batches(pairs, 1)):
-        _, corrupted = reference.run(model, pair.corrupted)
-        full, _ = reference.run(model, pair.clean)
-        for circuit, mask in enumerate(masks):
-            outside = {
-                name: corrupted[name]
-                for name, inside in zip(NODES, mask, strict=True)
-                if not inside
-            }
-            edit = reference.replaced(outside)
-            logits, _ = reference.run(model, pair.clean, edit=edit)
-            expected = by_hand(logits[0, -1], full[0, -1], pair)
-            found = (
-                metrics.logit_diff[circuit, example],
-                metrics.kl[circuit, example],
-                metrics.accuracy[circuit, example],
-            )
-            assert [float(each) for each in found] == pytest.approx(
-                expected, rel=1e-4, abs=1e-5
-            )
-
-
-def by_hand(logits, full, pair):
-    """Return logit difference, divergence and accuracy of one example, in floats."""
-    circuit, whole = logits.tolist(), full.tolist()
-    answer, wrong = int(pair.answers), int(pair.wrong_answers)
-
-    def log_total(values):
-        return math.log(sum(math.exp(value) for value in values))
-
-    divergence = sum(
-        math.exp(w - log_total(whole))
-        * ((w - log_total(whole)) - (c - log_total(circuit)))
-        for w, c in zip(whole, circuit, strict=True)
-    )
-    correct = circuit.index(max(circuit)) == answer
-    return [circuit[answer] - circuit[wrong], divergence, float(correct)]
-
-
-def test_divergence_is_from_the_whole_model_to_the_circuit():
-    full = torch.tensor([[0.75, 0.25]]).log()
-    circuit = torch.tensor([[0.5, 0.5]]).log() + 3.0
-    expected = 0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5)
-    assert answer_divergence(full, circuit).item() == pytest.approx(expected)
-
-
-def test_accuracy_counts_the_most_likely_token_of_all(tiny_model, tiny_pairs):
-    model = tiny_model("llama")
-    best, worst = [], []
-    for pair in pair_batches(tiny_pairs(4), 1):
-        logits = model(pair.clean).logits[0, -1]
-        best.append(logits.argmax().item())
-        worst.append(logits.argmin().item())
-    pairs = tiny_pairs(4).sort(pl.col("clean_ids").list.len(), maintain_order=True)
-    # Only better than the wrong answer is not enough; the last pair is right at once.
-    second = [
-        model(torch.tensor([ids])).logits[0, -1].topk(2).indices[1].item()
-        for ids in pairs["clean_ids"].to_list()
-    ]
-    answers = pl.Series("answer_ids", [[each] for each in [*second[:3], best[3]]])
-    wrong = pl.Series("wrong_answer_ids", [[each] for each in worst])
-    pairs = pairs.with_columns(answers, wrong)
-    metrics = run_circuits(model, pair_batches(pairs, 2), torch.ones(1, N))
-    assert metrics.accuracy.tolist() == [[0.0, 0.0, 0.0, 1.0]]
-    assert (metrics.logit_diff > 0).all()
-
-
-@pytest.mark.parametrize("n_nodes", [10, 20, 54, 360, 528, 1056])
-def test_circuits_have_the_sizes_of_the_benchmark(n_nodes):
-    scores = torch.randn(2, n_nodes, generator=torch.Generator().manual_seed(0))
-    masks = circuit_masks(scores, PROPORTIONS)
-    assert masks.shape == (2, len(PROPORTIONS), n_nodes)
-    expected = [int(Fraction(str(p)) * n_nodes) for p in PROPORTIONS]
-    for ranking_masks, ranked in zip(masks, scores, strict=True):
-        assert ranking_masks.sum(-1).tolist() == expected
-        for mask, size in zip(ranking_masks, expected, strict=True):
-            best = ranked.sort(descending=True).indices[:size]
-            assert set(mask.nonzero()[:, 0].tolist()) == set(best.tolist())
-
-
-def test_ties_rank_in_the_order_of_the_nodes_and_signs_count():
-    masks = circuit_masks(torch.tensor([[1.0, 2.0, 1.0, -5.0, 1.0]]), (0.2, 0.4, 0.8))
-    assert masks[0].tolist() == [
-        [0, 1, 0, 0, 0],
-        [1, 1, 0, 0, 0],
-        [1, 1, 1, 0, 1],
-    ]
-    # Long enough for an unstable sort to show.
-    constant = circuit_masks(torch.zeros(1, 1056), (0.5,))
-    assert constant[0, 0].nonzero()[:, 0].tolist() == list(range(528))
 
 
 def test_faithfulness_is_the_ratio_of_mean_differences(tiny_model, tiny_pairs):
@@ -233,19 +101,6 @@ def test_an_unknown_ranking_does_not_disturb_the_others(tiny_model, tiny_pairs):
     assert found["control"].to_list() == ["a", "a", "b", "b"]
 
 
-def test_equal_circuits_are_run_once_with_the_same_numbers(tiny_model, tiny_pairs):
-    model, batches = tiny_model("qwen2"), pair_batches(tiny_pairs(3), 2)
-    masks = random_masks(3)
-    repeated = masks[[2, 0, 0, 1, 2]]
-    alone = [run_circuits(model, batches, mask[None]) for mask in repeated]
-    with counting(model) as passes:
-        together = run_circuits(model, batches, repeated)
-    assert passes.forwards == 3 * (3 + 2)
-    for name, found in vars(together).items():
-        expected = torch.cat([getattr(each, name) for each in alone])
-        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-
-
 def test_the_metrics_do_not_depend_on_batches(tiny_model, tiny_pairs):
     model, pairs = tiny_model("llama"), tiny_pairs(5)
     rankings = ranking([float(i % 3) for i in range(N)], task="t")
@@ -255,23 +110,6 @@ def test_the_metrics_do_not_depend_on_batches(tiny_model, tiny_pairs):
     ]
     for frame in frames[1:]:
         assert_close(frame, frames[0])
-
-
-@pytest.mark.parametrize("ablation", ABLATIONS)
-@pytest.mark.parametrize("family", ["llama", "gpt2", "qwen2"])
-def test_circuits_side_by_side_do_what_they_do_alone(
-    tiny_model, tiny_pairs, family, ablation
-):
-    model, batches = tiny_model(family), pair_batches(tiny_pairs(7), 3)
-    masks = torch.cat([random_masks(9), torch.zeros(1, N), torch.ones(1, N)])
-    alone = run_circuits(model, batches, masks, ablation=ablation, rows=1)
-    for rows in (None, 5, 8, 1000):
-        beside = run_circuits(model, batches, masks, ablation=ablation, rows=rows)
-        for name, found in vars(beside).items():
-            expected = getattr(alone, name)
-            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-        # The ends, which faithfulness divides by, do not even differ in rounding.
-        assert torch.equal(beside.logit_diff[-2:], alone.logit_diff[-2:])
 
 
 def test_a_pass_is_bounded_by_activations_and_by_logits(tiny_model, tiny_pairs):

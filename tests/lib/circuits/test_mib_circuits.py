@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from circuit_transfer.circuits.faithfulness import circuit_masks
+from circuit_transfer.circuits.masks import circuit_masks
 from circuit_transfer.circuits.mib import from_importances, to_dense, to_importances
 from circuit_transfer.models.nodes import node_names
 

@@ -4,13 +4,10 @@ import torch
 
 from circuit_transfer.circuits.ablations import ABLATIONS
 from circuit_transfer.circuits.attribution import attribute
-from circuit_transfer.circuits.faithfulness import (
-    evaluate_ablations,
-    evaluate_circuits,
-    run_circuits,
-)
+from circuit_transfer.circuits.faithfulness import evaluate_ablations, evaluate_circuits
 from circuit_transfer.circuits.methods import METHODS, Nodes, method_passes
 from circuit_transfer.circuits.passes import measured, measured_together, shared_out
+from circuit_transfer.circuits.runs import run_circuits
 from circuit_transfer.interventions import (
     answer_logits,
     counting,

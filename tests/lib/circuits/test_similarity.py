@@ -8,13 +8,13 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from circuit_transfer.circuits.faithfulness import circuit_masks
+from circuit_transfer.circuits.masks import circuit_masks
 from circuit_transfer.circuits.similarity import (
     bootstrap_jaccard,
     chance_jaccard,
     circuit_sizes,
     compare,
-    node_places,
+    node_ranks,
     pearson,
     resampled_means,
     shared_share,
@@ -77,14 +77,14 @@ def test_circuits_are_those_that_are_evaluated():
     scores = np.random.default_rng(2).integers(0, 5, (6, 20)).astype(np.float32)
     masks = circuit_masks(torch.from_numpy(scores), [0.1, 0.35, 0.8])
     for number, size in enumerate((2, 7, 16)):
-        kept = node_places(scores) < size
+        kept = node_ranks(scores) < size
         assert (kept == masks[:, number].bool().numpy()).all()
 
 
 def test_shared_share_is_that_of_sets():
     left, right = random_scores(5, 12), random_scores(5, 12, seed=1)
     for size in range(1, 13):
-        shares = shared_share(node_places(left), node_places(right), size)
+        shares = shared_share(node_ranks(left), node_ranks(right), size)
         pairs = zip(left, right, strict=True)
         assert shares.tolist() == [
             jaccard(top(a, size), top(b, size)) for a, b in pairs

@@ -15,7 +15,9 @@ from transformers import AutoConfig
 from circuit_transfer.artifacts.alignments import write_alignment
 from circuit_transfer.circuits.attribution import attribute
 from circuit_transfer.circuits.faithfulness import evaluate_ablations, evaluate_circuits
+from circuit_transfer.circuits.masked_runs import masked_logits
 from circuit_transfer.circuits.methods import METHODS, Nodes, method_passes
+from circuit_transfer.circuits.prepared import prepare
 from circuit_transfer.interventions import answer_logits, captured
 from circuit_transfer.models.nodes import node_names
 from circuit_transfer.models.shape import model_shape
@@ -33,18 +35,15 @@ from circuit_transfer.study.costs import (
 from circuit_transfer.study.rankings import count_circuits, count_rankings
 from circuit_transfer.study.workload import prompt_tokens, study_work
 from circuit_transfer.transfer.alignment import fit_maps
+from circuit_transfer.transfer.carried_gradients import carried_scores, stream_gradients
+from circuit_transfer.transfer.changes import run_both
 from circuit_transfer.transfer.cka import node_outputs
 from circuit_transfer.transfer.controls import CONTROLS, TARGET_ONLY, trained_controls
+from circuit_transfer.transfer.gradient_controls import other_gradients
 from circuit_transfer.transfer.maps import fits, fitted_maps
-from circuit_transfer.transfer.objectives import FitSettings, masked_logits, prepare
-from circuit_transfer.transfer.stitching import (
-    carried_scores,
-    other_gradients,
-    run_both,
-    shorten_both,
-    stitched_alignment,
-    stream_gradients,
-)
+from circuit_transfer.transfer.objectives import FitSettings
+from circuit_transfer.transfer.shared_prompts import shorten_both
+from circuit_transfer.transfer.stitching import stitched_alignment
 from circuit_transfer.transfer.training_sets import (
     leaves_out,
     training_sets,

@@ -6,12 +6,8 @@ import torch
 from circuit_transfer.interventions import run_captured
 from circuit_transfer.models.architectures import node_sites
 from circuit_transfer.prompts.batches import pair_batches
-from circuit_transfer.transfer.cka import (
-    compare_nodes,
-    node_outputs,
-    node_similarity,
-    shared_batches,
-)
+from circuit_transfer.transfer.cka import compare_nodes, node_outputs, node_similarity
+from circuit_transfer.transfer.shared_prompts import shared_batches
 
 
 def plain_cka(x, y):
@@ -91,16 +87,6 @@ def test_a_model_s_nodes_are_most_like_themselves(tiny_model, tiny_pairs):
     found = compare_nodes(model, model, shared_batches(pairs, pairs, 4, "cpu"))
     np.testing.assert_allclose(np.diag(found), 1, rtol=1e-4)
     np.testing.assert_allclose(found, found.T, atol=1e-5)
-
-
-def test_batches_hold_the_prompts_that_both_have(tiny_pairs):
-    source, target = tiny_pairs(9), tiny_pairs(9)
-    target = target.filter(pl.col("row") != 4).sample(fraction=1, shuffle=True, seed=0)
-    batches = shared_batches(source[1:], target, 2, "cpu")
-    rows = sum(len(one) for one, _ in batches)
-    assert rows == 7
-    for one, other in batches:
-        assert torch.equal(one.clean, other.clean)
 
 
 def test_prompts_of_other_lengths_are_compared_at_the_answer(tiny_model, tiny_pairs):

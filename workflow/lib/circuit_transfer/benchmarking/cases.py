@@ -23,17 +23,14 @@ from circuit_transfer.benchmarking.entries import (
     Shape,
 )
 from circuit_transfer.circuits.attribution import attribute
-from circuit_transfer.circuits.faithfulness import circuit_masks, evaluate_circuits
+from circuit_transfer.circuits.faithfulness import evaluate_circuits
+from circuit_transfer.circuits.masks import circuit_masks
 from circuit_transfer.circuits.methods import Nodes, method_of
+from circuit_transfer.circuits.prepared import Prepared, prepare
 from circuit_transfer.interventions import run_captured
 from circuit_transfer.models.architectures import node_sites
 from circuit_transfer.prompts.batches import PairBatch
-from circuit_transfer.transfer.objectives import (
-    FitSettings,
-    Prepared,
-    alignment_loss,
-    prepare,
-)
+from circuit_transfer.transfer.objectives import FitSettings, alignment_loss
 
 INTERVENTIONS = ("circuit", "interpolation", "release")
 # Seconds over the ideal, beside those of the methods of attribution, and memory over

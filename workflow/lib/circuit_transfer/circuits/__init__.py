@@ -1,1 +1,12 @@
-"""Circuits of a model: found by attribution, and measured."""
+"""Circuits of a model: found by attribution, run, and measured.
+
+- `ablations`: what replaces the output of a node outside a circuit;
+- `attribution`: score every node;
+- `masks`: from a ranking of the nodes to circuits, hard and soft;
+- `runs`, `metrics`, `faithfulness`: run circuits, measure them, tabulate rankings;
+- `prepared`, `masked_runs`: run a model under soft masks, as training does in every
+  step, with cached clean and ablated runs;
+- `similarity`: compare scores, and the circuits that they give;
+- `passes`: what a computation costs;
+- `mib`: the exchange format of the MIB benchmark.
+"""

@@ -1,7 +1,7 @@
-"""What a node writes when it is left out of a circuit.
+"""Ablations: what replaces the output of a node outside a circuit.
 
-`counterfactual`: what it writes on the corrupted prompt; `zero`: nothing; `mean`: the
-mean of what it writes over all examples and positions of the task's clean prompts.
+`counterfactual`: its output on the corrupted prompt; `zero`: zero; `mean`: its mean
+output over all examples and positions of the task's clean prompts.
 """
 
 from collections.abc import Sequence
@@ -28,9 +28,9 @@ class Ablation:
     Attributes:
         kind: one of `ABLATIONS`.
         model: the model that it is for.
-        constant: what every site's nodes write on every prompt, each
-            `(1, 1, nodes, width)` or, where all is the same, `(1, 1, nodes, 1)`; None
-            for what depends on the prompt.
+        constant: by site, the outputs that replace those of its nodes on every prompt,
+            each `(1, 1, nodes, width)` or, where they are equal along the width,
+            `(1, 1, nodes, 1)`; None where they depend on the prompt.
     """
 
     kind: str
@@ -38,18 +38,18 @@ class Ablation:
     constant: Sequence[Tensor] | None = None
 
     def shared(self, batch: PairBatch) -> int:
-        """Return at how many of the first positions every circuit does the same.
+        """Return the number of first positions at which all circuits are equal.
 
         Those before the first corrupted token; none where nodes are ablated everywhere.
         """
         return batch.shared() if self.constant is None else 0
 
     def shorten(self, batch: PairBatch) -> PairBatch:
-        """Run once what every circuit does, and leave the rest of the positions."""
+        """Run the first positions, equal for all circuits, and return the others."""
         return shortened(self.model, batch, self.shared(batch))
 
-    def writes(self, batch: PairBatch) -> Sequence[Tensor]:
-        """Return what every site's nodes write instead, on the prompts of a batch.
+    def outputs(self, batch: PairBatch) -> Sequence[Tensor]:
+        """Return by site the outputs of ablated nodes, on the prompts of a batch.
 
         They broadcast to `(batch, position, nodes, width)`.
         """
@@ -59,7 +59,7 @@ class Ablation:
 
     @torch.no_grad()
     def run(self, batch: PairBatch) -> tuple[Tensor, Sequence[Tensor]]:
-        """Run a batch with every node ablated; return the answer logits and `writes`.
+        """Run a batch with every node ablated; return the answer logits and `outputs`.
 
         The counterfactual run is that of the corrupted prompts, embeddings included.
         """
@@ -87,7 +87,7 @@ def ablation_of(model: nn.Module, batches: Sequence[PairBatch], kind: str) -> Ab
 
 
 def mean_activations(model: nn.Module, batches: Sequence[PairBatch]) -> list[Tensor]:
-    """Return what every site writes on average, each float32 `(1, 1, nodes, width)`.
+    """Return the mean outputs of every site, each float32 `(1, 1, nodes, width)`.
 
     The mean over the examples and positions of the batches' clean prompts: a longer
     prompt counts more.

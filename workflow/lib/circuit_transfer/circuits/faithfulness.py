@@ -1,124 +1,25 @@
-"""How well does a circuit, alone, do what the whole model does?
+"""Faithfulness: how much of the full model's behaviour do circuits reproduce alone?
 
-The model runs on the clean prompts; every node outside the circuit writes what its
-ablation says (what it wrote on the corrupted prompts, zero, or a mean), every node
-inside writes what it computes from that. Input and logits always belong to the circuit
-(MIB, arXiv 2504.13151, Section 3).
+Rankings of the nodes become circuits of several sizes, these are run (`runs`) and
+measured (`metrics`), and every ranking and size becomes one row of a table.
 """
 
-import logging
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 import torch
 from torch import Tensor, nn
 
-from circuit_transfer.circuits.ablations import Ablation, ablation_of
+from circuit_transfer.circuits.masks import circuit_masks
+from circuit_transfer.circuits.metrics import METRIC_COLUMNS, metric_columns
 from circuit_transfer.circuits.passes import measured
-from circuit_transfer.interventions import (
-    answer_logits,
-    captured_stream,
-    running_circuits,
-    site_writes,
-    skipping_layers,
-)
-from circuit_transfer.jobs.job import progress
-from circuit_transfer.jobs.resume import NO_RESUME, Resume, State
-from circuit_transfer.models.architectures import layer_modules
+from circuit_transfer.circuits.runs import run_circuits
+from circuit_transfer.jobs.resume import NO_RESUME, Resume
 from circuit_transfer.models.nodes import count_kept
-from circuit_transfer.prompts.batches import PairBatch, rows_per_pass
+from circuit_transfer.prompts.batches import PairBatch
 
-log = logging.getLogger(__name__)
-
-MEASURES = {
-    "proportion": pl.Float64,
-    "n_nodes": pl.Int64,
-    "logit_diff": pl.Float64,
-    "faithfulness": pl.Float64,
-    "kl": pl.Float64,
-    "accuracy": pl.Float64,
-    "agreement_right": pl.Float64,
-    "agreement_wrong": pl.Float64,
-    "complement_faithfulness": pl.Float64,
-    "logit_diffs": pl.List(pl.Float32),
-    "empty_logit_diffs": pl.List(pl.Float32),
-    "full_logit_diffs": pl.List(pl.Float32),
-}
-
-
-@dataclass(frozen=True)
-class Metrics:
-    """What circuits do on every example, each float32 `(circuits, examples)`.
-
-    Attributes:
-        logit_diff: answer minus wrong-answer logit (means, where there are several).
-        kl: Kullback-Leibler divergence of the circuit's next-token distribution from
-            the whole model's, over the whole vocabulary, in nats.
-        accuracy: 1 where a right answer is the most likely token of all.
-        agreement: 1 where the most likely token is the whole model's.
-    """
-
-    logit_diff: Tensor
-    kl: Tensor
-    accuracy: Tensor
-    agreement: Tensor
-
-
-def circuit_masks(scores: Tensor, proportions: Sequence[float]) -> Tensor:
-    """Return the circuit of every size for every ranking, highest signed score first.
-
-    Args:
-        scores: `(rankings, n_nodes)`; equal scores rank in the order of the nodes.
-        proportions: shares of the nodes to keep, rounded down to whole nodes.
-
-    Returns:
-        float32 `(rankings, sizes, n_nodes)` of ones and zeros.
-    """
-    n_nodes = scores.shape[1]
-    order = scores.argsort(dim=1, descending=True, stable=True)
-    rank = order.argsort(dim=1)
-    kept = torch.tensor([count_kept(p, n_nodes) for p in proportions])
-    return (rank[:, None, :] < kept[None, :, None]).float()
-
-
-@torch.inference_mode()
-def run_circuits(
-    model: nn.Module,
-    batches: Sequence[PairBatch],
-    masks: Tensor,
-    *,
-    ablation: str = "counterfactual",
-    rows: int | None = None,
-    resume: Resume = NO_RESUME,
-) -> Metrics:
-    """Run circuits and measure them on every example.
-
-    The clean and the ablated run are shared by all circuits, and circuits that are the
-    same run once.
-
-    Args:
-        model: a causal language model.
-        batches: the pairs; examples keep the order that they have here.
-        masks: the circuits, `(circuits, n_nodes)` of ones and zeros.
-        ablation: what nodes outside a circuit write, see `ablations`.
-        rows: prompts in one forward pass: as many circuits as fit run together, and at
-            least one; by default what suits model and device. Changes no result by
-            more than rounding.
-        resume: keeps the metrics of what has been run.
-    """
-    unique, which = masks.unique(dim=0, return_inverse=True)
-    ablated = ablation_of(model, batches, ablation)
-    names = [f"{ablation}/batch-{number}" for number in range(len(batches))]
-    parts = [
-        _run_batch(model, batch, unique, ablated, rows, resume, name)
-        for batch, name in progress(
-            zip(batches, names, strict=True), len(batches), "batches of pairs"
-        )
-    ]
-    return Metrics(*torch.cat(parts, dim=2)[:, which])
+MEASURES = {"proportion": pl.Float64, "n_nodes": pl.Int64} | METRIC_COLUMNS
 
 
 def evaluate_circuits(
@@ -134,15 +35,15 @@ def evaluate_circuits(
 ) -> pl.DataFrame:
     """Measure the circuits of every size that rankings of the nodes give.
 
-    Faithfulness is `(m(circuit) - m(empty)) / (m(full) - m(empty))` of the mean logit
-    difference m; it is null where full and empty circuit do equally well.
+    Faithfulness as in `metrics.metric_columns`; it is null where the full and the empty
+    circuit have the same mean logit difference.
 
     Args:
         model: a causal language model.
         batches: the pairs to evaluate on.
         rankings: one row per ranking, its `scores` (a list of `n_nodes`) and labels.
         proportions: the sizes, as shares of all nodes.
-        ablation: what nodes outside a circuit write, see `ablations`.
+        ablation: what replaces the output of nodes outside a circuit, see `ablations`.
         complement_of: which rankings' circuits have their complements measured too, a
             condition on the labels; none by default.
         rows: as in `run_circuits`.
@@ -151,11 +52,11 @@ def evaluate_circuits(
     Returns:
         One row per ranking and size: the labels and `MEASURES`, whose
         `agreement_right` and `agreement_wrong` are the shares of examples with the
-        whole model's most likely token among those that the whole model gets right and
+        full model's most likely token among those that the full model gets right and
         wrong (null where there is none), `complement_faithfulness` that of all other
-        nodes (null where it was not asked for), and the lists hold one logit difference
-        per example, in the order of the batches. A ranking that is not known (NaN, for
-        want of usable pairs) has no rows, and none has without pairs.
+        nodes (null where it was not measured), and the lists hold one logit difference
+        per example, in the order of the batches. A ranking with unknown scores (NaN,
+        for want of usable pairs) has no rows; without pairs there are none at all.
     """
     known = pl.col("scores").list.eval(pl.element().is_finite().all()).list.first()
     rankings = rankings.filter(known)
@@ -164,10 +65,10 @@ def evaluate_circuits(
         found = pl.DataFrame(schema={"ranking": pl.UInt32} | MEASURES)
     else:
         scores = torch.tensor(rankings["scores"].to_list(), dtype=torch.float32)
-        asked = _asked(rankings, complement_of)
+        chosen = _satisfying(rankings, complement_of)
         settings = {"ablation": ablation, "rows": rows, "resume": resume}
         found = _measure_rankings(
-            model, batches, scores, asked, proportions, **settings
+            model, batches, scores, chosen, proportions, **settings
         )
     return labels.join(found, on="ranking", maintain_order="left_right").drop("ranking")
 
@@ -185,8 +86,8 @@ def evaluate_ablations(
 ) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
     """Measure circuits under every ablation, and what that costs.
 
-    Arguments as in `evaluate_circuits`. If the batches are cut in another way than when
-    a state was kept, it is not used.
+    Arguments as in `evaluate_circuits`. A saved state is used only if the pairs were
+    cut into the same batches.
 
     Returns:
         Its frame with the label `ablation`, one ablation after the other, and the costs
@@ -215,185 +116,28 @@ def _measure_rankings(
     model: nn.Module,
     batches: Sequence[PairBatch],
     scores: Tensor,
-    asked: Tensor,
+    with_complement: Tensor,
     proportions: Sequence[float],
     **settings: Any,
 ) -> pl.DataFrame:
-    """Run the circuits of all rankings and sizes, and the complements asked for."""
+    """Run the circuits of all rankings and sizes, and the complements of some."""
     rankings, n_nodes = scores.shape
     circuits = circuit_masks(scores, proportions).flatten(0, 1)
-    asked = asked.repeat_interleave(len(proportions))
+    with_complement = with_complement.repeat_interleave(len(proportions))
     ends = torch.stack([torch.zeros(n_nodes), torch.ones(n_nodes)])
-    masks = torch.cat([circuits, 1 - circuits[asked], ends])
+    masks = torch.cat([circuits, 1 - circuits[with_complement], ends])
     metrics = run_circuits(model, batches, masks, **settings)
     kept = [count_kept(p, n_nodes) for p in proportions]
     columns = {
         "ranking": [r for r in range(rankings) for _ in proportions],
         "proportion": list(proportions) * rankings,
         "n_nodes": kept * rankings,
-        **_measures(metrics, asked),
+        **metric_columns(metrics, with_complement),
     }
     return pl.DataFrame(columns, schema={"ranking": pl.UInt32} | MEASURES)
 
 
-def _asked(rankings: pl.DataFrame, condition: pl.Expr | None) -> Tensor:
-    """Return for which rankings a condition holds, `(rankings,)`."""
-    asked = pl.lit(False) if condition is None else condition.fill_null(False)
-    return torch.tensor(rankings.with_columns(asked=asked)["asked"].to_list())
-
-
-def _measures(metrics: Metrics, asked: Tensor) -> dict[str, list]:
-    """Return the measures of circuits from their metrics.
-
-    The metrics are those of the circuits, then of the complements of those that `asked`
-    `(circuits,)` marks, then of the empty and the full circuit.
-    """
-    n_circuits = len(asked)
-    logit_diff = _mean(metrics.logit_diff)
-    empty, full = logit_diff[-2:]
-    # Adding zero turns the -0.0 of an empty circuit into 0.0.
-    faithfulness = (logit_diff - empty) / (full - empty) + 0.0
-    complement = torch.full((n_circuits,), math.nan, dtype=torch.float64)
-    complement[asked] = faithfulness[n_circuits:-2]
-    right = metrics.accuracy[-1].bool()
-    agreement = metrics.agreement[:n_circuits]
-    diffs = metrics.logit_diff.tolist()
-    return {
-        "logit_diff": logit_diff[:n_circuits].tolist(),
-        "faithfulness": _known(faithfulness[:n_circuits]),
-        "kl": _mean(metrics.kl)[:n_circuits].tolist(),
-        "accuracy": _mean(metrics.accuracy)[:n_circuits].tolist(),
-        "agreement_right": _known(_mean(agreement[:, right])),
-        "agreement_wrong": _known(_mean(agreement[:, ~right])),
-        "complement_faithfulness": _known(complement),
-        "logit_diffs": diffs[:n_circuits],
-        "empty_logit_diffs": [diffs[-2]] * n_circuits,
-        "full_logit_diffs": [diffs[-1]] * n_circuits,
-    }
-
-
-def _run_batch(
-    model: nn.Module,
-    batch: PairBatch,
-    masks: Tensor,
-    ablated: Ablation,
-    rows: int | None,
-    resume: Resume,
-    name: str,
-) -> Tensor:
-    """Return the metrics of circuits on a batch, `(4, circuits, batch)`.
-
-    The circuits are different and sorted: the empty one first, the full one last.
-    """
-    found: list[Tensor] = []
-
-    def joined() -> Tensor:
-        # What was kept is on the host, what is run may be on a GPU.
-        return torch.cat([each.to(found[-1].device) for each in found], dim=1)
-
-    state = resume.restore(name, lambda: State({"metrics": joined()}, {}))
-    done = 0
-    if state is not None:
-        found.append(state.tensors["metrics"])
-        done = found[0].shape[1]
-        log.info("%s: circuit %d of %d", name, done, len(masks))
-    if done < len(masks):
-        groups = _run_groups(model, batch, masks, ablated, rows, resume, done)
-        for metrics in groups:
-            found.append(metrics)
-            resume.save()
-    return joined().cpu()
-
-
-def _run_groups(
-    model: nn.Module,
-    batch: PairBatch,
-    masks: Tensor,
-    ablated: Ablation,
-    rows: int | None,
-    resume: Resume,
-    done: int,
-) -> Iterator[Tensor]:
-    """Yield the metrics of all circuits but the first, `done` ones, group by group."""
-    batch = ablated.shorten(batch)
-    outside = ablated.writes(batch)
-    written = site_writes(model, outside)
-    full = answer_logits(model, batch.clean, after=batch.prefix)
-    empty, whole = ~masks.any(1), masks.all(1)
-    at_once = max(1, (rows or rows_per_pass(model, batch)) // len(batch))
-    # The empty circuit runs alone, as the full model does: rounding differs with the
-    # rows of a pass, and faithfulness divides by the difference of the two.
-    groups = [masks[empty], *masks[~empty & ~whole].split(at_once)]
-    position, before, stream = 0, masks[:0], []
-    for group in filter(len, groups):
-        position += len(group)
-        if position < done:
-            continue
-        repeated = batch.repeat(len(group))
-        with (
-            running_circuits(model, group, outside, written),
-            # Sorted circuits begin as the one before them does: that is not run again.
-            skipping_layers(
-                model, stream[1 : 2 * _layers_alike(model, before, group) : 2]
-            ),
-            captured_stream(model) as stream,
-        ):
-            logits = answer_logits(model, repeated.clean, after=batch.prefix)
-        before = group
-        if position == done:
-            # Run once more for the next group, which may begin as this one does.
-            resume.restore_counters()
-        else:
-            yield _measure(repeated, logits, full)
-    if whole.any():
-        yield _measure(batch, full, full)
-
-
-def _layers_alike(model: nn.Module, before: Tensor, circuits: Tensor) -> int:
-    """Return in how many layers, from the first on, two circuits have the same nodes.
-
-    None where it is not one circuit after another one, `(1, n_nodes)` each.
-    """
-    if len(before) != 1 or len(circuits) != 1:
-        return 0
-    layers = len(layer_modules(model))
-    alike = (before == circuits).view(layers, -1).all(1)
-    return int(alike.int().cumprod(0).sum())
-
-
-def _measure(batch: PairBatch, logits: Tensor, full: Tensor) -> Tensor:
-    """Return the metrics of circuits side by side, float32 `(4, circuits, batch)`.
-
-    Args:
-        batch: the pairs, repeated for every circuit.
-        logits: `(circuits * batch, vocabulary)`.
-        full: of the full model, on every pair once.
-
-    Returns:
-        The metrics in the order of `Metrics`.
-    """
-    by_circuit = logits.unflatten(0, (-1, len(full)))
-    agreement = by_circuit.argmax(-1) == full.argmax(-1)
-    rows = [
-        batch.logit_diff(logits),
-        answer_divergence(full, by_circuit).flatten(),
-        batch.correct(logits).float(),
-        agreement.float().flatten(),
-    ]
-    return torch.stack(rows).unflatten(1, by_circuit.shape[:2]).cpu()
-
-
-def answer_divergence(full: Tensor, logits: Tensor) -> Tensor:
-    """Return KL(full || circuit) in nats of logits `(..., batch, vocabulary)`."""
-    log_full, log_circuit = full.log_softmax(-1), logits.log_softmax(-1)
-    return (log_full.exp() * (log_full - log_circuit)).sum(-1)
-
-
-def _mean(metric: Tensor) -> Tensor:
-    # In float64, so that the order of the examples does not matter.
-    return metric.double().mean(1)
-
-
-def _known(values: Tensor) -> list[float | None]:
-    """Return the values, None for those that are not numbers."""
-    return [value if math.isfinite(value) else None for value in values.tolist()]
+def _satisfying(rankings: pl.DataFrame, condition: pl.Expr | None) -> Tensor:
+    """Return where a condition holds, bool `(rankings,)`; without one, nowhere."""
+    holds = pl.lit(False) if condition is None else condition.fill_null(False)
+    return torch.tensor(rankings.with_columns(holds=holds)["holds"].to_list())

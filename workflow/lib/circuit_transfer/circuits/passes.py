@@ -1,4 +1,4 @@
-"""What a computation cost: prompts and tokens through a model, and seconds."""
+"""Costs of a computation: prompts and tokens run through a model, and seconds."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ def measured(
 
     Its columns: `part` and `model`, the names given; `forwards`, `forward_backwards`,
     `tokens` and `backward_tokens` as in `interventions.Passes.summary`; `seconds` of
-    computing. Of a stage that is resumed, everything counts once, and the seconds of
+    computing. In a resumed stage every pass counts once, and the seconds are those of
     all its runs.
     """
     row = {"part": part, "model": model_name}
@@ -33,14 +33,14 @@ def measured(
         resume.track(f"costs/{part}", meter.count, meter.restore)
         yield row
     if model.device.type == "cuda":
-        # The GPU may still be at work on what it was told to do.
+        # The GPU may still be computing what has been submitted.
         torch.cuda.synchronize()
     meter.stop()
     row |= {**passes.summary(), "seconds": meter.seconds}
 
 
 class _Meter:
-    """Passes and seconds, of this run and of an earlier one from which it goes on."""
+    """Passes and seconds, of this run and of an earlier one that it resumes."""
 
     def __init__(self, passes: Passes):
         self.passes = passes
@@ -49,20 +49,20 @@ class _Meter:
 
     @property
     def seconds(self) -> float:
-        """What has been computed in all."""
+        """The seconds of all runs so far."""
         end = time.perf_counter() if self._end is None else self._end
         return self._earlier + end - self._start
 
     def stop(self) -> None:
-        """Let no more seconds go by."""
+        """Stop the clock."""
         self._end = time.perf_counter()
 
     def count(self) -> dict[str, Any]:
-        """Return what has been counted, in what JSON can hold."""
+        """Return the counts in a form that JSON can hold."""
         return {"passes": asdict(self.passes), "seconds": self.seconds}
 
     def restore(self, counted: Mapping[str, Any]) -> None:
-        """Set what has been counted to the count of an earlier run."""
+        """Set the counts to those of an earlier run."""
         vars(self.passes).update(counted["passes"])
         self._earlier = counted["seconds"]
 
@@ -73,8 +73,8 @@ def measured_together(
 ) -> Iterator[list[dict[str, Any]]]:
     """Yield the rows of several models that a computation runs, by their names.
 
-    As `measured`, one row a model. The time is taken once: all seconds stand with the
-    last model.
+    As `measured`, one row a model. The time is taken once: all seconds are in the row
+    of the last model.
     """
     rows: list[dict[str, Any]] = []
     with ExitStack() as stack:

@@ -1,8 +1,8 @@
-"""How alike scores of the same nodes are, and how stable the circuits they give.
+"""Similarity of two score vectors over the same nodes, and stability of circuits.
 
-Two score vectors are compared by correlation, which looks at all nodes, and by the
-nodes that their circuits share at every size. The same is asked of one vector and what
-it would have been from other examples. Plain arithmetic; the models are not needed.
+Two score vectors are compared by correlation, over all nodes, and by the overlap of
+their circuits at every size. Stability is the same overlap between the circuits of one
+vector and of those from resampled examples. Plain arithmetic; no model is needed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +27,7 @@ RESAMPLES = 2000
 def pearson(left: np.ndarray, right: np.ndarray) -> float:
     """Return the linear correlation of two score vectors `(n_nodes,)`.
 
-    NaN where one of them is flat or not known.
+    NaN where one of them is constant or unknown (not finite).
 
     Raises:
         ValueError: the vectors are not equally long.
@@ -47,21 +47,21 @@ def spearman(left: np.ndarray, right: np.ndarray) -> float:
     return pearson(rankdata(left), rankdata(right))
 
 
-def node_places(scores: np.ndarray) -> np.ndarray:
-    """Return the place of every node `(..., n_nodes)`, 0 for the highest score.
+def node_ranks(scores: np.ndarray) -> np.ndarray:
+    """Return the rank of every node `(..., n_nodes)`, 0 for the highest score.
 
-    Equal scores rank in the order of the nodes, as in `faithfulness.circuit_masks`.
+    Equal scores rank in the order of the nodes, as in `masks.circuit_masks`.
     """
     order = np.argsort(-scores, axis=-1, kind="stable")
     return np.argsort(order, axis=-1)
 
 
-def shared_share(places: np.ndarray, others: np.ndarray, size: int) -> np.ndarray:
+def shared_share(ranks: np.ndarray, others: np.ndarray, size: int) -> np.ndarray:
     """Return the Jaccard index `(...)` of the circuits of `size` nodes.
 
-    Shared nodes over nodes in either, from the places `(..., n_nodes)` of all nodes.
+    Shared nodes over nodes in either, from the ranks `(..., n_nodes)` of all nodes.
     """
-    shared = ((places < size) & (others < size)).sum(axis=-1)
+    shared = ((ranks < size) & (others < size)).sum(axis=-1)
     return shared / (2 * size - shared)
 
 
@@ -81,18 +81,18 @@ def circuit_sizes(n_nodes: int, proportions: Sequence[float]) -> dict[float, int
 def compare(
     left: np.ndarray, right: np.ndarray, proportions: Sequence[float]
 ) -> Iterator[tuple[str, float | None, float]]:
-    """Yield measure, proportion and value of how alike two vectors `(n_nodes,)` are.
+    """Yield measure, proportion and value of how similar two `(n_nodes,)` vectors are.
 
     `pearson` and `spearman` have no proportion, `jaccard` one per size with any node.
-    Nothing is yielded of scores that are not known.
+    Nothing is yielded for unknown scores (not finite).
     """
     if not (np.isfinite(left).all() and np.isfinite(right).all()):
         return
     yield "pearson", None, pearson(left, right)
     yield "spearman", None, spearman(left, right)
-    places, others = node_places(left), node_places(right)
+    ranks, others = node_ranks(left), node_ranks(right)
     for proportion, size in circuit_sizes(len(left), proportions).items():
-        yield "jaccard", proportion, float(shared_share(places, others, size))
+        yield "jaccard", proportion, float(shared_share(ranks, others, size))
 
 
 def bootstrap_jaccard(
@@ -103,7 +103,7 @@ def bootstrap_jaccard(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> pl.DataFrame:
-    """How much of a circuit stays when its attribution sees other examples.
+    """Return how stable circuits are when attribution resamples its examples.
 
     Examples are drawn with replacement, as many as there are; the circuit of their mean
     scores is compared with that of all examples by the Jaccard index.
@@ -123,11 +123,11 @@ def bootstrap_jaccard(
     if not len(by_example):
         return pl.DataFrame(schema=STABILITY_SCHEMA)
     means = resampled_means(by_example, resamples=resamples, seed=seed)
-    whole = node_places(project(by_example.mean(axis=0, dtype=float)))
-    places = node_places(np.stack([project(mean) for mean in means]))
+    whole = node_ranks(project(by_example.mean(axis=0, dtype=float)))
+    ranks = node_ranks(np.stack([project(mean) for mean in means]))
     rows = []
     for proportion, size in circuit_sizes(len(whole), proportions).items():
-        shares = shared_share(places, whole, size)
+        shares = shared_share(ranks, whole, size)
         interval = np.percentile(shares, PERCENTILES)
         rows.append((proportion, size, shares.mean(), *interval))
     return pl.DataFrame(rows, schema=STABILITY_SCHEMA, orient="row")
@@ -137,7 +137,7 @@ def resampled_means(by_example: np.ndarray, *, resamples: int, seed: int) -> np.
     """Return mean scores `(resamples, n_nodes)` of examples drawn with replacement."""
     examples = len(by_example)
     generator = np.random.default_rng(seed)
-    # How often each example is drawn is all that a mean needs.
+    # A mean needs only the number of times that each example is drawn.
     counts = generator.multinomial(
         examples, np.full(examples, 1 / examples), size=resamples
     )

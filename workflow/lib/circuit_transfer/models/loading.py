@@ -34,7 +34,7 @@ def load_model(
         folder: the checkpoint folder; weights must be safetensors.
         dtype: of the weights and the passes: `float32`, `bfloat16` or `float16`.
         device: where to put the whole model; by default a GPU when there is one.
-        attn_implementation: `eager`, `sdpa` or what else transformers knows; by
+        attn_implementation: `eager`, `sdpa` or another one of transformers; by
             default its choice for the family.
         device_map: how to spread the model over devices and disk instead: `auto`, or
             a device for every module. Needs accelerate.
@@ -45,6 +45,24 @@ def load_model(
         safetensors.SafetensorError: the weights' file is damaged.
     """
     check_checkpoint(folder)
+    model = _read_weights(
+        folder,
+        dtype=dtype,
+        attn_implementation=attn_implementation,
+        device_map=device_map,
+    )
+    if device_map is None:
+        model.to(device or pick_device())
+    where = device_map or model.device
+    log.info("loaded %s: %s, %s on %s", folder, model.config.model_type, dtype, where)
+    return model.requires_grad_(False).eval()
+
+
+def _read_weights(folder: Path | str, *, dtype: str, **options: Any):
+    """Read a model from its folder and check that all weights are there and finite.
+
+    Arguments and errors as in `load_model`.
+    """
     # Imported here: 2 seconds that only the stages that run a model should pay.
     import torch
     from transformers import AutoModelForCausalLM
@@ -53,16 +71,16 @@ def load_model(
     transformers_logging.disable_progress_bar()
     model, report = AutoModelForCausalLM.from_pretrained(
         folder,
-        # Given, so that what computes attention is told here alone: a checkpoint may
-        # name a repository for it, whose code transformers would fetch and run.
+        # Passed, so that only the caller chooses the attention implementation: a
+        # checkpoint may name a repository for it, whose code transformers would fetch
+        # and run.
         config=read_settings(folder),
         output_loading_info=True,
         dtype=getattr(torch, dtype),
-        attn_implementation=attn_implementation,
-        device_map=device_map,
         use_safetensors=True,
         local_files_only=True,
         trust_remote_code=False,
+        **options,
     )
     if report["missing_keys"]:
         # They would be left as random numbers.
@@ -70,11 +88,7 @@ def load_model(
     for name, parameter in _parameters(model):
         if not is_finite(parameter):
             raise ValueError(f"{folder}: weight {name} is not finite")
-    if device_map is None:
-        model.to(device or pick_device())
-    where = device_map or model.device
-    log.info("loaded %s: %s, %s on %s", folder, model.config.model_type, dtype, where)
-    return model.requires_grad_(False).eval()
+    return model
 
 
 def load_described(description: Mapping[str, Any]):
@@ -93,7 +107,7 @@ def load_tokenizer(folder: Path | str):
     """
     check_checkpoint(folder)
     # `tokenizer.json` is the whole tokenizer. AutoTokenizer would rebuild parts of it
-    # by what it thinks of the family (a qwen2 folder gets another pre-tokenizer).
+    # from the name of the family (a qwen2 folder gets another pre-tokenizer).
     from transformers import PreTrainedTokenizerFast
 
     read_json(Path(folder) / "tokenizer.json")
@@ -109,7 +123,7 @@ def load_tokenizer(folder: Path | str):
         ) from error
     plain = tokenizer.encode("a", add_special_tokens=False)
     if asks_for_bos(Path(folder)) and tokenizer.encode("a")[:1] == plain[:1]:
-        # Older checkpoints say so in their settings alone, where it is overlooked.
+        # Older checkpoints say so only in their settings, which the class ignores.
         if tokenizer.bos_token_id is None:
             raise ValueError(
                 f"{folder}: tokenizer_config.json has add_bos_token and no bos_token"
@@ -119,7 +133,7 @@ def load_tokenizer(folder: Path | str):
 
 
 def _parameters(model) -> Iterator[tuple[str, Any]]:
-    """Yield every parameter with its values, also those that wait on the disk."""
+    """Yield every parameter with its values, also those offloaded to disk."""
     for prefix, module in model.named_modules():
         own = dict(module.named_parameters(prefix, recurse=False))
         if any(parameter.is_meta for parameter in own.values()):
@@ -140,7 +154,7 @@ def asks_for_bos(folder: Path) -> bool:
 
 
 def read_settings(folder: Path | str):
-    """Read the configuration of a checkpoint, as `transformers` has it."""
+    """Read the configuration of a checkpoint as an object of `transformers`."""
     from transformers import AutoConfig
 
     architecture_of(read_model_type(folder))

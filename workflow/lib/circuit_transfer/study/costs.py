@@ -1,9 +1,10 @@
-"""What a study costs before it runs: passes, FLOPs, GPU hours, memory, disk, and time.
+"""Costs of a study, estimated before it runs: passes, FLOPs, hours, memory and disk.
 
-Passes are counted, from what the stages do: one pass is one prompt through the model.
-FLOPs follow from them: two a parameter and token forwards, two more backwards, since
-parameters are frozen and only activations have gradients, and the products of queries,
-keys and values. Hours and memory are estimates; their formulas are in the docstrings.
+Passes are counted, stage by stage (`workload`): one pass is one prompt through the
+model. FLOPs follow from them: two per parameter and token in the forward pass, two more
+in the backward pass, since parameters are frozen and only activations have gradients,
+and the products of queries, keys and values. Hours and memory are estimates; their
+formulas are in the docstrings.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +18,7 @@ from circuit_transfer.study.workload import Work, study_work
 
 # FLOP/s of one A100 80GB, in the formats a model may compute in (without TF32).
 PEAK_FLOPS = {"bfloat16": 312e12, "float16": 312e12, "float32": 19.5e12}
-UTILISATION = 0.3  # the share of the peak that short prompts in small batches reach
+UTILISATION = 0.3  # the share of the peak reached on short prompts in small batches
 LOSS_LOGITS = 4  # float32 copies of a batch's logits while a divergence is computed
 GIGA, PETA, HOUR = 1e9, 1e15, 3600
 KEYS = ("stage", "model")
@@ -34,9 +35,9 @@ COSTS = dict.fromkeys(
     pl.Float64,
 )
 PEAKS = ("longest_job_hours", "peak_memory_gb")
-# What every job adds to its computing: its start, and its weights from a fast disk.
+# Added to the computing time of every job: its start, and its weights from a fast disk.
 STARTING_SECONDS, BYTES_PER_SECOND = 30, 1e9
-# Jobs that need those of another stage come after it; all others come first.
+# Stages that wait for another one, by the number of stages before; all others have 0.
 AFTER = {"fit_alignment": 1, "evaluate_gold": 1, "evaluate_aligned": 2}
 SCHEDULE = dict.fromkeys(("gpus", "jobs"), pl.Int64) | dict.fromkeys(
     ("hours", "busy_percent"), pl.Float64
@@ -46,13 +47,14 @@ SCHEDULE = dict.fromkeys(("gpus", "jobs"), pl.Int64) | dict.fromkeys(
 def pass_counts(work: Iterable[Work], tokens: Mapping[str, int]) -> pl.DataFrame:
     """Return `jobs`, `forwards`, `forward_backwards`, `tokens` by stage and model.
 
-    Passes are of one prompt each, tokens are those of all passes, as far as they go
-    through the layers. That is at most: what the prompts of a pair have in common is
-    run once, and what lies outside all circuits of a pass is not run at all.
+    Passes are of one prompt each, tokens are those of all passes, weighted by the share
+    of the layers that they go through. These are upper bounds: the first tokens that
+    the prompts of a pair share run once, and sites without a node in any circuit of a
+    pass do not run at all.
 
     Args:
         work: the jobs of a study, see `workload.study_work`.
-        tokens: how many a prompt of every task has.
+        tokens: of a prompt, by task.
     """
     rows = [
         (
@@ -87,12 +89,12 @@ def work_flops(work: Work, shape: ModelShape, tokens: Mapping[str, int]) -> int:
 
 
 def work_memory(work: Work, shape: ModelShape, tokens: Mapping[str, int]) -> int:
-    """Return about how many bytes of GPU memory a job needs at its peak.
+    """Return the bytes of GPU memory that a job needs at its peak, estimated.
 
-    The weights; what the nodes write and logits, as often as the stage holds them, of a
-    batch or of all pairs; and for a batch of the longest prompts what its backward pass
-    needs (of one layer, where there is none) and the logits of the loss. What CUDA
-    itself takes, about half a gigabyte, comes on top.
+    The weights; node outputs and logits, as many copies as the stage holds, of a batch
+    or of all pairs; and for a batch of the longest prompts the activations stored for
+    its backward pass (of one layer, where there is none) and the logits of the loss.
+    CUDA itself takes about half a gigabyte more.
     """
     batch = min(work.batch_size, max(work.pairs.values()))
     batch_tokens = batch * max(tokens[task] for task in work.pairs)
@@ -117,8 +119,8 @@ def estimate(
 ) -> pl.DataFrame:
     """Return what every stage of a study costs on every model, and all of them.
 
-    GPU hours are FLOPs over the FLOP/s that are reached, `peak_flops` of the model's
-    format times `utilisation`. Models that the study trains itself are not counted.
+    GPU hours are FLOPs over the achieved FLOP/s, `peak_flops` of the model's format
+    times `utilisation`. The training of embedded models is not counted.
 
     Args:
         config: a valid configuration, defaults filled in.
@@ -129,8 +131,8 @@ def estimate(
 
     Returns:
         The columns of `pass_counts`, then `petaflop` (1e15 operations), `gpu_hours` and
-        `longest_job_hours`, `peak_memory_gb` (the largest job's), `moved_gb` (what jobs
-        read and write: the weights every time, and tensors) and `disk_gb` (published
+        `longest_job_hours`, `peak_memory_gb` (the largest job's), `moved_gb` (read and
+        written by jobs: the weights every time, and tensors) and `disk_gb` (downloaded
         weights and tensors written; 1e9 bytes). The last row is the stage `all`.
     """
     work = study_work(config, _nodes(shapes))
@@ -157,10 +159,10 @@ def schedule(
     tokens: Mapping[str, int],
     gpus: Sequence[int],
 ) -> pl.DataFrame:
-    """Return how long the jobs of a study that run models take on so many GPUs.
+    """Return the time that the jobs of a study that run models take on several GPUs.
 
-    A job starts, reads its weights and computes as `estimate` says, on one GPU. Jobs
-    that need those of another stage wait until all of them are done; of those that may
+    A job starts, reads its weights and computes as in `estimate`, on one GPU. A stage
+    that needs another one starts when all jobs of that are done; of the jobs that can
     start, the longest goes first to the GPU that is free first.
 
     Args:
@@ -171,8 +173,8 @@ def schedule(
 
     Returns:
         `gpus`, `jobs`, `hours` and `busy_percent`, the share of the GPUs' time that is
-        spent on jobs, in a row for every number. The last row is for as many GPUs as
-        are ever used at once: no number of them is faster.
+        spent on jobs, in a row for every number. The last row is for the most GPUs that
+        are ever used at once: more are no faster.
     """
     levels: dict[int, list[float]] = {}
     for work in study_work(config, _nodes(shapes)):
@@ -196,7 +198,7 @@ def schedule(
 
 
 def makespan(durations: Iterable[float], workers: int) -> float:
-    """Return when the last of some jobs is done, the longest ones begun first."""
+    """Return when the last of some jobs ends if the longest ones start first."""
     free = [0.0] * workers
     for duration in sorted(durations, reverse=True):
         heapreplace(free, free[0] + duration)
@@ -225,7 +227,7 @@ def _downloads(
 
 
 def _summed(rows: Sequence[tuple], columns: Mapping) -> pl.DataFrame:
-    """Add up rows of stage, model and numbers; of peaks, take the largest."""
+    """Sum rows of stage, model and numbers; of peaks, take the largest."""
     schema = dict.fromkeys(KEYS, pl.String) | dict(columns)
     frame = pl.DataFrame(rows, schema=schema, orient="row")
     groups = frame.group_by(KEYS, maintain_order=True)

@@ -1,8 +1,8 @@
-"""What a job asks a cluster for: GPUs, memory and minutes, by the size of its models.
+"""Resources that a job requests of a cluster, by the size of its models.
 
-Passes, FLOPs and bytes are counted as the estimate of a study's costs counts them; a
-job asks for what the largest one of its stage on its models needs, and for a margin. A
-job that is tried again asks for more.
+GPUs, memory and minutes. Passes, FLOPs and bytes are counted as in the estimate of a
+study's costs (`costs`); a job requests what the largest job of its stage on its models
+needs, and a margin. Every further attempt of a job requests more.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ MEGA, MINUTE = 1e6, 60
 GPU_MB = 80_000  # the memory of the GPU that costs are estimated for
 MEMORY_MARGIN = 1.25
 LIBRARIES_MB = 4_000  # Python, torch, and what CUDA's libraries take
-# Small models in small batches reach a part of what the estimate assumes.
+# Small models in small batches reach less than the estimate assumes.
 UTILISATION = 0.1
 BYTES_PER_SECOND = 200e6  # weights from a busy network disk
 STARTING_MINUTES = 15  # the slowest start of a job, and much of a short one's work
@@ -29,14 +29,14 @@ TRAINING_FLOPS, TRAINING_TOKENS = 20e9, 32
 def requested(
     stage: str, descriptions: Sequence[Mapping], config: Mapping, attempt: int = 1
 ) -> dict[str, int | None]:
-    """Return what a job that runs models asks for, by the name of the resource.
+    """Return the resources that a job with models requests, by name.
 
-    `gpu` is how many; several have to be in one of `nodes`, which is else None.
-    `runtime` is in minutes. `mem_mb` is the host's, as much as the job needs on the
-    GPU: without one it computes there, and with one the weights pass through it.
+    `gpu` is their number; several must be on one machine, for which `nodes` is 1 (else
+    None). `runtime` is in minutes. `mem_mb` is the host's, as much as the job needs on
+    the GPU: without a GPU it computes there, and with one the weights pass through it.
 
     Args:
-        stage: the rule; `vary_setting` does again what all stages do.
+        stage: the rule; `vary_setting` repeats all stages of a study.
         descriptions: of the models that run, see `models.describe_model`; the target
             is the last.
         config: a valid configuration, defaults filled in.
@@ -54,7 +54,7 @@ def requested(
         seconds += sum(computing) if stage == VARYING else max(computing, default=0)
         seconds += shape.stored_bytes / BYTES_PER_SECOND
     if stage == VARYING:
-        # Of one method and pair, for every value and the one that is varied.
+        # Of one method and pair, for every value and the configured one.
         study, values = config["study"], config["sensitivity"].values()
         seconds /= len(study["methods"]) * max(len(study["transfers"]), 1)
         seconds *= 1 + max(map(len, values), default=1)
@@ -71,7 +71,7 @@ def requested(
 def requested_by_training(train: Mapping, attempt: int = 1) -> dict[str, int]:
     """Return `mem_mb` and `runtime` (minutes) of the training of an embedded model.
 
-    It computes on one core. Every step is paid for, though most trainings end earlier.
+    It computes on one core. All steps are counted, though most trainings end earlier.
 
     Args:
         train: the model's `train:` entry in the config, defaults filled in.
@@ -91,21 +91,21 @@ def requested_by_training(train: Mapping, attempt: int = 1) -> dict[str, int]:
 def _work(
     stage: str, shapes: Mapping[str, ModelShape], target: str, config: Mapping
 ) -> dict[str, list[Work]]:
-    """Return the work of a stage by model: on the target, and what runs beside it."""
+    """Return the work of a stage by model: on the target, and on others beside it."""
     nodes = {
         name: Nodes(each.n_nodes, 2 * each.layers) for name, each in shapes.items()
     }
-    # Work on other models is not looked at, so it does not matter what they are like.
+    # Work on other models is left out below, so their sizes do not matter.
     every = dict.fromkeys(config["models"], nodes[target]) | nodes
     found = {name: [] for name in shapes}
     for work in study_work(config, every):
-        asked = work.stage == stage and work.beside == (work.model != target)
-        if work.model in found and (asked or stage == VARYING):
+        in_stage = work.stage == stage and work.beside == (work.model != target)
+        if work.model in found and (in_stage or stage == VARYING):
             found[work.model].append(work)
     return found
 
 
 def _gpus(descriptions: Sequence[Mapping], megabytes: float) -> int:
-    """Return one, or as many as hold what is needed where a model may be spread."""
+    """Return one, or the number that holds the memory if a model may be spread."""
     spread = any(each["device_map"] == "auto" for each in descriptions)
     return ceil(megabytes / GPU_MB) if spread else 1

@@ -1,16 +1,15 @@
-"""How alike what the nodes of two models represent is, on the same prompts."""
+"""Similarity of node outputs of two models on the same prompts: linear CKA."""
 
 from collections.abc import Sequence
 
 import numpy as np
-import polars as pl
 import torch
 from torch import Tensor, nn
 
 from circuit_transfer.interventions import run_captured
 from circuit_transfer.jobs.job import progress
 from circuit_transfer.models.architectures import node_sites, projection_weight
-from circuit_transfer.prompts.batches import PairBatch, pair_batches
+from circuit_transfer.prompts.batches import PairBatch
 
 
 def node_similarity(source: Sequence[Tensor], target: Sequence[Tensor]) -> np.ndarray:
@@ -23,20 +22,20 @@ def node_similarity(source: Sequence[Tensor], target: Sequence[Tensor]) -> np.nd
         target: the same of the other model, on the same samples.
 
     Returns:
-        float32 `(n_source, n_target)`; 0 where a node always writes the same.
+        float32 `(n_source, n_target)`; 0 where a node has a constant output.
 
     Raises:
-        ValueError: the samples are not equally many.
+        ValueError: the numbers of samples differ.
     """
     samples = {len(each) for each in (*source, *target)}
     if len(samples) != 1:
         raise ValueError(f"expected outputs on the same samples, got {samples} of them")
     widths = [each.shape[1] for each in source]
-    beside = torch.cat(list(source), dim=1)
+    stacked = torch.cat(list(source), dim=1)
     source_norms = torch.stack([(x.T @ x).norm() for x in source])
     columns = []
     for outputs in target:
-        crossed = (beside.T @ outputs).square().sum(1)
+        crossed = (stacked.T @ outputs).square().sum(1)
         shared = torch.stack([part.sum() for part in crossed.split(widths)])
         norms = source_norms * (outputs.T @ outputs).norm()
         columns.append(torch.where(norms > 0, shared / norms, 0.0))
@@ -48,13 +47,14 @@ def compare_nodes(
 ) -> np.ndarray:
     """Return the similarity of all nodes of two models on shared clean prompts.
 
-    All positions take part where both models cut the prompts into equally many tokens,
-    else the last ones alone.
+    At all positions where all prompts have equally many tokens in both models, else at
+    the last one alone.
 
     Args:
         source: a model.
         target: another one.
-        prompts: batches of the same prompts, tokenized for each; see `shared_batches`.
+        prompts: batches of the same prompts, tokenized for each; see
+            `shared_prompts.shared_batches`.
     """
     aligned = all(a.clean.shape == b.clean.shape for a, b in prompts)
     positions = slice(None) if aligned else slice(-1, None)
@@ -68,10 +68,10 @@ def compare_nodes(
 def node_outputs(
     model: nn.Module, prompts: Sequence[Tensor], positions: slice
 ) -> list[Tensor]:
-    """Return what every node writes into the residual stream, centred by position.
+    """Return every node's output to the residual stream, centred by position.
 
-    A head's output is given in coordinates of its own, as wide as `z`, in which all
-    products of outputs are those in the residual stream.
+    A head's output is given in coordinates of its own, as wide as `z`, that preserve
+    all inner products of outputs in the residual stream.
 
     Args:
         model: a model.
@@ -93,40 +93,6 @@ def node_outputs(
             ]
         )
     return [torch.cat(nodes) for nodes in zip(*parts, strict=True)]
-
-
-def shared_batches(
-    source: pl.DataFrame,
-    target: pl.DataFrame,
-    batch_size: int,
-    device: torch.device | str,
-    *,
-    aligned: bool = False,
-) -> list[tuple[PairBatch, PairBatch]]:
-    """Pair up batches of the prompts that both models have tokenized.
-
-    Args:
-        source: tokenized pairs of a task for one model.
-        target: the same for another model; `row` tells which prompts are the same.
-        batch_size: prompts in one batch.
-        device: where to put them.
-        aligned: take only prompts that both models cut into equally many tokens.
-    """
-    lengths = pl.col("clean_ids").list.len()
-    both = source.select("row", source=lengths).join(
-        target.select("row", target=lengths), on="row"
-    )
-    if aligned:
-        both = both.filter(pl.col("source") == pl.col("target"))
-    batches = []
-    for _, rows in sorted(both.group_by("source", "target")):
-        shared = [
-            pairs.join(rows.select("row"), on="row").sort("row")
-            for pairs in (source, target)
-        ]
-        of_models = (pair_batches(pairs, batch_size, device) for pairs in shared)
-        batches += zip(*of_models, strict=True)
-    return batches
 
 
 def output_root(module: nn.Module, at_input: bool, n_nodes: int) -> Tensor | None:

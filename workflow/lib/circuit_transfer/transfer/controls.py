@@ -1,8 +1,9 @@
-"""What a transfer has to beat: the controls.
+"""Controls: rankings of the target's nodes that a transfer has to beat.
 
-Plain arithmetic on score vectors and alignment matrices; the models are not needed.
 Controls of the paper (arXiv 2604.24302): random-alignment, scrambled-source,
 permuted-alignment, depth-heuristic. The others ask whether the source matters at all.
+Gold scores, which some of them use, are those that attribution finds on the target
+itself. Plain arithmetic on score vectors and alignment matrices; no model is needed.
 """
 
 import hashlib
@@ -29,17 +30,18 @@ CONTROLS = (
     "self-stitched",
     "free-mask",
 )
-# What the target's own runs of a task tell, without a source: see `stitching`.
+# Scores from the target's own activations on a task, without a source: how much nodes
+# change (`changes.change_scores`), and the target stitched to itself (`stitching`).
 TARGET_ONLY = ("node-changes", "self-stitched")
 TRAINED_CONTROLS = ("source-free", "random-source")
 RIDGE_STRENGTH = 0.1
 
 
 def trained_controls(training_set: str, controls: Sequence[str]) -> list[str]:
-    """Return the controls that are trained beside the matrix of a training set.
+    """Return the controls that are trained in addition to the matrix of a training set.
 
-    They belong to the zero-shot sets: the question is whether an unseen task's source
-    scores say anything.
+    Only the zero-shot sets have them: the question is whether an unseen task's source
+    scores are informative.
     """
     zero_shot = leaves_out(training_set)
     return [name for name in TRAINED_CONTROLS if zero_shot and name in controls]
@@ -63,11 +65,11 @@ def permuted_columns(alignment: np.ndarray, *, task: str, seed: int) -> np.ndarr
 def control_sources(
     control: str, sources: Mapping[str, np.ndarray], *, seed: int
 ) -> dict[str, np.ndarray]:
-    """Return the score vectors that a trained control sees instead of the real ones.
+    """Return the score vectors that a control is trained on instead of the real ones.
 
-    `source-free` sees one constant, whatever the task, of the real scores' magnitude
+    For `source-free` one constant, whatever the task, of the real scores' magnitude
     so that training takes steps of the same size; the ranking it gives does not depend
-    on the constant. `random-source` sees the task's scores in a random order.
+    on the constant. For `random-source` the task's scores in a random order.
 
     Raises:
         ValueError: the control is not a trained one.
@@ -84,7 +86,7 @@ def control_sources(
 
 
 def other_task(task: str, others: Sequence[str], *, seed: int) -> str:
-    """Return the task of another family whose source scores stand in for a task's."""
+    """Draw the task of another family whose source scores replace a task's own."""
     return others[_generator("other-family", task, seed).integers(len(others))]
 
 
@@ -96,7 +98,7 @@ def random_scores(n_nodes: int, *, seed: int) -> np.ndarray:
 def mlps_first(nodes: Sequence[str]) -> np.ndarray:
     """Return scores that rank MLPs before heads, and early layers before late ones.
 
-    No source, no training and no task: how far a plain guess goes.
+    A baseline without source, training or task.
     """
     order = sorted(range(len(nodes)), key=lambda node: (not is_mlp(nodes[node]), node))
     scores = np.empty(len(nodes), np.float32)
@@ -112,7 +114,7 @@ def ridge(sources: np.ndarray, gold: np.ndarray, scores: np.ndarray) -> np.ndarr
 
     Args:
         sources: `(tasks, n_source)`, of the training tasks.
-        gold: `(tasks, n_target)`, found on the target for the same tasks.
+        gold: `(tasks, n_target)`, the target's gold scores of the same tasks.
         scores: `(n_source,)`, of the task to predict.
 
     Returns:
@@ -122,7 +124,7 @@ def ridge(sources: np.ndarray, gold: np.ndarray, scores: np.ndarray) -> np.ndarr
     centred = (sources - mean_source).astype(np.float64)
     products = centred @ centred.T
     strength = RIDGE_STRENGTH * np.trace(products) / len(products)
-    # One task alone says nothing of how scores go together: any strength will do.
+    # With one task the centred scores are zero, and any strength gives the mean.
     penalty = (strength or 1.0) * np.eye(len(products))
     weights = np.linalg.solve(products + penalty, centred @ (scores - mean_source))
     return (mean_gold + weights @ (gold - mean_gold)).astype(np.float32)

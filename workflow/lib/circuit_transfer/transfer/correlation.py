@@ -1,4 +1,7 @@
-"""How similar projected scores are to the target's gold scores of the same task."""
+"""Similarity of projected scores to the target's gold scores of the same task.
+
+Gold scores are those that attribution finds on the target itself.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
@@ -45,25 +48,25 @@ def compare_projections(
     *,
     families: Families,
 ) -> pl.DataFrame:
-    """Compare what a task's source scores say of the target with its gold scores.
+    """Compare a task's projected source scores with the target's gold scores.
 
-    Source and target have different nodes, so that source scores cannot be compared as
-    they are: `source by depth` are those that the depth heuristic carries over.
+    Source and target have different nodes, so source scores cannot be compared
+    directly: `source by depth` are those that the depth heuristic projects.
 
     Args:
         projections: rankings of one pair, method and task: `source`, `target`, `task`,
             `method`, `training_set`, `map`, `control`, `seed`, `scores`. Controls other
             than random-alignment and depth-heuristic are not compared.
-        gold: scores `(n_target,)` that attribution gives the target itself.
+        gold: scores `(n_target,)`.
         proportions: sizes of the circuits, as shares of all nodes.
         families: of the study's tasks.
 
     Returns:
         One row per two vectors and measure, see `CORRELATION_SCHEMA`. `map`,
-        `training_set`, `regime` and `seed` are those of the projection, and null as
-        far as it has none; the value of a flat vector is null. As `chance` stands
-        what random circuits share with the gold ones. Without projections or known
-        gold scores there are no rows.
+        `training_set`, `regime` and `seed` are those of the projection, and null where
+        it has none; the correlation of a constant vector is null. The rows `chance` are
+        the expected overlap of random circuits with the gold ones. Without projections
+        or known gold scores there are no rows.
     """
     if projections.is_empty() or not np.isfinite(gold).all():
         return pl.DataFrame(schema=CORRELATION_SCHEMA)

@@ -1,6 +1,9 @@
 """Rankings of the target's nodes: source scores projected by maps and controls.
 
-Plain arithmetic on what earlier stages wrote; the models are not needed.
+Gold scores are those that attribution finds on the target itself. A stitched alignment
+and carried gradients are made for one task from both models' residual streams, see
+`stitching` and `carried_gradients`. Plain arithmetic on the results of earlier stages;
+no model is needed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -59,10 +62,10 @@ def projected_rankings(
         masks: the free masks of the task, one per seed.
         controls: which controls to add; see `controls.CONTROLS`.
         families: of the tasks; see `training_sets.study_families`.
-        stitched: of the task, see `stitching`. It needs no other task, so it stands
-            under both protocols, and so do the scores beside it that know no source.
-        carried: in the same way scores `(n_target,)` by the source's gradients, under
-            `none`, and under `<control>` or `<control>/<seed>` those of its controls.
+        stitched: the stitched alignment of the task. It uses no other task, so it is
+            listed under both protocols, and so are the target-only scores in its file.
+        carried: in the same way scores `(n_target,)` by carried gradients, under
+            `none`, and those of its controls under `<control>` or `<control>/<seed>`.
 
     Returns:
         One row per ranking: `training_set`, `map` (of controls that belong to one),
@@ -70,36 +73,43 @@ def projected_rankings(
         is random), `scores` (`n_target` of them).
     """
     zero_shot = zero_shot_sets(task, list(sources), families)
+    others = _other_families(task, list(sources), families)
     rows: list[Row] = []
     for fit in alignments:
-        transform = fit.metadata["transform"]
-        vectors = {t: transformed(scores, transform) for t, scores in sources.items()}
+        vectors = _vectors(fit, sources)
         rows += _aligned(fit, vectors[task])
         if fit.metadata["training_set"] in zero_shot:
-            family = family_of(task, families)
-            others = [t for t in vectors if family_of(t, families) != family]
             rows += _of_every_map(fit, vectors, task, others, controls)
-            if stitched is not None:
-                rows += _stitched(fit, stitched.alignment, vectors, task, others)
+            rows += _stitched(fit, stitched, vectors, task, others)
             rows += _of_first_map(fit, vectors[task], task)
             rows += _supervised(fit, vectors, gold, task)
     if alignments:
         rows += _untrained(alignments[0], sources[task])
-    if stitched is not None:
-        for training_set, name in product(zero_shot, TARGET_ONLY):
-            rows.append((training_set, None, name, None, stitched.tensors[name]))
-    for training_set, name in product(zero_shot, carried or {}):
-        control, _, seed = name.partition("/")
-        labels = (training_set, CARRIED, control, int(seed) if seed else None)
-        rows.append((*labels, carried[name]))
-    for mask in masks:
-        seed = mask.metadata["seed"]
-        rows.append((f"only-{task}", None, "free-mask", seed, mask.alignment[0]))
+    rows += _of_task(task, zero_shot, stitched, carried or {}, masks)
+    return _distinct(rows).filter(pl.col("control").is_in(["none", *controls]))
+
+
+def _distinct(rows: Sequence[Row]) -> pl.DataFrame:
+    """Return a frame of the rows, of those with the same labels the first one.
+
+    A row without randomness comes again with the fit of every seed.
+    """
     frame = pl.DataFrame(rows, schema=RANKING_SCHEMA, orient="row")
-    # What is not random was made again with the file of every seed.
     labels = [name for name in RANKING_SCHEMA if name != "scores"]
-    frame = frame.unique(labels, keep="first", maintain_order=True)
-    return frame.filter(pl.col("control").is_in(["none", *controls]))
+    return frame.unique(labels, keep="first", maintain_order=True)
+
+
+def _other_families(task: str, tasks: Sequence[str], families: Families) -> list[str]:
+    family = family_of(task, families)
+    return [each for each in tasks if family_of(each, families) != family]
+
+
+def _vectors(
+    fit: Alignment, sources: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Return the source scores of every task in the transform of a fit."""
+    transform = fit.metadata["transform"]
+    return {task: transformed(scores, transform) for task, scores in sources.items()}
 
 
 def _aligned(fit: Alignment, scores: np.ndarray) -> Iterator[Row]:
@@ -117,27 +127,30 @@ def _of_every_map(
 ) -> Iterator[Row]:
     """Give every map a constant, permuted scores, and those of another family.
 
-    A trained map was trained anew for the first two, an untrained one is as it is.
+    A trained map was retrained for the first two, an untrained one stays the same.
     """
     training_set, seed = fit.metadata["training_set"], fit.metadata["seed"]
     given = _other_sources(fit, vectors, task, others)
     for name, (control, scores) in product(fit.maps, given.items()):
         if control not in controls:
             continue
-        anew = name in TRAINED_MAPS and control in TRAINED_CONTROLS
+        retrained = name in TRAINED_MAPS and control in TRAINED_CONTROLS
         row_seed = _seed(fit, name) if control == "source-free" else seed
-        projected = fit.project(scores, name, control if anew else "none")
+        projected = fit.project(scores, name, control if retrained else "none")
         yield training_set, name, control, row_seed, projected
 
 
 def _stitched(
     fit: Alignment,
-    matrix: np.ndarray,
+    stitched: Alignment | None,
     vectors: Mapping[str, np.ndarray],
     task: str,
     others: Sequence[str],
 ) -> Iterator[Row]:
-    """Project by the task's own matrix, which is the same for every fit."""
+    """Project by the task's own matrix, if it has one; it is the same for every fit."""
+    if stitched is None:
+        return
+    matrix = stitched.alignment
     training_set, seed = fit.metadata["training_set"], fit.metadata["seed"]
     yield training_set, STITCHED, "none", None, vectors[task] @ matrix
     for control, scores in _other_sources(fit, vectors, task, others).items():
@@ -148,7 +161,7 @@ def _stitched(
 def _other_sources(
     fit: Alignment, vectors: Mapping[str, np.ndarray], task: str, others: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    """Return what stands in for a task's scores in the controls of every map."""
+    """Return the scores that replace a task's own in the controls of every map."""
     seed = fit.metadata["seed"]
     shuffled = permuted(vectors[task], task=task, seed=seed, what="random-source")
     given = {"source-free": _constant(fit, vectors), "random-source": shuffled}
@@ -159,7 +172,7 @@ def _other_sources(
 
 
 def _of_first_map(fit: Alignment, scores: np.ndarray, task: str) -> Iterator[Row]:
-    """Scramble what the first map is given, or the map; or leave it untrained."""
+    """Permute the first map's scores, or its columns; or take it before training."""
     training_set, seed = fit.metadata["training_set"], fit.metadata["seed"]
     name, matrix = fit.maps[0], fit.alignment
     shuffled = permuted(scores, task=task, seed=seed, what="scrambled-source")
@@ -176,7 +189,7 @@ def _supervised(
     gold: Mapping[str, np.ndarray],
     task: str,
 ) -> Iterator[Row]:
-    """Use what the target's own scores on the training tasks say, not its behaviour."""
+    """Predict from the gold scores of the training tasks: their mean, and by ridge."""
     tasks = fit.metadata["tasks"]
     if not tasks:
         return
@@ -188,6 +201,7 @@ def _supervised(
 
 
 def _untrained(fit: Alignment, scores: np.ndarray) -> Iterator[Row]:
+    """Rank by rules that know only the names of the nodes, which any fit has."""
     source, target = fit.metadata["source_nodes"], fit.metadata["target_nodes"]
     spread = transformed(scores, "max") @ depth_heuristic(source, target)
     yield None, None, "depth-heuristic", None, spread
@@ -195,12 +209,36 @@ def _untrained(fit: Alignment, scores: np.ndarray) -> Iterator[Row]:
 
 
 def _constant(fit: Alignment, vectors: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return the constant that training had in place of the source's scores."""
+    """Return the constant that replaced the source's scores in training."""
     tasks = fit.metadata["tasks"]
     if not tasks:
         return np.full_like(next(iter(vectors.values())), np.nan)
     seen = {each: vectors[each] for each in tasks}
     return next(iter(control_sources("source-free", seen, seed=0).values()))
+
+
+def _of_task(
+    task: str,
+    training_sets: Sequence[str],
+    stitched: Alignment | None,
+    carried: Mapping[str, np.ndarray],
+    masks: Sequence[Alignment],
+) -> Iterator[Row]:
+    """Yield the scores that were made for the task itself, under both protocols.
+
+    From the target's own activations, by carried gradients, and the free masks, which
+    were trained on the target and the task without any source.
+    """
+    if stitched is not None:
+        for training_set, name in product(training_sets, TARGET_ONLY):
+            yield training_set, None, name, None, stitched.tensors[name]
+    for training_set, name in product(training_sets, carried):
+        control, _, seed = name.partition("/")
+        row_seed = int(seed) if seed else None
+        yield training_set, CARRIED, control, row_seed, carried[name]
+    for mask in masks:
+        seed = mask.metadata["seed"]
+        yield f"only-{task}", None, "free-mask", seed, mask.alignment[0]
 
 
 def _seed(fit: Alignment, name: str) -> int | None:

@@ -1,0 +1,107 @@
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+import reference
+import torch
+from reference_masks import reference_logits
+from small_fits import AREA, SETTINGS, N
+
+from circuit_transfer.circuits.faithfulness import evaluate_circuits
+from circuit_transfer.circuits.masks import circuit_masks
+from circuit_transfer.circuits.prepared import prepare
+from circuit_transfer.prompts.batches import pair_batches
+from circuit_transfer.transfer.objectives import (
+    alignment_loss,
+    area_loss,
+    size_weights,
+)
+from circuit_transfer.transfer.trained_maps import initial_alignment
+
+FAMILIES = ("llama", "qwen2", "gpt2")
+INTERVENTIONS = ("circuit", "interpolation", "release")
+
+
+def reference_loss(model, batch, scores, alignment, settings):
+    mask = 1 / (1 + torch.exp(-(scores @ alignment)))
+    logits = reference_logits(model, batch, mask, settings.intervention)
+    full, _ = reference.run(model, batch.clean)
+    target = full[:, -1].softmax(-1)
+    divergence = (target * (target.log() - logits.softmax(-1).log())).sum(1)
+    return divergence.mean() + settings.sparsity * mask.mean()
+
+
+@pytest.mark.parametrize("intervention", INTERVENTIONS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_gradient_of_every_entry_equals_finite_differences(
+    tiny_model, tiny_pairs, family, intervention
+):
+    model = tiny_model(family).requires_grad_(False)
+    settings = replace(SETTINGS, intervention=intervention)
+    (prepared,) = prepare(model, {"a": pair_batches(tiny_pairs(4)[::2], 2)})
+    scores = torch.tensor([1.0, -0.6])
+    alignment = (20 * initial_alignment(2, N, seed=0)).requires_grad_()
+    mask = torch.sigmoid(scores @ alignment)
+    loss, _ = alignment_loss(model, prepared, mask, settings)
+    loss.backward()
+
+    plain = (prepared.batch, scores.double())
+    start = alignment.detach().double()
+    expected = torch.empty(2, N, dtype=torch.float64)
+    for entry in np.ndindex(2, N):
+        step = torch.zeros(2, N, dtype=torch.float64)
+        step[entry] = 1e-4
+        up = reference_loss(model, *plain, start + step, settings)
+        down = reference_loss(model, *plain, start - step, settings)
+        expected[entry] = (up - down) / 2e-4
+    value = reference_loss(model, *plain, start, settings)
+    assert loss.item() == pytest.approx(value.item(), rel=1e-5)
+    torch.testing.assert_close(
+        alignment.grad.double(), expected, rtol=0, atol=2e-5 * expected.abs().max()
+    )
+
+
+@pytest.mark.parametrize("intervention", INTERVENTIONS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_divergence_reaches_every_head_and_mlp(
+    tiny_model, tiny_pairs, family, intervention
+):
+    model = tiny_model(family).requires_grad_(False)
+    (prepared,) = prepare(model, {"a": pair_batches(tiny_pairs(1), 1)})
+    settings = replace(SETTINGS, intervention=intervention, sparsity=0.0)
+    mask = torch.full((N,), 0.5, requires_grad=True)
+    loss, divergence = alignment_loss(model, prepared, mask, settings)
+    assert torch.equal(loss, divergence)
+    (gradient,) = torch.autograd.grad(loss, mask)
+    assert (gradient.abs() > 1e-4 * gradient.abs().max()).all()
+
+
+def test_sizes_count_as_the_trapezoid_rule_weighs_them():
+    found = size_weights([0.05, 0.2, 0.25, 0.5, 1.0], N)
+    # Of 10 nodes: none, 2, 2, 5 and all.
+    assert list(found) == [2, 5]
+    assert found[2] == pytest.approx((0.25 - 0.05) / 2 + (0.5 - 0.2) / 2)
+    assert found[5] == pytest.approx((1.0 - 0.25) / 2)
+    # A curve that is 1 at these sizes and 0 elsewhere has this area.
+    curve = [0, 1, 1, 1, 0]
+    area = np.trapezoid(curve, [0.05, 0.2, 0.25, 0.5, 1.0])
+    assert sum(found.values()) == pytest.approx(area)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_area_s_loss_is_the_distance_of_faithfulness_from_one(
+    tiny_model, tiny_pairs, family
+):
+    model = tiny_model(family).requires_grad_(False)
+    batches = pair_batches(tiny_pairs(4)[::2], 4)
+    (prepared,) = prepare(model, {"a": batches})
+    scores = torch.randn(N, generator=torch.Generator().manual_seed(1))
+    for proportion in (0.2, 0.5):
+        mask = circuit_masks(scores[None], [proportion])[0, 0]
+        loss, kl = area_loss(model, prepared, mask, AREA)
+        rankings = pl.DataFrame({"scores": [scores.tolist()]})
+        evaluated = evaluate_circuits(model, batches, rankings, [proportion])
+        distance = abs(1 - evaluated["faithfulness"].item())
+        assert loss.item() == pytest.approx(distance, rel=1e-4)
+        assert kl.item() == pytest.approx(evaluated["kl"].item(), rel=1e-4)

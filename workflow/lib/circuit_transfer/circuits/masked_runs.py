@@ -1,0 +1,45 @@
+"""Run a model under a soft mask over its nodes.
+
+Every node's output is mixed with its output in another run by the share that the mask
+gives it, and a gradient of the answer reaches whatever the mask is made from. Several
+masks run side by side in one pass.
+"""
+
+from torch import Tensor, nn
+
+from circuit_transfer.circuits.prepared import Prepared
+from circuit_transfer.interventions import answer_logits, mixing, pushing
+
+
+def masked_logits(
+    model: nn.Module, prepared: Prepared, mask: Tensor, intervention: str
+) -> Tensor:
+    """Return the answer logits `(batch, vocabulary)` of a model under a soft mask.
+
+    `circuit` mixes live outputs with the corrupted ones on the clean prompts: with a
+    binary mask that is what evaluation does. `interpolation` mixes cached clean with
+    cached corrupted outputs, the equation of the DFA paper (arXiv 2604.24302, Section
+    3). `release` pushes live outputs on the corrupted prompts towards the clean ones,
+    as the paper's public code does.
+
+    Several masks `(masks, n_nodes)` run side by side and give one more axis in front.
+
+    Raises:
+        ValueError: the intervention is unknown.
+    """
+    batch, clean, corrupted = prepared.batch, prepared.clean, prepared.corrupted
+    if intervention == "circuit":
+        ids, context = batch.clean, mixing(model, mask, corrupted)
+    elif intervention == "interpolation":
+        ids, context = batch.clean, mixing(model, mask, corrupted, inside=clean)
+    elif intervention == "release":
+        ids, context = batch.corrupted, pushing(model, mask, towards=clean)
+    else:
+        raise ValueError(
+            f"intervention {intervention!r} is not one of circuit, interpolation, "
+            "release"
+        )
+    times = mask[..., 0].numel()
+    with context:
+        logits = answer_logits(model, ids.repeat(times, 1), after=batch.prefix)
+    return logits if mask.ndim == 1 else logits.unflatten(0, (times, -1))

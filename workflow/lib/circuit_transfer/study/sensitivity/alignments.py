@@ -1,0 +1,135 @@
+"""Alignments of a pair of models on every training set, under every variant."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from math import ceil
+
+import numpy as np
+
+from circuit_transfer.artifacts.alignments import Alignment, tensor_name
+from circuit_transfer.circuits.prepared import Preparations, prepare
+from circuit_transfer.prompts.batches import pair_batches
+from circuit_transfer.prompts.pairs import select_pairs
+from circuit_transfer.study.sensitivity.scores import SCORED_BY, Scores
+from circuit_transfer.study.sensitivity.settings import (
+    Settings,
+    Variants,
+    first,
+    groups,
+)
+from circuit_transfer.study.sensitivity.subjects import Study
+from circuit_transfer.transfer.alignment import fit_maps
+from circuit_transfer.transfer.cka import compare_nodes
+from circuit_transfer.transfer.controls import trained_controls
+from circuit_transfer.transfer.maps import (
+    SIMILARITY_MAPS,
+    fits,
+    node_priors,
+    transformed,
+)
+from circuit_transfer.transfer.shared_prompts import shared_batches
+from circuit_transfer.transfer.training_sets import training_sets, training_tasks
+
+log = logging.getLogger(__name__)
+
+CONTROLS = ("source-free",)
+# The settings that the prepared batches of training depend on.
+PREPARED_BY = ("examples", "training_ablation")
+
+
+def fitted_alignments(
+    study: Study, variants: Variants, scores: Mapping[str, Scores]
+) -> dict[str, list[Alignment]]:
+    """Fit the main map and source-free on every training set but `all`, by variant.
+
+    Args:
+        study: the models and the tasks.
+        variants: settings by name.
+        scores: by variant, the source's on every task.
+    """
+    made: dict[str, list[Alignment]] = {name: [] for name in variants}
+    for training_set in training_sets(study.tasks, study.families):
+        if training_set == "all":
+            continue
+        tasks = training_tasks(training_set, study.tasks, study.families)
+        # One training set at a time: its prepared batches take most of the memory.
+        for group in groups(variants, PREPARED_BY):
+            prepared, similarity = _prepared(study, first(group), tasks)
+            for same in groups(group, ("fit", *SCORED_BY)):
+                name, settings = next(iter(same.items()))
+                sources = {
+                    task: transformed(scores[name][task], settings.transform)
+                    for task in tasks
+                }
+                log.info("value %s: fitting on %s", name, training_set)
+                data = (prepared, sources, similarity)
+                fitted = _fitted(study, settings, training_set, *data)
+                for each in same:
+                    made[each] += fitted
+    return made
+
+
+def _prepared(
+    study: Study, settings: Settings, tasks: Sequence[str]
+) -> tuple[Preparations, np.ndarray | None]:
+    """Run the target on the pairs of a training set; compare nodes if a map does."""
+    source, target = study.source, study.target
+    device, share = target.model.device, ceil(settings.examples / len(tasks))
+    pairs = {t: select_pairs(target.pairs[t], "train", share) for t in tasks}
+    batches = {
+        task: pair_batches(each, settings.batch_size, device)
+        for task, each in pairs.items()
+    }
+    prepared = prepare(target.model, batches, settings.training_ablation)
+    if settings.map not in SIMILARITY_MAPS:
+        return prepared, None
+    of_source = {t: select_pairs(source.pairs[t], "train", share) for t in tasks}
+    shared = [
+        each
+        for task in tasks
+        for each in shared_batches(
+            of_source[task], pairs[task], settings.batch_size, device
+        )
+    ]
+    similarity = compare_nodes(source.model, target.model, shared) if shared else None
+    return prepared, similarity
+
+
+def _fitted(
+    study: Study,
+    settings: Settings,
+    training_set: str,
+    prepared: Preparations,
+    sources: Scores,
+    similarity: np.ndarray | None,
+) -> list[Alignment]:
+    """Fit one training set with every seed; as `artifacts.alignments` reads them."""
+    nodes = {"source_nodes": study.source.nodes, "target_nodes": study.target.nodes}
+    usable = {
+        task: vector
+        for task, vector in sources.items()
+        if task in prepared.tasks and np.isfinite(vector).all()
+    }
+    priors = node_priors([settings.map], *nodes.values(), similarity, **settings.prior)
+    labels = {"training_set": training_set, "tasks": list(usable), **nodes}
+    labels |= {"maps": [settings.map], "transform": settings.transform}
+    alignments = []
+    requested = fits([settings.map], trained_controls(training_set, CONTROLS))
+    for seed in settings.seeds:
+        fitted = fit_maps(
+            study.target.model,
+            prepared,
+            usable,
+            settings.fit,
+            requested,
+            shape=(len(study.source.nodes), len(study.target.nodes)),
+            seed=seed,
+            priors=priors,
+        )
+        tensors = {
+            tensor_name(kind, *each, [settings.map]): tensor
+            for each, found in zip(requested, fitted, strict=True)
+            for kind, tensor in found.items()
+        }
+        alignments.append(Alignment(tensors, labels | {"seed": seed}))
+    return alignments
