@@ -24,6 +24,7 @@ ORDER = (
     "tables",
     "figures",
     "study",
+    "stages",
 )
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 350, 50
 FILES = sorted((LIBRARY / "circuit_transfer").rglob("*.py"))

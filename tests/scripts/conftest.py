@@ -81,8 +81,8 @@ def study(tiny_checkpoint, tmp_path_factory) -> Study:
     for layers, model in enumerate(("source", "target"), start=1):
         checkpoint = tiny_checkpoint("llama", layers=layers, seed=layers)
         path = made.model(model)
-        described = {"model": model, "checkpoint": checkpoint}
-        describe_model(path, None, **described, dtype="float32")
+        load = {"dtype": "float32"}
+        describe_model(path, model=model, checkpoint=checkpoint, load=load)
         for task in ("a", "b", "none"):
             pairs, rejects = made.pairs(model, task), made.rejects(model, task)
             prompts = (made.prompts(task), made.prompt_rejects(task))

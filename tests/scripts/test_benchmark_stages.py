@@ -16,7 +16,7 @@ ENTRY = {"dtype": "float32", "examples": 2, "positions": 6, "ig_steps": 2}
 ENTRY |= {"methods": ["nap", "exact"], "circuits": 2, "repetitions": 2}
 SCALING = {"examples": [1, 2], "circuits": [1, 2]}
 PROPORTIONS = [0.3, 0.7, 1.0]
-TINY = {"name": "tiny", "entry": ENTRY | {"shape": SHAPE, "scaling": SCALING}}
+TINY = {"benchmark": "tiny", "entry": ENTRY | {"shape": SHAPE, "scaling": SCALING}}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -30,14 +30,14 @@ def hurried():
 @pytest.fixture(scope="module")
 def ratios(tmp_path_factory):
     path = tmp_path_factory.mktemp("tiny") / "ratios.parquet"
-    measure_benchmark(None, path, **TINY, proportions=PROPORTIONS)
+    measure_benchmark(path, **TINY, proportions=PROPORTIONS)
     return path
 
 
 @pytest.fixture(scope="module")
 def scaling(tmp_path_factory):
     path = tmp_path_factory.mktemp("tiny") / "scaling.parquet"
-    measure_scaling(None, path, **TINY, proportions=PROPORTIONS)
+    measure_scaling(path, **TINY, proportions=PROPORTIONS)
     return path
 
 
@@ -52,13 +52,14 @@ def test_measurements_say_of_what_they_are(ratios):
 def test_a_model_on_disk_is_measured_as_it_is(study, tmp_path):
     path = tmp_path / "ratios.parquet"
     entry = ENTRY | {"model": "target", "scaling": {"positions": [4, 6]}}
-    of_target = {"name": "t", "entry": entry, "proportions": PROPORTIONS}
-    measure_benchmark(study.model("target"), path, **of_target)
+    of_target = {"benchmark": "t", "entry": entry, "proportions": PROPORTIONS}
+    of_target["model_path"] = study.model("target")
+    measure_benchmark(path, **of_target)
     exact = read_frame(path).filter(case="exact", shared=0)
     # Two layers of four heads and an MLP.
     assert exact["ideal_forwards"].unique().to_list() == [2 + 10]
     grown = tmp_path / "scaling.parquet"
-    measure_scaling(study.model("target"), grown, **of_target)
+    measure_scaling(grown, **of_target)
     places = read_frame(grown).select("axis", "value").unique(maintain_order=True)
     assert places.rows() == [("positions", 4), ("positions", 6)]
 
@@ -96,8 +97,8 @@ def test_the_figures_are_drawn(ratios, scaling, tmp_path):
         (plot_benchmark, ratios),
         (plot_benchmark_scaling, scaling),
     ):
-        paths = [tmp_path / f"{draw.__name__}.{suffix}" for suffix in ("pdf", "png")]
-        draw(measured, paths)
+        paths = [tmp_path / f"figure.{suffix}" for suffix in ("pdf", "png")]
+        draw(measured_path=measured, figure_paths=paths)
         assert imread(paths[1]).std() > 0
         assert paths[0].read_bytes().startswith(b"%PDF")
 
@@ -106,4 +107,4 @@ def test_a_damaged_file_is_named(tmp_path):
     path = tmp_path / "ratios.parquet"
     path.write_text("nothing")
     with pytest.raises(ValueError, match="ratios.parquet: not a readable Parquet"):
-        plot_benchmark(path, [])
+        plot_benchmark(measured_path=path, figure_paths=[])

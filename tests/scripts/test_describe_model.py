@@ -17,8 +17,8 @@ def test_a_trained_model_brings_its_accuracy(tiny_checkpoint, tmp_path):
     accuracy = {"ioi": 0.99}
     path, record = tmp_path / "model.json", tmp_path / "training.json"
     write_json({"accuracy": accuracy, "steps": 7}, record)
-    described = {"model": "tiny", "checkpoint": checkpoint, "dtype": "bfloat16"}
-    describe_model(path, record, **described)
+    described = {"checkpoint": checkpoint, "load": {"dtype": "bfloat16"}}
+    describe_model(path, model="tiny", **described, record_path=record)
     found = read_json(path)
     assert found["accuracy"] == accuracy
     assert found["dtype"] == "bfloat16"
@@ -29,12 +29,12 @@ def test_how_to_load_a_model_is_kept(tiny_checkpoint, tmp_path):
     load = {"dtype": "float16", "attn_implementation": "eager", "device_map": "auto"}
     checkpoint = tiny_checkpoint("gpt2", layers=1)
     path = tmp_path / "model.json"
-    describe_model(path, None, model="tiny", checkpoint=checkpoint, **load)
+    describe_model(path, model="tiny", checkpoint=checkpoint, load=load)
     assert read_json(path).items() >= load.items()
 
 
 def test_a_missing_checkpoint_is_named(tmp_path):
-    absent = {"checkpoint": tmp_path / "absent", "dtype": "float32"}
+    absent = {"checkpoint": tmp_path / "absent", "load": {}}
     with pytest.raises(FileNotFoundError, match="absent: no such checkpoint folder"):
-        describe_model(tmp_path / "model.json", None, model="x", **absent)
+        describe_model(tmp_path / "model.json", model="x", **absent)
     assert not (tmp_path / "model.json").exists()

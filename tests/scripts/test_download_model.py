@@ -23,7 +23,9 @@ def test_a_downloaded_model_is_described_with_its_origin(
     origin = {"repository": "lab/tiny", "revision": "v1", "commit": commit}
     found = read_json(record)
     assert found == {**origin, "folder": found["folder"]}
-    describe_model(path, record, model="tiny", checkpoint=None, dtype="bfloat16")
+    load = {"dtype": "bfloat16"}
+    names = {"model": "tiny", "checkpoint": None, "load": load}
+    describe_model(path, **names, record_path=record)
     described = read_json(path)
     assert described["hub"] == origin
     assert described["path"] == found["folder"]

@@ -36,7 +36,7 @@ def run(config, folder, checkpoints=None, configurations=ROOT / "data/configurat
         schedule_paths,
         config=config,
         checkpoints=checkpoints or {},
-        configurations_path=configurations,
+        configurations=configurations,
         **WORDS,
     )
     return paths

@@ -85,11 +85,13 @@ def evaluated(study, evaluation, tmp_path_factory):
             fit_alignment(
                 study.model("source"),
                 study.model("target"),
-                {task: study.scores("source", task) for task in tasks},
-                {task: study.pairs("target", task) for task in tasks},
-                {},
-                paths,
+                [study.scores("source", task) for task in tasks],
+                [study.pairs("target", task) for task in tasks],
+                [],
+                paths.values(),
                 folder / training_set / "cost.json",
+                tasks=tasks,
+                seeds=list(paths),
                 maps=fitted_maps(training_set, "free", ["depth-prior"]),
                 transform="max",
                 prior=PRIOR,
@@ -110,8 +112,8 @@ def evaluated(study, evaluation, tmp_path_factory):
         pair = {"source": "source", "target": "target"}
         stitch_alignment(*models, *pairs, paths[0], costs[0], **made, **pair)
         others = [each for each in TASKS if FAMILY[each] != FAMILY[task]]
-        others = {each: study.pairs("source", each) for each in others}
-        made |= {"steps": 2, "seeds": (0, 1)}
+        made |= {"steps": 2, "seeds": (0, 1), "others": others}
+        others = [study.pairs("source", each) for each in others]
         carry_gradients(*models, *pairs, others, paths[1], costs[1], **made, **LABELS)
         return paths
 
@@ -120,23 +122,28 @@ def evaluated(study, evaluation, tmp_path_factory):
         masks = {s: folder / "masks" / task / f"{s}.safetensors" for s in (0, 1)}
         model, pairs = study.model("target"), study.pairs("target", task)
         cost = folder / "masks" / f"{task}.json"
-        fit_free_mask(model, pairs, masks, cost, target="target", task=task, **FIT)
+        names = {"target": "target", "task": task, "seeds": list(masks)}
+        fit_free_mask(model, pairs, masks.values(), cost, **names, **FIT)
+        beside = dict(
+            zip(("stitched_path", "carried_path"), stitched(task), strict=True)
+        )
         evaluate_aligned(
             model,
             pairs,
-            {each: study.scores("source", each) for each in TASKS},
-            {each: study.scores("target", each) for each in TASKS},
+            [study.scores("source", each) for each in TASKS],
+            [study.scores("target", each) for each in TASKS],
             [path for training_set in sets for path in trained(training_set)],
             list(masks.values()),
-            *stitched(task),
             folder / f"{task}.parquet",
             folder / f"{task}.projections.parquet",
             folder / f"{task}.json",
             controls=CONTROLS,
             families=FAMILIES,
             task=task,
+            tasks=TASKS,
             **LABELS,
-            **evaluation,
+            **beside,
+            settings=evaluation,
         )
         return read_frame(folder / f"{task}.parquet")
 
@@ -264,8 +271,8 @@ def test_a_fitting_batch_size_changes_no_scores(evaluated, study, tmp_path):
     paths = tmp_path / "a.stitched", tmp_path / "a.carried"
     cost = tmp_path / "cost.json"
     stitch_alignment(*models, *pairs, paths[0], cost, **made, **pair)
-    made |= {"steps": 2, "seeds": (0, 1)}
-    carry_gradients(*models, *pairs, {}, paths[1], cost, **made, **LABELS)
+    made |= {"steps": 2, "seeds": (0, 1), "others": []}
+    carry_gradients(*models, *pairs, [], paths[1], cost, **made, **LABELS)
     for path, name in zip(paths, ("alignment", "none"), strict=True):
         found, expected = (
             read_tensors(each)[0] for each in (path, evaluated[1] / path.name)
@@ -315,23 +322,22 @@ def test_a_model_aligned_with_itself_by_identity_gives_the_gold_circuit(
     labels = {"target": "target", "task": "a", "method": "nap"}
     scores = study.scores("target", "a")
     gold_path, gold_cost = tmp_path / "gold", tmp_path / "gold.json"
-    evaluate_gold(*paths, scores, gold_path, gold_cost, **labels, **evaluation)
+    evaluate_gold(*paths, scores, gold_path, gold_cost, **labels, settings=evaluation)
     evaluate_aligned(
         *paths,
-        {"a": scores},
-        {"a": scores},
+        [scores],
+        [scores],
         [tmp_path / "identity"],
         [],
-        None,
-        None,
         tmp_path / "aligned",
         tmp_path / "projections",
         tmp_path / "aligned.json",
         controls=[],
         families={},
         source="target",
+        tasks=["a"],
         **labels,
-        **evaluation,
+        settings=evaluation,
     )
     gold, aligned = (read_frame(tmp_path / each) for each in ("gold", "aligned"))
     assert aligned.select(gold.columns).equals(gold)
@@ -345,16 +351,15 @@ def test_a_missing_alignment_is_named(study, tmp_path, evaluation):
         evaluate_aligned(
             study.model("target"),
             study.pairs("target", "a"),
-            {"a": study.scores("source", "a")},
-            {"a": study.scores("target", "a")},
+            [study.scores("source", "a")],
+            [study.scores("target", "a")],
             [tmp_path / "absent"],
             [],
-            None,
-            None,
             *(tmp_path / name for name in ("frame", "projections", "cost")),
             controls=[],
             families={},
             task="a",
+            tasks=["a"],
             **LABELS,
-            **evaluation,
+            settings=evaluation,
         )

@@ -19,7 +19,7 @@ def evaluate(study, path, evaluation, task="a", scores_of="target"):
         path,
         path.with_suffix(".json"),
         **LABELS | {"task": task},
-        **evaluation,
+        settings=evaluation,
     )
     return read_frame(path)
 

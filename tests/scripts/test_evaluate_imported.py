@@ -26,7 +26,7 @@ def evaluate(study, importances_path, path, evaluation, task="a"):
         target="target",
         task=task,
         circuit="theirs",
-        **evaluation,
+        settings=evaluation,
     )
     return read_frame(path)
 
@@ -41,7 +41,7 @@ def gold(study, path, evaluation, task="a"):
         target="target",
         task=task,
         method="nap",
-        **evaluation,
+        settings=evaluation,
     )
     return read_frame(path)
 

@@ -18,7 +18,7 @@ def evaluate(study, path, evaluation, *, task="a", rankings=3, model=None):
         target="target",
         task=task,
         rankings=rankings,
-        **evaluation,
+        settings=evaluation,
     )
     return read_frame(path)
 

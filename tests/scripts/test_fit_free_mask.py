@@ -14,8 +14,9 @@ def fit_task(study, folder, task, **changes):
     fit_free_mask(
         study.model("target"),
         study.pairs("target", task),
-        paths,
+        paths.values(),
         folder / "cost.json",
+        seeds=list(paths),
         target="target",
         task=task,
         settings=SETTINGS | changes,

@@ -86,11 +86,13 @@ def aligning(study, folder, resume, **changes):
     fit_alignment(
         _model(study, "source"),
         _model(study, "target"),
-        {task: _scores(study, "source", task) for task in "ab"},
-        {task: _pairs(study, "target", task) for task in "ab"},
-        {task: _pairs(study, "source", task) for task in "ab"},
-        {seed: folder / f"seed-{seed}.safetensors" for seed in (0, 1)},
+        [_scores(study, "source", task) for task in "ab"],
+        [_pairs(study, "target", task) for task in "ab"],
+        [_pairs(study, "source", task) for task in "ab"],
+        [folder / f"seed-{seed}.safetensors" for seed in (0, 1)],
         folder / "cost.json",
+        tasks=["a", "b"],
+        seeds=[0, 1],
         maps=["free", "depth-prior", "prior-residual"],
         transform="max",
         prior={"depth_width": 0.25, "temperature": 0.3},
@@ -111,8 +113,9 @@ def masking(study, folder, resume):
     fit_free_mask(
         _model(study, "target"),
         _pairs(study, "target", "a"),
-        {seed: folder / f"seed-{seed}.safetensors" for seed in (0, 1)},
+        [folder / f"seed-{seed}.safetensors" for seed in (0, 1)],
         folder / "cost.json",
+        seeds=[0, 1],
         target="target",
         task="a",
         settings=SETTINGS,
@@ -131,11 +134,13 @@ def evaluating(study, folder, resume):
         folder / "cost.json",
         target="target",
         task="a",
-        ablations=["counterfactual", "mean"],
-        proportions=[0.2, 0.5, 0.8, 1.0],
-        examples=4,
-        batch_size=2,
         rankings=2,
+        settings={
+            "ablations": ["counterfactual", "mean"],
+            "proportions": [0.2, 0.5, 0.8, 1.0],
+            "examples": 4,
+            "batch_size": 2,
+        },
         resume=resume,
     )
 
@@ -143,7 +148,7 @@ def evaluating(study, folder, resume):
 def training(_study, folder, resume):
     """Six probes."""
     data = {"words_path": "data/words.yaml", "facts_path": "data/facts.csv"}
-    path = folder / "model"
+    path = folder / "model/training.json"
     train_model(path, model="tiny", entry=ENTRY, resume=resume, **data)
 
 
@@ -238,14 +243,15 @@ def test_every_evaluation_keeps_its_state(study, tmp_path, evaluation):
     identity = {"alignment": np.eye(10, dtype=np.float32)}
     write_alignment(tmp_path / "map", identity, metadata | {"transform": "max"})
     states = [Counted(tmp_path / "state") for _ in range(3)]
-    shared = {"target": "target", "task": "a"} | evaluation
+    shared = {"target": "target", "task": "a", "settings": evaluation}
     gold, imported, aligned = (shared | {"resume": state} for state in states)
     paths = tmp_path / "written.parquet", tmp_path / "cost.json"
     evaluate_gold(model, pairs, scores, *paths, method="nap", **gold)
     evaluate_imported(model, pairs, importances, *paths, circuit="own", **imported)
-    inputs = {"a": scores}, {"a": scores}, [tmp_path / "map"], [], None, None
+    inputs = [scores], [scores], [tmp_path / "map"], []
     paths = tmp_path / "written.parquet", tmp_path / "projections", tmp_path / "cost"
     aligned |= {"source": "target", "method": "nap", "controls": [], "families": {}}
+    aligned |= {"tasks": ["a"]}
     evaluate_aligned(model, pairs, *inputs, *paths, **aligned)
     assert all(state.written for state in states)
     assert not (tmp_path / "state").exists()

@@ -22,7 +22,7 @@ from circuit_transfer.artifacts.scores import write_scores
 from circuit_transfer.models.nodes import node_names
 
 MODELS = {"source": study.SOURCE, "target": study.TARGET}
-PAIR = MODELS | {"name": "free"}
+PAIR = MODELS | {"map_name": "free"}
 SOURCE_NODES, TARGET_NODES = node_names(2, 2), node_names(3, 4)
 
 
@@ -74,11 +74,11 @@ ABLATION = {"ablation": "counterfactual"}
 
 def draw_curves_by_pair(folder, paths):
     plot_curves_by_pair(
-        folder / "curve-intervals.parquet",
-        folder / "statistics.parquet",
-        paths,
+        curves_path=folder / "curve-intervals.parquet",
+        statistics_path=folder / "statistics.parquet",
+        figure_paths=paths,
         transfers=[MODELS],
-        name="free",
+        map_name="free",
         methods=study.METHODS,
         **ABLATION,
     )
@@ -86,9 +86,9 @@ def draw_curves_by_pair(folder, paths):
 
 def draw_curves_by_task(folder, paths):
     plot_curves_by_task(
-        folder / "curve-intervals.parquet",
-        folder / "statistics.parquet",
-        paths,
+        curves_path=folder / "curve-intervals.parquet",
+        statistics_path=folder / "statistics.parquet",
+        figure_paths=paths,
         **PAIR,
         method="nap",
         tasks=study.TASKS,
@@ -97,17 +97,22 @@ def draw_curves_by_task(folder, paths):
 
 
 def draw_completeness(folder, paths):
-    path = folder / "curves.parquet"
-    names = {"methods": study.METHODS, "families": study.FAMILIES}
-    plot_completeness(path, paths, **PAIR, **names, **ABLATION)
+    plot_completeness(
+        curves_path=folder / "curves.parquet",
+        figure_paths=paths,
+        **PAIR,
+        methods=study.METHODS,
+        families=study.FAMILIES,
+        **ABLATION,
+    )
 
 
 def draw_recovery(folder, paths):
     plot_recovery(
-        folder / "statistics.parquet",
-        paths,
+        statistics_path=folder / "statistics.parquet",
+        figure_paths=paths,
         transfers=[MODELS],
-        name="free",
+        map_name="free",
         methods=study.METHODS,
         **ABLATION,
     )
@@ -115,8 +120,8 @@ def draw_recovery(folder, paths):
 
 def draw_transfer_matrix(folder, paths):
     plot_transfer_matrix(
-        folder / "cpr.parquet",
-        paths,
+        cpr_path=folder / "cpr.parquet",
+        figure_paths=paths,
         **PAIR,
         methods=study.METHODS,
         tasks=study.TASKS,
@@ -127,8 +132,8 @@ def draw_transfer_matrix(folder, paths):
 
 def draw_controls(folder, paths):
     plot_controls(
-        folder / "statistics.parquet",
-        paths,
+        statistics_path=folder / "statistics.parquet",
+        figure_paths=paths,
         **PAIR,
         methods=study.METHODS,
         controls=study.CONTROLS,
@@ -138,11 +143,11 @@ def draw_controls(folder, paths):
 
 def draw_maps(folder, paths):
     plot_maps(
-        folder / "statistics.parquet",
-        paths,
+        statistics_path=folder / "statistics.parquet",
+        figure_paths=paths,
         source=MODELS["source"],
         target=MODELS["target"],
-        names=study.MAPS,
+        maps=study.MAPS,
         methods=study.METHODS,
         **ABLATION,
     )
@@ -169,11 +174,11 @@ def draw_node_map(folder, paths):
 
 def draw_alignment_matrix(folder, paths):
     path = folder / "alignments" / "all.safetensors"
-    plot_alignment_matrix(path, paths, title="a → b, nap")
+    plot_alignment_matrix(path, paths, **MODELS, method="nap")
 
 
 def draw_losses(folder, paths):
-    plot_losses(alignments_of(folder), paths, title="a → b, nap")
+    plot_losses(alignments_of(folder), paths, **MODELS, method="nap")
 
 
 @pytest.mark.parametrize(

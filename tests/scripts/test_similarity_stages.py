@@ -86,7 +86,8 @@ def correlate(folder, out):
         [folder / "projections" / f"{task}.parquet" for task in TASKS],
         [folder / "large" / f"{task}.safetensors" for task in TASKS],
         out / "likeness.parquet",
-        {tuple(PAIR.values()): tables},
+        tables,
+        pairs=[tuple(PAIR.values())],
         methods=METHODS,
         proportions=PROPORTIONS,
         families=FAMILIES,
@@ -137,7 +138,8 @@ def test_a_projection_needs_its_columns(folder, tmp_path):
             [bad],
             [],
             tmp_path / "out",
-            {},
+            [],
+            pairs=[],
             methods=METHODS,
             proportions=PROPORTIONS,
             families=FAMILIES,
@@ -148,7 +150,8 @@ def test_correlations_are_drawn_whole(folder, tmp_path):
     correlate(folder, tmp_path)
     paths = [tmp_path / "figure.pdf", tmp_path / "figure.png"]
     likeness = tmp_path / "likeness.parquet"
-    plot_correlations(likeness, paths, **PAIR, methods=METHODS, map_name="free")
+    names = PAIR | {"methods": METHODS, "map_name": "free"}
+    plot_correlations(correlations_path=likeness, figure_paths=paths, **names)
     assert paths[0].read_bytes().startswith(b"%PDF") and is_whole(paths[1])
 
 

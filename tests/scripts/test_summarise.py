@@ -17,7 +17,7 @@ from circuit_transfer.artifacts.frames import read_frame, write_frame
 from circuit_transfer.artifacts.text import write_json
 
 MODELS = {"source": study.SOURCE, "target": study.TARGET}
-PAIR = MODELS | {"name": "free"}
+PAIR = MODELS | {"map_name": "free"}
 LISTS = {"tasks": study.TASKS, "methods": study.METHODS}
 ABLATION = {"ablation": "counterfactual"}
 
@@ -36,15 +36,14 @@ def summarised(folder, **frames):
         for kind in ("gold", "random", "aligned", "imported")
     }
     summarise_faithfulness(
-        *(paths[kind] for kind in ("gold", "random", "aligned")),
+        *paths.values(),
         folder / "curves.parquet",
         folder / "cpr.parquet",
         **study.NAMES,
-        imported_paths=paths["imported"],
     )
     summarise_statistics(
         folder / "cpr.parquet",
-        paths,
+        *paths.values(),
         folder / "statistics.parquet",
         folder / "curve-intervals.parquet",
         formats(folder, "statistics-columns"),
@@ -92,7 +91,7 @@ def test_a_frame_without_a_column_is_named(tmp_path):
     paths = write_frames([broken], tmp_path)
     with pytest.raises(ValueError, match=r"0\.parquet: no column \['faithfulness'\]"):
         summarise_faithfulness(
-            paths, [], [], tmp_path / "a", tmp_path / "b", **study.NAMES
+            paths, [], [], [], tmp_path / "a", tmp_path / "b", **study.NAMES
         )
 
 
@@ -104,7 +103,11 @@ def test_a_task_without_usable_pairs_is_an_empty_cell(tmp_path):
     summarised(tmp_path, gold=gold)
     paths = formats(tmp_path, "board")
     summarise_leaderboard(
-        tmp_path / "statistics.parquet", paths, **PAIR, **LISTS, **ABLATION
+        statistics_path=tmp_path / "statistics.parquet",
+        table_paths=paths,
+        **PAIR,
+        **LISTS,
+        **ABLATION,
     )
     (line, _) = [row for row in paths[1].read_text().splitlines() if " gold &" in row]
     cells = [cell.partition(" $\\pm$")[0].strip() for cell in line.split("&")]
@@ -131,13 +134,13 @@ def test_summarise_statistics(tables):
 
 
 def test_statistics_need_a_number_per_example(tables, tmp_path):
-    paths = {"gold": write_frames([study.gold_frame("ioi", "nap")], tmp_path)}
-    frame = read_frame(paths["gold"][0]).drop("logit_diffs")
-    write_frame(frame, paths["gold"][0])
+    paths = write_frames([study.gold_frame("ioi", "nap")], tmp_path)
+    write_frame(read_frame(paths[0]).drop("logit_diffs"), paths[0])
     with pytest.raises(ValueError, match=r"0\.parquet: no column \['logit_diffs'\]"):
         summarise_statistics(
             tables / "cpr.parquet",
             paths,
+            *([], [], []),
             tmp_path / "a",
             tmp_path / "b",
             [],
@@ -148,7 +151,11 @@ def test_statistics_need_a_number_per_example(tables, tmp_path):
 def test_summarise_leaderboard(tables, tmp_path):
     paths = formats(tmp_path, "board")
     summarise_leaderboard(
-        tables / "statistics.parquet", paths, **PAIR, **LISTS, **ABLATION
+        statistics_path=tables / "statistics.parquet",
+        table_paths=paths,
+        **PAIR,
+        **LISTS,
+        **ABLATION,
     )
     board = pl.read_csv(paths[0])
     gold = board.filter((pl.col("method") == "exact") & (pl.col("circuit") == "gold"))
@@ -165,7 +172,11 @@ def test_other_ablations_are_kept_apart(tmp_path):
     summarised(tmp_path, gold=gold + other)
     path = tmp_path / "board.csv"
     summarise_leaderboard(
-        tmp_path / "statistics.parquet", [path], **PAIR, **LISTS, **ABLATION
+        statistics_path=tmp_path / "statistics.parquet",
+        table_paths=[path],
+        **PAIR,
+        **LISTS,
+        **ABLATION,
     )
     gold = pl.read_csv(path).filter(pl.col("circuit") == "gold")
     assert gold["ioi"].to_list() == pytest.approx([study.cell("gold", "ioi")] * 2)
@@ -175,8 +186,8 @@ def test_other_ablations_are_kept_apart(tmp_path):
 def test_summarise_controls(tables, tmp_path):
     paths = formats(tmp_path, "controls")
     summarise_controls(
-        tables / "statistics.parquet",
-        paths,
+        statistics_path=tables / "statistics.parquet",
+        table_paths=paths,
         **PAIR,
         **LISTS,
         controls=study.CONTROLS,
@@ -190,8 +201,14 @@ def test_summarise_controls(tables, tmp_path):
 
 def test_summarise_maps(tables, tmp_path):
     paths = formats(tmp_path, "maps")
-    names = {"names": study.MAPS, "methods": study.METHODS}
-    summarise_maps(tables / "statistics.parquet", paths, **MODELS, **names, **ABLATION)
+    names = {"maps": study.MAPS, "methods": study.METHODS}
+    summarise_maps(
+        statistics_path=tables / "statistics.parquet",
+        table_paths=paths,
+        **MODELS,
+        **names,
+        **ABLATION,
+    )
     table = pl.read_csv(paths[0]).filter(pl.col("map") == "free")
     means = [0.999 * 0.61, 0.999 * (0.6 + 0.56 + 0.57) / 3]
     assert table["real"].to_list() == pytest.approx(means * 2)
@@ -200,8 +217,14 @@ def test_summarise_maps(tables, tmp_path):
 
 def test_summarise_tests(tables, tmp_path):
     paths = formats(tmp_path, "tests")
-    names = {"names": study.MAPS, "methods": study.METHODS}
-    summarise_tests(tables / "statistics.parquet", paths, **MODELS, **names, **ABLATION)
+    names = {"maps": study.MAPS, "methods": study.METHODS}
+    summarise_tests(
+        statistics_path=tables / "statistics.parquet",
+        table_paths=paths,
+        **MODELS,
+        **names,
+        **ABLATION,
+    )
     table = pl.read_csv(paths[0]).filter(pl.col("against") == "source-free")
     assert table["mean_difference"].to_list() == pytest.approx([0.999 * 0.05] * 4)
     assert set(table["higher"]) == {"yes"}
@@ -218,8 +241,8 @@ def test_summarise_imported(tmp_path):
     )
     paths = formats(tmp_path, "imported")
     summarise_imported(
-        tmp_path / "statistics.parquet",
-        paths,
+        statistics_path=tmp_path / "statistics.parquet",
+        table_paths=paths,
         circuits={"mine": {"target": study.TARGET, "task": "ioi", "importances": "x"}},
         methods=study.METHODS,
         **ABLATION,
@@ -236,11 +259,11 @@ def test_summarise_imported(tmp_path):
 def test_summarise_scaling(tables, tmp_path):
     paths = formats(tmp_path, "scaling")
     summarise_scaling(
-        tables / "statistics.parquet",
-        paths,
+        statistics_path=tables / "statistics.parquet",
+        table_paths=paths,
         task="ioi",
         transfers=[MODELS],
-        name="free",
+        map_name="free",
         methods=study.METHODS,
         **ABLATION,
     )

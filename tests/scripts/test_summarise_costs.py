@@ -60,13 +60,16 @@ def _by_job(folder):
 def run(folder):
     paths = [folder / "costs.{}", folder / "break-even.{}"]
     tables = [[str(path).format(suffix) for suffix in SUFFIXES] for path in paths]
+    costs, benchmarks = _by_job(folder / "costs"), _by_job(folder / "benchmarks")
+    assert list(costs) == list(benchmarks)
     summarise_costs(
-        _by_job(folder / "costs"),
-        _by_job(folder / "benchmarks"),
+        costs.values(),
+        benchmarks.values(),
         sorted((folder / "models").iterdir()),
         tables[0],
         folder / "break-even.parquet",
         tables[1],
+        jobs=list(costs),
         training={"all": ["a"]},
         map_name="free",
     )
@@ -101,7 +104,9 @@ def test_the_figure_is_whole(folder):
     run(folder)
     pdf, png = folder / "figure.pdf", folder / "figure.png"
     pair = {"source": "small-1.5", "target": "large"}
-    plot_break_even(folder / "break-even.parquet", [pdf, png], **pair, methods=["nap"])
+    path = folder / "break-even.parquet"
+    names = pair | {"methods": ["nap"]}
+    plot_break_even(break_even_path=path, figure_paths=[pdf, png], **names)
     assert pdf.read_bytes().startswith(b"%PDF")
     pixels = imread(png)[..., :3]
     border = [pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]

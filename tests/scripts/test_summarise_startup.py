@@ -29,7 +29,8 @@ def folder(tmp_path):
 
 def run(folder):
     paths = [folder / f"startup.{suffix}" for suffix in ("csv", "tex", "html")]
-    summarise_startup(folder / "benchmarks", folder / "logs", paths)
+    folders = {name: folder / name for name in ("benchmarks", "logs")}
+    summarise_startup(paths, **folders)
     return pl.read_csv(paths[0]), paths[2].read_text()
 
 

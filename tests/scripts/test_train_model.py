@@ -36,7 +36,9 @@ def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     path = folder / "tiny"
     resume = Resume(folder / "state", seconds=0)
-    train_model(path, model="tiny", entry=ENTRY, resume=resume, **DATA)
+    train_model(
+        path / "training.json", model="tiny", entry=ENTRY, resume=resume, **DATA
+    )
     return path
 
 
@@ -70,7 +72,9 @@ def test_a_failed_training_leaves_its_state_but_no_checkpoint(tmp_path, caplog):
         with pytest.raises(ValueError, match="after 60 .* reaches an accuracy of 1.0"):
             # Too short to be kept otherwise.
             resume = Resume(state, seconds=1000)
-            train_model(path, model="tiny", entry=entry, resume=resume, **DATA)
+            train_model(
+                path / "training.json", model="tiny", entry=entry, resume=resume, **DATA
+            )
         assert not path.exists()
         assert (state / "state.safetensors").exists()
     # The second time it is told at once.

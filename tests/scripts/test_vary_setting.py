@@ -51,8 +51,7 @@ def settings_of(evaluation):
 
 def vary(study, folder, evaluation, setting, values, method="nap"):
     source, target = (
-        {task: study.pairs(model, task) for task in TASKS}
-        for model in ("source", "target")
+        [study.pairs(model, task) for task in TASKS] for model in ("source", "target")
     )
     paths = folder / f"{setting}.parquet", folder / f"{setting}.json"
     vary_setting(
@@ -63,6 +62,7 @@ def vary(study, folder, evaluation, setting, values, method="nap"):
         *paths,
         method=method,
         setting=setting,
+        tasks=TASKS,
         values=values,
         settings=settings_of(evaluation),
         siblings=SIBLINGS,
@@ -92,11 +92,13 @@ def staged(study, evaluation, tmp_path_factory):
         fit_alignment(
             study.model("source"),
             study.model("target"),
-            {task: study.scores("source", task) for task in tasks},
-            {task: study.pairs("target", task) for task in tasks},
-            {},
-            paths,
+            [study.scores("source", task) for task in tasks],
+            [study.pairs("target", task) for task in tasks],
+            [],
+            paths.values(),
             cost,
+            tasks=tasks,
+            seeds=SEEDS,
             maps=["free"],
             transform="max",
             prior=PRIOR,
@@ -113,31 +115,33 @@ def staged(study, evaluation, tmp_path_factory):
         made = {kind: folder / kind / f"{task}.parquet" for kind in kinds}
         of_gold = {"target": "target", "task": task, "method": "nap"}
         scores = study.scores("target", task)
-        evaluate_gold(*place, scores, made["gold"], cost, **of_gold, **evaluation)
+        evaluate_gold(
+            *place, scores, made["gold"], cost, **of_gold, settings=evaluation
+        )
         of_random = {"target": "target", "task": task, "rankings": 2}
-        evaluate_random(*place, made["random"], cost, **of_random, **evaluation)
+        evaluate_random(*place, made["random"], cost, **of_random, settings=evaluation)
         sets = evaluated_training_sets(task, TASKS, FAMILIES)
         evaluate_aligned(
             *place,
-            source_paths={each: study.scores("source", each) for each in TASKS},
-            gold_paths={each: study.scores("target", each) for each in TASKS},
-            alignment_paths=[path for each in sets for path in fits[each]],
-            mask_paths=[],
-            stitched_path=None,
-            carried_path=None,
+            scores_paths=[study.scores("source", each) for each in TASKS],
+            gold_paths=[study.scores("target", each) for each in TASKS],
+            alignments_paths=[path for each in sets for path in fits[each]],
+            masks_paths=[],
             faithfulness_path=made["aligned"],
             projections_path=folder / "projections.parquet",
             cost_path=cost,
             task=task,
+            tasks=TASKS,
             controls=["source-free"],
             families=FAMILIES,
             **LABELS,
-            **evaluation,
+            settings=evaluation,
         )
         for kind, path in made.items():
             kinds[kind][task] = path
     summarise_faithfulness(
         *(list(paths.values()) for paths in kinds.values()),
+        [],
         folder / "curves.parquet",
         folder / "cpr.parquet",
         siblings=SIBLINGS,

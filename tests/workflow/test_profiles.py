@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from running.sources import library_modules
 
 WORKFLOW = Path(__file__).parents[2] / "workflow"
 PROFILES = ("default", "slurm", "slurm-generic")
@@ -17,13 +18,22 @@ def profile(name):
 
 
 def rules():
-    """Yield every rule with a script: its name, its text, and that of its script."""
+    """Yield every rule with a script: its name, its text, and that of its code.
+
+    Its code is the script and what it shares with other stages.
+    """
     for path in sorted((WORKFLOW / "rules").glob("*.smk")):
         for text in re.split(r"^rule ", path.read_text(), flags=re.M)[1:]:
             script = re.search(r'"\.\./scripts/(.+)"', text)
             if script:
                 name = text.split(":")[0]
-                yield name, text, (WORKFLOW / "scripts" / script[1]).read_text()
+                yield name, text, code(WORKFLOW / "scripts" / script[1])
+
+
+def code(script):
+    modules = library_modules(script)
+    shared = [file for name, file in modules.items() if ".stages." in name]
+    return "\n".join(path.read_text() for path in (script, *shared))
 
 
 @pytest.mark.parametrize(

@@ -52,9 +52,9 @@ rule summarise_costs:
         benchmarks=expand("results/benchmarks/{job}.tsv", job=COSTLY_JOBS),
         models=expand("results/models/{model}/model.json", model=MODELS),
     output:
-        costs=table_files("costs", "costs", "What does it cost?"),
+        costs_table=table_files("costs", "costs", "What does it cost?"),
         break_even="results/tables/break-even.parquet",
-        break_even_tables=table_files("break-even", "break-even", "What does it cost?"),
+        break_even_table=table_files("break-even", "break-even", "What does it cost?"),
     log:
         "results/logs/summarise_costs.log",
     benchmark:

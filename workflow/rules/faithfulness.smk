@@ -49,7 +49,8 @@ rule evaluate_random:
     resources:
         **model_resources("evaluate_random", "model"),
     params:
-        settings=EVALUATION | {"rankings": config["evaluation"]["random_rankings"]},
+        rankings=config["evaluation"]["random_rankings"],
+        settings=EVALUATION,
         state="results/resume/evaluate_random/{target}/{task}",
     message:
         "Evaluating random circuits of {wildcards.target} on {wildcards.task}"

@@ -17,7 +17,7 @@ rule plot_curves_by_pair:
         "../../envs/figures.yaml"
     params:
         transfers=STUDY["transfers"],
-        map=MAP,
+        map_name=MAP,
         methods=METHODS,
         ablation=ABLATION,
     message:
@@ -48,7 +48,7 @@ rule plot_curves_by_task:
     conda:
         "../../envs/figures.yaml"
     params:
-        map=MAP,
+        map_name=MAP,
         tasks=TASKS,
         ablation=ABLATION,
     message:
@@ -89,7 +89,7 @@ rule plot_recovery:
         "../../envs/figures.yaml"
     params:
         transfers=STUDY["transfers"],
-        map=MAP,
+        map_name=MAP,
         methods=METHODS,
         ablation=ABLATION,
     message:
@@ -118,7 +118,7 @@ rule plot_transfer_matrix:
     conda:
         "../../envs/figures.yaml"
     params:
-        map=MAP,
+        map_name=MAP,
         methods=METHODS,
         tasks=TASKS,
         families=FAMILIES,
@@ -149,7 +149,7 @@ rule plot_controls:
     conda:
         "../../envs/figures.yaml"
     params:
-        map=MAP,
+        map_name=MAP,
         methods=METHODS,
         controls=CONTROLS,
         ablation=ABLATION,
@@ -208,7 +208,7 @@ rule plot_completeness:
     conda:
         "../../envs/figures.yaml"
     params:
-        map=MAP,
+        map_name=MAP,
         methods=METHODS,
         families=FAMILIES,
         ablation=ABLATION,

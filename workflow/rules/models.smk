@@ -78,7 +78,7 @@ rule describe_model:
 rule tokenize_pairs:
     input:
         prompts="results/prompts/{task}.parquet",
-        rejects="results/prompts/{task}.rejects.parquet",
+        prompt_rejects="results/prompts/{task}.rejects.parquet",
         model="results/models/{model}/model.json",
         weights=weights("model"),
     output:

@@ -140,8 +140,8 @@ rule summarise_models:
         ),
         curves="results/tables/curves.parquet",
     output:
-        models=table_files("models", "models", "Models and tasks"),
-        rejects=table_files("rejects", "rejects", "Models and tasks"),
+        models_table=table_files("models", "models", "Models and tasks"),
+        rejects_table=table_files("rejects", "rejects", "Models and tasks"),
         rejects_summary=table_files(
             "rejects-summary", "rejects-summary", "Models and tasks"
         ),
@@ -184,7 +184,7 @@ rule summarise_leaderboard:
         "../../envs/figures.yaml"
     params:
         tasks=TASKS,
-        map=MAP,
+        map_name=MAP,
         methods=METHODS,
         ablation=ABLATION,
     message:
@@ -214,7 +214,7 @@ rule summarise_controls:
         "../../envs/figures.yaml"
     params:
         tasks=TASKS,
-        map=MAP,
+        map_name=MAP,
         methods=METHODS,
         controls=CONTROLS,
         ablation=ABLATION,
@@ -241,7 +241,7 @@ rule summarise_scaling:
         "../../envs/figures.yaml"
     params:
         transfers=STUDY["transfers"],
-        map=MAP,
+        map_name=MAP,
         methods=METHODS,
         ablation=ABLATION,
     message:

@@ -11,8 +11,8 @@ from circuit_transfer.artifacts.scores import write_scores
 from circuit_transfer.artifacts.text import write_json
 from circuit_transfer.circuits.attribution import attribute
 from circuit_transfer.circuits.passes import measured
-from circuit_transfer.jobs.job import job
-from circuit_transfer.jobs.resume import NO_RESUME, Resume, job_resume
+from circuit_transfer.jobs.resume import NO_RESUME, Resume
+from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.models.loading import load_described
 from circuit_transfer.prompts.batches import fitting_batches
 from circuit_transfer.prompts.pairs import select_pairs
@@ -39,58 +39,28 @@ def attribute_nodes(
     Without a usable pair the scores are NaN, and the task is an empty cell later on.
     """
     description = read_description(model_path)
-    n_nodes = len(description["nodes"])
+    nodes, name = description["nodes"], description["model"]
     pairs = select_pairs(read_frame(pairs_path), "train", examples)
-    summary, costs = {}, []
+    how = {"method": method, "ig_steps": ig_steps, "ablation": ablation}
+    labels = {"nodes": nodes, "model": name, "task": task, "examples": len(pairs)}
+    costs = []
     if pairs.is_empty():
         log.warning("no usable training pair of %s for this model", task)
-        scores = np.full(n_nodes, np.nan, np.float32)
-        by_example = np.empty((0, n_nodes), np.float32)
+        scores = np.full(len(nodes), np.nan, np.float32)
+        labels["by_example"] = np.empty((0, len(nodes)), np.float32)
     else:
         model = load_described(description)
         batches = fitting_batches(model, pairs, batch_size)
-        with measured(method, description["model"], model, resume) as cost:
-            result = attribute(
-                model,
-                batches,
-                method=method,
-                ig_steps=ig_steps,
-                ablation=ablation,
-                resume=resume,
-            )
-        scores, by_example = result.mean().cpu().numpy(), result.nodes.cpu().numpy()
-        summary, costs = result.summary(), [cost]
-        log.info("%d pairs: %s", len(pairs), summary)
-    write_scores(
-        scores_path,
-        scores,
-        nodes=description["nodes"],
-        by_example=by_example,
-        model=description["model"],
-        task=task,
-        method=method,
-        examples=len(pairs),
-        ig_steps=ig_steps,
-        ablation=ablation,
-        **summary,
-    )
+        with measured(method, name, model, resume) as cost:
+            result = attribute(model, batches, **how, resume=resume)
+        scores, costs = result.mean().cpu().numpy(), [cost]
+        labels["by_example"] = result.nodes.cpu().numpy()
+        labels |= result.summary()
+        log.info("%d pairs: %s", len(pairs), result.summary())
+    write_scores(scores_path, scores, **labels, **how)
     write_json(costs, cost_path)
     resume.remove()
 
 
 if __name__ == "__main__":
-    with job(snakemake.log[0]):
-        attribute_nodes(
-            snakemake.input.model,
-            snakemake.input.pairs,
-            snakemake.output.scores,
-            snakemake.output.cost,
-            task=snakemake.wildcards.task,
-            method=snakemake.wildcards.method,
-            **snakemake.params.settings,
-            resume=job_resume(
-                snakemake.params.state,
-                snakemake.input,
-                dict(snakemake.params.items()),
-            ),
-        )
+    run_stage(attribute_nodes, snakemake)

@@ -1,32 +1,24 @@
 """Score a target's nodes on one task by gradients of the source; with controls."""
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor, nn
 
-from circuit_transfer.artifacts.descriptions import read_description
 from circuit_transfer.artifacts.frames import read_frame
 from circuit_transfer.artifacts.tensors import write_tensors
 from circuit_transfer.artifacts.text import write_json
 from circuit_transfer.circuits.passes import measured_together
-from circuit_transfer.jobs.job import job
-from circuit_transfer.models.loading import load_described
+from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.prompts.batches import PairBatch, pair_batches
 from circuit_transfer.prompts.pairs import select_pairs
+from circuit_transfer.stages.stitching import ModelPair, read_model_pair
 from circuit_transfer.transfer.carried_gradients import carried_scores, stream_gradients
 from circuit_transfer.transfer.changes import change_scores, run_both
 from circuit_transfer.transfer.controls import other_task
 from circuit_transfer.transfer.gradient_controls import other_gradients, shuffled
-from circuit_transfer.transfer.shared_prompts import (
-    shared_batches,
-    shorten_both,
-    size_for_both,
-)
-
-log = logging.getLogger(__name__)
+from circuit_transfer.transfer.shared_prompts import shorten_both
 
 
 def carry_gradients(
@@ -34,16 +26,19 @@ def carry_gradients(
     target_path: Path | str,
     source_pairs_path: Path | str,
     target_pairs_path: Path | str,
-    other_pairs_paths: Mapping[str, Path | str],
+    others_paths: Iterable[Path | str],
     scores_path: Path | str,
     cost_path: Path | str,
     *,
+    source: str,
+    target: str,
     task: str,
+    method: str,
+    others: Sequence[str],
     steps: int,
     examples: int,
     batch_size: int | str,
     seeds: Sequence[int],
-    **labels: str,
 ) -> None:
     """Read the task's training pairs for both models, write scores of the target.
 
@@ -52,50 +47,61 @@ def carry_gradients(
     pairs are read too. Only pairs that both models cut into equally many tokens are
     used; without any, all scores are NaN.
     """
-    source, target = map(read_description, (source_path, target_path))
-    source_model, target_model = load_described(source), load_described(target)
-    models = {source["model"]: source_model, target["model"]: target_model}
-    of_source, of_target, *of_others = (
-        select_pairs(read_frame(path), "train", examples)
-        for path in (source_pairs_path, target_pairs_path, *other_pairs_paths.values())
+    pair = read_model_pair(
+        (source_path, target_path),
+        (source_pairs_path, target_pairs_path),
+        examples=examples,
+        batch_size=batch_size,
     )
-    device = target_model.device
-    pairs = of_source, of_target
-    batch_size = size_for_both((source_model, target_model), pairs, batch_size)
-    prompts = shared_batches(*pairs, batch_size, device, aligned=True)
-    others = {
-        other: pair_batches(frame, batch_size, device)
-        for other, frame in zip(other_pairs_paths, of_others, strict=True)
-        if len(frame)
-    }
-    seeded = ["random-source", *(["other-family"] if others else [])]
-    controls = [f"{control}/{seed}" for control in seeded for seed in seeds]
-    names = ["none", "source-free", *controls]
-    tensors = dict.fromkeys(names, np.full(len(target["nodes"]), np.nan, np.float32))
+    prompts = _other_prompts(pair, others, others_paths, examples)
+    names = ["none", "source-free", *_seeded(prompts, seeds)]
+    nodes = pair.target["nodes"]
+    tensors = dict.fromkeys(names, np.full(len(nodes), np.nan, np.float32))
     costs = []
-    if prompts:
-        found, costs = _scores(models, prompts, others, task, steps, seeds)
+    if pair.prompts:
+        found, costs = _scores(pair, prompts, task, steps, seeds)
         tensors = {name: found[name].numpy() for name in names}
-    else:
-        log.warning("no training pair that both models cut into equally many tokens")
-    metadata = {**labels, "task": task, "target_nodes": target["nodes"], "steps": steps}
-    metadata["examples"] = sum(len(batch) for batch, _ in prompts)
+    metadata = {"source": source, "target": target, "task": task, "method": method}
+    metadata |= {"target_nodes": nodes, "steps": steps, "examples": pair.n_pairs()}
     write_tensors(scores_path, tensors, **metadata)
     write_json(costs, cost_path)
 
 
+def _other_prompts(
+    pair: ModelPair, tasks: Sequence[str], paths: Iterable[Path | str], examples: int
+) -> dict[str, list[PairBatch]]:
+    """Return batches for the source by task, of the tasks that have usable pairs."""
+    source, _ = pair.models.values()
+    frames = {
+        task: select_pairs(read_frame(path), "train", examples)
+        for task, path in zip(tasks, paths, strict=True)
+    }
+    return {
+        task: pair_batches(frame, pair.batch_size, source.device)
+        for task, frame in frames.items()
+        if len(frame)
+    }
+
+
+def _seeded(
+    others: Mapping[str, Sequence[PairBatch]], seeds: Sequence[int]
+) -> list[str]:
+    """Name the controls that are drawn, once for every seed."""
+    kinds = ["random-source", *(["other-family"] if others else [])]
+    return [f"{kind}/{seed}" for kind in kinds for seed in seeds]
+
+
 def _scores(
-    models: Mapping[str, nn.Module],
-    prompts: Sequence[tuple[PairBatch, PairBatch]],
+    pair: ModelPair,
     others: Mapping[str, Sequence[PairBatch]],
     task: str,
     steps: int,
     seeds: Sequence[int],
 ) -> tuple[dict[str, Tensor], list[dict]]:
     """Return scores by control, and what those of the map itself cost."""
-    source, target = models.values()
-    with measured_together("carried", models) as costs:
-        prompts = shorten_both(source, target, prompts)
+    source, target = pair.models.values()
+    with measured_together("carried", pair.models) as costs:
+        prompts = shorten_both(source, target, pair.prompts)
         changes = run_both(source, target, prompts)
         of_source, of_target = zip(*prompts, strict=True)
         own = [stream_gradients(source, batch, steps) for batch in of_source]
@@ -127,17 +133,4 @@ def _control_gradients(
 
 
 if __name__ == "__main__":
-    with job(snakemake.log[0]):
-        carry_gradients(
-            snakemake.input.source,
-            snakemake.input.target,
-            snakemake.input.source_pairs,
-            snakemake.input.target_pairs,
-            dict(zip(snakemake.params.others, snakemake.input.others, strict=True)),
-            snakemake.output.scores,
-            snakemake.output.cost,
-            steps=snakemake.params.steps,
-            **snakemake.params.pairs,
-            seeds=snakemake.params.seeds,
-            **snakemake.wildcards,
-        )
+    run_stage(carry_gradients, snakemake)

@@ -8,7 +8,7 @@ import polars as pl
 
 from circuit_transfer.artifacts.frames import read_frame, write_frame
 from circuit_transfer.artifacts.scores import read_scores
-from circuit_transfer.jobs.job import job
+from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.tables.similarity import correlations_table
 from circuit_transfer.tables.typesetting import write_table
 from circuit_transfer.transfer.correlation import (
@@ -25,8 +25,9 @@ def correlate_scores(
     projections_paths: Iterable[Path | str],
     gold_paths: Iterable[Path | str],
     correlations_path: Path | str,
-    table_paths: Mapping[tuple[str, str], Iterable[Path | str]],
+    tables_paths: Sequence[Path | str],
     *,
+    pairs: Sequence[tuple[str, str]],
     methods: Sequence[str],
     proportions: Sequence[float],
     families: Mapping[str, Sequence[str]],
@@ -37,7 +38,8 @@ def correlate_scores(
         projections_paths: the projections of every pair, method and task.
         gold_paths: the scores of every target, method and task.
         correlations_path: where the comparisons go.
-        table_paths: by source and target, one path per format.
+        tables_paths: of one pair after the other, one path per format.
+        pairs: source and target of every pair.
         methods: in the order of the tables' blocks.
         proportions: sizes of the circuits that are compared.
         families: of the study's tasks.
@@ -61,12 +63,12 @@ def correlate_scores(
     likeness = pl.concat(frames)
     log.info("%d comparisons", len(likeness))
     write_frame(likeness, correlations_path)
-    for (source, target), paths in table_paths.items():
-        table = correlations_table(
-            likeness, source=source, target=target, methods=methods
-        )
+    formats = len(tables_paths) // max(len(pairs), 1)
+    for number, (source, target) in enumerate(pairs):
+        names = {"source": source, "target": target, "methods": methods}
         title = f"Likeness to the gold scores, {source} → {target}"
-        write_table(table, *paths, title=title)
+        paths = tables_paths[number * formats : (number + 1) * formats]
+        write_table(correlations_table(likeness, **names), *paths, title=title)
 
 
 def _place(metadata: Mapping[str, str]) -> tuple[str, str, str]:
@@ -74,18 +76,4 @@ def _place(metadata: Mapping[str, str]) -> tuple[str, str, str]:
 
 
 if __name__ == "__main__":
-    with job(snakemake.log[0]):
-        pairs, tables = snakemake.params.pairs, snakemake.output.tables
-        share = len(tables) // len(pairs)
-        correlate_scores(
-            snakemake.input.projections,
-            snakemake.input.gold,
-            snakemake.output.correlations,
-            {
-                tuple(pair): tables[number * share : (number + 1) * share]
-                for number, pair in enumerate(pairs)
-            },
-            methods=snakemake.params.methods,
-            proportions=snakemake.params.proportions,
-            families=snakemake.params.families,
-        )
+    run_stage(correlate_scores, snakemake)

@@ -1,12 +1,13 @@
 """Describe a checkpoint: architecture, nodes, tokenizer, and accuracy where known."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from circuit_transfer.artifacts.text import read_json, write_json
 from circuit_transfer.interventions.families import check_sites
-from circuit_transfer.jobs.job import job
+from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.models.description import describe_model as describe
 from circuit_transfer.models.loading import read_settings
 from circuit_transfer.models.shape import skeleton
@@ -18,11 +19,11 @@ ORIGIN = ("repository", "revision", "commit")
 
 def describe_model(
     model_path: Path | str,
-    record_path: Path | str | None,
     *,
     model: str,
     checkpoint: Path | str | None,
-    **load: Any,
+    load: Mapping[str, Any],
+    record_path: Path | str | None = None,
 ) -> None:
     """Write what the study needs to know of a model as JSON.
 
@@ -45,11 +46,4 @@ def describe_model(
 
 
 if __name__ == "__main__":
-    with job(snakemake.log[0]):
-        describe_model(
-            snakemake.output.model,
-            snakemake.input.record or None,
-            model=snakemake.wildcards.model,
-            checkpoint=snakemake.params.checkpoint,
-            **snakemake.params.load,
-        )
+    run_stage(describe_model, snakemake)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from circuit_transfer.artifacts.text import write_json
-from circuit_transfer.jobs.job import job
+from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.models.hub import download_model as download
 
 
@@ -15,9 +15,4 @@ def download_model(record_path: Path | str, *, repository: str, revision: str) -
 
 
 if __name__ == "__main__":
-    with job(snakemake.log[0]):
-        download_model(
-            snakemake.output.record,
-            repository=snakemake.params.repository,
-            revision=snakemake.params.revision,
-        )
+    run_stage(download_model, snakemake)

@@ -11,7 +11,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from circuit_transfer.embedded.model import TrainingSettings, build_model
 from circuit_transfer.embedded.vocabulary import build_tokenizer
 from circuit_transfer.generators import Words, read_words
-from circuit_transfer.jobs.job import job
+from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.models.shape import model_shape
 from circuit_transfer.study.checks import studied_models
 from circuit_transfer.study.costs import (
@@ -46,23 +46,23 @@ SCHEDULE_NOTE = (
 
 
 def estimate_cost(
-    table_paths: Iterable[Path | str],
+    costs_paths: Iterable[Path | str],
     schedule_paths: Iterable[Path | str],
     *,
     config: Mapping[str, Any],
     checkpoints: Mapping[str, Path | str],
-    configurations_path: Path | str,
+    configurations: Path | str,
     words_path: Path | str,
     facts_path: Path | str,
 ) -> None:
     """Write the tables of costs and of the time on so many GPUs, one path per format.
 
     Args:
-        table_paths: where the costs go.
+        costs_paths: where the costs go.
         schedule_paths: where the times go.
         config: the study's whole configuration.
         checkpoints: folders of the models that are given by a path.
-        configurations_path: folder with `{owner}/{name}.json` of models on the hub.
+        configurations: folder with `{owner}/{name}.json` of models on the hub.
         words_path: words of the generators, which the embedded models know.
         facts_path: facts of the generators.
 
@@ -74,7 +74,7 @@ def estimate_cost(
     for name in studied_models(config["study"], config["models"]):
         entry = config["models"][name]
         if "hub" in entry:
-            configuration = _published(Path(configurations_path), entry["hub"])
+            configuration = _published(Path(configurations), entry["hub"])
         elif "path" in entry:
             path = Path(checkpoints[name]) / "config.json"
             configuration = AutoConfig.from_pretrained(
@@ -91,7 +91,7 @@ def estimate_cost(
         "in all: %d jobs, %.1f GPU hours, %.0f GB of GPU memory, %.1f GB of disk",
         *(whole[key] for key in ("jobs", "gpu_hours", "peak_memory_gb", "disk_gb")),
     )
-    write_table(Table(costs, labels=2, note=NOTE), *table_paths, title="Estimated cost")
+    write_table(Table(costs, labels=2, note=NOTE), *costs_paths, title="Estimated cost")
     times = Table(schedule(config, shapes, tokens, GPUS), labels=1, note=SCHEDULE_NOTE)
     write_table(times, *schedule_paths, title="Estimated time")
 
@@ -117,13 +117,4 @@ def _embedded(train: Mapping[str, Any], words: Words) -> PreTrainedConfig:
 
 
 if __name__ == "__main__":
-    with job(snakemake.log[0]):
-        estimate_cost(
-            snakemake.output.costs,
-            snakemake.output.schedule,
-            config=snakemake.params.config,
-            checkpoints=snakemake.params.checkpoints,
-            configurations_path=snakemake.params.configurations,
-            words_path=snakemake.input.words,
-            facts_path=snakemake.input.facts,
-        )
+    run_stage(estimate_cost, snakemake)

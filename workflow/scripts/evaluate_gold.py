@@ -1,19 +1,15 @@
 """Measure the circuits that direct attribution gives on the target itself."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
-from circuit_transfer.artifacts.descriptions import read_description
-from circuit_transfer.artifacts.frames import read_frame, write_frame
 from circuit_transfer.artifacts.scores import read_scores
-from circuit_transfer.artifacts.text import write_json
-from circuit_transfer.circuits.faithfulness import evaluate_ablations
-from circuit_transfer.jobs.job import job
-from circuit_transfer.jobs.resume import NO_RESUME, Resume, job_resume
-from circuit_transfer.models.loading import load_described
-from circuit_transfer.prompts.batches import fitting_batches
-from circuit_transfer.prompts.pairs import select_pairs
+from circuit_transfer.jobs.resume import NO_RESUME, Resume
+from circuit_transfer.jobs.stage import run_stage
+from circuit_transfer.stages.evaluation import evaluate_rankings, one_ranking
 
 
 def evaluate_gold(
@@ -26,49 +22,19 @@ def evaluate_gold(
     target: str,
     task: str,
     method: str,
-    ablations: list[str],
-    proportions: list[float],
-    examples: int,
-    batch_size: int | str,
+    settings: Mapping[str, Any],
     resume: Resume = NO_RESUME,
 ) -> None:
-    """Read scores of the target's nodes, write the faithfulness of every size."""
-    gold = read_scores(scores_path)
-    labels = {"target": target, "task": task, "method": method}
-    rankings = pl.DataFrame([{**labels, "scores": gold.scores.tolist()}])
-    description = read_description(model_path)
-    model = load_described(description)
-    pairs = select_pairs(read_frame(pairs_path), "test", examples)
-    frame, costs = evaluate_ablations(
-        model,
-        fitting_batches(model, pairs, batch_size),
-        rankings,
-        proportions,
-        ablations=ablations,
-        model_name=description["model"],
-        resume=resume,
-        complement_of=pl.lit(True),
-    )
-    write_frame(frame, faithfulness_path)
-    write_json(costs, cost_path)
-    resume.remove()
+    """Read scores of the target's nodes, write the faithfulness of every size.
+
+    `settings` are those of `evaluate_rankings`.
+    """
+    scores = read_scores(scores_path).scores
+    rankings = one_ranking(scores, target=target, task=task, method=method)
+    paths = (model_path, pairs_path, faithfulness_path, cost_path)
+    every = pl.lit(True)
+    evaluate_rankings(rankings, *paths, **settings, resume=resume, complement_of=every)
 
 
 if __name__ == "__main__":
-    with job(snakemake.log[0]):
-        evaluate_gold(
-            snakemake.input.model,
-            snakemake.input.pairs,
-            snakemake.input.scores,
-            snakemake.output.faithfulness,
-            snakemake.output.cost,
-            target=snakemake.wildcards.target,
-            task=snakemake.wildcards.task,
-            method=snakemake.wildcards.method,
-            **snakemake.params.settings,
-            resume=job_resume(
-                snakemake.params.state,
-                snakemake.input,
-                dict(snakemake.params.items()),
-            ),
-        )
+    run_stage(evaluate_gold, snakemake)

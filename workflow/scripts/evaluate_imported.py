@@ -1,21 +1,19 @@
 """Measure the circuits that importances from elsewhere give on a model."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from circuit_transfer.artifacts.descriptions import read_description
-from circuit_transfer.artifacts.frames import read_frame, write_frame
-from circuit_transfer.artifacts.text import read_json, write_json
-from circuit_transfer.circuits.faithfulness import evaluate_ablations
+from circuit_transfer.artifacts.text import read_json
 from circuit_transfer.circuits.mib import from_importances
-from circuit_transfer.jobs.job import job
-from circuit_transfer.jobs.resume import NO_RESUME, Resume, job_resume
-from circuit_transfer.models.loading import load_described
-from circuit_transfer.prompts.batches import fitting_batches
-from circuit_transfer.prompts.pairs import select_pairs
+from circuit_transfer.jobs.resume import NO_RESUME, Resume
+from circuit_transfer.jobs.stage import run_stage
+from circuit_transfer.stages.evaluation import evaluate_rankings, one_ranking
 
 log = logging.getLogger(__name__)
 
@@ -30,32 +28,19 @@ def evaluate_imported(
     target: str,
     task: str,
     circuit: str,
-    ablations: list[str],
-    proportions: list[float],
-    examples: int,
-    batch_size: int | str,
+    settings: Mapping[str, Any],
     resume: Resume = NO_RESUME,
 ) -> None:
-    """Read importances of the target's nodes, write the faithfulness of every size."""
-    description = read_description(model_path)
-    scores = _read_importances(importances_path, description["nodes"])
-    labels = {"target": target, "task": task, "method": circuit}
-    rankings = pl.DataFrame([{**labels, "scores": scores.tolist()}])
-    model = load_described(description)
-    pairs = select_pairs(read_frame(pairs_path), "test", examples)
-    frame, costs = evaluate_ablations(
-        model,
-        fitting_batches(model, pairs, batch_size),
-        rankings,
-        proportions,
-        ablations=ablations,
-        model_name=description["model"],
-        resume=resume,
-        complement_of=pl.lit(True),
-    )
-    write_frame(frame, faithfulness_path)
-    write_json(costs, cost_path)
-    resume.remove()
+    """Read importances of the target's nodes, write the faithfulness of every size.
+
+    `settings` are those of `evaluate_rankings`.
+    """
+    nodes = read_description(model_path)["nodes"]
+    scores = _read_importances(importances_path, nodes)
+    rankings = one_ranking(scores, target=target, task=task, method=circuit)
+    paths = (model_path, pairs_path, faithfulness_path, cost_path)
+    every = pl.lit(True)
+    evaluate_rankings(rankings, *paths, **settings, resume=resume, complement_of=every)
 
 
 def _read_importances(path: Path | str, nodes: list[str]) -> np.ndarray:
@@ -70,20 +55,4 @@ def _read_importances(path: Path | str, nodes: list[str]) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    with job(snakemake.log[0]):
-        evaluate_imported(
-            snakemake.input.model,
-            snakemake.input.pairs,
-            snakemake.input.importances,
-            snakemake.output.faithfulness,
-            snakemake.output.cost,
-            target=snakemake.wildcards.target,
-            task=snakemake.wildcards.task,
-            circuit=snakemake.wildcards.circuit,
-            **snakemake.params.settings,
-            resume=job_resume(
-                snakemake.params.state,
-                snakemake.input,
-                dict(snakemake.params.items()),
-            ),
-        )
+    run_stage(evaluate_imported, snakemake)

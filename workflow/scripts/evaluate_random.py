@@ -1,18 +1,15 @@
 """Measure circuits of nodes in random order, the floor of every comparison."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from circuit_transfer.artifacts.descriptions import read_description
-from circuit_transfer.artifacts.frames import read_frame, write_frame
-from circuit_transfer.artifacts.text import write_json
-from circuit_transfer.circuits.faithfulness import evaluate_ablations
-from circuit_transfer.jobs.job import job
-from circuit_transfer.jobs.resume import NO_RESUME, Resume, job_resume
-from circuit_transfer.models.loading import load_described
-from circuit_transfer.prompts.batches import fitting_batches
-from circuit_transfer.prompts.pairs import select_pairs
+from circuit_transfer.jobs.resume import NO_RESUME, Resume
+from circuit_transfer.jobs.stage import run_stage
+from circuit_transfer.stages.evaluation import evaluate_rankings
 from circuit_transfer.transfer.controls import random_scores
 
 CIRCUITS = {
@@ -32,50 +29,23 @@ def evaluate_random(
     *,
     target: str,
     task: str,
-    ablations: list[str],
-    proportions: list[float],
-    examples: int,
-    batch_size: int | str,
     rankings: int,
+    settings: Mapping[str, Any],
     resume: Resume = NO_RESUME,
 ) -> None:
-    """Rank the target's nodes at random, `rankings` times, and measure every size."""
-    description = read_description(model_path)
-    n_nodes = len(description["nodes"])
+    """Rank the target's nodes at random, `rankings` times, and measure every size.
+
+    `settings` are those of `evaluate_rankings`.
+    """
+    n_nodes = len(read_description(model_path)["nodes"])
     random = [
         (target, task, "random", seed, random_scores(n_nodes, seed=seed))
         for seed in range(rankings)
     ]
     circuits = pl.DataFrame(random, schema=CIRCUITS, orient="row")
-    model = load_described(description)
-    pairs = select_pairs(read_frame(pairs_path), "test", examples)
-    frame, costs = evaluate_ablations(
-        model,
-        fitting_batches(model, pairs, batch_size),
-        circuits,
-        proportions,
-        ablations=ablations,
-        model_name=description["model"],
-        resume=resume,
-    )
-    write_frame(frame, faithfulness_path)
-    write_json(costs, cost_path)
-    resume.remove()
+    paths = (model_path, pairs_path, faithfulness_path, cost_path)
+    evaluate_rankings(circuits, *paths, **settings, resume=resume)
 
 
 if __name__ == "__main__":
-    with job(snakemake.log[0]):
-        evaluate_random(
-            snakemake.input.model,
-            snakemake.input.pairs,
-            snakemake.output.faithfulness,
-            snakemake.output.cost,
-            target=snakemake.wildcards.target,
-            task=snakemake.wildcards.task,
-            **snakemake.params.settings,
-            resume=job_resume(
-                snakemake.params.state,
-                snakemake.input,
-                dict(snakemake.params.items()),
-            ),
-        )
+    run_stage(evaluate_random, snakemake)

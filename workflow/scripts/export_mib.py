@@ -10,7 +10,7 @@ from circuit_transfer.artifacts.scores import read_scores
 from circuit_transfer.artifacts.tensors import write_tensors
 from circuit_transfer.artifacts.text import write_json
 from circuit_transfer.circuits.mib import to_dense, to_importances
-from circuit_transfer.jobs.job import job
+from circuit_transfer.jobs.stage import run_stage
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +36,4 @@ def export_mib(
 
 
 if __name__ == "__main__":
-    with job(snakemake.log[0]):
-        export_mib(
-            snakemake.input.model,
-            snakemake.input.scores,
-            snakemake.output.importances,
-            snakemake.output.tensors,
-        )
+    run_stage(export_mib, snakemake)

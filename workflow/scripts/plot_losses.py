@@ -6,25 +6,22 @@ from pathlib import Path
 from circuit_transfer.artifacts.alignments import read_alignment
 from circuit_transfer.figures.curves import losses
 from circuit_transfer.figures.style import save
-from circuit_transfer.jobs.job import job
+from circuit_transfer.jobs.stage import run_stage
 
 
 def plot_losses(
-    alignment_paths: Iterable[Path | str],
+    alignments_paths: Iterable[Path | str],
     figure_paths: Iterable[Path | str],
     *,
-    title: str,
+    source: str,
+    target: str,
+    method: str,
 ) -> None:
     """Draw divergence and total loss over the steps of all training sets and seeds."""
-    figure = losses(map(read_alignment, alignment_paths), title=title)
+    title = f"{source} → {target}, {method}"
+    figure = losses(map(read_alignment, alignments_paths), title=title)
     save(figure, *figure_paths)
 
 
 if __name__ == "__main__":
-    names = snakemake.wildcards
-    with job(snakemake.log[0]):
-        plot_losses(
-            snakemake.input.alignments,
-            snakemake.output,
-            title=f"{names.source} → {names.target}, {names.method}",
-        )
+    run_stage(plot_losses, snakemake)

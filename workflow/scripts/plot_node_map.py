@@ -7,13 +7,13 @@ from circuit_transfer.artifacts.alignments import read_alignment
 from circuit_transfer.artifacts.scores import Scores, read_scores
 from circuit_transfer.figures.nodes import node_maps, project
 from circuit_transfer.figures.style import save
-from circuit_transfer.jobs.job import job
+from circuit_transfer.jobs.stage import run_stage
 
 
 def plot_node_map(
     source_paths: Iterable[Path | str],
     gold_paths: Iterable[Path | str],
-    alignment_paths: Iterable[Path | str],
+    alignments_paths: Iterable[Path | str],
     figure_paths: Iterable[Path | str],
     *,
     source: str,
@@ -26,7 +26,7 @@ def plot_node_map(
     Args:
         source_paths: the source model's scores of every task.
         gold_paths: the target model's scores of every task.
-        alignment_paths: alignments by one seed; those trained on a task alone and on
+        alignments_paths: alignments by one seed; those trained on a task alone and on
             all but a task are drawn, where they are there.
         figure_paths: one path per format.
         source: name of the source model.
@@ -37,7 +37,7 @@ def plot_node_map(
     sources, golds = _by_task(source_paths), _by_task(gold_paths)
     fits = {
         fit.metadata["training_set"]: fit
-        for fit in map(read_alignment, alignment_paths)
+        for fit in map(read_alignment, alignments_paths)
     }
 
     def aligned(task: str, training_set: str) -> Scores | None:
@@ -63,14 +63,4 @@ def _by_task(paths: Iterable[Path | str]) -> dict[str, Scores]:
 
 
 if __name__ == "__main__":
-    with job(snakemake.log[0]):
-        plot_node_map(
-            snakemake.input.source,
-            snakemake.input.gold,
-            snakemake.input.alignments,
-            snakemake.output,
-            source=snakemake.wildcards.source,
-            target=snakemake.wildcards.target,
-            method=snakemake.wildcards.method,
-            tasks=snakemake.params.tasks,
-        )
+    run_stage(plot_node_map, snakemake)

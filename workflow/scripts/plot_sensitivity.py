@@ -6,7 +6,7 @@ from pathlib import Path
 from circuit_transfer.artifacts.frames import read_frame
 from circuit_transfer.figures.sensitivity import sensitivity_figure
 from circuit_transfer.figures.style import save
-from circuit_transfer.jobs.job import job
+from circuit_transfer.jobs.stage import run_stage
 
 
 def plot_sensitivity(
@@ -27,10 +27,4 @@ def plot_sensitivity(
 
 
 if __name__ == "__main__":
-    with job(snakemake.log[0]):
-        plot_sensitivity(
-            snakemake.input.areas,
-            snakemake.output,
-            tasks=snakemake.params.tasks,
-            **snakemake.wildcards,
-        )
+    run_stage(plot_sensitivity, snakemake)

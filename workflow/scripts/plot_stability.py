@@ -1,7 +1,7 @@
 """Resample the attribution examples of one pair's circuits; draw what stays of them."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from circuit_transfer.artifacts.text import write_text
 from circuit_transfer.circuits.similarity import STABILITY_SCHEMA, bootstrap_jaccard
 from circuit_transfer.figures.similarity import stability_figure
 from circuit_transfer.figures.style import save
-from circuit_transfer.jobs.job import job
+from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.transfer.correlation import REGIMES, compared_sets
 from circuit_transfer.transfer.maps import transformed
 
@@ -33,9 +33,9 @@ LABELS = {
 def plot_stability(
     source_paths: Iterable[Path | str],
     gold_paths: Iterable[Path | str],
-    alignment_paths: Iterable[Path | str],
-    table_paths: Sequence[Path | str],
-    figure_paths: Iterable[Path | str],
+    alignments_paths: Iterable[Path | str],
+    tables_paths: Sequence[Path | str],
+    figures_paths: Iterable[Path | str],
     *,
     source: str,
     target: str,
@@ -49,10 +49,10 @@ def plot_stability(
     Args:
         source_paths: the source's scores of every task.
         gold_paths: the target's scores of every task.
-        alignment_paths: alignments of the pair; of each task, those trained on it
+        alignments_paths: alignments of the pair; of each task, those trained on it
             alone, on all but it, and on all but its family are used.
-        table_paths: where the numbers go, as Parquet and as CSV.
-        figure_paths: one path per format.
+        tables_paths: where the numbers go, as Parquet and as CSV.
+        figures_paths: one path per format.
         source: name of the source model.
         target: name of the target model.
         method: the attribution method of the scores.
@@ -60,34 +60,48 @@ def plot_stability(
         proportions: sizes of the circuits.
         families: of the study's tasks.
     """
-    fits = [read_alignment(path) for path in alignment_paths]
-    parts = [pl.DataFrame(schema=LABELS | STABILITY_SCHEMA)]
-    for kind, paths in (("source", source_paths), ("gold", gold_paths)):
-        for scores in map(read_scores, paths):
-            task = scores.metadata["task"]
-            if scores.by_example is None or not len(scores.by_example):
-                log.warning("%s: no scores by example, an empty cell", task)
-                continue
-            circuits = {(kind, None, None): _unchanged}
-            if kind == "source":
-                circuits |= _projections(fits, compared_sets(task, families))
-            for labels, project in circuits.items():
-                sizes = bootstrap_jaccard(
-                    scores.by_example, proportions, project=project
-                )
-                parts.append(_labelled(sizes, (task, *labels)))
-    pair = {"source": source, "target": target, "method": method}
-    stability = pl.concat(parts).select(
-        *(pl.lit(name).alias(role) for role, name in pair.items()), pl.all()
+    fits = [read_alignment(path) for path in alignments_paths]
+    stability = pl.concat(
+        [
+            pl.DataFrame(schema=LABELS | STABILITY_SCHEMA),
+            *_resampled("source", source_paths, proportions, fits, families),
+            *_resampled("gold", gold_paths, proportions, [], families),
+        ]
     )
-    parquet_path, csv_path = table_paths
-    write_frame(stability, parquet_path)
-    write_text(stability.write_csv(), csv_path)
+    pair = {"source": source, "target": target, "method": method}
+    labels = [pl.lit(name).alias(role) for role, name in pair.items()]
+    _write(stability.select(*labels, pl.all()), *tables_paths)
     names = {name: f"transferred, {name}" for name in REGIMES}
     names |= {"source": f"source {source}", "gold": f"gold {target}"}
     title = f"{source} → {target}, {method}"
     figure = stability_figure(stability, title=title, names=names, tasks=tasks)
-    save(figure, *figure_paths)
+    save(figure, *figures_paths)
+
+
+def _write(
+    stability: pl.DataFrame, parquet_path: Path | str, csv_path: Path | str
+) -> None:
+    write_frame(stability, parquet_path)
+    write_text(stability.write_csv(), csv_path)
+
+
+def _resampled(
+    kind: str,
+    paths: Iterable[Path | str],
+    proportions: Sequence[float],
+    fits: Sequence[Alignment],
+    families: Mapping[str, Sequence[str]],
+) -> Iterator[pl.DataFrame]:
+    """Yield the stability of the circuits of every task, and of their projections."""
+    for scores in map(read_scores, paths):
+        task = scores.metadata["task"]
+        if scores.by_example is None or not len(scores.by_example):
+            log.warning("%s: no scores by example, an empty cell", task)
+            continue
+        projections = _projections(fits, compared_sets(task, families))
+        for labels, project in {(kind, None, None): _unchanged, **projections}.items():
+            sizes = bootstrap_jaccard(scores.by_example, proportions, project=project)
+            yield _labelled(sizes, (task, *labels))
 
 
 def _unchanged(scores: np.ndarray) -> np.ndarray:
@@ -119,17 +133,4 @@ def _labelled(sizes: pl.DataFrame, labels: Sequence[object]) -> pl.DataFrame:
 
 
 if __name__ == "__main__":
-    with job(snakemake.log[0]):
-        plot_stability(
-            snakemake.input.source,
-            snakemake.input.gold,
-            snakemake.input.alignments,
-            snakemake.output.tables,
-            snakemake.output.figures,
-            source=snakemake.wildcards.source,
-            target=snakemake.wildcards.target,
-            method=snakemake.wildcards.method,
-            tasks=snakemake.params.tasks,
-            proportions=snakemake.params.proportions,
-            families=snakemake.params.families,
-        )
+    run_stage(plot_stability, snakemake)

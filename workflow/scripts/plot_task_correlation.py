@@ -6,7 +6,7 @@ from pathlib import Path
 from circuit_transfer.artifacts.scores import read_scores
 from circuit_transfer.figures.nodes import task_correlations
 from circuit_transfer.figures.style import save
-from circuit_transfer.jobs.job import job
+from circuit_transfer.jobs.stage import run_stage
 
 
 def plot_task_correlation(
@@ -27,11 +27,4 @@ def plot_task_correlation(
 
 
 if __name__ == "__main__":
-    with job(snakemake.log[0]):
-        plot_task_correlation(
-            snakemake.input.scores,
-            snakemake.output,
-            model=snakemake.wildcards.model,
-            methods=snakemake.params.methods,
-            tasks=snakemake.params.tasks,
-        )
+    run_stage(plot_task_correlation, snakemake)

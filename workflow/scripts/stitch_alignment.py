@@ -1,27 +1,18 @@
 """Stitch two models on one task's prompts, and so align their nodes for the task."""
 
-import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from circuit_transfer.artifacts.alignments import write_alignment
-from circuit_transfer.artifacts.descriptions import read_description
-from circuit_transfer.artifacts.frames import read_frame
 from circuit_transfer.artifacts.text import write_json
 from circuit_transfer.circuits.passes import measured_together
-from circuit_transfer.jobs.job import job
-from circuit_transfer.models.loading import load_described
-from circuit_transfer.prompts.pairs import select_pairs
+from circuit_transfer.jobs.stage import run_stage
+from circuit_transfer.stages.stitching import ModelPair, read_model_pair
 from circuit_transfer.transfer.changes import change_scores, run_both
-from circuit_transfer.transfer.shared_prompts import (
-    shared_batches,
-    shorten_both,
-    size_for_both,
-)
+from circuit_transfer.transfer.shared_prompts import shorten_both
 from circuit_transfer.transfer.stitching import stitched_alignment
-
-log = logging.getLogger(__name__)
 
 
 def stitch_alignment(
@@ -32,9 +23,11 @@ def stitch_alignment(
     alignment_path: Path | str,
     cost_path: Path | str,
     *,
+    source: str,
+    target: str,
+    task: str,
     examples: int,
     batch_size: int | str,
-    **labels: str,
 ) -> None:
     """Read the task's training pairs for both models, write one matrix.
 
@@ -42,50 +35,42 @@ def stitch_alignment(
     changes, and the target stitched to itself. Only pairs that both models cut
     into equally many tokens are used; without any, all is NaN.
     """
-    source, target = map(read_description, (source_path, target_path))
-    nodes = {"source_nodes": source["nodes"], "target_nodes": target["nodes"]}
+    pair = read_model_pair(
+        (source_path, target_path),
+        (source_pairs_path, target_pairs_path),
+        examples=examples,
+        batch_size=batch_size,
+    )
+    nodes = {"source_nodes": pair.source["nodes"], "target_nodes": pair.target["nodes"]}
     shape = [len(each) for each in nodes.values()]
     tensors = {
         "alignment": np.full(shape, np.nan, np.float32),
         "node-changes": np.full(shape[1:], np.nan, np.float32),
         "self-stitched": np.full(shape[1:], np.nan, np.float32),
     }
-    source_model, target_model = load_described(source), load_described(target)
-    pairs = [
-        select_pairs(read_frame(path), "train", examples)
-        for path in (source_pairs_path, target_pairs_path)
-    ]
-    batch_size = size_for_both((source_model, target_model), pairs, batch_size)
-    device = target_model.device
-    prompts = shared_batches(*pairs, batch_size, device, aligned=True)
-    costs = []
-    if prompts:
-        models = {source["model"]: source_model, target["model"]: target_model}
-        with measured_together("stitched", models) as costs:
-            prompts = shorten_both(source_model, target_model, prompts)
-            changes = run_both(source_model, target_model, prompts)
-            matrix = stitched_alignment(source_model, target_model, *changes)
-        # What the target's own runs tell without a source.
-        own = stitched_alignment(target_model, target_model, changes[1], changes[1])
-        found = (matrix, change_scores(target_model, changes[1]), own.sum(0))
-        tensors = dict(zip(tensors, (each.numpy() for each in found), strict=True))
-    else:
-        log.warning("no training pair that both models cut into equally many tokens")
-    used = sum(len(batch) for batch, _ in prompts)
-    metadata = {**labels, **nodes, "maps": ["stitched"], "examples": used}
-    write_alignment(alignment_path, tensors, metadata)
+    found, costs = _stitch(pair) if pair.prompts else ({}, [])
+    labels = {"source": source, "target": target, "task": task, "maps": ["stitched"]}
+    metadata = {**labels, **nodes, "examples": pair.n_pairs()}
+    write_alignment(alignment_path, tensors | found, metadata)
     write_json(costs, cost_path)
 
 
+def _stitch(pair: ModelPair) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
+    """Return the tensors by name, and what the matrix alone costs."""
+    source, target = pair.models.values()
+    with measured_together("stitched", pair.models) as costs:
+        prompts = shorten_both(source, target, pair.prompts)
+        changes = run_both(source, target, prompts)
+        matrix = stitched_alignment(source, target, *changes)
+    # What the target's own runs tell without a source.
+    own = stitched_alignment(target, target, changes[1], changes[1])
+    found = {
+        "alignment": matrix,
+        "node-changes": change_scores(target, changes[1]),
+        "self-stitched": own.sum(0),
+    }
+    return {name: tensor.numpy() for name, tensor in found.items()}, costs
+
+
 if __name__ == "__main__":
-    with job(snakemake.log[0]):
-        stitch_alignment(
-            snakemake.input.source,
-            snakemake.input.target,
-            snakemake.input.source_pairs,
-            snakemake.input.target_pairs,
-            snakemake.output.alignment,
-            snakemake.output.cost,
-            **snakemake.params.pairs,
-            **snakemake.wildcards,
-        )
+    run_stage(stitch_alignment, snakemake)

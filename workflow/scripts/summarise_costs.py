@@ -9,7 +9,7 @@ from transformers import AutoConfig
 
 from circuit_transfer.artifacts.frames import write_frame
 from circuit_transfer.artifacts.text import read_json
-from circuit_transfer.jobs.job import job
+from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.models.shape import ModelShape, model_shape
 from circuit_transfer.tables.costs import (
     COST_SCHEMA,
@@ -32,35 +32,37 @@ PLACES = {
 
 
 def summarise_costs(
-    cost_paths: Mapping[str, Path | str],
-    benchmark_paths: Mapping[str, Path | str],
-    model_paths: Iterable[Path | str],
+    costs_paths: Iterable[Path | str],
+    benchmarks_paths: Iterable[Path | str],
+    models_paths: Iterable[Path | str],
     costs_table_paths: Iterable[Path | str],
     break_even_path: Path | str,
     break_even_table_paths: Iterable[Path | str],
     *,
+    jobs: Sequence[str],
     training: Mapping[str, Sequence[str]],
     map_name: str,
 ) -> None:
     """Read every job's costs and benchmark, and write what they come to.
 
     Args:
-        cost_paths: by job, its stage and what it is of, `{stage}/{name}/{name}`.
-        benchmark_paths: by job, what Snakemake has measured.
-        model_paths: the descriptions of all models that ran.
+        costs_paths: the costs of every job.
+        benchmarks_paths: what Snakemake has measured of every job.
+        models_paths: the descriptions of all models that ran.
         costs_table_paths: one path per format.
         break_even_path: where the numbers go that the figure is drawn from.
         break_even_table_paths: one path per format.
+        jobs: the stage of every job and what it is of, `{stage}/{name}/{name}`.
         training: tasks of the training sets whose cost is told; see `break_even`.
         map_name: the map whose training is counted.
 
     Raises:
         ValueError: a file of costs is no JSON.
     """
-    frames = [_read_costs(name, path) for name, path in cost_paths.items()]
-    shapes = dict(_read_shape(path) for path in model_paths)
+    frames = [_read_costs(*each) for each in zip(jobs, costs_paths, strict=True)]
+    shapes = dict(_read_shape(path) for path in models_paths)
     rows = with_flops(pl.concat([pl.DataFrame(schema=COST_SCHEMA), *frames]), shapes)
-    seconds = {name: _read_seconds(path) for name, path in benchmark_paths.items()}
+    seconds = dict(zip(jobs, map(_read_seconds, benchmarks_paths), strict=True))
     log.info("%d rows of costs of %d jobs", len(rows), len(frames))
     table = costs_table(rows, seconds)
     write_table(table, *costs_table_paths, title="What the study has cost")
@@ -90,15 +92,4 @@ def _read_shape(path: Path | str) -> tuple[str, ModelShape]:
 
 
 if __name__ == "__main__":
-    with job(snakemake.log[0]):
-        jobs = snakemake.params.jobs
-        summarise_costs(
-            dict(zip(jobs, snakemake.input.costs, strict=True)),
-            dict(zip(jobs, snakemake.input.benchmarks, strict=True)),
-            snakemake.input.models,
-            snakemake.output.costs,
-            snakemake.output.break_even,
-            snakemake.output.break_even_tables,
-            training=snakemake.params.training,
-            map_name=snakemake.params.map_name,
-        )
+    run_stage(summarise_costs, snakemake)

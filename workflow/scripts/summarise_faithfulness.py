@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from circuit_transfer.artifacts.frames import read_frame, write_frame
-from circuit_transfer.jobs.job import job
+from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.tables.curves import CURVE, summarise
 
 log = logging.getLogger(__name__)
@@ -28,12 +28,12 @@ def summarise_faithfulness(
     gold_paths: Iterable[Path | str],
     random_paths: Iterable[Path | str],
     aligned_paths: Iterable[Path | str],
+    imported_paths: Iterable[Path | str],
     curves_path: Path | str,
     cpr_path: Path | str,
     *,
     siblings: Iterable[Sequence[str]],
     families: Mapping[str, Sequence[str]],
-    imported_paths: Iterable[Path | str] = (),
 ) -> None:
     """Read every curve, write all of them in one frame and their areas in another."""
     curves, cpr = summarise(
@@ -58,14 +58,4 @@ def summarise_faithfulness(
 
 
 if __name__ == "__main__":
-    with job(snakemake.log[0]):
-        summarise_faithfulness(
-            snakemake.input.gold,
-            snakemake.input.random,
-            snakemake.input.aligned,
-            snakemake.output.curves,
-            snakemake.output.cpr,
-            siblings=snakemake.params.siblings,
-            families=snakemake.params.families,
-            imported_paths=snakemake.input.imported,
-        )
+    run_stage(summarise_faithfulness, snakemake)

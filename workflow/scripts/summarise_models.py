@@ -8,7 +8,7 @@ import polars as pl
 
 from circuit_transfer.artifacts.frames import read_frame
 from circuit_transfer.artifacts.text import read_json
-from circuit_transfer.jobs.job import job
+from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.tables.layouts import (
     models_table,
     rejects_summary_table,
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def summarise_models(
-    model_paths: Iterable[Path | str],
+    models_paths: Iterable[Path | str],
     pairs_paths: Iterable[Path | str],
     rejects_paths: Iterable[Path | str],
     curves_path: Path | str,
@@ -35,7 +35,7 @@ def summarise_models(
     """Count the pairs of every model and task, and write the tables.
 
     Args:
-        model_paths: the descriptions, in the order of `models`.
+        models_paths: the descriptions, in the order of `models`.
         pairs_paths: the usable pairs of every (model, task), in the order of `cells`.
         rejects_paths: the unusable rows, in the same order.
         curves_path: all curves of the study.
@@ -47,7 +47,7 @@ def summarise_models(
         ablation: whose full circuits the accuracy is read from.
     """
     names = [tuple(cell) for cell in cells]
-    shapes = dict(zip(models, map(read_json, model_paths), strict=True))
+    shapes = dict(zip(models, map(read_json, models_paths), strict=True))
     pairs = dict(
         zip(names, (read_frame(p, ["split"]) for p in pairs_paths), strict=True)
     )
@@ -74,16 +74,4 @@ def _counts(split: pl.Series, rejects: pl.DataFrame) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    with job(snakemake.log[0]):
-        summarise_models(
-            snakemake.input.models,
-            snakemake.input.pairs,
-            snakemake.input.rejects,
-            snakemake.input.curves,
-            snakemake.output.models,
-            snakemake.output.rejects,
-            snakemake.output.rejects_summary,
-            models=snakemake.params.models,
-            cells=snakemake.params.cells,
-            ablation=snakemake.params.ablation,
-        )
+    run_stage(summarise_models, snakemake)

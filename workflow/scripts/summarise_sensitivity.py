@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from circuit_transfer.artifacts.frames import read_frame
-from circuit_transfer.jobs.job import job
+from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.tables.sensitivity import sensitivity_table
 from circuit_transfer.tables.typesetting import write_table
 
@@ -21,5 +21,4 @@ def summarise_sensitivity(
 
 
 if __name__ == "__main__":
-    with job(snakemake.log[0]):
-        summarise_sensitivity(snakemake.input.areas, snakemake.output)
+    run_stage(summarise_sensitivity, snakemake)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import polars as pl
 
-from circuit_transfer.jobs.job import job, read_startup
+from circuit_transfer.jobs.job import read_startup
+from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.tables.startup import STARTUP_SCHEMA, startup_table
 from circuit_transfer.tables.typesetting import write_table
 
@@ -14,26 +15,27 @@ log = logging.getLogger(__name__)
 
 
 def summarise_startup(
-    benchmarks_path: Path | str,
-    logs_path: Path | str,
     table_paths: Iterable[Path | str],
+    *,
+    benchmarks: Path | str,
+    logs: Path | str,
 ) -> None:
     """Read the benchmark and the log of every job, and write what they come to.
 
     Args:
-        benchmarks_path: the folder of what Snakemake has measured, `{rule}.tsv` or
-            `{rule}/{name}/{name}.tsv`.
-        logs_path: the folder of the logs, with the same names as `.log`.
         table_paths: one path per format.
+        benchmarks: the folder of what Snakemake has measured, `{rule}.tsv` or
+            `{rule}/{name}/{name}.tsv`.
+        logs: the folder of the logs, with the same names as `.log`.
 
     Raises:
         FileNotFoundError: a job has a benchmark and no log.
         ValueError: a log is not that of a finished job.
     """
     rows = []
-    for benchmark in sorted(Path(benchmarks_path).rglob("*.tsv")):
-        name = benchmark.relative_to(benchmarks_path).with_suffix("")
-        startup, cpu = read_startup(Path(logs_path, f"{name}.log"))
+    for benchmark in sorted(Path(benchmarks).rglob("*.tsv")):
+        name = benchmark.relative_to(benchmarks).with_suffix("")
+        startup, cpu = read_startup(Path(logs, f"{name}.log"))
         seconds = pl.read_csv(benchmark, separator="\t", columns=["s"])["s"].sum()
         rows.append((name.parts[0], seconds, startup, cpu))
     log.info("%d jobs", len(rows))
@@ -42,9 +44,4 @@ def summarise_startup(
 
 
 if __name__ == "__main__":
-    with job(snakemake.log[0]):
-        summarise_startup(
-            snakemake.params.benchmarks,
-            snakemake.params.logs,
-            snakemake.output,
-        )
+    run_stage(summarise_startup, snakemake)

@@ -1,14 +1,14 @@
 """Put an interval on every circuit of a study, and test aligned ones against others."""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
 
 from circuit_transfer.artifacts.files import atomic
 from circuit_transfer.artifacts.frames import read_frame, write_frame
-from circuit_transfer.jobs.job import job
+from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.tables.curves import BY_EXAMPLE, named_rows, stacked
 from circuit_transfer.tables.layouts import statistics_columns
 from circuit_transfer.tables.statistics import DOCUMENTATION, study_statistics
@@ -22,7 +22,10 @@ ROWS = ("level", "difference")
 
 def summarise_statistics(
     cpr_path: Path | str,
-    frame_paths: Mapping[str, Iterable[Path | str]],
+    gold_paths: Iterable[Path | str],
+    random_paths: Iterable[Path | str],
+    aligned_paths: Iterable[Path | str],
+    imported_paths: Iterable[Path | str],
     statistics_path: Path | str,
     curves_path: Path | str,
     columns_paths: Iterable[Path | str],
@@ -34,24 +37,26 @@ def summarise_statistics(
 
     Args:
         cpr_path: the areas of all circuits.
-        frame_paths: by kind (gold, random, aligned, imported), the measured circuits.
+        gold_paths: the circuits of direct attribution, measured.
+        random_paths: those of random rankings.
+        aligned_paths: those of transfer, and the controls.
+        imported_paths: those from elsewhere.
         statistics_path: the frame of levels and differences.
         curves_path: the frame of curves.
         columns_paths: what the columns mean, one path per format.
         siblings: pairs of tasks that are near each other.
         families: tasks that share a circuit.
     """
-
-    def frames() -> Iterator[pl.DataFrame]:
-        names = {"siblings": list(siblings), "families": families}
-        for kind, paths in frame_paths.items():
-            for path in paths:
-                frame = read_frame(path, ["target", "task", "method", *EXAMPLES])
-                frame = stacked([frame], kind, **names, columns=EXAMPLES)
-                yield named_rows(frame, families)
-
+    measured = {"gold": gold_paths, "random": random_paths}
+    measured |= {"aligned": aligned_paths, "imported": imported_paths}
+    names = {"siblings": list(siblings), "families": families}
+    frames = (
+        named_rows(stacked([_read(path)], kind, **names, columns=EXAMPLES), families)
+        for kind, paths in measured.items()
+        for path in paths
+    )
     cpr = named_rows(read_frame(cpr_path, ["cpr", "cmd"]), families)
-    statistics, curves = study_statistics(cpr, frames())
+    statistics, curves = study_statistics(cpr, frames)
     counts = dict(statistics["row"].value_counts().iter_rows())
     log.info("%d levels, %d differences", *(counts.get(r, 0) for r in ROWS))
     with atomic(statistics_path) as partial:
@@ -60,15 +65,9 @@ def summarise_statistics(
     write_table(statistics_columns(), *columns_paths, title="Columns of the statistics")
 
 
+def _read(path: Path | str) -> pl.DataFrame:
+    return read_frame(path, ["target", "task", "method", *EXAMPLES])
+
+
 if __name__ == "__main__":
-    with job(snakemake.log[0]):
-        kinds = ("gold", "random", "aligned", "imported")
-        summarise_statistics(
-            snakemake.input.cpr,
-            {kind: snakemake.input[kind] for kind in kinds},
-            snakemake.output.statistics,
-            snakemake.output.curves,
-            snakemake.output.columns,
-            siblings=snakemake.params.siblings,
-            families=snakemake.params.families,
-        )
+    run_stage(summarise_statistics, snakemake)

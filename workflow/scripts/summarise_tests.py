@@ -1,43 +1,15 @@
 """Tabulate the tests of one pair's aligned circuits against all others."""
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-
-import polars as pl
-
-from circuit_transfer.artifacts.frames import read_frame
-from circuit_transfer.jobs.job import job
+from circuit_transfer.jobs.stage import run_stage
+from circuit_transfer.stages.frames import BY_ABLATION
+from circuit_transfer.stages.summaries import table_stage
 from circuit_transfer.tables.comparisons import comparisons_table
-from circuit_transfer.tables.typesetting import write_table
 
-
-def summarise_tests(
-    statistics_path: Path | str,
-    table_paths: Iterable[Path | str],
-    *,
-    source: str,
-    target: str,
-    names: Sequence[str],
-    methods: Sequence[str],
-    ablation: str,
-) -> None:
-    """Write one pair's table of tests, one path per format."""
-    statistics = read_frame(statistics_path, ["ablation"])
-    statistics = statistics.filter(pl.col("ablation") == ablation)
-    table = comparisons_table(
-        statistics, source=source, target=target, names=names, methods=methods
-    )
-    write_table(table, *table_paths, title=f"Tests of differences, {source} → {target}")
-
+summarise_tests = table_stage(
+    comparisons_table,
+    "Tests of differences, {source} → {target}",
+    statistics=BY_ABLATION,
+)
 
 if __name__ == "__main__":
-    with job(snakemake.log[0]):
-        summarise_tests(
-            snakemake.input.statistics,
-            snakemake.output,
-            source=snakemake.wildcards.source,
-            target=snakemake.wildcards.target,
-            names=snakemake.params.maps,
-            methods=snakemake.params.methods,
-            ablation=snakemake.params.ablation,
-        )
+    run_stage(summarise_tests, snakemake)

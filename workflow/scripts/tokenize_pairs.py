@@ -6,7 +6,7 @@ import polars as pl
 
 from circuit_transfer.artifacts.descriptions import read_description
 from circuit_transfer.artifacts.frames import read_frame, write_frame
-from circuit_transfer.jobs.job import job
+from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.models.loading import load_tokenizer
 from circuit_transfer.prompts.frame import PROMPT_SCHEMA, REJECT_SCHEMA
 from circuit_transfer.prompts.pairs import Tokenizer
@@ -42,11 +42,4 @@ def tokenize_pairs(
 
 
 if __name__ == "__main__":
-    with job(snakemake.log[0]):
-        tokenize_pairs(
-            snakemake.input.prompts,
-            snakemake.input.rejects,
-            snakemake.input.model,
-            snakemake.output.pairs,
-            snakemake.output.rejects,
-        )
+    run_stage(tokenize_pairs, snakemake)

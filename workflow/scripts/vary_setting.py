@@ -1,16 +1,14 @@
 """Run a study of one pair and method with every value of one setting."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import polars as pl
 
 from circuit_transfer.artifacts.descriptions import read_description
 from circuit_transfer.artifacts.frames import read_frame, write_frame
 from circuit_transfer.artifacts.text import write_json
-from circuit_transfer.jobs.job import job
+from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.models.loading import load_described
 from circuit_transfer.study.sensitivity import Settings, Study, Subject, run
 from circuit_transfer.transfer.objectives import FitSettings
@@ -21,13 +19,14 @@ log = logging.getLogger(__name__)
 def vary_setting(
     source_path: Path | str,
     target_path: Path | str,
-    source_pairs_paths: Mapping[str, Path | str],
-    target_pairs_paths: Mapping[str, Path | str],
+    source_pairs_paths: Iterable[Path | str],
+    target_pairs_paths: Iterable[Path | str],
     areas_path: Path | str,
     cost_path: Path | str,
     *,
     method: str,
     setting: str,
+    tasks: Sequence[str],
     values: Sequence[float | str] | Mapping[str, Sequence[float]],
     settings: Mapping[str, Any],
     siblings: Sequence[Sequence[str]],
@@ -38,20 +37,21 @@ def vary_setting(
     Args:
         source_path: description of the source model.
         target_path: description of the target model.
-        source_pairs_paths: the source's pairs, by task in the study's order.
+        source_pairs_paths: the source's pairs of every task.
         target_pairs_paths: the target's.
         areas_path: where the areas go.
         cost_path: where the costs go.
         method: how nodes are scored.
         setting: what is varied.
+        tasks: in the study's order.
         values: its values; circuit sizes by the names of their grids.
         settings: all as configured, see `sensitivity.Settings`.
         siblings: pairs of tasks that are near each other.
         families: tasks that share a circuit.
     """
     study = Study(
-        source=_subject(source_path, source_pairs_paths),
-        target=_subject(target_path, target_pairs_paths),
+        source=_subject(source_path, tasks, source_pairs_paths),
+        target=_subject(target_path, tasks, target_pairs_paths),
         method=method,
         siblings=siblings,
         families=families,
@@ -65,9 +65,11 @@ def vary_setting(
     write_json(costs, cost_path)
 
 
-def _subject(path: Path | str, pairs_paths: Mapping[str, Path | str]) -> Subject:
+def _subject(
+    path: Path | str, tasks: Sequence[str], pairs_paths: Iterable[Path | str]
+) -> Subject:
     description = read_description(path)
-    pairs: dict[str, pl.DataFrame] = {t: read_frame(p) for t, p in pairs_paths.items()}
+    pairs = dict(zip(tasks, map(read_frame, pairs_paths), strict=True))
     model = load_described(description)
     return Subject(description["model"], model, description["nodes"], pairs)
 
@@ -83,19 +85,4 @@ def _name(value: float | str) -> str:
 
 
 if __name__ == "__main__":
-    with job(snakemake.log[0]):
-        tasks = snakemake.params.tasks
-        vary_setting(
-            snakemake.input.source,
-            snakemake.input.target,
-            dict(zip(tasks, snakemake.input.source_pairs, strict=True)),
-            dict(zip(tasks, snakemake.input.target_pairs, strict=True)),
-            snakemake.output.areas,
-            snakemake.output.cost,
-            method=snakemake.wildcards.method,
-            setting=snakemake.wildcards.setting,
-            values=snakemake.params["values"],
-            settings=snakemake.params.settings,
-            siblings=snakemake.params.siblings,
-            families=snakemake.params.families,
-        )
+    run_stage(vary_setting, snakemake)

@@ -9,7 +9,7 @@ import polars as pl
 from circuit_transfer.artifacts.frames import write_frame
 from circuit_transfer.generators import generate_prompts, read_words
 from circuit_transfer.importers import Imported, import_task
-from circuit_transfer.jobs.job import job
+from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.models.hub import download_dataset
 from circuit_transfer.prompts.frame import reject_frame
 
@@ -69,13 +69,4 @@ def _log_counts(task: str, imported: Imported) -> None:
 
 
 if __name__ == "__main__":
-    with job(snakemake.log[0]):
-        write_prompts(
-            snakemake.output.prompts,
-            snakemake.output.rejects,
-            task=snakemake.wildcards.task,
-            entry=snakemake.params.entry,
-            words_path=snakemake.input.words or None,
-            facts_path=snakemake.input.facts or None,
-            path=snakemake.params.path or None,
-        )
+    run_stage(write_prompts, snakemake)

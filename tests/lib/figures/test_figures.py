@@ -16,7 +16,7 @@ from circuit_transfer.tables import summarise
 from circuit_transfer.tables.statistics import study_statistics
 
 MODELS = {"source": study.SOURCE, "target": study.TARGET}
-PAIR = MODELS | {"name": "free"}
+PAIR = MODELS | {"map_name": "free"}
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def measured(statistics):
 
 def by_pair(measured, methods, transfers=(MODELS,)):
     return curves.curves_by_pair(
-        *measured, transfers=transfers, name="free", methods=methods
+        *measured, transfers=transfers, map_name="free", methods=methods
     )
 
 
@@ -93,7 +93,7 @@ def test_curves_of_methods_are_kept_apart(measured):
 
 def test_curves_of_another_map_are_not_drawn(measured):
     figure = curves.curves_by_pair(
-        *measured, transfers=[MODELS], name="depth-prior", methods=["nap"]
+        *measured, transfers=[MODELS], map_name="depth-prior", methods=["nap"]
     )
     assert legend_texts(figure.axes[0]) == ["0.31", "0.81", "0.65", "0.65"]
     assert line_in(figure.axes[0], "zero-shot").get_ydata() == pytest.approx([0.65] * 4)
@@ -228,7 +228,7 @@ def test_losses_are_means_over_seeds():
 
 def test_recovery_bars_stand_at_the_mean(statistics):
     figure = comparisons.recovery_bars(
-        statistics, transfers=[MODELS], name="free", methods=["nap", "exact"]
+        statistics, transfers=[MODELS], map_name="free", methods=["nap", "exact"]
     )
     axes = figure.axes[0]
     heights = [bar.get_height() for bar in axes.patches]
@@ -296,7 +296,7 @@ def test_controls_stand_beside_aligned_and_gold(statistics):
 def test_maps_stand_at_what_they_reach_with_the_family_left_out(statistics):
     names = ["free", "never-run"]
     figure = comparisons.maps_figure(
-        statistics, **MODELS, names=names, methods=["nap", "no-such-method"]
+        statistics, **MODELS, maps=names, methods=["nap", "no-such-method"]
     )
     axes, empty = figure.axes
     assert [label.get_text() for label in axes.get_yticklabels()] == names
@@ -326,7 +326,7 @@ def test_protocols_that_are_one_are_drawn_once(cpr):
     assert legend_texts(figure.axes[0]) == ["0.31", "0.81", "0.71", "0.61"]
     assert names_below(figure)[-1] == one and cut_off(figure) == []
     figure = comparisons.recovery_bars(
-        alone, transfers=[MODELS], name="free", methods=["nap"]
+        alone, transfers=[MODELS], map_name="free", methods=["nap"]
     )
     assert names_below(figure) == ["in-distribution", one, "best"]
     bars = figure.axes[0].patches
@@ -339,7 +339,7 @@ def test_protocols_that_are_one_are_drawn_once(cpr):
     assert shown == ["0.81", "0.71", "0.61", "0.56", "0.31", "task = family"]
     rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert rows[2] == one and cut_off(figure) == []
-    figure = comparisons.maps_figure(alone, **MODELS, names=["free"], methods=["nap"])
+    figure = comparisons.maps_figure(alone, **MODELS, maps=["free"], methods=["nap"])
     points = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
     assert points[0].get_xdata()[0] == pytest.approx(0.999 * 0.61)
     lists = {"methods": ["nap"], "tasks": study.TASKS, "families": {}}
@@ -395,11 +395,11 @@ def test_an_empty_study_says_that_there_is_nothing_to_draw():
         curves.completeness(frame, **PAIR, methods=["nap"], families={}),
         curves.losses([], title=""),
         comparisons.recovery_bars(
-            nothing[1], transfers=[], name="free", methods=["nap"]
+            nothing[1], transfers=[], map_name="free", methods=["nap"]
         ),
         comparisons.transfer_matrices(areas, **PAIR, **lists, families={}),
         comparisons.controls_figure(nothing[1], **PAIR, methods=["nap"], controls=[]),
-        comparisons.maps_figure(nothing[1], **MODELS, names=["free"], methods=["nap"]),
+        comparisons.maps_figure(nothing[1], **MODELS, maps=["free"], methods=["nap"]),
         nodes.task_correlations({}, model="m", **lists),
         nodes.node_maps({}, title=""),
         nodes.alignment_matrix(unusable, title=""),

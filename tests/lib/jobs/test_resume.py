@@ -9,7 +9,6 @@ from circuit_transfer.jobs.resume import (
     NO_RESUME,
     Resume,
     State,
-    job_resume,
     optimiser_tensors,
     set_optimiser_,
 )
@@ -179,7 +178,7 @@ def test_a_job_is_known_by_its_inputs_and_settings(tmp_path):
     os.truncate(large, LARGE + 1)
 
     def job(**settings):
-        made = job_resume(tmp_path / "state", [small, large], {"a": 1} | settings)
+        made = Resume.of_job(tmp_path / "state", [small, large], {"a": 1} | settings)
         return made._identity
 
     first = job()

@@ -38,7 +38,7 @@ from circuit_transfer.tables.typesetting import (
 ROOT = Path(__file__).parents[3]
 MIB_PROPORTIONS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]
 MODELS = {"source": study.SOURCE, "target": study.TARGET}
-PAIR = MODELS | {"name": "free"}
+PAIR = MODELS | {"map_name": "free"}
 
 
 @pytest.fixture(scope="module")
@@ -363,7 +363,7 @@ def test_twice_shown_is_marked_twice(statistics):
 
 
 def test_maps_stand_above_what_needs_none(statistics):
-    table = maps_table(statistics, **MODELS, names=study.MAPS, methods=["nap"])
+    table = maps_table(statistics, **MODELS, maps=study.MAPS, methods=["nap"])
     free = _row(table, left_out="family", map="free")
     means = {
         column: sum(study.cell(row, task, "family") for task in study.TASKS) / 3
@@ -384,7 +384,7 @@ def test_maps_stand_above_what_needs_none(statistics):
 
 
 def test_tests_say_yes_no_or_lower(statistics):
-    table = comparisons_table(statistics, **MODELS, names=study.MAPS, methods=["nap"])
+    table = comparisons_table(statistics, **MODELS, maps=study.MAPS, methods=["nap"])
     row = _row(table, left_out="task", map="free", against="source-free")
     assert row["mean_difference"] == pytest.approx(0.999 * 0.05)
     assert (row["n_cells"], row["n_tasks"], row["higher"]) == (9, 3, "yes")
@@ -420,8 +420,8 @@ def test_protocols_that_are_one_are_shown_once(statistics):
         [make(each, **place) for each in (alone, statistics)]
         for make, place in (
             (controls_table, PAIR | lists | named),
-            (maps_table, MODELS | {"names": study.MAPS, "methods": ["nap"]}),
-            (comparisons_table, MODELS | {"names": study.MAPS, "methods": ["nap"]}),
+            (maps_table, MODELS | {"maps": study.MAPS, "methods": ["nap"]}),
+            (comparisons_table, MODELS | {"maps": study.MAPS, "methods": ["nap"]}),
         )
     ]
     for table, known in tables:
@@ -443,7 +443,11 @@ def test_small_p_values_are_not_shown_as_none():
 def test_scaling_cells(statistics):
     other = {"source": "other", "target": study.TARGET}
     table = scaling(
-        statistics, task="ioi", transfers=[MODELS, other], name="free", methods=["nap"]
+        statistics,
+        task="ioi",
+        transfers=[MODELS, other],
+        map_name="free",
+        methods=["nap"],
     )
     first, second = table.frame.iter_rows(named=True)
     assert first["pair"] == "small_model → big_model"
@@ -586,7 +590,7 @@ def test_tex_compiles(tmp_path, statistics):
         statistics,
         task="ioi",
         transfers=[MODELS],
-        name="free",
+        map_name="free",
         methods=["a&b%#$~^{}\\<†"],
     )
     write_table(board, tmp_path / "board.tex", title="")

@@ -38,7 +38,14 @@ def files_digest(files: Iterable[Path]) -> str:
 
 
 def source_files(script: Path, unused: Collection[str] = ()) -> list[Path]:
-    """Return a script and the library's files that it imports, however indirectly.
+    """Return a script and the files of its `library_modules`."""
+    return [script, *sorted(filter(None, library_modules(script, unused).values()))]
+
+
+def library_modules(
+    script: Path, unused: Collection[str] = ()
+) -> dict[str, Path | None]:
+    """Return the library's modules that a script imports, however indirectly.
 
     Imports inside of functions count, those for type checkers alone do not.
 
@@ -46,6 +53,9 @@ def source_files(script: Path, unused: Collection[str] = ()) -> list[Path]:
         script: a stage.
         unused: modules or packages of the library that the stage imports, but that do
             not decide what it computes; what only they import is left out too.
+
+    Returns:
+        Their files by name.
     """
     left_out = {f"{PACKAGE}.{name}" for name in unused}
     found, left = {}, [*_imports(script)]
@@ -58,7 +68,7 @@ def source_files(script: Path, unused: Collection[str] = ()) -> list[Path]:
         found[module] = file
         left += [package] if package else []
         left += _imports(file) if file else []
-    return [script, *sorted(filter(None, found.values()))]
+    return found
 
 
 @cache

@@ -26,6 +26,8 @@ from snakemake.benchmark import benchmarked
 from snakemake.logging import logger
 from snakemake.script import PythonScript
 
+from running.sources import library_modules
+
 # What modules of the library import only when they are used.
 IMPORTED_LATE = {
     "circuit_transfer.models.loading": (
@@ -123,7 +125,7 @@ def _imports(script: Path) -> set[str]:
             modules |= {alias.name for alias in statement.names}
         elif isinstance(statement, ast.ImportFrom) and not statement.level:
             modules.add(statement.module)
-    late = (IMPORTED_LATE.get(module, ()) for module in modules)
+    late = (IMPORTED_LATE.get(module, ()) for module in library_modules(script))
     return modules.union(*late)
 
 

@@ -59,7 +59,7 @@ def recovery_bars(
     statistics: pl.DataFrame,
     *,
     transfers: Iterable[Mapping[str, str]],
-    name: str,
+    map_name: str,
     methods: Sequence[str],
 ) -> Figure:
     """Share of the gold CPR recovered, mean over tasks, by pair and method.
@@ -78,7 +78,7 @@ def recovery_bars(
         for number, row in enumerate(recovered):
             middle = (len(recovered) - 1) / 2
             places = np.arange(len(methods)) + (number - middle) * width
-            found = [pair.level(method, row, name=name) for method in methods]
+            found = [pair.level(method, row, name=map_name) for method in methods]
             panel.bar(places, _heights(found), width, color=COLOURS[row], label=row)
             _error_bars(panel, places, found, "recovery")
         panel.axhline(1, color="black", linestyle="--", linewidth=0.8)
@@ -112,7 +112,7 @@ def transfer_matrices(
     *,
     source: str,
     target: str,
-    name: str,
+    map_name: str,
     methods: Sequence[str],
     tasks: Sequence[str],
     families: Families,
@@ -121,7 +121,7 @@ def transfer_matrices(
 
     Below them, what training without the task, or its family, gives on it.
     """
-    cpr = of_map(pair_rows(cpr, source, target), name).filter(control="none")
+    cpr = of_map(pair_rows(cpr, source, target), map_name).filter(control="none")
     matrices = [
         transfer_matrix(cpr.filter(method=method), tasks=tasks, families=families)
         for method in methods
@@ -166,7 +166,7 @@ def controls_figure(
     *,
     source: str,
     target: str,
-    name: str,
+    map_name: str,
     methods: Sequence[str],
     controls: Sequence[str],
 ) -> Figure:
@@ -186,7 +186,7 @@ def controls_figure(
         len(methods), columns=3, width=3.2, height=height, sharey=True, sharex=True
     )
     for panel, method in zip(axes, methods, strict=True):
-        _draw_dots(panel, pair, rows, method=method, name=name)
+        _draw_dots(panel, pair, rows, method=method, name=map_name)
         panel.set(title=method, xlabel="CPR, mean over tasks")
     axes[0].set_yticks(range(len(rows)), rows)
     axes[0].invert_yaxis()
@@ -200,7 +200,7 @@ def maps_figure(
     *,
     source: str,
     target: str,
-    names: Sequence[str],
+    maps: Sequence[str],
     methods: Sequence[str],
 ) -> Figure:
     """CPR of every map by the source scores that it is given, panel per method.
@@ -212,14 +212,14 @@ def maps_figure(
     *_, zero_shot = pair.protocols.values()
     if not pair.has(zero_shot):
         return message(NO_TRANSFER)
-    height = 1.2 + 0.3 * len(names)
+    height = 1.2 + 0.3 * len(maps)
     figure, axes = panels(
         len(methods), columns=3, width=3.2, height=height, sharey=True, sharex=True
     )
     for panel, method in zip(axes, methods, strict=True):
-        _draw_maps(panel, pair, names, method)
+        _draw_maps(panel, pair, maps, method)
         panel.set(title=method, xlabel="CPR, mean over tasks")
-    axes[0].set_yticks(range(len(names)), names)
+    axes[0].set_yticks(range(len(maps)), maps)
     axes[0].invert_yaxis()
     handles = [
         Line2D([], [], linestyle="", marker=marker, color=colour, label=label)

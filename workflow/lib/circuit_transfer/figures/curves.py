@@ -51,7 +51,7 @@ def curves_by_pair(
     statistics: pl.DataFrame,
     *,
     transfers: Iterable[Mapping[str, str]],
-    name: str,
+    map_name: str,
     methods: Sequence[str],
 ) -> Figure:
     """Faithfulness over size, mean over tasks: a row per pair, a column per method.
@@ -71,8 +71,8 @@ def curves_by_pair(
     targets = [target for _, target in pairs]
     for panel, (method, source, target) in zip(axes, cells, strict=True):
         pair = Pair(statistics, source, target)
-        curves = of_map(pair_rows(frame, source, target), name)
-        _draw_curves(panel, curves, pair, method=method, name=name)
+        curves = of_map(pair_rows(frame, source, target), map_name)
+        _draw_curves(panel, curves, pair, method=method, name=map_name)
         panel.set_title(f"{source} → {target}\n{method}")
     _label_edges(axes, SIZE, "faithfulness")
     _legend_of_curves(figure, frame.filter(pl.col("target").is_in(targets)))
@@ -83,9 +83,9 @@ def curves_by_task(
     intervals: pl.DataFrame,
     statistics: pl.DataFrame,
     *,
-    source: str | None,
+    source: str | None = None,
     target: str,
-    name: str,
+    map_name: str,
     method: str,
     tasks: Sequence[str],
 ) -> Figure:
@@ -93,7 +93,7 @@ def curves_by_task(
 
     Bands are the 95 % interval over examples.
     """
-    frame = of_map(pair_rows(intervals, source, target), name)
+    frame = of_map(pair_rows(intervals, source, target), map_name)
     frame = frame.filter(pl.col("method").is_in([method, "random"]))
     if frame.is_empty():
         return message(NO_CURVES)
@@ -103,7 +103,7 @@ def curves_by_task(
     pair = Pair(statistics, source, target)
     for panel, task in zip(axes, tasks, strict=True):
         curves = frame.filter(task=task)
-        _draw_curves(panel, curves, pair, method=method, name=name, task=task)
+        _draw_curves(panel, curves, pair, method=method, name=map_name, task=task)
         panel.set_title(task)
     models = target if source is None else f"{source} → {target}"
     figure.suptitle(f"{models}, {method}", fontsize=9)
@@ -117,7 +117,7 @@ def completeness(
     *,
     source: str,
     target: str,
-    name: str,
+    map_name: str,
     methods: Sequence[str],
     families: Families,
 ) -> Figure:
@@ -128,7 +128,7 @@ def completeness(
     those that it gets right, and wrong. Means over tasks, bands over seeds.
     """
     shown = ("gold", *study_protocols(families).values())
-    curves = named_rows(of_map(pair_rows(curves, source, target), name), families)
+    curves = named_rows(of_map(pair_rows(curves, source, target), map_name), families)
     curves = curves.filter(pl.col("circuit").is_in(shown))
     if curves.is_empty():
         return message(NO_CURVES)

@@ -16,7 +16,7 @@ from functools import cached_property
 from hashlib import file_digest, sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -72,6 +72,33 @@ class Resume:
         self._parts: dict[str, Callable[[], State]] = {}
         self._counters: dict[str, Callable[[Mapping[str, Any]], None]] = {}
         self._written = time.monotonic()
+
+    @classmethod
+    def of_job(
+        cls,
+        folder: Path | str,
+        inputs: Iterable[Path | str],
+        settings: Mapping[str, Any],
+    ) -> Self:
+        """Return the state of a job, which is made from its inputs and settings.
+
+        Args:
+            folder: of the state.
+            inputs: every file that the result depends on, the program too.
+            settings: everything else.
+
+        Raises:
+            FileNotFoundError: an input is missing.
+            ValueError: CHECKPOINT_SECONDS is not a number.
+        """
+        made_from = {
+            "inputs": [_fingerprint(Path(path)) for path in inputs],
+            "settings": settings,
+            "versions": [version("torch"), version("transformers"), version("numpy")],
+            # How rows are put together in passes depends on it.
+            "device": pick_device(),
+        }
+        return cls(folder, made_from)
 
     def expect(self, **more: Any) -> None:
         """Add to what decides the result, before the first part is taken up."""
@@ -189,30 +216,6 @@ class Resume:
 
 # For those who would rather begin anew.
 NO_RESUME = Resume(seconds=SECONDS)
-
-
-def job_resume(
-    folder: Path | str, inputs: Iterable[Path | str], settings: Mapping[str, Any]
-) -> Resume:
-    """Return the state of a job, which is made from its inputs and settings.
-
-    Args:
-        folder: of the state.
-        inputs: every file that the result depends on, the program too.
-        settings: everything else.
-
-    Raises:
-        FileNotFoundError: an input is missing.
-        ValueError: CHECKPOINT_SECONDS is not a number.
-    """
-    made_from = {
-        "inputs": [_fingerprint(Path(path)) for path in inputs],
-        "settings": settings,
-        "versions": [version("torch"), version("transformers"), version("numpy")],
-        # How rows are put together in passes depends on it.
-        "device": pick_device(),
-    }
-    return Resume(folder, made_from)
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -32,7 +32,7 @@ def maps_table(
     *,
     source: str,
     target: str,
-    names: Sequence[str],
+    maps: Sequence[str],
     methods: Sequence[str],
 ) -> Table:
     """CPR of one pair, mean over tasks: every map by the source scores it is given.
@@ -45,7 +45,7 @@ def maps_table(
     for method in methods:
         for protocol, aligned in pair.protocols.items():
             start = {"method": method, "left_out": protocol}
-            for name in names:
+            for name in maps:
                 line = start | {"map": name}
                 for column, circuit in zip(columns, (aligned, *GIVEN), strict=False):
                     level = pair.level(method, circuit, name=name, protocol=protocol)
@@ -71,7 +71,7 @@ def maps_table(
         labels=3,
         blocks=2,
         note=" ".join(notes),
-        explanations=explain([*names, *GIVEN, *REFERENCES]),
+        explanations=explain([*maps, *GIVEN, *REFERENCES]),
     )
 
 
@@ -80,7 +80,7 @@ def comparisons_table(
     *,
     source: str,
     target: str,
-    names: Sequence[str],
+    maps: Sequence[str],
     methods: Sequence[str],
 ) -> Table:
     """Every comparison of one pair: the difference, its interval, adjusted p values."""
@@ -89,7 +89,7 @@ def comparisons_table(
     lines = []
     for method in methods:
         for protocol in pair.protocols:
-            for name in names:
+            for name in maps:
                 for row in pair.differences:
                     place = (row["method"], row["protocol"], row["map"])
                     if place != (method, protocol, name):

@@ -112,7 +112,7 @@ def leaderboard(
     *,
     source: str,
     target: str,
-    name: str,
+    map_name: str,
     tasks: Sequence[str],
     methods: Sequence[str],
 ) -> Table:
@@ -122,7 +122,7 @@ def leaderboard(
         statistics: the levels and differences of all circuits, of one ablation.
         source: the source model.
         target: the target model.
-        name: the map.
+        map_name: the map.
         tasks: the columns.
         methods: the blocks.
     """
@@ -132,7 +132,7 @@ def leaderboard(
     rows |= {regime: regime for regime in (*SEEN, *pair.protocols.values())}
     lines = [
         {"method": method, "circuit": row}
-        | _cells(pair, method, circuit, tasks, name=name)
+        | _cells(pair, method, circuit, tasks, name=map_name)
         for method in methods
         for row, circuit in rows.items()
     ]
@@ -152,7 +152,7 @@ def controls_table(
     *,
     source: str,
     target: str,
-    name: str,
+    map_name: str,
     tasks: Sequence[str],
     methods: Sequence[str],
     controls: Sequence[str],
@@ -169,9 +169,9 @@ def controls_table(
             best = ("best",) if protocol == first else ()
             for circuit in (*controls, RANKINGS, aligned, *best, "gold"):
                 labels = {"method": method, "left_out": protocol, "circuit": circuit}
-                mark = pair.mark(method, name, protocol, circuit)
+                mark = pair.mark(method, map_name, protocol, circuit)
                 cells = _cells(
-                    pair, method, circuit, tasks, name=name, protocol=protocol
+                    pair, method, circuit, tasks, name=map_name, protocol=protocol
                 )
                 lines.append(labels | cells | {f"{MEAN}{MARK}": mark})
     notes = (
@@ -223,7 +223,7 @@ def scaling(
     *,
     task: str,
     transfers: Iterable[Mapping[str, str]],
-    name: str,
+    map_name: str,
     methods: Sequence[str],
 ) -> Table:
     """CPR of one task: what each pair's best alignment reaches of the gold circuit."""
@@ -236,9 +236,10 @@ def scaling(
             random = UNTRAINED if pair.has(UNTRAINED) else RANKINGS
             line = {"method": method, "pair": " → ".join(models)}
             for column, circuit in zip(columns, (random, "best", "gold"), strict=True):
-                level = pair.level(method, circuit, task, name=name)
+                level = pair.level(method, circuit, task, name=map_name)
                 line |= mean_cell(column, level)
-            lines.append(line | _recovery(pair.level(method, "best", task, name=name)))
+            best = pair.level(method, "best", task, name=map_name)
+            lines.append(line | _recovery(best))
     schema = {"method": pl.String, "pair": pl.String}
     for column in (*columns, "recovery_percent"):
         schema |= {column: pl.Float64, column + HALF_WIDTH: pl.Float64}

@@ -1,0 +1,66 @@
+"""Loads the workflow and makes one job of every rule, as its script would have it.
+
+In a process of its own: Snakemake and the workflow change what they run in.
+"""
+
+import pickle
+import sys
+from pathlib import Path
+
+import yaml
+from snakemake.api import SnakemakeApi
+from snakemake.iocontainers import Log, ResourceList, Snakemake, Wildcards
+from snakemake.settings.types import ConfigSettings, OutputSettings, ResourceSettings
+
+HOME = Path(__file__).parents[1]
+# Something of every kind that the default configuration lacks.
+CIRCUIT = {"target": "llama-medium", "task": "ioi", "importances": "config.yaml"}
+SETTINGS = {
+    "models": {"remote": {"hub": "owner/name"}},
+    "evaluation": {"circuits": {"own": CIRCUIT}},
+    "sensitivity": {"sparsity": [0.1, 1.0]},
+}
+WILDCARDS = {
+    "model": "llama-small",
+    "source": "llama-small",
+    "target": "llama-medium",
+    "task": "ioi",
+    "method": "nap-ig-inputs",
+    "training_set": "without-ioi",
+    "circuit": "own",
+    "setting": "sparsity",
+    "benchmark": "growing",
+}
+REMOTE = {"download_model": {"model": "remote"}}
+
+
+def make_jobs(folder: Path) -> list[tuple[str, Snakemake]]:
+    """Return the name of the script, and the job, of every rule that has one."""
+    (folder / "settings.yaml").write_text(yaml.safe_dump(SETTINGS))
+    files = [HOME / "config.yaml", folder / "settings.yaml"]
+    with SnakemakeApi(OutputSettings()) as api:
+        loaded = api.workflow(
+            ResourceSettings(cores=1),
+            ConfigSettings(configfiles=files),
+            snakefile=HOME / "Snakefile",
+            workdir=folder,
+        )
+        rules = [rule for rule in loaded._workflow.rules if rule.script]
+        return [(Path(rule.script).stem, make_job(rule)) for rule in rules]
+
+
+def make_job(rule) -> Snakemake:
+    """Return the job of a rule for one choice of its wildcards."""
+    names = WILDCARDS | REMOTE.get(rule.name, {})
+    names = {name: names[name] for name in rule.wildcard_names}
+    wildcards = Wildcards(fromdict=names)
+    inputs, *_ = rule.expand_input(wildcards)
+    outputs, _ = rule.expand_output(wildcards)
+    params, _ = rule.expand_params(wildcards, inputs, outputs, None)
+    nothing = (1, ResourceList(), Log(), {}, rule.name, None)
+    return Snakemake(inputs, outputs, params, wildcards, *nothing)
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[1])
+    target.write_bytes(pickle.dumps(make_jobs(target.parent)))

@@ -1,0 +1,1 @@
+"""What several stages share: paths in, paths out; see the scripts of the workflow."""
