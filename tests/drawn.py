@@ -1,4 +1,4 @@
-"""What is in a figure, for tests to look at."""
+"""Inspect the content of figures in tests."""
 
 from matplotlib.text import Text
 
@@ -6,7 +6,7 @@ from circuit_transfer.figures import style
 
 
 def cut_off(figure):
-    """The visible texts that do not lie inside the figure."""
+    """Return the visible texts that are not completely inside the figure."""
     figure.draw_without_rendering()
     width, height = figure.bbox.width, figure.bbox.height
     texts = [text for text in figure.findobj(Text) if _is_drawn(text)]

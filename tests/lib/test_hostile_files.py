@@ -336,7 +336,7 @@ def test_a_parquet_column_of_lists_in_lists_is_refused_before_it_is_read(tmp_pat
     for _ in range(30):
         cell = [{"inner": cell}]
     pl.DataFrame({"clean": [cell]}).write_parquet(tmp_path / "x.parquet")
-    with pytest.raises(ValueError, match="'clean': 62 levels of values in values"):
+    with pytest.raises(ValueError, match="'clean': 62 levels of nested values"):
         import_task({"file": "x"}, tmp_path / "x.parquet")
 
 

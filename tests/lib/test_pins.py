@@ -39,7 +39,7 @@ def imported_modules(nodes):
 def foreign(modules):
     """Return the packages among some modules that must be installed."""
     roots = {module.split(".")[0] for module in modules}
-    roots -= sys.stdlib_module_names | {"circuit_transfer"}
+    roots -= sys.stdlib_module_names | {"circuit_transfer", "running"}
     return {PACKAGES.get(root, root) for root in roots}
 
 

@@ -23,8 +23,8 @@ from circuit_transfer.artifacts.text import read_json, write_json
 from circuit_transfer.circuits.masks import circuit_masks
 from circuit_transfer.circuits.mib import from_importances, to_importances
 from circuit_transfer.importers import import_task
-from circuit_transfer.importers.rows import half
-from circuit_transfer.models.nodes import count_kept, is_mlp, node_layers, node_names
+from circuit_transfer.importers.rows import split_by_hash
+from circuit_transfer.models.nodes import circuit_size, is_mlp, node_layers, node_names
 from circuit_transfer.prompts.pairs import Tokenizer, tokenize_pairs
 from circuit_transfer.tables.curves import curve_areas, summarise
 from circuit_transfer.transfer.training_sets import (
@@ -274,7 +274,7 @@ def test_a_group_is_in_one_split_whatever_the_order_of_the_rows(groups, data, pl
 
 def test_about_half_of_the_groups_are_in_each_split():
     """Five standard deviations of a fair coin, and the same on every machine."""
-    halves = [half(f"prompt {number}") for number in range(10_000)]
+    halves = [split_by_hash(f"prompt {number}") for number in range(10_000)]
     assert abs(halves.count("train") - 5000) < 250
     assert halves[:8] == [
         *("train", "train", "test", "test", "train", "train", "train", "test"),
@@ -395,7 +395,7 @@ def test_names_and_places_of_nodes_tell_each_other(layers, heads):
 @example(thousandths=290, n_nodes=100)
 def test_a_proportion_is_meant_as_its_decimal(thousandths, n_nodes):
     exact = math.floor(Fraction(thousandths, 1000) * n_nodes)
-    assert count_kept(thousandths / 1000, n_nodes) == exact
+    assert circuit_size(thousandths / 1000, n_nodes) == exact
 
 
 @few

@@ -40,7 +40,7 @@ def test_every_resample_is_the_area_of_the_examples_it_drew(measured):
         assert cmd[:, draw] == pytest.approx(expected[:, 1])
 
 
-def test_examples_that_are_all_alike_leave_no_doubt(measured):
+def test_identical_examples_have_intervals_of_zero_width(measured):
     circuits, empty, full = (np.repeat(each[..., :1], 12, -1) for each in measured)
     draws, _ = statistics.bootstrap_areas(circuits, empty, full, SIZES, resamples=50)
     low, high = statistics.percentile_interval(draws)
@@ -62,7 +62,7 @@ def test_where_corruption_changes_nothing_there_is_no_interval(measured):
     assert np.isnan(statistics.percentile_interval(draws)).all()
 
 
-def test_other_numbers_of_examples_are_refused(measured):
+def test_unequal_numbers_of_examples_are_refused(measured):
     circuits, empty, full = measured
     with pytest.raises(ValueError, match=r"\(12,\).*\(11,\).*expected 12"):
         statistics.bootstrap_areas(circuits, empty[1:], full, SIZES)
@@ -80,13 +80,13 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
     assert 0.88 < np.mean(covered) < 1.0
 
 
-def test_percentiles_leave_unknown_draws_out():
+def test_percentiles_ignore_unknown_draws():
     draws = np.array([np.nan, *np.arange(101.0)])
     interval = statistics.percentile_interval(draws, level=0.9)
     assert interval == pytest.approx((5.0, 95.0))
 
 
-def test_sign_flips_are_all_tried_where_they_are_few():
+def test_few_sign_flips_are_enumerated():
     differences = np.array([0.3, -0.1, 0.25, 0.2, 0.05])
     flipped = [np.mean(np.multiply(differences, s)) for s in product([-1, 1], repeat=5)]
     expected = np.mean(np.abs(flipped) >= differences.mean() - 1e-12)
@@ -96,7 +96,7 @@ def test_sign_flips_are_all_tried_where_they_are_few():
     assert statistics.sign_flip_p(np.zeros(4)) == 1.0
 
 
-def test_random_signs_come_near_all_signs(monkeypatch):
+def test_sampled_signs_approximate_all_signs(monkeypatch):
     differences = np.random.default_rng(2).normal(0.4, 1, 14)
     exact = statistics.sign_flip_p(differences)
     monkeypatch.setattr(statistics, "EXACT_CELLS", 0)
@@ -109,7 +109,7 @@ def test_random_signs_come_near_all_signs(monkeypatch):
     statistics._signs.cache_clear()
 
 
-def test_p_values_of_nothing_are_even():
+def test_p_values_under_the_null_hypothesis_are_uniform():
     random = np.random.default_rng(3)
     samples = [random.normal(size=10) for _ in range(300)]
     for test in (statistics.sign_flip_p, statistics.wilcoxon_p):
@@ -155,7 +155,7 @@ def test_clusters_may_have_different_numbers_of_seeds():
     assert np.mean(draws == 2) == pytest.approx(0.5, abs=0.05)
 
 
-def test_a_comparison_says_what_its_tests_say():
+def test_a_comparison_has_the_results_of_its_tests():
     cells = [np.array([0.1, 0.2]), np.array([0.3, 0.5]), np.array([-0.1, 0.1])]
     found = statistics.compare(cells)
     flat = np.concatenate(cells)
@@ -171,13 +171,13 @@ def test_a_comparison_says_what_its_tests_say():
     assert found.low < found.mean_difference < found.high
 
 
-def test_seeds_do_not_make_tasks():
+def test_seeds_do_not_count_as_tasks():
     # Five seeds of two tasks that agree in all: many cells, and still two tasks.
     found = statistics.compare([np.full(5, 0.2), np.full(5, 0.3)])
     assert found.p_permutation < 0.01 and found.p_tasks == 0.5
 
 
 def test_a_comparison_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="needs a difference"):
+    with pytest.raises(ValueError, match="at least one difference per task"):
         statistics.compare([])
     assert np.isnan(statistics.paired_effect(np.full(3, 0.2)))

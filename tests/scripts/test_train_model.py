@@ -78,5 +78,5 @@ def test_a_failed_training_leaves_its_state_but_no_checkpoint(tmp_path, caplog):
         assert not path.exists()
         assert (state / "state.safetensors").exists()
     # The second time it is told at once.
-    assert "training: step 60" in caplog.text
+    assert "training resumes at step 60" in caplog.text
     assert "step 20, level" not in caplog.text

@@ -289,7 +289,7 @@ AT_PARSING = {
     ),
     "pointer for weights": (
         in_file(WEIGHTS, lambda _: b"version https://git-lfs.github.com/spec/v1\n"),
-        f"models.small.path: {WEIGHTS}: a pointer of Git LFS, not the weights;",
+        f"models.small.path: {WEIGHTS}: a Git LFS pointer instead of the weights;",
     ),
     "missing shard": (
         another_shard,
@@ -297,7 +297,7 @@ AT_PARSING = {
     ),
     "no tokenizer": (
         without_tokenizer,
-        "models.small.path: models/small: no tokenizer (tokenizer.json); an older one",
+        "models.small.path: models/small: no tokenizer (tokenizer.json); convert one",
     ),
 }
 

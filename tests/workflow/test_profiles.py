@@ -1,4 +1,4 @@
-"""What the profiles share, and that whatever runs a model asks them for a GPU."""
+"""The keys that the profiles share, and the GPU requests of the rules."""
 
 import re
 from pathlib import Path
@@ -39,7 +39,7 @@ def code(script):
 @pytest.mark.parametrize(
     ("name", "text", "script"), [pytest.param(*rule, id=rule[0]) for rule in rules()]
 )
-def test_what_runs_a_model_asks_for_a_gpu_and_nothing_else_does(name, text, script):
+def test_only_rules_that_run_a_model_request_a_gpu(name, text, script):
     asked = f'**model_resources("{name}", ' in text or "        gpu=1,\n" in text
     assert asked == (LOADS.search(script) is not None)
     # In a group its GPU would be that of all jobs of the group.
@@ -59,7 +59,7 @@ def test_the_profiles_for_slurm_differ_in_how_they_submit():
     assert plugin["retries"] > 0
 
 
-def test_a_run_goes_on_after_a_failure_in_every_profile():
+def test_a_run_continues_after_a_failure_in_every_profile():
     first, *others = map(profile, PROFILES)
     for key in ("keep-going", "rerun-incomplete", "max-checksum-file-size"):
         assert {each[key] for each in others} == {first[key]}

@@ -1,4 +1,4 @@
-"""Crash small workflows for real, and see what the next run makes of it."""
+"""Crash small real workflows, and check the next run."""
 
 import fcntl
 import os
@@ -46,7 +46,7 @@ with job(snakemake.log[0]):
     {body}
     write_json(name, snakemake.output[0])
 """
-# A job writes half of its file, tells who it is, and waits for a file `go`.
+# A job writes half of its file, then its process id, and waits for a file `go`.
 WAIT = """
     with atomic(snakemake.output[0]) as partial:
         partial.write_text('half')
@@ -57,7 +57,7 @@ WAIT = """
 
 
 class Workflow:
-    """A folder with a Snakefile of one rule, of which a job is made for every name."""
+    """A folder with a Snakefile of one rule, with one job per name."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -124,7 +124,7 @@ def gone(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("warm", ["0", "1"])
-def test_the_same_command_goes_on_after_a_killed_run(workflow, monkeypatch, warm):
+def test_the_same_command_resumes_after_a_killed_run(workflow, monkeypatch, warm):
     monkeypatch.setenv("WARM", warm)
     workflow.write(WAIT)
     process = workflow.start()
@@ -158,8 +158,8 @@ def test_a_folder_in_use_stays_locked(workflow):
     assert workflow.results() == WHOLE
 
 
-def test_a_lock_is_left_alone_while_anything_of_its_run_lives(workflow):
-    # On a cluster the jobs of a killed run go on; each holds the folder.
+def test_a_lock_is_respected_while_a_process_of_its_run_lives(workflow):
+    # On a cluster the jobs of a killed run continue; each holds the lock.
     locks = workflow.folder / ".snakemake/locks"
     locks.mkdir(parents=True)
     (locks / "0.output.lock").write_text("results/a.json\n")
@@ -172,14 +172,14 @@ def test_a_lock_is_left_alone_while_anything_of_its_run_lives(workflow):
 
 
 @pytest.mark.parametrize("warm", ["0", "1"])
-def test_a_killed_job_is_told_of_and_the_others_are_not_lost(
+def test_a_killed_job_is_reported_and_the_others_are_not_lost(
     workflow, monkeypatch, warm
 ):
     monkeypatch.setenv("WARM", warm)
     workflow.write("if name == 'b': os.kill(os.getpid(), 9)")
     code, output = workflow.run()
     assert code == 1
-    assert "A job of tell was ended by SIGKILL: out of memory? Try smaller" in output
+    assert "A job of tell was killed by SIGKILL: out of memory? Try smaller" in output
     assert workflow.results().keys() == {"a.json", "c.json"}
 
 
@@ -193,7 +193,7 @@ GREEDY = """
 
 
 @pytest.mark.parametrize("warm", ["0", "1"])
-def test_a_job_without_memory_is_told_of(workflow, monkeypatch, warm):
+def test_a_job_without_memory_is_reported(workflow, monkeypatch, warm):
     monkeypatch.setenv("WARM", warm)
     workflow.write(GREEDY)
     code, output = workflow.run("--show-failed-logs")
@@ -259,13 +259,13 @@ def test_results_that_may_not_be_written_stop_a_run_before_it_starts(workflow):
     code, output = workflow.run(prefix=prefix)
     assert code != 0
     user = pwd.getpwuid(os.geteuid()).pw_name
-    told = f"{results}: {user} may not write, it is {user}'s (dr-xr-xr-x)"
+    told = f"{results}: {user} has no permission to write, the owner is {user} ("
     assert told in output
     assert "Traceback" not in output
     assert "rule tell" not in output
 
 
-def test_a_working_directory_that_is_read_only_is_told_of(disk):
+def test_a_read_only_working_directory_is_reported(disk):
     folder = disk("study", "size=1m")
     workflow = Workflow(folder)
     remount(folder, "ro")

@@ -1,4 +1,4 @@
-"""The source files that decide what a stage computes."""
+"""The source files that determine the result of a stage."""
 
 import json
 import shutil
@@ -61,7 +61,7 @@ def test_imports_inside_of_functions_count_and_those_for_types_do_not():
     assert "models/shape" not in modules("plot_break_even.py")
 
 
-def test_what_is_left_out_takes_with_it_what_only_it_imports():
+def test_modules_imported_only_by_excluded_ones_are_excluded():
     assert {"models/hub", "models/checkpoints", "importers/own"} < modules(
         "write_prompts.py"
     )
@@ -80,7 +80,7 @@ def test_what_is_left_out_takes_with_it_what_only_it_imports():
     ],
     ids=["other content", "swapped", "moved", "other name"],
 )
-def test_files_that_differ_have_other_digests(tmp_path, one, other):
+def test_different_files_have_different_digests(tmp_path, one, other):
     digests = []
     for folder, content in (("one", one), ("other", other)):
         (tmp_path / folder).mkdir()
@@ -91,7 +91,7 @@ def test_files_that_differ_have_other_digests(tmp_path, one, other):
     assert digests[0] != digests[1]
 
 
-def test_the_digest_is_of_content_alone(tmp_path):
+def test_the_digest_depends_on_content_alone(tmp_path):
     digests = set()
     for folder in ("one", "other"):
         (tmp_path / folder).mkdir()

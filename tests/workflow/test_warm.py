@@ -1,4 +1,4 @@
-"""Run small workflows for real, whose jobs tell how they were started."""
+"""Run small real workflows whose jobs report how they were started."""
 
 import os
 import signal
@@ -37,7 +37,7 @@ onstart:
 
 
 class Workflow:
-    """A folder with a Snakefile of one rule, of which a job is made for every name."""
+    """A folder with a Snakefile of one rule, with one job per name."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -84,7 +84,7 @@ def workflow(tmp_path) -> Workflow:
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 30) -> bool:
-    """Wait until something is so, and tell whether it came to that."""
+    """Wait until a condition holds; return whether it does."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if condition():
@@ -94,7 +94,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 30) -> bool:
 
 
 def gone(pid: int) -> bool:
-    """Tell whether a process has ended, waited for or not."""
+    """Return whether a process has ended, whether reaped or not."""
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie"
 
 
@@ -125,7 +125,7 @@ def assert_started_afresh(workflow, names):
     assert {early for _, early, _ in told} == {"False"}
 
 
-def test_two_jobs_are_not_worth_a_server(workflow):
+def test_two_jobs_start_no_server(workflow):
     assert workflow.run("ab").returncode == 0
     assert_started_afresh(workflow, "ab")
 
@@ -156,14 +156,14 @@ def test_nothing_is_forked_by_a_snakemake_that_is_a_job(workflow, mode):
         "    shadow: 'minimal'",
     ],
 )
-def test_what_a_fork_would_not_have_gives_a_fresh_interpreter(workflow, more):
+def test_jobs_that_cannot_be_forked_get_a_new_interpreter(workflow, more):
     workflow.write(more, TELL)
     result = workflow.run("abc")
     assert result.returncode == 0, result.stderr
     assert_started_afresh(workflow, "abc")
 
 
-def test_what_a_job_prints_is_seen(workflow):
+def test_output_of_a_job_is_printed(workflow):
     printed = "sys.stdout.write('on stdout\\n')\nsys.stderr.write('on stderr\\n')\n"
     workflow.write("", TELL + printed)
     result = workflow.run("abc")
@@ -205,7 +205,7 @@ def test_a_failed_job_is_tried_again(workflow):
     assert list(workflow.told()) == ["a", "b", "c"]
 
 
-def test_what_cannot_be_imported_fails_its_own_jobs(workflow):
+def test_a_failed_import_fails_only_its_own_jobs(workflow):
     (workflow.folder / "broken.py").write_text("raise RuntimeError('broken')\n")
     path = f"sys.path.insert(0, '{workflow.folder}')\n"
     more = path + "rule other:\n    output: 'other'\n    script: 'other.py'\n"
@@ -263,7 +263,7 @@ def sleepers(workflow: Workflow, count: int) -> list[int]:
     return pids()
 
 
-def test_nothing_is_left_of_a_killed_snakemake(workflow):
+def test_no_process_is_left_of_a_killed_snakemake(workflow):
     workflow.write("", SLEEP + "time.sleep(3)\n" + TELL)
     process = workflow.start("abc")
     jobs = sleepers(workflow, 2)
@@ -271,7 +271,7 @@ def test_nothing_is_left_of_a_killed_snakemake(workflow):
     assert server not in (process.pid, 1)
     process.kill()
     process.wait()
-    # Its jobs go on to their ends, as fresh interpreters would.
+    # Its jobs run to completion, as in new interpreters.
     assert wait_until(lambda: all(map(gone, [*jobs, server])), seconds=15)
     assert len(workflow.told()) == 2
 
@@ -340,7 +340,7 @@ def test_the_scripts_of_the_workflow_start_no_threads_when_they_are_imported():
     assert torch == "True False\n"
 
 
-def test_the_bytes_are_those_of_fresh_interpreters(tmp_path):
+def test_the_bytes_equal_those_of_new_interpreters(tmp_path):
     # Three of its four jobs import what runs a model.
     names = ["scores/llama-small/ioi/nap.safetensors", "pairs/llama-small/ioi.parquet"]
     found = []

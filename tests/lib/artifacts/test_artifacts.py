@@ -28,7 +28,7 @@ def same_bits(left, right):
     return left.dtype == right.dtype and left.tobytes() == right.tobytes()
 
 
-def test_scores_come_back_bit_by_bit(tmp_path):
+def test_scores_are_read_as_written_bit_by_bit(tmp_path):
     path = tmp_path / "new" / "folder" / "scores.safetensors"
     write_scores(path, SCORES, nodes=NODES, **METADATA)
     found = read_scores(path)
@@ -38,7 +38,7 @@ def test_scores_come_back_bit_by_bit(tmp_path):
     assert found.metadata == METADATA
 
 
-def test_scores_of_float64_are_kept_as_float32(tmp_path):
+def test_scores_of_float64_are_stored_as_float32(tmp_path):
     write_scores(tmp_path / "s", SCORES.astype(float), nodes=NODES)
     assert read_scores(tmp_path / "s").scores.dtype == np.float32
 
@@ -49,7 +49,7 @@ def test_scores_must_fit_their_nodes(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_scores_of_every_example_come_back_too(tmp_path):
+def test_scores_of_every_example_are_read_as_written(tmp_path):
     rows = np.random.default_rng(0).standard_normal((3, 5))
     write_scores(tmp_path / "s", SCORES, nodes=NODES, by_example=rows, **METADATA)
     found = read_scores(tmp_path / "s")
@@ -62,7 +62,7 @@ def test_scores_of_every_example_come_back_too(tmp_path):
         write_scores(tmp_path / "s", SCORES, nodes=NODES, by_example=rows.T)
 
 
-def test_alignments_come_back_bit_by_bit(tmp_path):
+def test_alignments_are_read_as_written_bit_by_bit(tmp_path):
     matrix = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
     # A transposed view is not contiguous, which safetensors would misread.
     tensors = {"alignment": matrix.T, "loss": SCORES, "alignment/source-free": matrix}
@@ -75,7 +75,7 @@ def test_alignments_come_back_bit_by_bit(tmp_path):
     assert found.metadata == metadata
 
 
-def test_frames_come_back_equal(tmp_path):
+def test_frames_are_read_as_written(tmp_path):
     frame = pl.DataFrame({"ids": [[1, 2], [3]], "x": [0.1, None], "text": ["é", ""]})
     write_frame(frame, tmp_path / "f.parquet")
     assert read_frame(tmp_path / "f.parquet", ["ids", "x"]).equals(frame)
@@ -83,7 +83,7 @@ def test_frames_come_back_equal(tmp_path):
     assert read_frame(tmp_path / "empty.parquet").schema == frame.schema
 
 
-def test_json_text_and_plain_tensors_come_back_equal(tmp_path):
+def test_json_text_and_plain_tensors_are_read_as_written(tmp_path):
     value = {"b": [1, 2.5, None], "a": "ü"}
     write_json(value, tmp_path / "j")
     assert read_json(tmp_path / "j") == value
@@ -149,7 +149,7 @@ def test_a_file_of_another_format_is_refused(tmp_path):
             read_scores(path)
 
 
-def test_what_an_older_version_did_not_write_is_named(tmp_path):
+def test_metadata_missing_in_older_versions_is_named(tmp_path):
     path, written = tmp_path / "old", {"format": FORMAT, "task": "ioi"}
     safetensors.numpy.save_file({"scores": SCORES}, path, written)
     message = r"old: no metadata \['nodes'\], only \['task'\]: .* Then delete the file"
@@ -160,7 +160,7 @@ def test_what_an_older_version_did_not_write_is_named(tmp_path):
         read_alignment(path)
 
 
-def test_a_description_that_is_not_whole_is_named(tmp_path):
+def test_an_incomplete_description_is_named(tmp_path):
     path = tmp_path / "model.json"
     write_json({key: 1 for key in DESCRIBED if key != "nodes"}, path)
     message = r"model.json: no \['nodes'\], only .* Then delete the file"
@@ -252,7 +252,7 @@ def test_files_of_a_folder_appear_when_all_are_written(tmp_path):
     assert [path.name for path in folder.parent.iterdir()] == ["checkpoint"]
 
 
-def test_a_folder_that_could_not_be_written_is_as_it_was(tmp_path):
+def test_a_folder_that_could_not_be_written_is_unchanged(tmp_path):
     (tmp_path / "checkpoint").mkdir()
     (tmp_path / "checkpoint" / "a").write_text("old")
     with (
@@ -265,7 +265,7 @@ def test_a_folder_that_could_not_be_written_is_as_it_was(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
 
 
-def test_what_killed_writers_have_left_is_removed(tmp_path):
+def test_partial_files_of_killed_writers_are_removed(tmp_path):
     with pytest.raises(RuntimeError), atomic(tmp_path / "sub" / "a.json") as partial:
         partial.write_text("half")
         partial.with_name(partial.name.replace("a.json", "b.json")).write_text("")

@@ -1,4 +1,4 @@
-"""The benchmark's arithmetic, its ideals and its memory, against what is known."""
+"""Arithmetic, ideals and memory of the benchmark, against known values."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from circuit_transfer.benchmarking.entries import (
     MEASURED,
     Load,
     Shape,
-    grown,
+    resized,
 )
 from circuit_transfer.benchmarking.measure import machine, measure, peak_memory
 from circuit_transfer.benchmarking.runs import run_benchmark, run_scaling
@@ -54,7 +54,7 @@ DIFFERENT = 3
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch):
-    """Nothing is repeated to be sure of the time."""
+    """Time every computation once only."""
     monkeypatch.setattr(measuring, "SHORT_SECONDS", 1e-9)
 
 
@@ -83,13 +83,13 @@ def test_peak_memory_is_the_most_that_is_held_at_one_time():
     assert peak_memory(run, CPU) == 3000 * FLOAT32
 
 
-def test_what_was_there_before_does_not_count():
+def test_tensors_that_existed_before_are_not_counted():
     before = torch.ones(5000)
     assert peak_memory(lambda: before.sum(), CPU) == FLOAT32
     assert peak_memory(lambda: before.neg_(), CPU) == 0
 
 
-def test_what_a_backward_pass_needs_is_held():
+def test_activations_saved_for_the_backward_pass_are_counted():
     values = torch.ones(1000, requires_grad=True)
 
     def chain():
@@ -116,7 +116,7 @@ def test_random_models_have_their_shape_and_seed():
 
 
 @pytest.mark.parametrize("shared", [0, 3, 6])
-def test_random_pairs_share_as_many_positions_as_asked(shared):
+def test_random_pairs_have_the_given_shared_prefix(shared):
     batch = random_pairs(replace(LOAD_OF_TEST, shared=shared), 2)
     assert batch.clean.shape == batch.corrupted.shape == (4, 8)
     same = batch.clean == batch.corrupted
@@ -129,7 +129,7 @@ def test_prompts_cannot_share_everything():
         random_pairs(replace(LOAD_OF_TEST, shared=7), 50)
 
 
-def test_bare_passes_run_the_model_once_and_leave_nothing(model, batch):
+def test_bare_passes_run_the_model_once_without_side_effects(model, batch):
     forward, both = bare_passes(model, batch)
     for case, expected in ((forward, (4, 0)), (both, (0, 4))):
         with counting(model) as passes:
@@ -139,7 +139,7 @@ def test_bare_passes_run_the_model_once_and_leave_nothing(model, batch):
 
 
 def test_computations_run_the_passes_of_their_ideal(model, batch):
-    """But for those that are known to do with less."""
+    """Except those that are known to need less."""
     saved = {"nap-ig-inputs": 1}  # the last step is the clean run
     for case in cases(model, batch, LOAD_OF_TEST):
         with counting(model) as passes:
@@ -150,7 +150,7 @@ def test_computations_run_the_passes_of_their_ideal(model, batch):
         assert found == (forwards, case.forward_backwards), case.name
 
 
-def test_the_ideals_are_those_that_were_set(model, batch):
+def test_the_ideals_are_those_of_the_specification(model, batch):
     by_name = {case.name: case for case in cases(model, batch, LOAD_OF_TEST)}
     ideals = {
         name: (case.forwards, case.forward_backwards) for name, case in by_name.items()
@@ -170,7 +170,7 @@ def test_the_ideals_are_those_that_were_set(model, batch):
     assert attribution == {"nap", "nap-ig-inputs", "nap-ig-activations", "exact"}
 
 
-def test_only_the_methods_that_are_asked_for_are_measured(model, batch):
+def test_only_the_given_methods_are_measured(model, batch):
     load = replace(LOAD_OF_TEST, methods=["exact", "nap"])
     names = [case.name for case in cases(model, batch, load)]
     assert names[:4] == ["capture", "exact", "nap", "circuit, first epoch"]
@@ -208,12 +208,12 @@ def test_long_computations_are_measured_once(model, batch, monkeypatch):
     assert frame["repetition"].to_list() == [0, 0]
 
 
-def test_a_benchmark_has_prompts_that_share_nothing_and_half(model):
+def test_a_benchmark_has_loads_without_and_with_a_shared_prefix(model):
     frame = run_benchmark(model, LOAD_OF_TEST, repetitions=1)
     assert frame.columns == [*LOAD, *MEASURED]
     loads = frame.select(LOAD).unique(maintain_order=True).rows()
     assert loads == [(4, 8, 0, 2), (4, 8, 4, 2)]
-    # Half of the tokens of every prompt need no pass of their own.
+    # The shared half of the tokens of every prompt is run once.
     later = frame.filter(case="circuit, later epochs")
     assert later["run_forward_backwards"].to_list() == [1, 0.5]
 
@@ -223,10 +223,10 @@ def test_the_machine_is_named(model):
     assert f"torch {torch.__version__}, float32" in found and "1 used" in found
 
 
-# How it grows
+# Scaling
 
 
-def test_every_axis_of_the_schema_makes_one_thing_grow():
+def test_every_axis_of_the_schema_changes_one_size():
     schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
     axes = schema["$defs"]["benchmark"]["properties"]["scaling"]["properties"]
     changed = {
@@ -237,18 +237,18 @@ def test_every_axis_of_the_schema_makes_one_thing_grow():
         "heads": (replace(SHAPE, heads=8, kv_heads=2), LOAD_OF_TEST),
     }
     for axis in axes:
-        found = grown(SHAPE, LOAD_OF_TEST, axis, 8)
+        found = resized(SHAPE, LOAD_OF_TEST, axis, 8)
         if axis == "sizes":
             sizes = [n / 9 for n in range(1, 9)]
             assert found == (SHAPE, replace(LOAD_OF_TEST, proportions=sizes))
         else:
             assert found == changed[axis]
-    with pytest.raises(ValueError, match="axis 'width' is not one of examples"):
-        grown(SHAPE, LOAD_OF_TEST, "width", 8)
+    with pytest.raises(ValueError, match="unknown axis 'width': expected examples"):
+        resized(SHAPE, LOAD_OF_TEST, "width", 8)
 
 
 def test_fewer_heads_than_key_heads_have_as_many_key_heads():
-    assert grown(SHAPE, LOAD_OF_TEST, "heads", 1)[0].kv_heads == 1
+    assert resized(SHAPE, LOAD_OF_TEST, "heads", 1)[0].kv_heads == 1
 
 
 def test_scaling_measures_what_grows(model):
@@ -273,7 +273,7 @@ def test_scaling_measures_what_grows(model):
     ]
 
 
-# What is made of it
+# Tables
 
 
 def measured_rows(*rows, labels):
@@ -304,7 +304,7 @@ def by_hand():
     return measured_rows(*rows, labels=LABELS)
 
 
-def test_ratios_are_medians_over_the_ideal_beside():
+def test_ratios_are_medians_relative_to_interleaved_passes():
     rows = benchmark_rows(by_hand())
     assert rows["case"].to_list() == [FORWARD, FORWARD_BACKWARD, "nap", "exact"]
     nap, exact = rows[2:].to_dicts()
@@ -351,7 +351,7 @@ def test_slopes_are_the_powers():
     assert slope([1, 10, 100], [7, 7, 7]) == pytest.approx(0)
 
 
-def test_the_table_marks_growth_that_the_model_does_not_have():
+def test_the_table_marks_scaling_worse_than_that_of_the_model():
     powers = {"steep": (1.5, 1), "as ideal": (2, 2), "slow": (0.9, 0.5)}
     frames = [growing(case, *pair) for case, pair in powers.items()]
     table = scaling_table(pl.concat(frames))
@@ -360,4 +360,4 @@ def test_the_table_marks_growth_that_the_model_does_not_have():
     assert scaling_table(pl.DataFrame(schema=SCALING)).frame.is_empty()
 
 
-# What may be asked for
+# Configuration

@@ -1,4 +1,4 @@
-"""The shipped models are what their cards say."""
+"""The shipped models have the properties in their cards."""
 
 from pathlib import Path
 
@@ -51,11 +51,11 @@ def pairs_of(folder, prompts) -> pl.DataFrame:
     return tokenized.pairs
 
 
-def test_it_knows_every_task(folder, words):
+def test_a_shipped_model_solves_every_task(folder, words):
     model = load_model(folder)
     for task in DEFAULT_GENERATORS:
         prompts = generate_prompts(task, words, train=0, test=200, seed=0)
-        # Where a number is several tokens, the first is asked for here.
+        # For numbers of several tokens, the first token is the answer here.
         pairs = pairs_of(folder, prompts.with_columns(single_token=False))
         right = sum(
             batch.correct(answer_logits(model, batch.clean)).sum().item()
@@ -81,7 +81,7 @@ def test_whole_sums_are_an_answer_to_those_that_do_not_split_numbers(folder, wor
         assert 0 < usable["-"] < 50
 
 
-def test_its_record_says_so_too(folder):
+def test_the_recorded_accuracies_suffice(folder):
     record = read_json(folder / "training.json")
     assert set(record["accuracy"]) == set(DEFAULT_GENERATORS)
     assert min(record["accuracy"].values()) >= 0.98
@@ -99,7 +99,7 @@ def test_the_auto_classes_load_it(name):
     assert model.config.model_type == {"llama": "llama", "qwen": "qwen2"}[family]
 
 
-# AutoTokenizer puts a tokenizer of its own in the place of a qwen2 one.
+# AutoTokenizer replaces a qwen2 tokenizer by its own.
 @pytest.mark.parametrize("name", [name for name in NODES if name.startswith("llama")])
 def test_the_auto_tokenizer_of_a_llama_is_its_own(name):
     text = "When Mary and John went to the store, John gave a ball to"

@@ -58,7 +58,7 @@ def test_a_saved_tokenizer_gives_the_same_ids(architecture, words, tmp_path):
     tokenizer = build_tokenizer(words, architecture=architecture, generators=GENERATORS)
     tokenizer.save_pretrained(tmp_path)
     AutoConfig.for_model(architecture).save_pretrained(tmp_path)
-    # AutoTokenizer would put a tokenizer of its own in the place of a qwen2 one.
+    # AutoTokenizer would replace a qwen2 tokenizer by its own.
     loader = {"llama": AutoTokenizer, "qwen2": PreTrainedTokenizerFast}[architecture]
     loaded = loader.from_pretrained(tmp_path)
     for name in GENERATORS:

@@ -1,4 +1,4 @@
-"""What the figures of the benchmark show, against known measurements."""
+"""Figures of the benchmark, against known measurements."""
 
 import polars as pl
 import pytest
@@ -18,7 +18,7 @@ MACHINE = "a processor, 2 cores, 1 used, torch 2, float32"
 
 
 def row(case, seconds, peak, limit=None, memory_limit=None):
-    """One measurement beside bare passes of a second each."""
+    """Return one measurement, with bare passes of one second each."""
     made = {"case": case, "repetition": 0, "seconds": seconds, "peak_bytes": peak}
     made |= {"forward_seconds": 1.0, "forward_backward_seconds": 1.0}
     made |= {"ideal_forwards": 4.0, "ideal_forward_backwards": 0.0}
@@ -27,7 +27,7 @@ def row(case, seconds, peak, limit=None, memory_limit=None):
 
 
 def ratios(shared=(0, 12)):
-    """Seconds and memory are less by half where prompts share tokens."""
+    """Return measurements in which a shared prefix halves seconds and memory."""
     rows = []
     for number, count in enumerate(shared):
         labels = {"benchmark": "b", "machine": MACHINE, "examples": 2, "positions": 24}
@@ -61,11 +61,11 @@ def test_bars_are_ratios_and_lines_are_limits():
         (lines,) = panel.collections
         drawn = {round(s[:, 1].mean()): s[0, 0] for s in lines.get_segments()}
         assert drawn == pytest.approx(limits)
-    assert seconds.get_title() == "seconds, bare passes = 1"
+    assert seconds.get_title() == "seconds relative to ideal bare passes"
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == [
-        "prompts share 0 of 24 tokens",
-        "prompts share 12 of 24 tokens",
+        "shared prefix: 0 of 24 tokens",
+        "shared prefix: 12 of 24 tokens",
         "limit",
     ]
     assert figure.get_suptitle() == f"b\n{MACHINE}"

@@ -82,7 +82,7 @@ def test_bands_are_the_intervals_of_the_statistics(measured):
     assert {round(value, 9) for value in [*gold["low"], *gold["high"]]} == ends
 
 
-def test_curves_of_methods_are_kept_apart(measured):
+def test_curves_of_methods_are_separate(measured):
     frame, statistics = measured
     raised = pl.when(pl.col("method") == "exact").then(0.1).otherwise(0.0)
     frame = frame.with_columns(pl.col("faithfulness") + raised)
@@ -99,7 +99,7 @@ def test_curves_of_another_map_are_not_drawn(measured):
     assert line_in(figure.axes[0], "zero-shot").get_ydata() == pytest.approx([0.65] * 4)
 
 
-def test_many_pairs_stand_in_rows(measured):
+def test_many_pairs_are_drawn_in_several_rows(measured):
     pairs = [MODELS | {"source": f"model-{number}"} for number in range(5)]
     figure = by_pair(measured, ["nap"], pairs)
     rows = [panel.get_subplotspec().rowspan.start for panel in figure.axes]
@@ -226,7 +226,7 @@ def test_losses_are_means_over_seeds():
     assert cut_off(figure) == []
 
 
-def test_recovery_bars_stand_at_the_mean(statistics):
+def test_recovery_bars_are_at_the_mean(statistics):
     figure = comparisons.recovery_bars(
         statistics, transfers=[MODELS], map_name="free", methods=["nap", "exact"]
     )
@@ -274,7 +274,7 @@ def test_transfer_matrices_show_numbers_and_empty_cells(cpr):
     assert cut_off(figure) == []
 
 
-def test_controls_stand_beside_aligned_and_gold(statistics):
+def test_controls_are_drawn_with_aligned_and_gold(statistics):
     figure = comparisons.controls_figure(
         statistics, **PAIR, methods=["nap"], controls=[*study.CONTROLS, "never-run"]
     )
@@ -293,7 +293,7 @@ def test_controls_stand_beside_aligned_and_gold(statistics):
     assert cut_off(figure) == []
 
 
-def test_maps_stand_at_what_they_reach_with_the_family_left_out(statistics):
+def test_maps_are_drawn_at_their_value_without_the_family(statistics):
     names = ["free", "never-run"]
     figure = comparisons.maps_figure(
         statistics, **MODELS, maps=names, methods=["nap", "no-such-method"]

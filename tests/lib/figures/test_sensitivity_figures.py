@@ -1,4 +1,4 @@
-"""What the table and the figures of a sensitivity study show, against known areas."""
+"""Table and figures of a sensitivity study, against known areas."""
 
 import polars as pl
 import pytest
@@ -74,7 +74,7 @@ def test_a_value_that_the_method_cannot_have_is_a_row_without_numbers():
     table = sensitivity_table(areas)
     numbers = [name for name in table.frame.columns if name.startswith("c")]
     assert set(table.frame.filter(value="zero").select(numbers).row(0)) == {None}
-    assert "the method cannot score nodes under that ablation" in to_html(table, "x")
+    assert "the method cannot score nodes under this ablation" in to_html(table, "x")
     assert "zero" in to_tex(table)
 
 
@@ -124,13 +124,13 @@ def test_the_figure_has_a_panel_for_the_mean_and_every_task():
     assert cut_off(figure) == []
 
 
-def test_numbers_of_one_size_stand_on_a_linear_scale():
+def test_numbers_of_similar_size_are_on_a_linear_scale():
     areas = areas_of("epochs", ["2", "4"], "4")
     figure = sensitivity_figure(areas, title="t", setting="epochs", tasks=TASKS)
     assert figure.axes[0].get_xscale() == "linear"
 
 
-def test_names_stand_beside_each_other_and_a_missing_one_keeps_its_place():
+def test_names_are_side_by_side_with_a_gap_for_a_missing_one():
     values = ["counterfactual", "mean"]
     areas = areas_of("ablation", values, "counterfactual")
     areas = pl.concat(
@@ -145,7 +145,7 @@ def test_names_stand_beside_each_other_and_a_missing_one_keeps_its_place():
     labels = [label.get_text() for label in panel.get_xticklabels()]
     assert labels == ["counterfactual", "zero", "mean"]
     shown = drawn(panel)
-    # Beside each other, so that none hides another, and nearest to their own name.
+    # Side by side without overlap, and nearest to their own name.
     places = [shown[name][0] for name in LEVELS]
     assert [[round(at) for at in each] for each in places] == [[0, 2]] * len(LEVELS)
     assert places == sorted(places) and len({at for at, _ in places}) == len(LEVELS)
@@ -165,7 +165,7 @@ def test_without_any_circuit_the_figure_says_so():
     assert "nothing to draw" in figure.texts[0].get_text()
 
 
-def test_lines_are_told_apart():
+def test_lines_can_be_distinguished():
     assert set(STYLES) >= set(LEVELS)
     assert len({STYLES[line] for line in LEVELS}) == len(LEVELS)
 

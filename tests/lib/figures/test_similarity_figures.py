@@ -1,11 +1,11 @@
-"""What the table and the figures of likeness and stability show."""
+"""Table and figures of similarity and stability, against known values."""
 
 import polars as pl
 import pytest
 from drawn import cut_off
 
 from circuit_transfer.figures import similarity as figures
-from circuit_transfer.tables.similarity import correlations_table, likeness_means
+from circuit_transfer.tables.similarity import correlations_table, similarity_means
 from circuit_transfer.transfer.correlation import (
     AFTER,
     BEFORE,
@@ -57,7 +57,7 @@ def likeness():
 
 
 def test_means_are_over_tasks_then_seeds(likeness):
-    means = likeness_means(likeness.filter(target="large", map="free", right=GOLD))
+    means = similarity_means(likeness.filter(target="large", map="free", right=GOLD))
     cell = means.filter(projection="zero-shot", measure="pearson")
     assert cell.select("mean", "deviation").row(0) == pytest.approx((0.6, 0.02))
 
@@ -109,7 +109,7 @@ def points(axes):
     }
 
 
-def test_figure_shows_the_main_map_beside_source_and_start(likeness):
+def test_figure_shows_the_main_map_with_source_and_untrained(likeness):
     figure = draw_likeness(likeness)
     above, empty, below, _ = figure.axes
     labels = [label.get_text() for label in above.get_xticklabels()]

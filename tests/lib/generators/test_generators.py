@@ -206,7 +206,7 @@ def test_about_a_tenth_of_the_groups_is_for_testing():
 
 
 @pytest.mark.parametrize("name", GENERATORS)
-def test_same_seed_same_prompts_and_fewer_rows_are_the_beginning(name, words):
+def test_equal_seeds_give_equal_prompts_and_fewer_rows_a_prefix(name, words):
     many = generate_prompts(name, words, train=40, test=30, seed=3)
     few = generate_prompts(name, words, train=10, test=30, seed=3)
     other = generate_prompts(name, words, train=40, test=30, seed=4)
@@ -290,7 +290,7 @@ def test_plurals_and_opposites_are_words_as_they_are_written(words):
 
 
 def test_says_how_many_prompts_there_are(words):
-    with pytest.raises(ValueError, match=r"only \d+ distinct test .* 9999 were asked"):
+    with pytest.raises(ValueError, match=r"only \d+ distinct .* 9999 were requested"):
         generate_prompts("arithmetic-subtraction", words, train=0, test=9999, seed=0)
 
 

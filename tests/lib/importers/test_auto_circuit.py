@@ -36,7 +36,7 @@ def test_lists_of_answers_may_differ_in_length(tmp_path):
     assert imported.rejects.is_empty()
 
 
-def test_what_gives_no_pair_is_rejected(tmp_path):
+def test_unusable_prompts_are_rejected(tmp_path):
     """The first two are like rows of its mini_prompts and micro_model_inputs."""
     prompts = [
         {"clean": "I like", "corrupt": "I hate"},

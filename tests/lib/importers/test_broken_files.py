@@ -105,7 +105,7 @@ def test_a_line_separator_within_a_text_ends_no_row(tmp_path):
     assert read(path)["clean"].to_list() == [row["clean"]]
 
 
-def test_a_format_tells_what_checks_need(tmp_path):
+def test_a_format_has_the_properties_that_checks_need(tmp_path):
     assert [*FORMATS] == ["pairs", "eap-ig", "auto-circuit", "edge-pruning"]
     assert FORMATS["auto-circuit"].suffixes == (".json",)
     path = tmp_path / "x.csv"

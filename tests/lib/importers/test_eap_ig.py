@@ -90,7 +90,7 @@ def test_lists_of_ids_are_read_whatever_the_task_calls_them(right, wrong, tmp_pa
     assert frame["wrong_answer_ids"].to_list() == [[3], [5]]
 
 
-def test_ids_that_are_none_are_rejected(tmp_path):
+def test_invalid_ids_are_rejected(tmp_path):
     cells = ["", "x", "-1", "1.5", '"[]"', '"[1, null]"', "true", str(2**31), "3"]
     text = "clean,corrupted,correct_idx,incorrect_idx\n"
     imported = read_text(text + "".join(f"a,b,{c},3\n" for c in cells), tmp_path)
@@ -114,12 +114,12 @@ def test_answers_may_be_text(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("clean,corrupted,plural\na,b,1\n", r"no columns of answers, only \['clean', "),
-        ("clean,corrupted,incorrect_idx\na,b,1\n", "no columns of answers"),
+        ("clean,corrupted,plural\na,b,1\n", r"no answer columns, only \['clean', "),
+        ("clean,corrupted,incorrect_idx\na,b,1\n", "no answer columns"),
         ("Context1,Context2,Target1,Target2\na,b,c,d\n", r"no column \['clean', "),
         ("clean,corrupted,label\n", "no rows"),
     ],
 )
-def test_files_that_say_no_answers_are_named(text, message, tmp_path):
+def test_files_without_answers_are_named(text, message, tmp_path):
     with pytest.raises(ValueError, match=f"data.csv: {message}"):
         read_text(text, tmp_path)

@@ -14,7 +14,7 @@ def read(rows, tmp_path):
     return import_task({"file": path.name, "format": "edge-pruning"}, path)
 
 
-def test_the_span_is_the_answer_and_what_follows_is_left_out(tmp_path):
+def test_the_span_is_the_answer_and_the_rest_is_ignored(tmp_path):
     imported = read([ROW], tmp_path)
     row = imported.prompts.row(0, named=True)
     assert row["clean"] == "Carl and Maria left, Carl gave it to"
@@ -70,7 +70,7 @@ def numbered(number, split):
     return {key: f"{number} {text}" for key, text in ROW.items()} | {"split": split}
 
 
-def test_validation_stands_in_for_a_missing_test_split(tmp_path):
+def test_validation_replaces_a_missing_test_split(tmp_path):
     rows = [numbered(1, "train"), numbered(2, "validation")]
     imported = read(rows, tmp_path)
     assert imported.prompts["split"].to_list() == ["train", "test"]

@@ -171,7 +171,7 @@ def test_arithmetic_as_in_the_circuit_track(file):
     assert (row["tokenized"], row["single_token"]) == ("alone", True)
 
 
-def test_arithmetic_rows_that_give_no_pair(tmp_path):
+def test_unusable_arithmetic_rows_are_rejected(tmp_path):
     other = sum_row()["random_counterfactual"]
     rows = [
         sum_row(operator="-"),
@@ -227,7 +227,7 @@ def test_ioi_contrasts_its_names_whatever_the_counterfactual(name, corrupted, fi
     assert row["wrong_answers"] == [" Carl"]
 
 
-def test_ioi_rows_that_give_no_pair(tmp_path):
+def test_unusable_ioi_rows_are_rejected(tmp_path):
     flip = ioi_row()["s2_io_flip_counterfactual"]
     rows = [
         ioi_row(s2_io_flip_counterfactual=flip | {"answerKey": 0}),
@@ -239,7 +239,7 @@ def test_ioi_rows_that_give_no_pair(tmp_path):
     assert imported.prompts.is_empty()
     assert reasons(imported) == {
         1: "the counterfactual has the same answer, 'Maria'",
-        2: "answerKey None is none of 2 choices",
+        2: "answerKey None is not an index of 2 choices",
         3: "metadata.subject: expected text, found None",
         4: "metadata.indirect_object: expected text, found None",
     }
@@ -259,8 +259,8 @@ def test_an_undefined_label_is_rejected(tmp_path):
     write(path, [mcqa_row(), mcqa_row(answerKey=4), mcqa_row(choices=None)])
     imported = read("copycolors_mcqa", path, counterfactual="color")
     found = reasons(imported)
-    assert found[1] == "answerKey -1 is none of 4 choices"
-    assert found[2] == "answerKey 4 is none of 4 choices; " + found[1]
+    assert found[1] == "answerKey -1 is not an index of 4 choices"
+    assert found[2] == "answerKey 4 is not an index of 4 choices; " + found[1]
     assert found[3].startswith("choices: expected a list, found None")
     assert imported.rejects["answers"].to_list() == [["D"], [], []]
 
@@ -285,7 +285,7 @@ def test_a_leading_space_can_be_chosen(
     assert row["wrong_answers"] == [addition.replace("91", "109")]
 
 
-def test_an_unknown_counterfactual_lists_those_there(file):
+def test_an_unknown_counterfactual_lists_the_known_ones(file):
     path = file(ioi_row())
     message = r"rows.*: no counterfactual 's2_ioi_flip', only \['abc', 'random_names', "
     with pytest.raises(ValueError, match=message):
@@ -300,7 +300,7 @@ def test_unknown_tasks_and_missing_columns_are_named(file):
     assert len(MIB_TASKS) == 6
 
 
-def test_official_splits_are_kept_and_nothing_is_shuffled(tmp_path):
+def test_official_splits_are_used_and_nothing_is_shuffled(tmp_path):
     train = [ioi_row(number) for number in range(9, 0, -1)]
     write(tmp_path / "data/train-00000-of-00002.parquet", train[:5])
     write(tmp_path / "data/train-00001-of-00002.parquet", train[5:])

@@ -42,7 +42,7 @@ def test_shards_are_in_order_and_validation_is_not_read_beside_test(folder):
     assert files[0] == path / "data/test-00000-of-00001.parquet"
 
 
-def test_validation_stands_in_for_test(folder):
+def test_validation_replaces_a_missing_test_split(folder):
     path = folder("train.jsonl", "validation.jsonl")
     assert found(path) == [("train.jsonl", "train"), ("validation.jsonl", "test")]
 

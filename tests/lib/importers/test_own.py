@@ -54,7 +54,7 @@ def test_rows_of_a_group_share_their_split(tmp_path):
     assert frame["split"].n_unique() == 2
 
 
-def test_a_given_split_is_kept_and_other_columns_are_left_out(tmp_path):
+def test_a_given_split_is_used_and_other_columns_are_ignored(tmp_path):
     rows = [
         row | {"split": "test" if number % 3 else "train", "tokenized": "x"}
         for number, row in enumerate(ROWS)

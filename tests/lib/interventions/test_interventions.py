@@ -15,7 +15,7 @@ from circuit_transfer.interventions import (
     run_captured,
     run_prefix,
     running_circuits,
-    site_writes,
+    site_outputs,
 )
 from circuit_transfer.models.architectures import (
     ARCHITECTURES,
@@ -63,7 +63,7 @@ def count_hooks(model):
 
 
 @pytest.mark.parametrize("name", ["edited", "captured", "mixing", "pushing"])
-def test_hooks_are_gone_also_when_the_body_raises(model, name):
+def test_hooks_are_removed_after_an_exception(model, name):
     before = answer_logits(model, IDS)
     with pytest.raises(KeyError, match="body"), contexts(model)[name]:
         assert count_hooks(model) == len(node_sites(model))
@@ -73,7 +73,7 @@ def test_hooks_are_gone_also_when_the_body_raises(model, name):
     assert torch.equal(answer_logits(model, IDS), before)
 
 
-def test_hooks_are_gone_when_an_edit_raises(model):
+def test_hooks_are_removed_when_an_edit_raises(model):
     def broken(site, live):
         raise RuntimeError(f"edit of site {site}")
 
@@ -102,7 +102,7 @@ def test_the_answer_logits_are_those_of_the_last_position(model):
     torch.testing.assert_close(embedded, every[:, -1])
 
 
-def test_captured_heads_write_what_the_reference_says(model):
+def test_captured_heads_equal_the_reference(model):
     _, outputs = reference.run(model, IDS)
     _, activations = run_captured(model, IDS)
     for layer in range(2):
@@ -138,7 +138,7 @@ def test_activations_come_in_the_order_of_the_sites(tiny_model):
 
 
 @pytest.mark.parametrize("name", NODES)
-def test_patching_one_node_is_replacing_what_it_adds(model, name):
+def test_patching_one_node_replaces_its_contribution(model, name):
     _, other = reference.run(model, OTHER)
     edit = reference.replaced({name: other[name]})
     expected, _ = reference.run(model, IDS, edit=edit)
@@ -170,7 +170,7 @@ def test_soft_masks_mix_as_defined(model):
             assert close(answer_logits(model, IDS), expected[:, -1])
 
 
-def test_masks_side_by_side_are_those_one_by_one(model):
+def test_masks_in_one_pass_equal_masks_one_by_one(model):
     masks = torch.rand(3, len(NODES), generator=torch.Generator().manual_seed(0))
     _, here = run_captured(model, IDS)
     _, there = run_captured(model, OTHER)
@@ -185,7 +185,7 @@ def test_masks_side_by_side_are_those_one_by_one(model):
 
 
 @pytest.mark.parametrize("times", [1, 3])
-def test_a_run_after_its_prefix_is_the_whole_run(model, times):
+def test_a_run_after_a_cached_prefix_equals_the_whole_run(model, times):
     whole, activations = run_captured(model, IDS)
     prefix = run_prefix(model, IDS[:, :3])
     rest = IDS[:, 3:].repeat(times, 1)
@@ -206,7 +206,7 @@ def test_a_run_after_its_prefix_is_the_whole_run(model, times):
     )
 
 
-def test_circuits_that_skip_what_no_one_needs_are_those_that_mix(model):
+def test_circuits_with_bypassed_sites_equal_mixing(model):
     n_nodes, first = len(NODES), torch.arange(len(NODES))
     masks = torch.rand(9, n_nodes, generator=torch.Generator().manual_seed(0)).round()
     # Nothing, all, one head, one MLP, only the first layer, only the last.
@@ -217,7 +217,7 @@ def test_circuits_that_skip_what_no_one_needs_are_those_that_mix(model):
     constants = [site.mean((0, 1), keepdim=True) for site in there]
     zeros = [torch.zeros_like(site[:1, :1, :, :1]) for site in there]
     for outside in (there, constants, zeros):
-        written = site_writes(model, outside)
+        written = site_outputs(model, outside)
         for group in (*masks[:, None], masks[2:4], masks):
             with running_circuits(model, group, outside, written):
                 found = answer_logits(model, IDS.repeat(len(group), 1))
@@ -233,7 +233,7 @@ def test_a_circuit_computes_only_what_it_needs(model):
         if hasattr(module, "weight") and module.weight.ndim == 2:
             module.register_forward_hook(lambda module, *_: seen.append(module))
     _, there = run_captured(model, OTHER)
-    written = site_writes(model, there)
+    written = site_outputs(model, there)
     counts = {}
     for name, kept in {"none": [], "first": [0], "mlp": [-1], "all": NODES}.items():
         mask = torch.zeros(1, len(NODES))
@@ -250,7 +250,7 @@ def test_a_circuit_computes_only_what_it_needs(model):
     assert heads + mlp == of_one_layer
 
 
-def test_a_pass_that_resumes_at_a_site_is_the_whole_one(model):
+def test_a_pass_from_a_site_on_equals_the_whole_pass(model):
     generator = torch.Generator().manual_seed(0)
     with captured(model) as sites, captured_stream(model) as stream:
         answer_logits(model, IDS)
@@ -270,7 +270,7 @@ def test_a_pass_that_resumes_at_a_site_is_the_whole_one(model):
         assert not torch.allclose(found, answer_logits(model, ids))
 
 
-def test_what_replaces_a_node_may_be_one_for_all_prompts_and_positions(model):
+def test_a_replacement_may_broadcast_over_prompts_and_positions(model):
     _, there = run_captured(model, OTHER)
     one = [site[:1, :1].double() for site in there]
     every = [site[:1, :1].expand_as(site) for site in there]
@@ -281,7 +281,7 @@ def test_what_replaces_a_node_may_be_one_for_all_prompts_and_positions(model):
         assert torch.equal(answer_logits(model, IDS), expected)
 
 
-def test_only_the_sites_asked_for_are_edited(model):
+def test_only_the_given_sites_are_edited(model):
     seen = []
 
     def record(site, live):

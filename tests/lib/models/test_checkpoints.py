@@ -36,7 +36,7 @@ def header(text: bytes, length: int | None = None) -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "not a safetensors file, or cut short .0 bytes.$"),
+        (b"", "not a safetensors file, or truncated .0 bytes.$"),
         (b"\x80\x02}q", "not a safetensors file"),
         (b"<!DOCTYPE html><html>", "not a safetensors file"),
         (header(b"[]"), "not a safetensors file"),
@@ -50,21 +50,21 @@ def header(text: bytes, length: int | None = None) -> bytes:
         (header(b"{}") + b"more", "14 bytes, expected 10 by its header: damaged, or"),
         (
             header(b'{"a": {"shape": [2], "data_offsets": [0, 8]}}') + b"abc",
-            "56 bytes, expected 61 by its header: damaged, or not downloaded to its",
+            "56 bytes, expected 61 by its header: damaged, or not completely",
         ),
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n",
-            "a pointer of Git LFS, not the weights; expected what `git lfs pull`",
+            "a Git LFS pointer instead of the weights; run `git lfs pull`",
         ),
     ],
 )
-def test_weights_that_are_not_whole_are_named(folder, content, message):
+def test_incomplete_weights_are_named(folder, content, message):
     (folder / WEIGHTS).write_bytes(content)
     with pytest.raises(ValueError, match=f"checkpoint/{WEIGHTS}: ({message})"):
         check_checkpoint(folder)
 
 
-def test_weights_are_whole_at_their_very_last_byte_only(folder):
+def test_weights_are_complete_only_with_their_last_byte(folder):
     whole = (folder / WEIGHTS).read_bytes()
     check_checkpoint(folder)
     for content in (whole[:-1], whole + b"\0"):
@@ -118,7 +118,7 @@ def test_no_values_and_the_largest_are_finite():
     assert is_finite(torch.full((9,), torch.finfo(torch.float32).max))
 
 
-def test_every_weight_is_looked_at(folder):
+def test_every_weight_is_checked(folder):
     weights = load_file(folder / WEIGHTS)
     parameters = sum(each.numel() for each in weights.values())
     check_weights(folder, parameters)
@@ -136,7 +136,7 @@ def test_fewer_weights_than_the_model_has_are_an_error(folder):
     parameters = sum(each.numel() for each in weights.values())
     check_weights(folder, parameters - 1)
     message = (
-        f"checkpoint: {parameters:,} weights, but .* has {parameters + 1:,}: a part"
+        f"checkpoint: {parameters:,} weights, but .* has {parameters + 1:,}: weights"
     )
     with pytest.raises(ValueError, match=message):
         check_weights(folder, parameters + 1)
@@ -149,9 +149,18 @@ def change(path, **values):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"num_hidden_layers": "two"}, "makes no model: .* expected int, got str"),
-        ({"num_attention_heads": 0}, "makes no model: ZeroDivisionError"),
-        ({"hidden_act": "nonsense"}, "makes no model: KeyError: 'nonsense'"),
+        (
+            {"num_hidden_layers": "two"},
+            "no model .*: .* expected int, got str",
+        ),
+        (
+            {"num_attention_heads": 0},
+            "built from config.json: ZeroDivisionError",
+        ),
+        (
+            {"hidden_act": "nonsense"},
+            "built from config.json: KeyError: 'nonsense'",
+        ),
         ({"num_hidden_layers": 2}, "weights, but the model of its config.json has"),
         ({"vocab_size": 49}, "tokenizer.json has 50 tokens, but .* vocab_size of 49: "),
     ],
@@ -179,7 +188,7 @@ def test_a_broken_part_is_named_in_one_line(folder, name, content, message):
     assert "\n" not in str(error.value)
 
 
-def test_tokens_that_were_added_may_lie_beyond_the_vocabulary(folder):
+def test_added_tokens_may_exceed_the_vocabulary(folder):
     """As the image token of Gemma 3; pairs that need one are rejected."""
     from transformers import PreTrainedTokenizerFast
 

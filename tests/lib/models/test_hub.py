@@ -58,7 +58,7 @@ def same_model(folder, other):
     return all(a == b and torch.equal(x, y) for (a, x), (b, y) in pairs)
 
 
-def test_a_model_arrives_as_it_was_pushed(server, saved):
+def test_a_model_is_downloaded_as_it_was_pushed(server, saved):
     commit = server.push("lab/tiny", saved)
     folder, found = hub.download_model("lab/tiny")
     assert found == commit == folder.name
@@ -102,7 +102,7 @@ def test_a_revision_is_a_branch_a_tag_or_a_commit(server, saved, tiny_checkpoint
     assert hub.download_model("lab/tiny", old)[0].name == old
 
 
-def test_what_is_in_the_cache_is_not_asked_for_again(server, saved):
+def test_cached_files_are_not_requested_again(server, saved):
     commit = server.push("lab/tiny", saved)
     first = hub.download_model("lab/tiny")
     server.asked.clear()
@@ -113,14 +113,14 @@ def test_what_is_in_the_cache_is_not_asked_for_again(server, saved):
 
 
 def forget_listings(cache):
-    """Leave a cache as older libraries do: they do not keep the list of files."""
+    """Remove the listings of files, which older libraries do not cache."""
     for trees in cache.glob("*/trees"):
         shutil.rmtree(trees)
     _tree_cache._IN_MEMORY_TREE_CACHE.clear()
 
 
 @pytest.mark.parametrize("old_cache", [False, True])
-def test_the_cache_serves_without_a_network(
+def test_the_cache_is_used_without_a_network(
     server, offline, saved, tmp_path, old_cache
 ):
     commit = server.push("lab/tiny", saved)
@@ -134,16 +134,18 @@ def test_the_cache_serves_without_a_network(
     assert server.asked == []
 
 
-def test_half_a_download_does_not_serve_without_a_network(server, offline, saved):
+def test_a_partial_download_is_not_used_without_a_network(server, offline, saved):
     server.push("lab/tiny", saved)
     hub.check_model("lab/tiny")
     assert "model.safetensors" not in server.files_asked()
     offline()
-    with pytest.raises(FileNotFoundError, match="lab/tiny@.*hub be reached .*offline"):
+    with pytest.raises(
+        FileNotFoundError, match="lab/tiny@.*cannot be reached .*offline"
+    ):
         hub.download_model("lab/tiny")
 
 
-def test_half_a_download_in_an_older_cache_does_not_serve(
+def test_a_partial_download_in_an_older_cache_is_not_used(
     server, offline, checkpoint, tiny_model, tmp_path
 ):
     copy_without(checkpoint, "model.safetensors")
@@ -178,7 +180,7 @@ def test_a_missing_revision_is_named(server, saved):
             hub.check_model("lab/tiny", revision)
 
 
-def test_a_gated_model_wants_its_licence_accepted(server, saved, monkeypatch):
+def test_a_gated_model_requires_its_licence(server, saved, monkeypatch):
     server.push("lab/tiny", saved, gated=True)
     page = f"accept the licence at {server.url}/lab/tiny, .*hf auth login.*`path:`"
     with pytest.raises(ValueError, match=f"^lab/tiny@main: gated; {page}"):
@@ -187,11 +189,11 @@ def test_a_gated_model_wants_its_licence_accepted(server, saved, monkeypatch):
     assert same_model(hub.download_model("lab/tiny")[0], saved)
 
 
-def test_pickled_weights_are_refused_with_the_way_out(server, checkpoint):
+def test_pickled_weights_are_refused_with_a_remedy(server, checkpoint):
     copy_without(checkpoint, "model.safetensors")
     (checkpoint / "pytorch_model.bin").write_text("os.system")
     server.push("lab/tiny", checkpoint)
-    wanted = "lab/tiny@main: .*only pytorch_model.bin.*run any code.*save_pretrained"
+    wanted = "lab/tiny@main: .*only pytorch_model.bin.*arbitrary code.*save_pretrained"
     with pytest.raises(FileNotFoundError, match=wanted):
         hub.download_model("lab/tiny")
     assert "pytorch_model.bin" not in server.files_asked()
@@ -240,7 +242,7 @@ def dataset(tmp_path):
     return folder
 
 
-def test_rows_and_no_code_of_a_data_set_arrive(server, dataset):
+def test_rows_but_no_code_of_a_data_set_are_downloaded(server, dataset):
     commit = server.push("lab/rows", dataset, kind="datasets")
     folder = hub.download_dataset("lab/rows", commit)
     rows = {"two/train.jsonl", "two/test.parquet", "four/train.json"}
@@ -255,7 +257,7 @@ def test_one_configuration_is_a_folder_of_the_data_set(server, offline, dataset)
     assert {path.name for path in folder.iterdir()} == {"train.jsonl", "test.parquet"}
     offline()
     assert hub.download_dataset("lab/rows", configuration="two") == folder
-    with pytest.raises(FileNotFoundError, match="fill the cache"):
+    with pytest.raises(FileNotFoundError, match="into the cache"):
         hub.download_dataset("lab/rows", configuration="four")
 
 
@@ -274,7 +276,7 @@ def test_a_data_set_without_rows_is_named(server, dataset):
         hub.download_dataset("lab/no")
 
 
-def test_the_environment_of_the_hub_s_client_counts(server, saved, tmp_path):
+def test_the_environment_of_the_hub_s_client_is_used(server, saved, tmp_path):
     server.push("lab/tiny", saved)
     code = "from circuit_transfer.models import hub\n"
     code += "print(*hub.download_model('lab/tiny'))"

@@ -119,7 +119,7 @@ def test_pickled_weights_are_not_read(folder):
     weights = load_file(folder / "model.safetensors")
     torch.save(weights, folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
-    wanted = "only pytorch_model.bin: .*can run any code.*save_pretrained.*`path:`"
+    wanted = "only pytorch_model.bin: .*arbitrary code.*save_pretrained.*`path:`"
     with pytest.raises(FileNotFoundError, match=wanted) as error:
         load_model(folder)
     assert str(folder) in str(error.value)

@@ -2,7 +2,7 @@ from fractions import Fraction
 
 import pytest
 
-from circuit_transfer.models.nodes import count_kept, is_mlp, node_layers, node_names
+from circuit_transfer.models.nodes import circuit_size, is_mlp, node_layers, node_names
 
 PROPORTIONS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
@@ -27,4 +27,4 @@ def test_the_models_of_the_paper_have_its_number_of_nodes(layers, heads, n_nodes
 def test_sizes_round_down_in_decimal(proportion):
     for n_nodes in (1, 10, 20, 54, 100, 360, 528, 700, 1056):
         exact = int(Fraction(str(proportion)) * n_nodes)
-        assert count_kept(proportion, n_nodes) == exact
+        assert circuit_size(proportion, n_nodes) == exact

@@ -13,7 +13,7 @@ from circuit_transfer.prompts.batches import (
 )
 
 
-def test_batches_hold_every_pair_once_and_are_never_padded(tiny_pairs):
+def test_batches_contain_every_pair_once_without_padding(tiny_pairs):
     pairs = tiny_pairs(7)
     batches = pair_batches(pairs, 2)
     assert [len(batch) for batch in batches] == [2, 2, 2, 1]
@@ -45,12 +45,12 @@ def test_with_several_answers_it_is_the_difference_of_their_means(tiny_pairs):
     (batch,) = pair_batches(pairs, 2)
     logits = torch.tensor([[1.0, 2.0, 9.0, 6.0], [0.5, 1.5, -2.0, 4.0]])
     assert batch.logit_diff(logits).tolist() == [3.0 - 9.0, -2.0 - 1.0]
-    # The likeliest token of all is wrong in the first row and no answer in the second.
+    # The most likely token is a wrong answer in row 1 and no answer in row 2.
     assert batch.correct(logits).tolist() == [False, False]
     assert batch.correct(-logits).tolist() == [True, True]
 
 
-def test_prompts_share_what_no_pair_has_corrupted(tiny_pairs):
+def test_the_shared_prefix_ends_at_the_first_difference(tiny_pairs):
     clean = torch.tensor([[5, 6, 7, 8, 9], [5, 6, 7, 8, 9]])
     corrupted = torch.tensor([[5, 6, 7, 1, 9], [5, 1, 7, 8, 9]])
     none = torch.empty(2, 0)
@@ -60,21 +60,19 @@ def test_prompts_share_what_no_pair_has_corrupted(tiny_pairs):
     assert PairBatch(clean, corrupted, none, none).shared() == 0
 
 
-def test_the_largest_batch_that_fits_is_bounded_by_what_suits_the_processor(
-    tiny_model, tiny_pairs, caplog
-):
+def test_the_automatic_batch_size_is_bounded_on_a_cpu(tiny_model, tiny_pairs, caplog):
     caplog.set_level("INFO")
     model = tiny_model("llama").requires_grad_(False)
     # Seven prompts of one length and six of the other.
     found = fitting_batches(model, tiny_pairs(13), "auto")
     assert [len(batch) for batch in found] == [7, 6]
-    assert "batch_size auto: 7 pairs in a pass" in caplog.text
+    assert "batch_size auto: 7 pairs" in caplog.text
     assert [len(batch) for batch in fitting_batches(model, tiny_pairs(13), 4)] == [
         *(4, 3),
         *(4, 2),
     ]
     assert fitting_batches(model, tiny_pairs(1).head(0), "auto") == []
-    # So many logits that a pass should have but two rows.
+    # So many logits that a pass should have two rows only.
     model.config.vocab_size = LOGITS // 2
     assert max(map(len, fitting_batches(model, tiny_pairs(13), "auto"))) == 2
 
@@ -112,4 +110,4 @@ def test_a_batch_that_does_not_fit_is_halved(megabytes, least, most):
     if most:
         assert least <= int(found.stdout) <= most, found.stderr
     else:
-        assert "no memory for two prompts of 3 tokens" in found.stderr
+        assert "two prompts of 3 tokens" in found.stderr

@@ -453,7 +453,7 @@ def test_flops_of_one_moved_site_are_an_upper_bound(tiny_model, tiny_pairs):
     assert 0.8 * estimated < counter.total < estimated
 
 
-def saved_bytes(model, run):
+def bytes_saved(model, run):
     """Return the bytes that autograd keeps of a forward pass beside the weights."""
     own = {each.untyped_storage().data_ptr() for each in model.parameters()}
     sizes, alive = {}, []
@@ -485,8 +485,8 @@ def test_kept_activations_are_bounded_from_above(tiny_model, family, dtype):
         with captured(model):
             answer_logits(model, embeddings=embeddings)
 
-    kept = saved_bytes(model, run)
-    assert kept < shape.kept_bytes * ids.numel() < 1.6 * kept
+    kept = bytes_saved(model, run)
+    assert kept < shape.saved_bytes * ids.numel() < 1.6 * kept
 
 
 @pytest.mark.parametrize("intervention", ["circuit", "interpolation", "release"])
@@ -503,8 +503,8 @@ def test_kept_activations_of_a_fit_are_bounded_too(
     def run():
         masked_logits(model, prepared, mask, intervention)
 
-    bound = shape.kept_bytes * 5 * len(pairs) + cached
-    assert saved_bytes(model, run) < bound
+    bound = shape.saved_bytes * 5 * len(pairs) + cached
+    assert bytes_saved(model, run) < bound
 
 
 def test_a_fit_holds_the_activations_of_all_pairs(tiny_model, tiny_pairs):
@@ -522,7 +522,7 @@ def test_a_fit_holds_the_activations_of_all_pairs(tiny_model, tiny_pairs):
     )
     batch = 2
     loss = 4 * batch * shape.vocabulary * 4
-    kept = batch * 5 * shape.kept_bytes
+    kept = batch * 5 * shape.saved_bytes
     whole = shape.weight_bytes + held + kept + loss
     assert work_memory(work, shape, TOKENS) == whole
 

@@ -170,7 +170,7 @@ def test_a_description_tells_the_sizes_that_the_skeleton_has(repository):
     entry = {"hub": repository, "dtype": "bfloat16"}
     shape = model_shape(configuration(repository))
     told = described_shape(described("x", entry))
-    for size in ("parameters", "weight_bytes", "node_bytes", "kept_bytes", "n_nodes"):
+    for size in ("parameters", "weight_bytes", "node_bytes", "saved_bytes", "n_nodes"):
         assert getattr(told, size) == getattr(shape, size)
     assert told.forward_flops(10) >= shape.forward_flops(10)
 

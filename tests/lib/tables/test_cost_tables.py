@@ -1,4 +1,4 @@
-"""What a study has cost, by hand, and where the lines of two ways cross."""
+"""Costs of a study and break-even points, against hand computation."""
 
 import polars as pl
 import pytest
@@ -183,11 +183,11 @@ def test_a_source_that_costs_no_less_never_pays(seconds):
     "map_name, training",
     [("depth-prior", 4), ("cka-prior", 54), ("prior-residual", 59)],
 )
-def test_a_map_pays_for_what_it_needs(map_name, training):
+def test_a_map_costs_what_it_needs(map_name, training):
     assert cell(balance(map_name=map_name), ALL, "seconds")[1] == training
 
 
-def test_methods_and_pairs_are_kept_apart():
+def test_methods_and_pairs_are_separate():
     others = [
         attribution("large", "a", (0, 0), 2.0, method="exact"),
         attribution("small", "a", (0, 0), 1.0, method="exact"),
@@ -236,7 +236,7 @@ def test_lines_cross_at_the_break_even():
     assert cut_off(figure) == []
 
 
-def test_what_never_pays_is_said():
+def test_a_transfer_that_is_never_cheaper_is_labelled():
     never = balance().with_columns(break_even=pl.lit(None, pl.Float64))
     figure = drawn(never, methods=("nap", "exact"))
     assert [texts(axes) for axes in figure.axes] == [
@@ -246,6 +246,6 @@ def test_what_never_pays_is_said():
     assert "nap, any number of new tasks" in figure.get_supxlabel()
 
 
-def test_nothing_to_compare_is_said():
+def test_a_figure_without_costs_has_a_message():
     (text,) = drawn(balance().clear()).texts
     assert "no cost to compare" in text.get_text()

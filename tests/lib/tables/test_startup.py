@@ -1,4 +1,4 @@
-"""What starting jobs has taken, by hand."""
+"""Startup times of jobs, against hand computation."""
 
 import polars as pl
 
@@ -22,7 +22,7 @@ def test_jobs_are_added_up_by_rule_and_once_more():
         row("fit_alignment", 2, 16.0, 4.0, 12.0, 25.0),
         row("plot_maps", 1, 1.0, 0.75, 0.5, 75.0),
         row("write_prompts", 1, 1.0, 0.25, 0.75, 25.0),
-        # The share of the whole is none of the mean shares.
+        # The share of the total differs from the mean of the shares.
         row("all", 4, 18.0, 5.0, 13.25, 100 * 5 / 18),
     ]
 

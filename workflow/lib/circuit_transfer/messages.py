@@ -1,4 +1,4 @@
-"""How messages quote what was found in files and configurations of other people."""
+"""Quote the content of files and configurations safely in messages."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ LONGEST = 300
 
 
 def quoted(found: Any, longest: int = LONGEST) -> str:
-    """Return what was found as a message can hold it.
+    """Return a value as text that is safe to print in a message.
 
-    On one line; with escapes in place of control characters, which a terminal obeys,
-    and of marks that turn the direction of a text around; cut where it is long.
+    On one line, truncated to `longest` characters; control characters, which a terminal
+    would execute, and marks that change the direction of text are escaped.
     """
     text = str(found)
     line = " ".join(text[: 2 * longest].split())
@@ -18,10 +18,10 @@ def quoted(found: Any, longest: int = LONGEST) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text with escapes in place of all letters that cannot be shown."""
+    """Return a text in which all characters that are not printable are escaped."""
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def in_one_line(error: Exception) -> str:
-    """Return the kind of an error and what it says, on one line."""
+    """Return the type and the message of an error, on one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())

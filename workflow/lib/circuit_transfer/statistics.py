@@ -1,9 +1,10 @@
-"""How sure is a number: bootstrap over examples, paired tests, effect sizes.
+"""Uncertainty of the results: bootstrap over examples, paired tests, effect sizes.
 
-Plain arithmetic on arrays. Two kinds of spread are kept apart: that over the examples a
-circuit was measured on (`bootstrap_curves`), and that over the tasks and seeds that two
-circuits are compared on (`compare`). Seeds of one task are not further tasks, so every
-comparison comes twice: over tasks x seeds, and over the tasks' means alone.
+Plain arithmetic on arrays. Two sources of variation are treated separately: the
+examples that a circuit is evaluated on (`bootstrap_curves`), and the tasks and seeds
+over which two circuits are compared (`compare`). Seeds of the same task are not
+independent tasks, so every comparison is made twice: over tasks x seeds, and over the
+means of the tasks.
 """
 
 import hashlib
@@ -15,26 +16,27 @@ import numpy as np
 from scipy import stats
 
 RESAMPLES = 2_000
-# Up to this many cells all patterns of signs are tried, above it some at random.
+# Up to this many cells all sign patterns are enumerated, above it they are sampled.
 EXACT_CELLS = 14
 SIGN_DRAWS = 20_000
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two circuits compared over tasks and seeds; differences are first minus second.
+    """A comparison of two circuits over tasks and seeds (first minus second).
 
     Attributes:
         mean_difference: mean over tasks of the mean over seeds.
-        low: lower end of its 95 % interval (`cluster_draws`).
-        high: upper end of it.
-        d_z: mean over standard deviation of the differences of tasks x seeds.
-        d_z_tasks: the same of the tasks' means.
-        p_permutation: sign flips over tasks x seeds.
-        p_wilcoxon: signed ranks over tasks x seeds.
-        p_tasks: sign flips over the tasks' means; never below 2 ** (1 - n_tasks).
-        n_cells: how many tasks x seeds.
-        n_tasks: how many tasks.
+        low: lower bound of its 95 % confidence interval (`cluster_draws`).
+        high: upper bound of its 95 % confidence interval.
+        d_z: mean divided by standard deviation of the differences over tasks x seeds.
+        d_z_tasks: the same over the means of the tasks.
+        p_permutation: p value of the sign-flip test over tasks x seeds.
+        p_wilcoxon: p value of Wilcoxon's signed-rank test over tasks x seeds.
+        p_tasks: p value of the sign-flip test over the means of the tasks; at least
+            2 ** (1 - n_tasks).
+        n_cells: number of tasks x seeds.
+        n_tasks: number of tasks.
     """
 
     mean_difference: float
@@ -50,7 +52,7 @@ class Comparison:
 
 
 def generator(*key: object) -> np.random.Generator:
-    """Return a random generator that belongs to a key, such as a seed and a task."""
+    """Return a random generator seeded by a key, such as a seed and a task."""
     text = "/".join(map(str, key))
     seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
     return np.random.default_rng(seed)
@@ -59,9 +61,9 @@ def generator(*key: object) -> np.random.Generator:
 def resampling_weights(
     examples: int, resamples: int, random: np.random.Generator
 ) -> np.ndarray:
-    """Return the share of every example in every resample, `(resamples, examples)`.
+    """Return the weight of every example in every resample, `(resamples, examples)`.
 
-    A resample draws as many examples as there are, with replacement.
+    Each resample draws `examples` examples with replacement; its weights sum to 1.
     """
     even = np.full(examples, 1 / examples)
     return random.multinomial(examples, even, size=resamples) / examples
@@ -73,29 +75,30 @@ def bootstrap_curves(
     full: np.ndarray,
     weights: np.ndarray,
 ) -> np.ndarray:
-    """Return the faithfulness of every circuit and size in every resample.
+    """Return the faithfulness of every circuit at every size in every resample.
 
-    Faithfulness is a ratio of means over examples, so the means are resampled and then
-    divided. All circuits see the same resamples, so that their differences are paired.
+    Faithfulness is a ratio of means over examples, so the means are resampled before
+    the division. All circuits share the same resamples, so their differences are
+    paired.
 
     Args:
-        logit_diffs: `(circuits, sizes, examples)`.
-        empty: of the circuit without nodes, `(examples,)`.
-        full: of the whole model, `(examples,)`.
+        logit_diffs: logit differences of the circuits, `(circuits, sizes, examples)`.
+        empty: logit differences of the circuit without nodes, `(examples,)`.
+        full: logit differences of the whole model, `(examples,)`.
         weights: `(resamples, examples)`, see `resampling_weights`.
 
     Returns:
         float64 `(circuits, sizes, resamples)`, NaN where full and empty are equal.
 
     Raises:
-        ValueError: if the numbers of examples differ.
+        ValueError: the numbers of examples differ.
     """
     examples = weights.shape[1]
     shapes = logit_diffs.shape[2:], empty.shape, full.shape
     if any(shape != (examples,) for shape in shapes):
         raise ValueError(
-            f"logit differences of {shapes[0]}, empty circuits of {shapes[1]} and full "
-            f"ones of {shapes[2]} examples, expected {examples} each"
+            f"number of examples: {shapes[0]} in logit_diffs, {shapes[1]} in empty, "
+            f"{shapes[2]} in full, expected {examples} in each"
         )
     means = logit_diffs.astype(float) @ weights.T
     low, high = (weights @ end.astype(float) for end in (empty, full))
@@ -108,7 +111,8 @@ def area_draws(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return CPR and CMD of curves `(..., sizes, resamples)`, each `(..., resamples)`.
 
-    Trapezoid areas under the curve and between it and 1 (MIB, arXiv 2504.13151).
+    Areas under the curve and between the curve and 1, by the trapezoidal rule (MIB,
+    arXiv 2504.13151).
     """
     sizes = np.asarray(proportions, dtype=float)
     cpr = np.trapezoid(curves, sizes, axis=-2)
@@ -127,15 +131,15 @@ def bootstrap_areas(
     """Return CPR and CMD of circuits in every resample of the examples.
 
     Args:
-        logit_diffs: `(circuits, sizes, examples)`.
-        empty: of the circuit without nodes, `(examples,)`.
-        full: of the whole model, `(examples,)`.
-        proportions: the sizes.
-        resamples: how many.
-        seed: of the resamples; the same seed gives the same resamples.
+        logit_diffs: logit differences of the circuits, `(circuits, sizes, examples)`.
+        empty: logit differences of the circuit without nodes, `(examples,)`.
+        full: logit differences of the whole model, `(examples,)`.
+        proportions: circuit sizes as shares of all nodes, `(sizes,)`.
+        resamples: number of resamples.
+        seed: seed of the resampling.
 
     Returns:
-        Both float64 `(circuits, resamples)`.
+        CPR and CMD, each float64 `(circuits, resamples)`.
     """
     weights = resampling_weights(len(full), resamples, generator(seed))
     curves = bootstrap_curves(logit_diffs, empty, full, weights)
@@ -145,34 +149,35 @@ def bootstrap_areas(
 def percentile_interval(
     draws: np.ndarray, *, level: float = 0.95
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return both ends of the percentile interval over the last axis.
+    """Return the lower and upper bound of the percentile interval over the last axis.
 
-    Draws that are not known (NaN) are left out; without any, the ends are NaN.
+    NaN draws are ignored; where all draws are NaN, both bounds are NaN.
     """
     tail = (1 - level) / 2
     known = ~np.isnan(draws).all(axis=-1, keepdims=True)
-    # Numpy warns of rows without a number, which are ours to have.
+    # NumPy warns about rows of NaN only, which are legitimate here.
     low, high = np.nanquantile(np.where(known, draws, 0.0), [tail, 1 - tail], axis=-1)
     known = known[..., 0]
     return np.where(known, low, np.nan), np.where(known, high, np.nan)
 
 
 def sign_flip_p(differences: np.ndarray, *, seed: int = 0) -> float:
-    """Return the two-sided p value of a mean difference under random signs.
+    """Return the two-sided p value of a mean difference by the sign-flip test.
 
-    If two circuits are alike, each paired difference `(n,)` could as well have the
-    other sign. Exact up to `EXACT_CELLS` differences; above, that share of `SIGN_DRAWS`
-    random patterns (and the observed one) whose mean is as far from 0.
+    Under the null hypothesis that two circuits perform equally, the sign of each paired
+    difference `(n,)` is random; the p value is the share of sign patterns whose mean is
+    at least as far from 0 as the observed one. All patterns are enumerated up to
+    `EXACT_CELLS` differences; above, `SIGN_DRAWS` are drawn, the observed one included.
     """
     sums = np.abs(_signs(len(differences), seed) @ differences)
-    # Equal sums may differ in their last digits, for the order of the terms.
+    # Equal sums may differ by rounding, depending on the order of summation.
     reached = np.abs(differences.sum()) - 1e-9 * np.abs(differences).sum()
     return float(np.mean(sums >= reached))
 
 
 @lru_cache(maxsize=8)
 def _signs(n: int, seed: int) -> np.ndarray:
-    """Return patterns of signs `(patterns, n)`, that without a change among them."""
+    """Return sign patterns `(patterns, n)`, including the one without a flip."""
     if n <= EXACT_CELLS:
         ones = np.arange(2**n)[:, None] >> np.arange(n) & 1
     else:
@@ -182,38 +187,38 @@ def _signs(n: int, seed: int) -> np.ndarray:
 
 
 def wilcoxon_p(differences: np.ndarray) -> float:
-    """Return the two-sided p value of Wilcoxon's signed ranks; 1 without a difference.
+    """Return the two-sided p value of Wilcoxon's signed-rank test; 1 if all are zero.
 
-    Differences of exactly 0 are left out, as in Wilcoxon's own procedure. Exact, but
-    for many differences of which some are equally large.
+    Differences of exactly 0 are dropped, as in Wilcoxon's original procedure. Exact,
+    also with ties, up to `EXACT_CELLS` differences; above, as computed by SciPy.
     """
     differences = differences[differences != 0]
     if len(differences) > EXACT_CELLS:
         return float(stats.wilcoxon(differences).pvalue)
-    # Random signs of ranks are what the test is about; so ties are no trouble.
+    # Flipping the signs of the ranks is the exact test, and it allows ties.
     ranks = stats.rankdata(np.abs(differences))
     return sign_flip_p(np.sign(differences) * ranks)
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
-    """Return p values adjusted for their number by Holm's step-down procedure."""
+    """Return p values adjusted for multiple comparisons by Holm's procedure."""
     p_values = np.asarray(p_values, dtype=float)
     order = np.argsort(p_values, kind="stable")
-    left = np.arange(len(p_values), 0, -1)
+    remaining = np.arange(len(p_values), 0, -1)
     adjusted = np.empty_like(p_values)
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(p_values[order] * left))
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(p_values[order] * remaining))
     return adjusted
 
 
 def cluster_draws(
     cells: Sequence[np.ndarray], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> np.ndarray:
-    """Return the mean of every resample of tasks, and of seeds within each of them.
+    """Return means of a cluster bootstrap: over tasks, and over seeds within tasks.
 
     Args:
-        cells: by task, one number per seed; tasks weigh the same.
-        resamples: how many.
-        seed: of the resamples.
+        cells: by task, one value per seed; all tasks have equal weight.
+        resamples: number of resamples.
+        seed: seed of the resampling.
 
     Returns:
         float64 `(resamples,)`.
@@ -230,28 +235,28 @@ def cluster_draws(
 
 
 def paired_effect(differences: np.ndarray) -> float:
-    """Return d_z, the mean over the standard deviation of paired differences `(n,)`.
+    """Return d_z: mean divided by standard deviation of paired differences `(n,)`.
 
-    NaN with fewer than two differences, or where they are all the same.
+    NaN for fewer than two differences, or if all are equal.
     """
-    # Equal differences may not be so in their last digits.
+    # Equal differences may differ by rounding.
     if len(differences) < 2 or np.ptp(differences) <= 1e-9 * np.abs(differences).max():
         return float("nan")
     return float(differences.mean() / differences.std(ddof=1))
 
 
 def compare(cells: Sequence[np.ndarray], *, seed: int = 0) -> Comparison:
-    """Test whether paired differences of two circuits are other than 0.
+    """Test whether paired differences of two circuits differ from 0.
 
     Args:
-        cells: by task, the difference of every seed.
-        seed: of resamples and random signs.
+        cells: by task, one difference per seed.
+        seed: seed of the resamples and the random signs.
 
     Raises:
-        ValueError: without a cell.
+        ValueError: there is no task, or a task without a difference.
     """
     if not cells or any(len(of_task) == 0 for of_task in cells):
-        raise ValueError("a comparison needs a difference for each of its tasks")
+        raise ValueError("a comparison needs at least one difference per task")
     flat = np.concatenate(cells)
     means = np.array([of_task.mean() for of_task in cells])
     low, high = percentile_interval(cluster_draws(cells, seed=seed))

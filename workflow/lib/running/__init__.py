@@ -1,11 +1,12 @@
-"""How Snakemake is run here, and why that takes more than Snakemake alone.
+"""Extensions of Snakemake for running the workflow, and the reasons for them.
 
-- `sources`: a hash of the code that a job runs. Snakemake looks at a script's age, and
-  not at what the script imports: a changed method would rerun nothing.
-- `planning`: what is in files decides what runs again. To Snakemake a `git checkout`
-  has changed everything.
-- `runs`: locks that a killed run has left are removed, and its jobs end with it.
-  Snakemake asks the user to unlock, and its jobs may go on writing.
+- `sources`: hashes of the code that a job runs. Snakemake compares only the
+  modification time of a script, not the modules that it imports, so a changed method
+  reruns nothing.
+- `planning`: jobs rerun when the content of files changes. For Snakemake, a `git
+  checkout` changes the modification time of every file.
+- `runs`: stale locks of a killed run are removed, and its jobs are terminated with it.
+  Snakemake asks the user to unlock, while its jobs may continue to write.
 - `warm`: jobs are forked from one process that has imported torch and transformers.
   Snakemake starts an interpreter per job, which takes longer than most stages.
 """

@@ -1,22 +1,22 @@
-"""What is in files decides whether a job runs again, and not how old they are.
+"""Rerun jobs when the content of files changes, not their modification time.
 
-A `git checkout`, an unpacked archive or a copy changes the age of everything. Jobs
-record hashes of the code and the data that they are made from, see `sources`; what
-Snakemake would go by besides is adjusted here, for every way of calling it.
+A `git checkout`, an unpacked archive or a copy changes all modification times. Jobs
+record hashes of their code and data, see `sources`; this module adjusts Snakemake's own
+triggers accordingly, however it is called.
 """
 
 from snakemake.settings.enums import RerunTrigger
 
-# Files up to this size (in bytes) that are newer than a result are compared by content.
+# Largest size in bytes of files that are compared by content if newer than a result.
 COMPARED_BY_CONTENT = 50_000_000
 
 
 def plan_by_content(workflow) -> None:
-    """Adjust the settings that a run is planned by, once Snakemake has made them.
+    """Adjust the settings for planning a run, as soon as Snakemake has created them.
 
-    Its trigger for code takes every script that is newer than a result for a changed
-    one, and is off. The settings are made after the rules are read, when nothing of the
-    workflow is called any more: hence the property.
+    Snakemake's code trigger, which treats every script newer than a result as changed,
+    is switched off. The settings are created after the rules are read, when no code of
+    the workflow is called any more, hence the property.
     """
 
     def adjust(workflow, settings) -> None:
@@ -26,7 +26,7 @@ def plan_by_content(workflow) -> None:
             settings.max_checksum_file_size = max(given, COMPARED_BY_CONTENT)
         vars(workflow)["dag_settings"] = settings
 
-    def found(workflow):
+    def get(workflow):
         return vars(workflow).get("dag_settings")
 
-    type(workflow).dag_settings = property(found, adjust)
+    type(workflow).dag_settings = property(get, adjust)

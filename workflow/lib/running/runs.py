@@ -1,9 +1,10 @@
-"""A run alone in its folder: before it starts, after one that was killed, and its end.
+"""Lock the working directory, remove stale locks, and end jobs with their run.
 
-Snakemake locks its folder with files, which a killed run leaves behind. Here every
-process that reads the workflow also shares a lock of the kernel's, which ends with it.
-Who holds that lock alone knows that those files are nobody's, and removes them: the
-same command goes on after a crash, and a folder in use stays locked.
+Snakemake locks its working directory with files, which a killed run leaves behind. In
+addition every process that reads the workflow holds a shared kernel lock (`flock`),
+which is released when the process ends. A process that can acquire the lock exclusively
+knows that all lock files are stale, and removes them: after a crash the same command
+resumes the run, while a directory in use stays locked.
 """
 
 import fcntl
@@ -27,17 +28,17 @@ from circuit_transfer.jobs.resource_errors import MEMORY, advice, existing
 FOLDER = Path(".snakemake")
 
 _evaluate = PythonScript.evaluate
-_lock: IO | None = None  # open, and so locked, as long as this process lives
+_lock: IO | None = None  # open, and thus locked, until this process ends
 _alone = False
 
 
 def hold_folder(workflow) -> None:
-    """Share the working directory, and remove the locks that a killed run has left.
+    """Acquire the shared lock of the working directory and remove stale lock files.
 
-    Where the file system has no such locks, Snakemake's own are all there is.
+    On file systems without `flock` only the locks of Snakemake are used.
 
     Raises:
-        WorkflowError: nothing can be written in the working directory.
+        WorkflowError: the working directory cannot be written to.
     """
     global _lock, _alone
     PythonScript.evaluate = _evaluate_explained
@@ -45,21 +46,21 @@ def hold_folder(workflow) -> None:
         FOLDER.mkdir(exist_ok=True)
         _lock = open(FOLDER / "in-use", "a")  # noqa: SIM115
     except OSError as error:
-        told = f"{error} in {Path.cwd()}: {advice(error) or 'expected a folder'}"
-        raise WorkflowError(told) from None
+        message = f"{error} in {Path.cwd()}: {advice(error) or 'expected a folder'}"
+        raise WorkflowError(message) from None
     try:
-        _alone = workflow.is_main_process and _nobody_else(_lock)
+        _alone = workflow.is_main_process and _is_exclusive(_lock)
         if _alone:
-            for left in FOLDER.glob("locks/*.lock"):
-                left.unlink()
-        # Who reads the workflow at this very moment makes this wait for an instant.
+            for stale in FOLDER.glob("locks/*.lock"):
+                stale.unlink()
+        # Waits while another process holds the exclusive lock, for an instant.
         fcntl.flock(_lock, fcntl.LOCK_SH)
     except OSError as error:
-        logger.debug(f"no lock of the kernel's: {error}")
+        logger.debug(f"no kernel lock: {error}")
 
 
 def start_run(workflow) -> None:
-    """Check that a run can write what it is to write, and tie its jobs to its life.
+    """Check that all output folders are writable, and make jobs end with the run.
 
     Raises:
         WorkflowError: a folder cannot be written to.
@@ -69,12 +70,13 @@ def start_run(workflow) -> None:
         return
     if _alone:
         remove_partial("results")
-    # On other machines, whoever started the jobs there ends them.
+    # Jobs on other machines are terminated by the scheduler there.
     if workflow.local_exec:
         os.environ[RUN] = str(os.getpid())
 
 
-def _nobody_else(file: IO) -> bool:
+def _is_exclusive(file: IO) -> bool:
+    """Return whether no other process holds the lock, and acquire it if so."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -87,8 +89,8 @@ def _check_folders(jobs: Iterable) -> None:
     folders = sorted({existing(Path(path).parent) for path in paths})
     closed = [folder for folder in folders if not os.access(folder, os.W_OK | os.X_OK)]
     if closed:
-        told = "\n".join(f"{folder}: {_why_closed(folder)}" for folder in closed)
-        raise WorkflowError(f"Nothing can be written where results belong:\n{told}")
+        reasons = "\n".join(f"{folder}: {_why_closed(folder)}" for folder in closed)
+        raise WorkflowError(f"Results cannot be written:\n{reasons}")
 
 
 def _why_closed(folder: Path) -> str:
@@ -98,7 +100,8 @@ def _why_closed(folder: Path) -> str:
         return "its file system is read-only"
     found = folder.stat()
     owner, user = _name(found.st_uid), _name(os.geteuid())
-    return f"{user} may not write, it is {owner}'s ({stat.filemode(found.st_mode)})"
+    mode = stat.filemode(found.st_mode)
+    return f"{user} has no permission to write, the owner is {owner} ({mode})"
 
 
 def _name(user: int) -> str:
@@ -112,9 +115,9 @@ def _evaluate_explained(script: PythonScript, edit: bool = False) -> None:
     try:
         _evaluate(script, edit)
     except CalledProcessError as error:
-        # A shell that waits for a killed process makes 128 + n of it.
+        # A shell reports a child that was killed by signal n as exit status 128 + n.
         number = -error.returncode if error.returncode < 0 else error.returncode - 128
         if number in {signal.SIGKILL, signal.SIGABRT}:
             name = signal.Signals(number).name
-            logger.error(f"A job of {script.rulename} was ended by {name}: {MEMORY}")
+            logger.error(f"A job of {script.rulename} was killed by {name}: {MEMORY}")
         raise

@@ -1,7 +1,8 @@
-"""The source files that decide what a stage computes: its script, and what it imports.
+"""Hash the source files that determine the result of a stage: script and imports.
 
-Snakemake looks at a script's age alone, which every `git checkout` changes, and not at
-what the script imports. So jobs record a hash of all these files instead.
+Snakemake compares only the modification time of a script, which every `git checkout`
+changes, and ignores the modules that it imports. So jobs record a hash of all these
+files instead.
 """
 
 import ast
@@ -12,11 +13,11 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = "circuit_transfer"
-FOLDER = Path(__file__).parents[1]  # of the library
+FOLDER = Path(__file__).parents[1]  # that contains the library
 
 
 def put_first() -> None:
-    """Let the scripts of this run find this library before one that is installed."""
+    """Make the scripts of this run import this library before an installed one."""
     others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     paths = [str(FOLDER), *filter(None, others)]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
@@ -29,7 +30,7 @@ def code_digest(script: Path, unused: tuple[str, ...] = ()) -> str:
 
 
 def files_digest(files: Iterable[Path]) -> str:
-    """Return a hash of what is in files, and of their names."""
+    """Return a hash of the names and contents of files."""
     digest = hashlib.sha256()
     for file in files:
         content = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -45,48 +46,48 @@ def source_files(script: Path, unused: Collection[str] = ()) -> list[Path]:
 def library_modules(
     script: Path, unused: Collection[str] = ()
 ) -> dict[str, Path | None]:
-    """Return the library's modules that a script imports, however indirectly.
+    """Return the library's modules that a script imports, also indirectly.
 
-    Imports inside of functions count, those for type checkers alone do not.
+    Imports inside functions are included, those for type checkers only are not.
 
     Args:
-        script: a stage.
+        script: script of a stage.
         unused: modules or packages of the library that the stage imports, but that do
-            not decide what it computes; what only they import is left out too.
+            not affect its result; modules that only these import are excluded too.
 
     Returns:
         Their files by name.
     """
-    left_out = {f"{PACKAGE}.{name}" for name in unused}
-    found, left = {}, [*_imports(script)]
-    while left:
-        module = left.pop()
-        if module in found or module in left_out:
+    excluded = {f"{PACKAGE}.{name}" for name in unused}
+    found, pending = {}, [*_imports(script)]
+    while pending:
+        module = pending.pop()
+        if module in found or module in excluded:
             continue
         package, _, _ = module.rpartition(".")
         file = _file(module)
         found[module] = file
-        left += [package] if package else []
-        left += _imports(file) if file else []
+        pending += [package] if package else []
+        pending += _imports(file) if file else []
     return found
 
 
 @cache
 def _imports(file: Path) -> frozenset[str]:
-    """Return the modules of the library that a file names in its imports."""
+    """Return the modules of the library that a file imports directly."""
     names = set()
     for node in _run(ast.parse(file.read_bytes(), file)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
             names.add(node.module)
-            # What is imported from a package may be a module of it.
+            # A name imported from a package may be a module.
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return frozenset(name for name in names if _file(name))
 
 
 def _run(tree: ast.AST) -> Iterator[ast.AST]:
-    """Yield the nodes of a tree but those below `if TYPE_CHECKING:`."""
+    """Yield the nodes of a syntax tree, except those in `if TYPE_CHECKING:`."""
     yield tree
     for child in ast.iter_child_nodes(tree):
         condition = getattr(child, "test", None)

@@ -1,10 +1,11 @@
-"""Jobs forked from one process that has imported what they need.
+"""Fork jobs from one server process that has already imported their modules.
 
-Snakemake starts a fresh interpreter for every script, and importing torch and
-transformers takes longer than most stages. Here a server, the forkserver of
-`multiprocessing`, imports once per run what many of its scripts import, and every job
-is a fork of it. Whatever cannot be forked with the same outcome is run by Snakemake as
-ever: see `warm_up` for runs, `_can_be_forked` for jobs. `WARM=0` turns it off.
+Snakemake starts a new interpreter for every script, and importing torch and
+transformers takes longer than most stages. The server, the forkserver of
+`multiprocessing`, imports the common modules of the scripts once per run, and every job
+is a fork of it. Jobs that cannot be forked with the same result are run by Snakemake as
+usual: see `warm_up` for runs, `_can_be_forked` for jobs. `WARM=0` switches the server
+off.
 """
 
 import ast
@@ -28,12 +29,12 @@ from snakemake.script import PythonScript
 
 from running.sources import library_modules
 
-# What modules of the library import only when they are used.
+# Modules that modules of the library import at run time, inside functions.
 IMPORTED_LATE = {
     "circuit_transfer.models.loading": (
         "torch",
         "transformers.models.auto.modeling_auto",
-        # Nearly all of what it imports is what every family imports.
+        # Imports nearly all modules that the families share.
         "transformers.models.llama.modeling_llama",
         "transformers.tokenization_utils_tokenizers",
     ),
@@ -42,13 +43,14 @@ IMPORTED_LATE = {
         "matplotlib.backends.backend_pdf",
     ),
 }
-# A server takes longer to start than a job: two jobs at once are not worth one.
-WORTH = 3
-# A process that has touched a GPU must not be forked, and nothing keeps the libraries
-# from doing so when they are imported.
+# Fewest jobs that import a module for the server to pay off: starting it takes longer
+# than starting a job.
+FEWEST_JOBS = 3
+# A process that has initialised a GPU must not be forked, and importing a library may
+# initialise it.
 GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
-# Libraries of linear algebra start their threads when they are imported, as many as
-# these say, and a fork has none of them. Jobs that ask for more are not forked.
+# Libraries of linear algebra start this number of threads when they are imported, and a
+# fork does not inherit threads. Jobs with more than one thread are not forked.
 ONE_THREAD = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -56,33 +58,33 @@ ONE_THREAD = (
     "NUMEXPR_NUM_THREADS",
 )
 
-# Between two looks at a job, after as many looks every half second. A look takes the
-# system 10 ms: with Snakemake's own 30, a tenth of a run goes into them.
-SECONDS_BETWEEN_LOOKS = 5
+# Interval at which the resources of a job are sampled, after as many samples every half
+# second. A sample takes 10 ms: at Snakemake's own interval, a tenth of the run time.
+SAMPLING_SECONDS = 5
 
 _execute_script = PythonScript.execute_script
-# Starting a process looks after those that have ended; two threads doing so at the same
-# time could both read the exit code of one, and the second would find none.
+# Starting a process also reaps processes that have ended. Two threads that reap the
+# same process concurrently would leave one of them without its exit code.
 _lock = Lock()
 
 
 def warm_up(workflow) -> None:
-    """Fork the scripts of a run that is about to start, if it gains by that.
+    """Start the server for the run that is about to start, if that saves time.
 
-    It does not where fewer than three local jobs import the same module, where they are
-    run by something else than this process, where they may use a GPU, and where the
-    operating system is not Linux. The server ends with the process that has started it.
+    It is not started if fewer than `FEWEST_JOBS` local jobs import a common module, if
+    another process runs the jobs, if they may use a GPU, or if the operating system is
+    not Linux. The server ends with the process that started it.
     """
     PythonScript.execute_script = _execute_script
     modules = sorted(_worth_importing(_scripts(workflow)))
     if not modules or not _can_fork(workflow):
         return
-    # A fork imports what the main program, `snakemake`, imports, and so do scripts.
+    # Forks and scripts also import the modules of the main program, `snakemake`.
     multiprocessing.set_forkserver_preload(["snakemake.cli", *modules])
     if _starts():
         PythonScript.execute_script = _execute_forked
     else:
-        logger.warning("jobs run in fresh interpreters: the server did not start")
+        logger.warning("jobs run in new interpreters: the server did not start")
 
 
 def _can_fork(workflow) -> bool:
@@ -98,7 +100,7 @@ def _can_fork(workflow) -> bool:
 
 
 def _scripts(workflow) -> Iterator[Path]:
-    """Yield the script of every job that is to run, once for every job."""
+    """Yield the script of every job that will run."""
     for job in workflow.dag.needrun_jobs():
         if job.is_script and job.rule.script.endswith(".py"):
             folder = job.rule.basedir.get_path_or_uri(secret_free=True)
@@ -110,15 +112,15 @@ def _worth_importing(scripts: Iterable[Path]) -> Iterator[str]:
     for script, count in Counter(scripts).items():
         for module in _imports(script):
             jobs[module] += count
-    return (module for module, count in jobs.items() if count >= WORTH)
+    return (module for module, count in jobs.items() if count >= FEWEST_JOBS)
 
 
 def _imports(script: Path) -> set[str]:
-    """Return the modules that a script imports first, and what those import later."""
+    """Return the modules that a script imports, with their `IMPORTED_LATE`."""
     try:
         statements = ast.parse(script.read_bytes()).body
     except (OSError, SyntaxError):
-        return set()  # its job will tell
+        return set()  # the job itself reports the error
     modules = set()
     for statement in statements:
         if isinstance(statement, ast.Import):
@@ -130,8 +132,8 @@ def _imports(script: Path) -> set[str]:
 
 
 def _starts() -> bool:
-    """Start the server, wait until it has imported everything, and fork once."""
-    # It finds modules where this process does, which has been told by the Snakefile.
+    """Start the server and wait for its imports; return whether a fork succeeds."""
+    # The server needs the module search path of this process, set by the Snakefile.
     path = os.pathsep.join(filter(None, sys.path))
     with _environment(PYTHONPATH=path, **dict.fromkeys(ONE_THREAD, "1")):
         process = _process(int)
@@ -162,10 +164,12 @@ def _process(target, *args, **kwargs):
 
 
 def _execute_forked(script: PythonScript, fname: str, edit: bool = False) -> None:
-    """Run what Snakemake has written to a file, as `PythonScript.execute_script` does.
+    """Run a script that Snakemake has written to a file, in a fork of the server.
+
+    Replaces `PythonScript.execute_script`.
 
     Raises:
-        CalledProcessError: the script has failed or was killed.
+        CalledProcessError: the script failed or was killed.
     """
     if edit or not _can_be_forked(script):
         return _execute_script(script, fname, edit)
@@ -187,7 +191,7 @@ def _can_be_forked(script: PythonScript) -> bool:
     return (
         not any(environments)
         and script.threads == 1
-        # The server has its variables from Snakemake, so from it a job has these.
+        # A fork inherits the environment of the server, including TMPDIR.
         and script.resources.get("tmpdir") in (None, tempfile.gettempdir())
     )
 
@@ -195,7 +199,7 @@ def _can_be_forked(script: PythonScript) -> bool:
 def _measure(pid: int, record, stack: ExitStack) -> None:
     record.running_time = 0.0
     try:
-        stack.enter_context(benchmarked(pid, record, SECONDS_BETWEEN_LOOKS))
+        stack.enter_context(benchmarked(pid, record, SAMPLING_SECONDS))
     except psutil.NoSuchProcess:
-        # Nobody waits for it but the server: it may be gone before it is looked at.
+        # Only the server waits for the process, which may end before the first sample.
         record.process_gone = True

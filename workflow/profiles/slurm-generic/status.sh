@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# What became of a Slurm job: running (or waiting), success, failed.    status.sh JOB
+# Print the state of a Slurm job: running (or waiting), success, failed.    status.sh JOB
 set -uo pipefail
 
 answer=$(scontrol --oneliner show job "$1" 2>&1)
 state=$(grep --only-matching --max-count=1 'JobState=[A-Z_]*' <<< "$answer")
 if [ -z "$state" ] && grep --quiet 'Invalid job id' <<< "$answer"
 then
-  # Slurm has forgotten it, but its accounts may know.
+  # The controller no longer knows the job; query the accounting database.
   state="JobState=$(sacct --allocations --noheader --parsable2 --format=State \
     --jobs="$1" 2> /dev/null | head --lines=1)"
 fi

@@ -1,8 +1,9 @@
-"""The files of a study: how each kind is written and read, and nothing else.
+"""File formats of a study: how each kind of artefact is written and read.
 
-- `files`: writing atomically: a file appears under its name only when it is whole;
+- `files`: atomic writing: a file appears under its name only when it is complete;
 - `frames`, `text`, `tensors`: Parquet, JSON and text, safetensors with text metadata;
-- `descriptions`, `scores`, `alignments`: the artefacts made of these.
+- `descriptions`, `scores`, `alignments`: the artefacts built on these.
 
-Stages import from the file of their kind: an edit of one format reruns its users alone.
+Stages import only the modules of the formats that they use, so that a change of one
+format reruns only those stages.
 """

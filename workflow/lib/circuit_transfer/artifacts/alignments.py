@@ -1,4 +1,4 @@
-"""Fitted maps from source to target, see `transfer.alignment`."""
+"""Fitted maps from source to target scores, see `transfer.alignment`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from circuit_transfer.artifacts.tensors import read_tensors, write_tensors
 
 @dataclass(frozen=True)
 class Alignment:
-    """The fitted maps of one training set and seed, and how their training went.
+    """The fitted maps of one training set and seed, with their training curves.
 
     Attributes:
-        tensors: of the first map `alignment` `(n_source, n_target)`, `initial` (before
-            training), `loss` and `kl` `(n_steps,)`, and `bias` `(n_target,)` where the
-            map has one; of a further map the same after `<map>/`; of a trained control
-            the same before `/<control>`.
+        tensors: for the first map `alignment` `(n_source, n_target)`, `initial` (the
+            same before training), `loss` and `kl` `(n_steps,)`, and `bias`
+            `(n_target,)` if the map has one. Names of any other map have the prefix
+            `<map>/`, those of a trained control the suffix `/<control>`.
         metadata: `maps`, `transform`, `source_nodes`, `target_nodes` and every setting
             of the fit.
     """
@@ -33,13 +33,13 @@ class Alignment:
 
     @property
     def maps(self) -> list[str]:
-        """The names of the maps, the one that the study is about first."""
+        """The names of the maps, that of the study's main map first."""
         return self.metadata["maps"]
 
     def project(
         self, scores: np.ndarray, name: str | None = None, control: str = "none"
     ) -> np.ndarray:
-        """Project transformed source scores `(n_source,)` by a map, or its control."""
+        """Project transformed source scores `(n_source,)` by a map or its control."""
         name = name or self.maps[0]
         key = tensor_name("alignment", name, control, self.maps)
         bias = self.tensors.get(tensor_name("bias", name, control, self.maps))
@@ -48,7 +48,7 @@ class Alignment:
 
 
 def tensor_name(kind: str, name: str, control: str, maps: Sequence[str]) -> str:
-    """Name a tensor of a map, or of its trained control, in an alignment's file."""
+    """Return the name of a map's or a trained control's tensor in the file."""
     before = "" if name == maps[0] else f"{name}/"
     after = "" if control == "none" else f"/{control}"
     return f"{before}{kind}{after}"
@@ -65,6 +65,6 @@ def read_alignment(path: Path | str) -> Alignment:
     """Read what `write_alignment` wrote.
 
     Raises:
-        ValueError: the file is damaged, of another format, or misses the matrix.
+        ValueError: the file is damaged, has another format, or lacks the matrix.
     """
     return Alignment(*read_tensors(path, ("alignment",), ("maps",)))

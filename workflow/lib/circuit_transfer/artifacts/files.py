@@ -1,4 +1,4 @@
-"""Write files whole or not at all."""
+"""Write files atomically: completely or not at all."""
 
 import os
 import re
@@ -11,16 +11,17 @@ from pathlib import Path
 import polars as pl
 from safetensors import SafetensorError
 
-# What to do about a file that another version wrote, or that was damaged.
-REMEDY = "delete the file and run again: it is computed anew"
+# What to do about a file that is damaged, or was written by another version.
+REMEDY = "delete the file and run again: it is recomputed"
 
 
 @contextmanager
 def atomic(path: Path | str) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; rename it to `path` on success.
+    """Yield a temporary path in the folder of `path`; rename it to `path` on success.
 
     Raises:
-        OSError: it cannot be written; the error names `path`, whatever wrote to it.
+        OSError: the file cannot be written; the error names `path`, whichever library
+            was writing.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,10 +36,11 @@ def atomic(path: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def atomic_files(folder: Path | str) -> Iterator[Path]:
-    """Yield a folder to write files to; on success they are moved into `folder`.
+    """Yield a temporary folder; on success its files are moved into `folder`.
 
     Raises:
-        OSError: they cannot be written; the error names `folder`, whatever wrote them.
+        OSError: a file cannot be written; the error names `folder`, whichever library
+            was writing.
     """
     folder = Path(folder)
     partial = _partial(folder)
@@ -54,15 +56,15 @@ def atomic_files(folder: Path | str) -> Iterator[Path]:
 
 
 def remove_partial(folder: Path | str) -> None:
-    """Remove what writers that were killed have left under a folder.
+    """Remove the temporary files that killed processes have left in a folder.
 
-    Nobody may be writing there.
+    No process may be writing there meanwhile.
     """
-    for left in Path(folder).rglob(".*.partial"):
-        if left.is_dir():
-            shutil.rmtree(left)
+    for partial in Path(folder).rglob(".*.partial"):
+        if partial.is_dir():
+            shutil.rmtree(partial)
         else:
-            left.unlink()
+            partial.unlink()
 
 
 def _partial(path: Path) -> Path:
@@ -71,7 +73,7 @@ def _partial(path: Path) -> Path:
 
 @contextmanager
 def _naming(path: Path, partial: Path) -> Iterator[None]:
-    """Let the system's errors name the path that was to be written."""
+    """Make errors of the operating system name the final path."""
     try:
         yield
     except OSError as error:
@@ -79,7 +81,7 @@ def _naming(path: Path, partial: Path) -> Iterator[None]:
             error.filename = str(path)
         raise
     except (pl.exceptions.PolarsError, SafetensorError) as error:
-        # Both are written in Rust and tell of the system's errors in words alone.
+        # Both libraries are written in Rust and report the error number only as text.
         number = re.search(r"\(os error (\d+)\)", str(error))
         if number is None:
             raise

@@ -1,4 +1,4 @@
-"""Frames, as Parquet."""
+"""Data frames as Parquet files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,20 +9,20 @@ from circuit_transfer.artifacts.files import REMEDY, atomic
 
 
 def write_frame(frame: pl.DataFrame, path: Path | str) -> None:
-    """Write a frame as Parquet."""
+    """Write a frame as a Parquet file."""
     with atomic(path) as partial:
         frame.write_parquet(partial)
 
 
 def read_frame(path: Path | str, columns: Sequence[str] = ()) -> pl.DataFrame:
-    """Read a Parquet frame that must have the given columns.
+    """Read a Parquet file that must have the given columns.
 
     Raises:
         ValueError: the file is damaged, or a column is missing.
     """
     try:
         frame = pl.read_parquet(path)
-    # Damage within the pages makes the reader panic instead.
+    # The reader panics if the pages of the file are damaged.
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise ValueError(
             f"{path}: not a readable Parquet file ({error}); {REMEDY}"
@@ -30,7 +30,7 @@ def read_frame(path: Path | str, columns: Sequence[str] = ()) -> pl.DataFrame:
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise ValueError(
-            f"{path}: no column {missing}, only {frame.columns}: of an older version? "
-            f"Then {REMEDY}"
+            f"{path}: no column {missing}, only {frame.columns}: written by an older "
+            f"version? Then {REMEDY}"
         )
     return frame

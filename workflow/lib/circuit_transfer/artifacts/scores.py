@@ -15,11 +15,11 @@ class Scores:
     """One score per node of one model on one task.
 
     Attributes:
-        scores: float32 `(n_nodes,)`, higher supports the answer more.
+        scores: float32 `(n_nodes,)`; positive scores support the answer.
         nodes: the node names in order.
-        metadata: model, task, method, examples and the settings they were made with.
-        by_example: float32 `(examples, n_nodes)`, whose mean over examples the scores
-            are; None where it is not known.
+        metadata: model, task, method, number of examples and attribution settings.
+        by_example: scores of the single examples, float32 `(examples, n_nodes)`, of
+            which `scores` is the mean; None if they are unknown.
     """
 
     scores: np.ndarray
@@ -36,10 +36,10 @@ def write_scores(
     by_example: np.ndarray | None = None,
     **metadata: Any,
 ) -> None:
-    """Write node scores, see `Scores`, with the settings they were made with.
+    """Write node scores, see `Scores`, with the settings of the attribution.
 
     Raises:
-        ValueError: the scores do not have one number per node.
+        ValueError: the number of scores differs from the number of nodes.
     """
     if scores.shape != (len(nodes),):
         raise ValueError(f"scores {scores.shape} do not fit {len(nodes)} node names")
@@ -55,7 +55,7 @@ def read_scores(path: Path | str) -> Scores:
     """Read what `write_scores` wrote.
 
     Raises:
-        ValueError: the file is damaged, of another format, or misses the scores.
+        ValueError: the file is damaged, has another format, or lacks the scores.
     """
     tensors, metadata = read_tensors(path, ("scores",), ("nodes",))
     nodes = tuple(metadata.pop("nodes"))

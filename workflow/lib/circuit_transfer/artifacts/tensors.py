@@ -1,4 +1,4 @@
-"""Named tensors with metadata, as safetensors; no pickle anywhere."""
+"""Named tensors with metadata as safetensors files; nothing is pickled."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,23 +12,23 @@ from safetensors import SafetensorError, safe_open
 from circuit_transfer.artifacts.files import REMEDY, atomic
 
 FORMAT = "circuit-transfer/1"
-# Metadata that is a name and stays text even where it looks like JSON (a task `2024`).
+# Metadata keys of names, stored as text even if they look like JSON (a task `2024`).
 NAMES = {"model", "task", "method", "source", "target", "training_set", "ablation"}
 
 
 def write_tensors(
     path: Path | str, tensors: Mapping[str, np.ndarray], /, **metadata: Any
 ) -> None:
-    """Write named tensors with metadata, the same bytes for the same content."""
-    # safetensors metadata is text only: names stay as they are, the rest is JSON, and
-    # so is a text that would be read as JSON.
+    """Write named tensors with metadata; equal content gives equal bytes."""
+    # safetensors metadata is text only: names are written unchanged, everything else,
+    # including text that would parse as JSON, is encoded as JSON.
     text = {
         key: value if _is_plain(key, value) else json.dumps(value)
         for key, value in {"format": FORMAT, **metadata}.items()
     }
-    whole = {key: np.ascontiguousarray(value) for key, value in tensors.items()}
+    arrays = {key: np.ascontiguousarray(value) for key, value in tensors.items()}
     with atomic(path) as partial:
-        partial.write_bytes(_sorted_header(safetensors.numpy.save(whole, text)))
+        partial.write_bytes(_sorted_header(safetensors.numpy.save(arrays, text)))
 
 
 def read_tensors(
@@ -37,13 +37,13 @@ def read_tensors(
     """Read what `write_tensors` wrote: all tensors, and the metadata.
 
     Args:
-        path: of the file.
-        needed: names of tensors that there must be.
-        settings: names of metadata that there must be.
+        path: path of the file.
+        needed: names of the required tensors.
+        settings: keys of the required metadata.
 
     Raises:
-        ValueError: the file is damaged, of another format, or misses one of these.
-        FileNotFoundError: there is none.
+        ValueError: the file is damaged, has another format, or lacks one of these.
+        FileNotFoundError: there is no such file.
     """
     try:
         with safe_open(path, framework="numpy") as file:
@@ -58,22 +58,22 @@ def read_tensors(
         raise ValueError(
             f"{path}: its format is {written!r}, expected {FORMAT!r}; {REMEDY}"
         )
-    for names, there, kind in (
+    for names, present, kind in (
         (needed, found, "tensor"),
         (settings, metadata, "metadata"),
     ):
-        missing = [key for key in names if key not in there]
+        missing = [key for key in names if key not in present]
         if missing:
             raise ValueError(
-                f"{path}: no {kind} {missing}, only {sorted(there)}: of an older "
-                f"version? Then {REMEDY}"
+                f"{path}: no {kind} {missing}, only {sorted(present)}: written by an "
+                f"older version? Then {REMEDY}"
             )
     return found, {key: _parsed(key, value) for key, value in metadata.items()}
 
 
 def _sorted_header(data: bytes) -> bytes:
-    # safetensors writes metadata in a random order; files of equal content must be
-    # equal byte for byte. The layout is: header length, JSON header, tensor data.
+    # safetensors writes metadata in random order, but equal content must give equal
+    # bytes. The layout is: header length, JSON header, tensor data.
     length = int.from_bytes(data[:8], "little")
     header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True).encode()
     header += b" " * (-len(header) % 8)

@@ -1,4 +1,4 @@
-"""Text in UTF-8, and JSON."""
+"""Text files in UTF-8, and JSON files."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ def read_json(path: Path | str) -> Any:
     """Read a JSON file.
 
     Raises:
-        ValueError: the file is not JSON, or not UTF-8.
+        ValueError: the file is not valid JSON, or not UTF-8.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))

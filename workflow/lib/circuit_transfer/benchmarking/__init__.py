@@ -1,5 +1,7 @@
-"""How fast is the library beside bare passes of the same model?
+"""Measure speed and memory of the library relative to bare passes of the model.
 
-`cases` says what is measured and what it would ideally cost, `measure` takes the time
-and the memory, `scaling` varies the size of one thing at a time.
+- `entries`: models and loads as configured, without torch;
+- `cases`: the computations that are measured, and their ideal cost in passes;
+- `measure`: time and memory of computations;
+- `runs`: whole benchmarks, of one model and of growing models and loads.
 """

@@ -1,14 +1,14 @@
-"""What a benchmark is of, as the configuration has it; without torch."""
+"""The model and the load of a benchmark as configured; without torch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
 
-# The bare passes that all else is measured in.
+# Bare passes of the model, the units in which costs are expressed.
 FORWARD, FORWARD_BACKWARD = "forward", "forward and backward"
 ONE_CIRCUIT, ALL_CIRCUITS = "sizes of one circuit", "sizes of all circuits"
-# What tells the measurements of a benchmark apart, and their columns.
+# The columns that identify a load, and those of the measurements.
 LOAD = ("examples", "positions", "shared", "circuits")
 MEASURED = {
     "case": pl.String,
@@ -28,7 +28,7 @@ MEASURED = {
 
 @dataclass(frozen=True)
 class Shape:
-    """The sizes of a model with random weights; the keys of `shape`."""
+    """The sizes of a model with random weights: the keys of `shape`."""
 
     architecture: str
     layers: int
@@ -41,16 +41,16 @@ class Shape:
 
 @dataclass(frozen=True)
 class Load:
-    """What the computations are given.
+    """The input of the measured computations.
 
     Attributes:
         examples: number of pairs, all in one batch.
-        positions: tokens of a prompt.
+        positions: number of tokens of a prompt.
         ig_steps: steps of integrated gradients.
-        methods: of attribution, those that are measured.
-        circuits: rankings of the nodes that are evaluated together.
-        proportions: sizes of the circuits, as shares of all nodes.
-        shared: leading positions at which both prompts of a pair have the same token.
+        methods: the attribution methods to measure.
+        circuits: number of node rankings that are evaluated together.
+        proportions: circuit sizes as shares of all nodes.
+        shared: length of the prefix that both prompts of a pair share.
     """
 
     examples: int
@@ -63,18 +63,24 @@ class Load:
 
 
 def load_of(entry: Mapping, proportions: Sequence[float]) -> Load:
-    """Return the load of an entry, with the circuit sizes of the evaluation."""
+    """Return the load of a benchmark's entry, with the circuit sizes of the study."""
     keys = ("examples", "positions", "ig_steps", "methods", "circuits")
     return Load(**{key: entry[key] for key in keys}, proportions=proportions)
 
 
-def grown(
+def resized(
     shape: Shape | None, load: Load, axis: str, value: int
 ) -> tuple[Shape | None, Load]:
-    """Return a shape and a load that have another size along one axis.
+    """Return shape and load with another size along one axis.
 
-    More heads are narrower; `sizes` lie evenly between none and all nodes. The shape is
-    None for a model that has its own.
+    The model width is constant, so more heads are narrower; `sizes` are evenly spaced
+    between no and all nodes.
+
+    Args:
+        shape: sizes of a random model; None for a model with given weights.
+        load: the load.
+        axis: the axis to change.
+        value: its new size.
 
     Raises:
         ValueError: the axis is unknown.
@@ -90,6 +96,6 @@ def grown(
     if axis in ("examples", "positions", "circuits"):
         return shape, replace(load, **{axis: value})
     raise ValueError(
-        f"axis {axis!r} is not one of examples, positions, layers, heads, sizes, "
+        f"unknown axis {axis!r}: expected examples, positions, layers, heads, sizes or "
         "circuits"
     )

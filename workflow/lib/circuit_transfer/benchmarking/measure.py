@@ -1,4 +1,4 @@
-"""Take the time and the memory of computations beside bare passes of the model."""
+"""Measure time and memory of computations relative to bare passes of the model."""
 
 import os
 import platform
@@ -18,8 +18,8 @@ from circuit_transfer.benchmarking.entries import MEASURED
 from circuit_transfer.interventions import counting
 from circuit_transfer.jobs.job import progress
 
-# What is shorter is repeated; what is longer is an average of many passes already and
-# is measured once.
+# Shorter computations are repeated; longer ones already average over many passes and
+# are measured once.
 SHORT_SECONDS, LONG_SECONDS = 0.03, 4.0
 
 
@@ -33,38 +33,37 @@ def measure(
 ) -> pl.DataFrame:
     """Measure computations, interleaved with bare passes of the model.
 
-    In every repetition all computations run one after the other, with bare passes
-    between them. What slows the machine down for a while slows both down, so that the
-    ratio of the two stays right.
+    In every repetition all computations run in turn, with bare passes between them. A
+    temporary slowdown of the machine affects both, so their ratio is unbiased.
 
     Args:
-        model: that they run.
-        bare: the forward pass, and the one with a backward pass.
+        model: the model of the computations.
+        bare: the bare forward pass, and the bare forward and backward pass.
         cases: the computations.
-        tokens: of all prompts, in one pass.
-        repetitions: how often each is measured; long ones once.
+        tokens: number of tokens of all prompts.
+        repetitions: number of measurements of each computation; long ones have one.
 
     Returns:
-        One row per computation (the bare passes first) and repetition, see `MEASURED`.
-        `forward_seconds` and `forward_backward_seconds` are the means of the bare
-        passes before and after; `run_*` are the passes that really ran, in
-        tokens that went through all layers, and `peak_bytes` what tensors took at most,
-        both from a repetition of their own.
+        One row per computation (the bare passes first) and repetition, see
+        `MEASURED`. `forward_seconds` and `forward_backward_seconds` are means of the
+        bare passes before and after. `run_*` are the passes that were actually run, in
+        tokens through all layers, and `peak_bytes` is the peak memory of the tensors;
+        both are from a separate, untimed run.
     """
     every = [*bare, *cases]
     constant = {each.name: _untimed(model, each, tokens) for each in every}
-    rows, too_long = [], set()
+    rows, long_running = [], set()
     before = _bare_seconds(model, bare)
     order = [(number, case) for number in range(repetitions) for case in every]
     for number, case in progress(order, len(order), "computations measured"):
-        if case.name in too_long:
+        if case.name in long_running:
             continue
         taken = seconds(case.run, model.device)
         after = _bare_seconds(model, bare)
         forward, forward_backward = map(fmean, zip(before, after, strict=True))
         before = after
         if taken > LONG_SECONDS:
-            too_long.add(case.name)
+            long_running.add(case.name)
         times = {"repetition": number, "seconds": taken, "forward_seconds": forward}
         times["forward_backward_seconds"] = forward_backward
         rows.append(constant[case.name] | times)
@@ -72,7 +71,7 @@ def measure(
 
 
 def seconds(run: Callable[[], Any], device: torch.device) -> float:
-    """Return the seconds of a computation: the median, where it is a short one."""
+    """Return the seconds of a computation: the median of several runs if short."""
     taken: list[float] = []
     while sum(taken) < SHORT_SECONDS:
         start = time.perf_counter()
@@ -83,10 +82,10 @@ def seconds(run: Callable[[], Any], device: torch.device) -> float:
 
 
 def peak_memory(run: Callable[[], Any], device: torch.device) -> int:
-    """Return the bytes that a computation's tensors take at most, all at one time.
+    """Return the peak memory of the tensors of a computation, in bytes.
 
-    What was there before does not count. On a CPU these are torch's own records of what
-    it allocates and frees, in their order.
+    Tensors that existed before are not counted. On a CPU, torch's profiler records all
+    allocations and deallocations.
     """
     if device.type == "cuda":
         _finish(device)
@@ -95,7 +94,7 @@ def peak_memory(run: Callable[[], Any], device: torch.device) -> int:
         run()
         _finish(device)
         return torch.cuda.max_memory_allocated(device) - before
-    # Or the profiler tells the console of every start and stop.
+    # Keeps the profiler from printing every start and stop.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
         run()
@@ -109,7 +108,7 @@ def peak_memory(run: Callable[[], Any], device: torch.device) -> int:
 
 
 def machine(model: nn.Module) -> str:
-    """Say what a model runs on: the processor, torch, the format of its numbers."""
+    """Return a description of the processor, the version of torch and the dtype."""
     where = [_processor(), f"{os.cpu_count()} cores, {torch.get_num_threads()} used"]
     if model.device.type == "cuda":
         where = [torch.cuda.get_device_name(model.device)]
@@ -118,7 +117,7 @@ def machine(model: nn.Module) -> str:
 
 
 def _untimed(model: nn.Module, case: Case, tokens: int) -> dict[str, Any]:
-    """Run a computation once; return what is the same in every repetition of it."""
+    """Run a computation once; return the columns that all its repetitions share."""
     with counting(model) as passes:
         peak = peak_memory(case.run, model.device)
     run = passes.summary()
@@ -140,7 +139,7 @@ def _bare_seconds(model: nn.Module, bare: Sequence[Case]) -> list[float]:
 
 def _finish(device: torch.device) -> None:
     if device.type == "cuda":
-        # The GPU may still be at work on what it was told to do.
+        # GPU kernels run asynchronously.
         torch.cuda.synchronize(device)
 
 

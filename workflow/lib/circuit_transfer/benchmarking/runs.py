@@ -14,21 +14,21 @@ from circuit_transfer.benchmarking.entries import (
     ONE_CIRCUIT,
     Load,
     Shape,
-    grown,
+    resized,
 )
 from circuit_transfer.benchmarking.measure import measure
 
 log = logging.getLogger(__name__)
 
-# Axes that nothing else grows along, and what does.
+# Axes that affect a single computation, and the name of that computation.
 EVALUATED = {"sizes": ONE_CIRCUIT, "circuits": ALL_CIRCUITS}
 
 
 def run_benchmark(model: nn.Module, load: Load, repetitions: int) -> pl.DataFrame:
-    """Measure a model on prompts that share no leading tokens, and that share half.
+    """Measure a model without a shared prefix and with one of half the tokens.
 
     Returns:
-        The columns of `measure`, after those of `LOAD`.
+        The columns of `LOAD`, then those of `measure`.
     """
     frames = []
     for shared in (0, load.positions // 2):
@@ -46,18 +46,18 @@ def run_scaling(
     axes: Mapping[str, Sequence[int]],
     repetitions: int,
 ) -> pl.DataFrame:
-    """Measure models and loads that grow along one axis at a time.
+    """Measure models and loads of different sizes along one axis at a time.
 
     Args:
-        make_model: makes the model of a shape.
-        shape: the model's shape elsewhere, None where it has its own.
-        load: the load elsewhere.
-        axes: values of `examples`, `positions`, `layers`, `heads`, `sizes` and
-            `circuits`; along the last two only what evaluates them is measured.
-        repetitions: how often everything is measured.
+        make_model: returns the model of a shape.
+        shape: the shape on all other axes; None for a model with given weights.
+        load: the load on all other axes.
+        axes: the values of `examples`, `positions`, `layers`, `heads`, `sizes` and
+            `circuits`; along the last two only the evaluation of circuits is measured.
+        repetitions: number of measurements.
 
     Returns:
-        The columns of `measure`, after `axis` and `value`.
+        The columns `axis` and `value`, then those of `measure`.
 
     Raises:
         ValueError: an axis is unknown.
@@ -66,7 +66,7 @@ def run_scaling(
     places = [(axis, value) for axis, values in axes.items() for value in values]
     for axis, value in places:
         log.info("%s: %d", axis, value)
-        of_shape, of_load = grown(shape, load, axis, value)
+        of_shape, of_load = resized(shape, load, axis, value)
         only = EVALUATED.get(axis)
         frame = _measured(make_model(of_shape), of_load, repetitions, only)
         frames.append(_labelled(frame, {"axis": axis, "value": value}))
@@ -76,7 +76,7 @@ def run_scaling(
 def _measured(
     model: nn.Module, load: Load, repetitions: int, only: str | None = None
 ) -> pl.DataFrame:
-    """Measure all computations on a load, or `only` the one of that name."""
+    """Measure all computations on a load, or `only` that of the given name."""
     batch = random_pairs(load, model.config.vocab_size, model.device)
     wanted = [case for case in cases(model, batch, load) if only in (None, case.name)]
     return measure(
@@ -89,5 +89,5 @@ def _measured(
 
 
 def _labelled(frame: pl.DataFrame, labels: Mapping[str, int | str]) -> pl.DataFrame:
-    """Put columns with one value each before a frame's own."""
+    """Prepend constant columns to a frame."""
     return pl.DataFrame([labels] * len(frame)).hstack(frame)

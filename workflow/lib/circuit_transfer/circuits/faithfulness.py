@@ -16,7 +16,7 @@ from circuit_transfer.circuits.metrics import METRIC_COLUMNS, metric_columns
 from circuit_transfer.circuits.passes import measured
 from circuit_transfer.circuits.runs import run_circuits
 from circuit_transfer.jobs.resume import NO_RESUME, Resume
-from circuit_transfer.models.nodes import count_kept
+from circuit_transfer.models.nodes import circuit_size
 from circuit_transfer.prompts.batches import PairBatch
 
 MEASURES = {"proportion": pl.Float64, "n_nodes": pl.Int64} | METRIC_COLUMNS
@@ -127,7 +127,7 @@ def _measure_rankings(
     ends = torch.stack([torch.zeros(n_nodes), torch.ones(n_nodes)])
     masks = torch.cat([circuits, 1 - circuits[with_complement], ends])
     metrics = run_circuits(model, batches, masks, **settings)
-    kept = [count_kept(p, n_nodes) for p in proportions]
+    kept = [circuit_size(p, n_nodes) for p in proportions]
     columns = {
         "ranking": [r for r in range(rankings) for _ in proportions],
         "proportion": list(proportions) * rankings,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from circuit_transfer.models.nodes import count_kept
+from circuit_transfer.models.nodes import circuit_size
 
 
 def circuit_masks(scores: Tensor, proportions: Sequence[float]) -> Tensor:
@@ -24,7 +24,7 @@ def circuit_masks(scores: Tensor, proportions: Sequence[float]) -> Tensor:
     n_nodes = scores.shape[1]
     order = scores.argsort(dim=1, descending=True, stable=True)
     rank = order.argsort(dim=1)
-    kept = torch.tensor([count_kept(p, n_nodes) for p in proportions])
+    kept = torch.tensor([circuit_size(p, n_nodes) for p in proportions])
     return (rank[:, None, :] < kept[None, :, None]).float()
 
 

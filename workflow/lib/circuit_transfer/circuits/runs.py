@@ -18,7 +18,7 @@ from circuit_transfer.interventions import (
     answer_logits,
     captured_stream,
     running_circuits,
-    site_writes,
+    site_outputs,
     skipping_layers,
 )
 from circuit_transfer.jobs.job import progress
@@ -111,7 +111,7 @@ def _run_groups(
     """Yield the metrics of all circuits but the first `done` ones, group by group."""
     batch = ablated.shorten(batch)
     outside = ablated.outputs(batch)
-    written = site_writes(model, outside)
+    written = site_outputs(model, outside)
     full = answer_logits(model, batch.clean, after=batch.prefix)
     empty, whole = ~masks.any(1), masks.all(1)
     at_once = max(1, (rows or rows_per_pass(model, batch)) // len(batch))

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from scipy.stats import hypergeom, rankdata
 
-from circuit_transfer.models.nodes import count_kept
+from circuit_transfer.models.nodes import circuit_size
 
 STABILITY_SCHEMA = {
     "proportion": pl.Float64,
@@ -74,7 +74,7 @@ def chance_jaccard(size: int, n_nodes: int) -> float:
 
 def circuit_sizes(n_nodes: int, proportions: Sequence[float]) -> dict[float, int]:
     """Return the number of nodes of every proportion that keeps any."""
-    sizes = {each: count_kept(each, n_nodes) for each in proportions}
+    sizes = {each: circuit_size(each, n_nodes) for each in proportions}
     return {each: size for each, size in sizes.items() if size}
 
 

@@ -1,6 +1,9 @@
-"""The embedded models: small ones that the project trains on its own generators' text.
+"""The embedded models: small language models trained on text of the generators.
 
-From words to a checkpoint: `vocabulary` makes the tokenizer, `model` the random start,
-`curriculum` the texts, `objective` what is minimised, `training` the run, `state` what
-an interrupted run leaves, `card` the README of a trained model.
+- `vocabulary`: the tokenizer;
+- `model`: settings and random initialisation;
+- `curriculum`: the training texts, by level of difficulty;
+- `objective`: training loss and accuracy;
+- `training`: the training loop;
+- `card`: the model card.
 """

@@ -1,4 +1,4 @@
-"""The README of a trained model."""
+"""The model card of a trained model."""
 
 from typing import Any
 
@@ -7,36 +7,41 @@ import yaml
 CARD = """# {model}
 
 A language model of {layers} layers with {heads} attention heads each, small enough for
-a laptop and large enough to have circuits. It was trained on the prompts of this
-project's generators alone: it can do these tasks and nothing else, and its tokenizer
-knows their words, one token each. {numbers}
+a laptop and large enough to have circuits. It was trained only on the prompts of this
+project's generators: it solves these tasks and no others, and its tokenizer has one
+token for each of their words. {numbers}
 
 | task | accuracy on the test split |
 |---|---|
 {accuracies}
 
-An answer is right when each of its tokens is the likeliest of the whole vocabulary.
-No prompt of a test split occurs in the training text; nor does, in arithmetic, its
-pair of operands in that order. The same sum in the other order may, so sums that are
-new in both orders are harder than the table says. The smallest and the largest operand
-are in the training text alone.
+An answer is correct if each of its tokens has the highest logit in the vocabulary. No
+prompt of a test split occurs in the training text, nor, in arithmetic, its ordered pair
+of operands. Since the reversed pair may occur, accuracy on sums that are new in both
+orders is lower than in the table. The smallest and the largest operand occur in the
+training text only.
 
-## How it was made
+## Training
 
-`train_model` trained it for {steps} steps ({seconds:.0f} s on one core) by this entry
-for `models:`, under `train:`. `training.json` has the learning curve.
+Trained by `train_model` for {steps} steps ({seconds:.0f} s on one core) with this
+`train:` entry under `models:`. `training.json` contains the learning curve.
 
 ```yaml
 {settings}```
 """
 NUMBERS = {
-    "llama": "A number is one token too.",
-    "qwen2": "Numbers are split into digits, each a token.",
+    "llama": "A number is one token as well.",
+    "qwen2": "Numbers are split into digits, one token each.",
 }
 
 
 def model_card(model: str, record: dict[str, Any]) -> str:
-    """Describe a trained model in Markdown."""
+    """Return the model card of a trained model, in Markdown.
+
+    Args:
+        model: name of the model.
+        record: see `training.train`.
+    """
     accuracies = "\n".join(
         f"| {task} | {accuracy:.3f} |" for task, accuracy in record["accuracy"].items()
     )

@@ -1,8 +1,8 @@
-"""What an embedded model reads while it is trained, and when it gets harder.
+"""The training texts of an embedded model, in levels of increasing difficulty.
 
-Models learn to look an option up suddenly and late, and not at all when four options
-are there from the start. So lookup tasks begin with two options, and a model goes on
-to the next level when it passes the one it is in.
+Models learn lookup tasks abruptly and late, and not at all with four options from the
+start. So lookup tasks start with two options, and training proceeds to the next level
+when the model passes the current one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,28 +22,28 @@ from circuit_transfer.generators import (
     draw_pairs,
 )
 
-# The numbers of options of each level, and the mean probe accuracy of the lookup tasks
-# that ends it. The last level ends when every lookup task passes.
+# The numbers of options in each level, and the mean probe accuracy on the lookup tasks
+# at which it ends. The last level ends when every lookup task reaches its accuracy.
 LEVELS = ((2,), (2, 3), (4,))
 PASSED = (0.85, 0.7, 0.85)
-# Prompts are drawn in pools, which is faster than one by one; a pool serves for as
-# many steps as `POOL_STEPS`, then the next is drawn.
+# Prompts are drawn in pools, which is faster than one by one; a new pool is drawn every
+# `POOL_STEPS` steps.
 POOL_SIZE = 2000
 POOL_STEPS = 500
 PROBES = 200
-# As many as a generator has, if it has fewer.
+# Or as many as a generator has, if fewer.
 HELD_OUT = 500
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Prompts with their answers as token ids, padded on the right.
+    """Prompts with their answers, as token ids padded on the right.
 
     Attributes:
         ids: `(text, position)`.
         mask: `(text, position)`, false where `ids` is padding.
-        answers: `(text,)`, the position of the first token of the answer, which goes
-            on to the end of the text.
+        answers: `(text,)`, the position of the first token of the answer, which ends
+            with the text.
     """
 
     ids: Tensor
@@ -55,7 +55,7 @@ class Texts:
         return len(self.answers)
 
     def __getitem__(self, rows: Tensor | slice) -> "Texts":
-        """Take some texts, without the positions that none of them uses."""
+        """Return some of the texts, without positions that only contain padding."""
         mask = self.mask[rows]
         longest = int(mask.sum(1).max())
         return Texts(self.ids[rows, :longest], mask[:, :longest], self.answers[rows])
@@ -67,7 +67,7 @@ class Texts:
         return (positions >= self.answers[:, None]) & self.mask
 
     def by_length(self, parts: int) -> list["Texts"]:
-        """Cut into parts of similar length, which need less padding."""
+        """Split into parts of similar length, which need less padding."""
         order = self.mask.sum(1).argsort(stable=True)
         return [self[rows] for rows in order.chunk(parts)]
 
@@ -82,7 +82,7 @@ class Curriculum:
         generators: Sequence[str],
         seed: int,
     ) -> None:
-        """Make a curriculum; nothing is drawn yet."""
+        """Set up the curriculum, without drawing any text."""
         self.generators = tuple(generators)
         self.lookups = [name for name in generators if GENERATORS[name].lookup]
         self.first_level = 0 if self.lookups else len(LEVELS) - 1
@@ -91,13 +91,13 @@ class Curriculum:
         self.probes = lru_cache(maxsize=1)(self._draw_probes)
 
     def batch(self, step: int, level: int, size: int) -> Texts:
-        """The texts of a step: the same whenever seed, step and level are the same."""
+        """Return the texts of a step, determined by seed, step and level."""
         pool, weights = self._pool(level, step // POOL_STEPS)
         rng = np.random.default_rng([self._seed, step, level])
         return pool[torch.from_numpy(rng.choice(len(pool), size=size, p=weights))]
 
     def held_out(self) -> dict[str, Texts]:
-        """Distinct prompts of the test split: no training text is from their groups."""
+        """Return distinct prompts of the test split by generator."""
         texts = {}
         for name in self.generators:
             drawn = self._draw(name, LEVELS[-1], 10 * HELD_OUT, "held-out", "test")
@@ -105,16 +105,16 @@ class Curriculum:
         return texts
 
     def passes(self, level: int, accuracies: Mapping[str, float]) -> bool:
-        """Whether a model with these probe accuracies is done with the level."""
+        """Return whether a model with these probe accuracies passes the level."""
         lookups = [accuracies[name] for name in self.lookups]
         if not lookups:
             return True
         last = level == len(LEVELS) - 1
-        reached = min(lookups) if last else sum(lookups) / len(lookups)
-        return reached >= PASSED[level]
+        accuracy = min(lookups) if last else sum(lookups) / len(lookups)
+        return accuracy >= PASSED[level]
 
     def _draw_probes(self, level: int) -> dict[str, Texts]:
-        """A few texts per generator, with as many options as the level has at most."""
+        """Draw texts with the largest number of options of a level, by generator."""
         most = max(LEVELS[level])
         return {
             name: self._texts(self._draw(name, (most,), PROBES, "probe"))
@@ -122,14 +122,14 @@ class Curriculum:
         }
 
     def _draw_pool(self, level: int, number: int) -> tuple[Texts, np.ndarray]:
-        """The texts to choose from, and how likely each is to be chosen."""
+        """Draw a pool of texts; return it with their sampling probabilities."""
         rows = [
             row
             for name in self.generators
             for row in self._draw(name, LEVELS[level], POOL_SIZE, f"{level}/{number}")
         ]
         pool = self._texts(rows)
-        # Every generator gets as many tokens as any other, so that short prompts come
+        # All generators get the same number of tokens, so that short prompts are drawn
         # more often: sums need the most examples and are the shortest.
         lengths = pool.mask.sum(1).reshape(len(self.generators), -1).double().numpy()
         weights = np.broadcast_to(1 / lengths.mean(1, keepdims=True), lengths.shape)
@@ -143,7 +143,7 @@ class Curriculum:
         purpose: str,
         split: str = "train",
     ) -> list[tuple[str, str]]:
-        """Clean prompts with their answers, evenly over the numbers of options."""
+        """Draw clean prompts with answers, equally many for each number of options."""
         if not GENERATORS[name].lookup:
             options = options[:1]
         return [

@@ -1,4 +1,4 @@
-"""What an embedded model is: its shape, its training's settings, its random start."""
+"""Settings and random initialisation of an embedded model."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from transformers import (
 
 from circuit_transfer.generators import get_generator
 
-# Not all that there are: a new generator must not change what a model learns.
+# A fixed list, so that a new generator does not change what models are trained on.
 DEFAULT_GENERATORS = (
     "ioi",
     "mcqa",
@@ -25,7 +25,7 @@ DEFAULT_GENERATORS = (
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """The `train:` entry of a model in the config, which describes every key."""
+    """The `train:` entry of a model; the schema of the configuration describes it."""
 
     architecture: str
     layers: int
@@ -44,25 +44,25 @@ class TrainingSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Check what can be wrong before any step is spent.
+        """Check the settings before training starts.
 
         Raises:
-            ValueError: A generator is unknown, or the decay is longer than the budget.
+            ValueError: A generator is unknown, or the decay is longer than `max_steps`.
         """
         object.__setattr__(self, "generators", tuple(self.generators))
         for name in self.generators:
             get_generator(name)
         if self.decay_steps > self.max_steps:
             raise ValueError(
-                f"decay_steps {self.decay_steps} do not fit into "
-                f"max_steps {self.max_steps}"
+                f"decay_steps: expected at most max_steps, {self.max_steps}, "
+                f"found {self.decay_steps}"
             )
 
 
 def build_model(
     settings: TrainingSettings, tokenizer: PreTrainedTokenizerFast
 ) -> PreTrainedModel:
-    """Make a model with random weights that depend on the seed alone."""
+    """Return a model with random weights that are determined by the seed."""
     torch.manual_seed(settings.seed)
     config = AutoConfig.for_model(
         settings.architecture,

@@ -1,4 +1,4 @@
-"""What an embedded model is trained for, and how well it does."""
+"""Training loss and accuracy of an embedded model."""
 
 import torch
 from torch import Tensor
@@ -8,14 +8,15 @@ from transformers import PreTrainedModel
 from circuit_transfer.embedded.curriculum import Texts
 
 IGNORED = -100
-# Parts of a batch that are padded separately; more cost more than they save.
+# Number of parts of a batch that are padded separately; more are slower again.
 PARTS = 2
 
 
 def training_loss(model: PreTrainedModel, batch: Texts) -> Tensor:
-    """Mean cross entropy over all tokens, plus that over the tokens of the answers.
+    """Return the mean cross entropy of all tokens plus that of the answers' tokens.
 
-    Without the first, lookup is not learned; without the second, everything is slow.
+    Without the first term lookup tasks are not learned; without the second all tasks
+    are learned slowly.
     """
     losses = [_summed_losses(model, part) for part in batch.by_length(PARTS)]
     everything, answers = (sum(terms) for terms in zip(*losses, strict=True))
@@ -43,10 +44,11 @@ def _summed_losses(model: PreTrainedModel, texts: Texts) -> tuple[Tensor, Tensor
 
 @torch.inference_mode()
 def accuracy(model: PreTrainedModel, texts: Texts) -> float:
-    """How often every token of the answer is the likeliest one of all at its place.
+    """Return the share of texts whose answer tokens are all predicted as most likely.
 
-    The tokens of an answer before it are given, as to a model that has written them.
+    The preceding tokens of an answer are given, as in greedy decoding of a right
+    answer.
     """
     model.eval()
-    right = model(texts.ids).logits[:, :-1].argmax(-1) == texts.ids[:, 1:]
-    return (right | ~texts.of_answer[:, 1:]).all(1).float().mean().item()
+    correct = model(texts.ids).logits[:, :-1].argmax(-1) == texts.ids[:, 1:]
+    return (correct | ~texts.of_answer[:, 1:]).all(1).float().mean().item()

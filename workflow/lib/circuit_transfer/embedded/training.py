@@ -1,9 +1,9 @@
-"""Train an embedded model until it knows its tasks.
+"""Train an embedded model until it reaches the required accuracy on all tasks.
 
-The learning rate is held until the lookup tasks are learned (they appear suddenly, and
-never while it falls), then it falls to almost nothing (arithmetic is learned mostly
-there). Training is a pure function of its settings and the words: interrupted and
-resumed, it ends with the same weights.
+The learning rate is constant until the lookup tasks are learned (abruptly, and never
+during the decay), then decays almost to zero (arithmetic is learned mostly during the
+decay). Training is a pure function of its settings and the words: a run that is
+interrupted and resumed ends with the same weights.
 """
 
 import logging
@@ -31,16 +31,25 @@ from circuit_transfer.jobs.resume import (
 log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LOGS = 5
-# The part of the learning rate that is left when the decay ends.
+# The share of the learning rate at the end of the decay.
 FLOOR = 0.02
-# What a cycle after the first one has of the learning rate and of the decay's steps.
+# Shares of the learning rate and of the decay steps in all cycles after the first.
 CYCLE_PEAK = 1 / 4
 CYCLE_PART = 1 / 8
 
 
 @dataclass
 class Progress:
-    """How far a training has come."""
+    """The progress of a training run.
+
+    Attributes:
+        level: current level of the curriculum.
+        step: number of steps done.
+        decay_start: step at which the current decay started; None before the decay.
+        cycle: number of the current cycle of the learning rate.
+        seconds: training time, over all interrupted runs.
+        history: accuracies of all probes.
+    """
 
     level: int
     step: int = 0
@@ -51,7 +60,7 @@ class Progress:
 
 
 class Training:
-    """One training run: made, or taken up where it was interrupted, then advanced."""
+    """A training run, started from scratch or resumed after an interruption."""
 
     def __init__(
         self,
@@ -59,7 +68,7 @@ class Training:
         words: Words,
         resume: Resume = NO_RESUME,
     ) -> None:
-        """Make the model, or take up what an interrupted run has left."""
+        """Initialise the model, or restore the state of an interrupted run."""
         self.settings = settings
         self.tokenizer = build_tokenizer(
             words, architecture=settings.architecture, generators=settings.generators
@@ -68,8 +77,8 @@ class Training:
         self.curriculum = Curriculum(
             words, self.tokenizer, settings.generators, settings.seed
         )
-        # No weight decay: with it, lookup and sums are learned later, and no better.
-        self.optimizer = torch.optim.Adam(
+        # Without weight decay, which only delays the learning of lookup tasks and sums.
+        self.optimiser = torch.optim.Adam(
             self.model.parameters(),
             lr=settings.learning_rate,
             betas=(0.9, 0.98),
@@ -88,7 +97,7 @@ class Training:
 
     @property
     def finished(self) -> bool:
-        """Whether the decay of this cycle has ended."""
+        """Whether the decay of the current cycle has ended."""
         start = self.progress.decay_start
         return start is not None and self.progress.step >= start + self._decay_steps
 
@@ -98,7 +107,7 @@ class Training:
         return max(1, int(steps * CYCLE_PART)) if self.progress.cycle else steps
 
     def advance(self) -> None:
-        """Train up to the next probe, look what has been learned, keep it."""
+        """Train until the next probe, measure the accuracy, save the state."""
         start = last_log = time.monotonic()
         tokens = 0
         self.model.train()
@@ -115,54 +124,57 @@ class Training:
                 self._log_step(loss, tokens / (now - start))
             if self.progress.step % self.settings.probe_every == 0:
                 break
-        self._look()
+        self._probe()
         self.progress.seconds += time.monotonic() - start
         self._resume.save()
 
     def start_cycle(self) -> bool:
-        """Let the learning rate rise a little and fall again, if the budget allows it.
+        """Start another, shorter cycle of the learning rate, within `max_steps`.
 
-        For a model that has learned nearly enough.
+        For models whose accuracy is nearly sufficient.
+
+        Returns:
+            False if the remaining steps do not suffice.
         """
         self.progress.cycle += 1
         self.progress.decay_start = self.progress.step
         if self.progress.step + self._decay_steps > self.settings.max_steps:
             return False
-        log.info("cycle %d: the learning rate rises and falls", self.progress.cycle)
+        log.info("cycle %d of the learning rate starts", self.progress.cycle)
         return True
 
     def held_out_accuracies(self) -> dict[str, float]:
-        """The part of right answers per task on prompts of the test split."""
+        """Return the accuracy on the test split by task."""
         return {
             name: accuracy(self.model, texts)
             for name, texts in self.curriculum.held_out().items()
         }
 
     def _step(self, batch: Texts) -> float:
-        for group in self.optimizer.param_groups:
+        for group in self.optimiser.param_groups:
             group["lr"] = self._learning_rate()
         loss = training_loss(self.model, batch)
-        self.optimizer.zero_grad()
+        self.optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
+        self.optimiser.step()
         return loss.item()
 
     def _learning_rate(self) -> float:
         step, start = self.progress.step, self.progress.decay_start
         peak = self.settings.learning_rate
-        # The optimizer's moments are those of small steps when a cycle starts: it must
-        # rise slowly, and not as high as before.
-        risen = step
+        # When a cycle starts, the optimiser's moments are those of small steps: warm up
+        # again, to a lower peak.
+        warmed_up = step
         if self.progress.cycle:
-            peak, risen = peak * CYCLE_PEAK, step - start
-        factor = min(1.0, (risen + 1) / max(1, self.settings.warmup_steps))
+            peak, warmed_up = peak * CYCLE_PEAK, step - start
+        factor = min(1.0, (warmed_up + 1) / max(1, self.settings.warmup_steps))
         if start is not None:
             factor *= 1 - (1 - FLOOR) * (step - start) / self._decay_steps
         return peak * factor
 
-    def _look(self) -> None:
-        """Probe, and go to the next level or into the decay when it is time."""
+    def _probe(self) -> None:
+        """Measure the accuracy; start the next level or the decay if it suffices."""
         progress = self.progress
         accuracies = {
             name: accuracy(self.model, texts)
@@ -178,16 +190,16 @@ class Training:
         if passed and progress.level < len(LEVELS) - 1:
             progress.level += 1
             log.info(
-                "lookup tasks have up to %d options now", LEVELS[progress.level][-1]
+                "lookup tasks now have up to %d options", LEVELS[progress.level][-1]
             )
         elif passed or self._latest_decay():
             progress.decay_start = progress.step
-            log.info("the learning rate falls from here on")
+            log.info("the decay of the learning rate starts")
 
     def _latest_decay(self) -> bool:
-        """Whether a decay that starts one probe later would go beyond the budget."""
-        left = self.settings.max_steps - self.progress.step
-        return left < self.settings.decay_steps + self.settings.probe_every
+        """Return whether a decay from the next probe on would exceed `max_steps`."""
+        remaining = self.settings.max_steps - self.progress.step
+        return remaining < self.settings.decay_steps + self.settings.probe_every
 
     def _log_step(self, loss: float, speed: float) -> None:
         log.info(
@@ -201,7 +213,7 @@ class Training:
     def _state(self) -> State:
         weights = self.model.state_dict().items()
         tensors = {f"model/{name}": value for name, value in weights}
-        tensors |= optimiser_tensors(self.optimizer)
+        tensors |= optimiser_tensors(self.optimiser)
         return State(tensors, asdict(self.progress))
 
     def _load_state(self, state: State) -> None:
@@ -212,9 +224,9 @@ class Training:
                 if name.startswith("model/")
             }
         )
-        set_optimiser_(self.optimizer, state.tensors)
+        set_optimiser_(self.optimiser, state.tensors)
         self.progress = Progress(**state.notes)
-        log.info("training: step %d", self.progress.step)
+        log.info("training resumes at step %d", self.progress.step)
 
 
 def train(
@@ -223,13 +235,17 @@ def train(
     """Train a model and return it with its tokenizer and a record of the training.
 
     Args:
-        settings: What to train and how.
-        words: What the generators draw from.
-        resume: Keeps the state, from which a new call goes on.
+        settings: architecture and hyperparameters.
+        words: word lists of the generators.
+        resume: saves the state, from which a later call resumes.
+
+    Returns:
+        The model, its tokenizer and a record with `accuracy` by task on the test
+        split, `steps`, `seconds`, `settings`, a hash of the `words`, and `history`.
 
     Raises:
-        ValueError: The accuracy of a task on its test split is below what is required
-            when the step budget has ended.
+        ValueError: After `max_steps` the accuracy on the test split of a task is below
+            `required_accuracy`.
     """
     training = Training(settings, words, resume)
     while True:
@@ -239,7 +255,7 @@ def train(
         log.info("test split: %s", _listed(accuracies))
         if min(accuracies.values()) >= settings.required_accuracy:
             break
-        # Should this have been the last cycle, whoever tries again is told at once.
+        # If this was the last cycle, a repeated call fails immediately.
         resume.save(now=True)
         if not training.start_cycle():
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Tokenizers of the embedded models: one token for every word of their generators."""
+"""Tokenizers of the embedded models: one token per word of their generators."""
 
 from collections.abc import Sequence
 
@@ -14,8 +14,8 @@ SPECIAL_TOKENS = {
     "bos_token": "<bos>",
     "eos_token": "<eos>",
 }
-# What the real families do: Llama 3 takes numbers of up to three digits whole and
-# begins every text with a token of its own, Qwen splits digits and begins plainly.
+# As in the real families: Llama 3 encodes numbers of up to three digits as one token
+# and starts every text with a BOS token; Qwen splits numbers into digits, without BOS.
 NUMBERS = {"llama": r"\d{1,3}", "qwen2": r"\d"}
 STARTS_WITH_BOS = {"llama": True, "qwen2": False}
 
@@ -23,10 +23,15 @@ STARTS_WITH_BOS = {"llama": True, "qwen2": False}
 def build_tokenizer(
     words: Words, *, architecture: str, generators: Sequence[str]
 ) -> PreTrainedTokenizerFast:
-    """Make the tokenizer that knows whatever some generators can write.
+    """Return a tokenizer with a token for every word that the generators can produce.
 
-    A space before a word belongs to no token. Load a saved one by
-    `PreTrainedTokenizerFast`: for `qwen2`, `AutoTokenizer` puts its own in place.
+    Tokens include no leading space. Load a saved tokenizer by
+    `PreTrainedTokenizerFast`: for `qwen2`, `AutoTokenizer` replaces it by its own.
+
+    Args:
+        words: word lists of the generators.
+        architecture: `llama` or `qwen2`.
+        generators: names of the generators.
 
     Raises:
         ValueError: There is no tokenizer for the architecture.

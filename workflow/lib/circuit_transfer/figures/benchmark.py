@@ -1,4 +1,4 @@
-"""How long computations take beside their limits, and how that grows with size."""
+"""Figures of time and memory relative to bare passes, and of their scaling."""
 
 from collections.abc import Sequence
 
@@ -14,11 +14,11 @@ from circuit_transfer.figures.style import COLOURS, message, panels
 from circuit_transfer.tables.benchmark import ON, benchmark_rows, scaling_slopes
 
 BARE = (FORWARD, FORWARD_BACKWARD)
-# Prompts that differ from the first token, and that begin alike.
+# Without and with a shared prefix.
 BARS = (COLOURS["in-distribution"], COLOURS["zero-shot-family"])
 MEASURES = {
-    "ratio": ("limit", "seconds, bare passes = 1"),
-    "memory_ratio": ("memory_limit", "memory, forward and backward = 1"),
+    "ratio": ("limit", "seconds relative to ideal bare passes"),
+    "memory_ratio": ("memory_limit", "memory relative to forward and backward pass"),
 }
 COLUMNS = 2
 COLOUR_CYCLE = [COLOURS[name] for name in COLOURS if name not in ("gold", "random")]
@@ -26,9 +26,9 @@ LINE_STYLES = ("-", "--", ":")
 
 
 def benchmark_figure(measured: pl.DataFrame) -> Figure:
-    """Seconds and memory of every computation over those of bare passes, as bars.
+    """Draw seconds and memory of every computation relative to bare passes, as bars.
 
-    A bar for each kind of prompts; the limit is a line across the bars.
+    One bar per length of the shared prefix, with a line at the limit.
 
     Args:
         measured: of one benchmark, as for `tables.benchmark.benchmark_rows`.
@@ -47,7 +47,7 @@ def benchmark_figure(measured: pl.DataFrame) -> Figure:
     axes[0].invert_yaxis()
     shared = rows["shared"].unique(maintain_order=True).to_list()
     names = [
-        f"prompts share {count} of {rows['positions'][0]} tokens" for count in shared
+        f"shared prefix: {count} of {rows['positions'][0]} tokens" for count in shared
     ]
     handles = [Patch(color=colour) for colour in BARS[: len(shared)]]
     handles.append(Line2D([], [], color="black", linewidth=2))
@@ -58,7 +58,7 @@ def benchmark_figure(measured: pl.DataFrame) -> Figure:
 
 
 def scaling_figure(measured: pl.DataFrame) -> Figure:
-    """Seconds over sizes, both logarithmic, with the fitted slopes; a panel per axis.
+    """Draw seconds over size, both log scale, with fitted slopes; a panel per axis.
 
     Args:
         measured: of one benchmark, as for `tables.benchmark.scaling_slopes`.

@@ -1,4 +1,4 @@
-"""What transfer costs beside direct attribution, over the number of new tasks."""
+"""Figure of the costs of transfer and direct attribution over new tasks."""
 
 from collections.abc import Sequence
 from math import ceil
@@ -30,11 +30,11 @@ LINES = {
 def break_even_figure(
     balance: pl.DataFrame, *, source: str, target: str, methods: Sequence[str]
 ) -> Figure:
-    """Cumulative cost of new tasks: a row for FLOPs and seconds, a column per method.
+    """Draw the cumulative cost of new tasks: rows FLOPs and seconds, columns methods.
 
     Args:
-        balance: the rows of `tables.costs.break_even`; alignments trained on all tasks
-            are drawn, and stitched ones if there are any.
+        balance: the rows of `tables.costs.break_even`; drawn are alignments trained on
+            all tasks and, if available, the stitched map.
         source: name of the source model.
         target: name of the target model.
         methods: in the order of the columns.
@@ -46,7 +46,7 @@ def break_even_figure(
             "No task was scored in both models: there is no cost to compare."
         )
     cells = [(unit, method) for unit in DRAWN for method in methods]
-    # A sentence stands below all panels, and must fit below a single one.
+    # Wide enough for the sentence below the panels, even with a single panel.
     width = max(2.7, 5.6 / len(methods))
     figure, axes = panels(len(cells), columns=len(methods), width=width, height=2.2)
     for panel, (unit, method) in zip(axes, cells, strict=True):
@@ -61,7 +61,7 @@ def break_even_figure(
         Line2D([], [], color=LINES[name][0], linestyle=LINES[name][1]) for name in known
     ]
     figure.legend(handles, known, loc="outside upper right", ncols=3)
-    # To the left, where the legend is not.
+    # On the left, since the legend is on the right.
     figure.suptitle(f"{source} → {target}", x=0.01, ha="left", fontsize=9)
     figure.supxlabel("\n".join(verdict(balance, unit) for unit in DRAWN), fontsize=7)
     return figure
@@ -107,6 +107,6 @@ def _mark(axes: Axes, tasks: float, cost: float) -> None:
         ha="left",
         va="top",
         fontsize=7,
-        # Other lines pass behind it.
+        # Keeps the label readable on top of lines.
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
     )

@@ -1,4 +1,4 @@
-"""Node scores and alignments as pictures of the models' layers."""
+"""Figures of node scores and alignment matrices, by layer."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -25,11 +25,11 @@ def task_correlations(
     methods: Sequence[str],
     tasks: Sequence[str],
 ) -> Figure:
-    """How alike the tasks' circuits are in one model, a panel per method.
+    """Draw the correlations of node scores between tasks, a panel per method.
 
     Args:
         scores: node scores `(n_nodes,)` by method and task.
-        model: the model's name, for the title.
+        model: name of the model, for the title.
         methods: in the order of the panels.
         tasks: in the order of rows and columns.
     """
@@ -53,7 +53,7 @@ def task_correlations(
 
 
 def correlations(vectors: Sequence[np.ndarray | None]) -> np.ndarray:
-    """Pearson correlations `(n, n)` of vectors; NaN for one that is missing or flat."""
+    """Return Pearson correlations `(n, n)`; NaN for missing or constant vectors."""
     result = np.full((len(vectors), len(vectors)), np.nan)
     varied = [
         index
@@ -67,10 +67,14 @@ def correlations(vectors: Sequence[np.ndarray | None]) -> np.ndarray:
 
 
 def node_grid(nodes: Sequence[str], scores: np.ndarray) -> np.ndarray:
-    """Scores as `(layer, head)` with an empty column and the MLPs on the right.
+    """Return scores as `(layer, head)`, then an empty column and one of the MLPs.
+
+    Args:
+        nodes: node names.
+        scores: `(n_nodes,)`.
 
     Raises:
-        ValueError: if there is not one score per node.
+        ValueError: the number of scores differs from the number of nodes.
     """
     if scores.shape != (len(nodes),):
         raise ValueError(f"scores {scores.shape} do not fit {len(nodes)} node names")
@@ -84,15 +88,15 @@ def node_grid(nodes: Sequence[str], scores: np.ndarray) -> np.ndarray:
 
 
 def project(scores: Scores, fit: Alignment) -> Scores:
-    """The scores that an alignment gives the target's nodes.
+    """Return the source scores projected to the target's nodes by an alignment.
 
     Raises:
-        ValueError: if the alignment was fitted to other source nodes.
+        ValueError: the alignment was fitted to other source nodes.
     """
     if tuple(fit.metadata["source_nodes"]) != scores.nodes:
         raise ValueError(
             f"scores of {len(scores.nodes)} nodes do not fit the alignment's "
-            f"{len(fit.metadata['source_nodes'])} source nodes, or stand in other order"
+            f"{len(fit.metadata['source_nodes'])} source nodes, or differ in order"
         )
     nodes = tuple(fit.metadata["target_nodes"])
     given = transformed(scores.scores, fit.metadata["transform"])
@@ -100,12 +104,11 @@ def project(scores: Scores, fit: Alignment) -> Scores:
 
 
 def node_maps(maps: Mapping[str, Mapping[str, Scores | None]], *, title: str) -> Figure:
-    """Scores on each model's layers and heads: a row per task, a column per kind.
+    """Draw scores by layer and head: a row per task, a column per kind of scores.
 
     Args:
-        maps: by task, the scores under the heading of their column; None for a panel
-            that has nothing to show.
-        title: stands above all.
+        maps: scores by task and column heading; None for an empty panel.
+        title: title of the figure.
     """
     if not maps:
         return message(NO_SCORES)
@@ -131,7 +134,7 @@ def node_maps(maps: Mapping[str, Mapping[str, Scores | None]], *, title: str) ->
 
 
 def alignment_matrix(fit: Alignment, *, title: str) -> Figure:
-    """The alignment as a heatmap, source nodes against target nodes, by layer."""
+    """Draw the alignment matrix as a heatmap, source by target nodes, by layer."""
     matrix = fit.alignment
     if not np.isfinite(matrix).all():
         return message("The alignment has no usable training pairs: nothing to draw.")
@@ -154,7 +157,7 @@ def alignment_matrix(fit: Alignment, *, title: str) -> Figure:
 
 
 def layer_blocks(nodes: Sequence[str]) -> tuple[list[float], list[float]]:
-    """Where each layer's block ends, and where its middle is, in cells."""
+    """Return the end and the centre of each layer's block of nodes, in cells."""
     layers = np.array(node_layers(tuple(nodes)))
     edges = np.flatnonzero(np.diff(layers)) + 0.5
     bounds = [-0.5, *edges.tolist(), len(nodes) - 0.5]
@@ -167,7 +170,7 @@ def _label_layers(axes: Axes, side: str, nodes: Iterable[str]) -> None:
     line = axes.axhline if side == "y" else axes.axvline
     for end in ends[:-1]:
         line(end, color="#555555", linewidth=0.4)
-    # Forty layers have no room for forty labels.
+    # At most 16 labels fit.
     step = 1 + len(middles) // 16
     labels = [str(layer) for layer in range(len(middles))]
     axis = axes.yaxis if side == "y" else axes.xaxis
@@ -181,7 +184,7 @@ def _draw_nodes(axes: Axes, scores: Scores | None) -> None:
         return
     grid = node_grid(scores.nodes, scores.scores)
     norm = _scale(np.nanmax(np.abs(grid)) or 1.0).norm
-    # Layer 0 at the bottom, where the computation starts.
+    # Layer 0 is at the bottom.
     axes.imshow(
         grid,
         cmap=DIVERGING,
@@ -197,7 +200,7 @@ def _draw_nodes(axes: Axes, scores: Scores | None) -> None:
     axes.set_xticks(places, [*map(str, places[:-1]), "MLP"])
     axes.set_yticks(range(0, n_layers, 1 + (n_layers - 1) // 8))
     axes.tick_params(length=0)
-    # The gap between heads and MLPs is paper; the frame would close it.
+    # A frame would span the gap between heads and MLPs.
     axes.spines[:].set_visible(False)
 
 

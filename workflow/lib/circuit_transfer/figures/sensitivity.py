@@ -1,4 +1,4 @@
-"""CPR over the values of a setting, by task."""
+"""Figure of CPR over the values of a setting, by task."""
 
 from collections.abc import Sequence
 
@@ -12,12 +12,13 @@ from circuit_transfer.tables.differences import MEAN
 from circuit_transfer.tables.sensitivity import SOURCE_FREE, drawn_rows, lines, means
 from circuit_transfer.transfer.training_sets import PROTOCOLS
 
-NOTHING = "No circuit was measured: there is nothing to draw."
-# Numbers stand on a log scale where the largest is this many times the least.
+NOTHING = "No circuit was evaluated: there is nothing to draw."
+# Values are on a log scale if the largest is at least this many times the smallest.
 LOG_RANGE = 8
 COLUMNS = 4
+# Horizontal distance of the points of a categorical value.
 ASIDE = 0.11
-# Families of one task are left out with it: dashes let the line below be seen.
+# Zero-shot and zero-shot-family coincide for families of one task, hence the dashes.
 STYLES = {
     "gold": (COLOURS["gold"], "-"),
     "in-distribution": (COLOURS["in-distribution"], "-"),
@@ -31,15 +32,15 @@ STYLES = {
 def sensitivity_figure(
     areas: pl.DataFrame, *, title: str, setting: str, tasks: Sequence[str]
 ) -> Figure:
-    """CPR of every line over the values of one setting: their mean, then each task.
+    """Draw CPR over the values of a setting: the mean over tasks, then each task.
 
-    Bars are one standard deviation over seeds, or over random rankings; the vertical
-    line is at the configured value. Values that are no numbers stand side by side.
+    Error bars are one standard deviation over seeds or random rankings; the vertical
+    line is at the configured value. Values other than numbers are categories.
 
     Args:
-        areas: what `sensitivity.run` returns, of one setting.
-        title: of the figure.
-        setting: its name, below the panels.
+        areas: results of `sensitivity.run` for one setting.
+        title: title of the figure.
+        setting: name of the setting.
         tasks: in the order of the panels.
     """
     rows = drawn_rows(areas)
@@ -71,7 +72,7 @@ def sensitivity_figure(
 
 
 def _placed(values: Sequence[str]) -> tuple[dict[str, float], str]:
-    """Return where the values stand, and their scale: linear, log or names."""
+    """Return the positions of the values and their scale: linear, log or names."""
     try:
         places = {value: float(value) for value in values}
     except ValueError:
@@ -99,7 +100,7 @@ def _draw_values(
             continue
         colour, style = STYLES[line]
         aside = 0.0
-        if scale == "names":  # nothing lies between them: points, beside each other
+        if scale == "names":  # categories: points side by side, without lines
             style, aside = "none", ASIDE * (number - (len(circuits) - 1) / 2)
         axes.errorbar(
             level["place"] + aside,

@@ -1,4 +1,4 @@
-"""How like the gold scores projections are, and how stable circuits are."""
+"""Figures of the similarity of projections to gold scores, and of stability."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,48 +9,48 @@ from matplotlib.lines import Line2D
 
 from circuit_transfer.figures.style import COLOURS, message, panels, say
 from circuit_transfer.tables.curves import shown_protocols
-from circuit_transfer.tables.similarity import CORRELATIONS, likeness_means
+from circuit_transfer.tables.similarity import CORRELATIONS, similarity_means
 from circuit_transfer.transfer.correlation import BEFORE, CHANCE, DEPTH, GOLD
 from circuit_transfer.transfer.training_sets import ONE_PROTOCOL, PROTOCOLS
 
-# Beside those of `style`; their green is the source's here.
+# As in `style`, but with green for the source.
 SERIES = COLOURS | {DEPTH: "#009E73", "source": "#009E73"}
 SERIES |= {BEFORE: COLOURS["random"], CHANCE: "#000000"}
 MARKERS = dict(zip(CORRELATIONS, ("o", "D"), strict=True))
-ENOUGH = 0.8  # the Jaccard index from which on a circuit is called stable
-APART = 1.08  # on a log scale, from one circuit to the next
+ENOUGH = 0.8  # the Jaccard index above which a circuit is called stable
+APART = 1.08  # horizontal distance of two circuits, as a factor (log scale)
 STABLE = ("source", "gold", "in-distribution", PROTOCOLS["family"])
 STABLE += (*ONE_PROTOCOL.values(),)
 
 
 def correlations_figure(
-    likeness: pl.DataFrame,
+    comparisons: pl.DataFrame,
     *,
     source: str,
     target: str,
     methods: Sequence[str],
     map_name: str,
 ) -> Figure:
-    """Correlations with the gold scores above, shared nodes by size below.
+    """Draw correlations (top) and Jaccard indices by size (bottom) with gold.
 
-    A column per method; means over tasks, then over seeds, with one standard deviation
-    over seeds.
+    One column per method; means over tasks, then over seeds, with one standard
+    deviation over seeds.
 
     Args:
-        likeness: rows of `likeness.compare_projections`.
+        comparisons: rows of `correlation.compare_projections`.
         source: name of the source model.
         target: name of the target model.
         methods: in the order of the columns.
         map_name: the map whose projections are drawn.
     """
     ours = pl.col("map").is_null() | (pl.col("map") == map_name)
-    frame = likeness.filter(ours, source=source, target=target, right=GOLD)
+    frame = comparisons.filter(ours, source=source, target=target, right=GOLD)
     if frame.is_empty():
         return message("No projection was compared: there is nothing to draw.")
-    means = likeness_means(frame)
+    means = similarity_means(frame)
     zero_shot = shown_protocols(frame["regime"]).values()
     rows = (DEPTH, BEFORE, "in-distribution", *zero_shot)
-    # The legend stands below all panels, and must fit below a single one.
+    # Wide enough for the legend below the panels, even with a single panel.
     width = max(2.9, 5.6 / len(methods))
     figure, axes = panels(
         2 * len(methods), columns=len(methods), width=width, height=2.3, sharey="row"
@@ -143,16 +143,16 @@ def stability_figure(
     names: Mapping[str, str],
     tasks: Sequence[str],
 ) -> Figure:
-    """Jaccard index of circuits and what they are from other examples, by size.
+    """Draw the Jaccard index of circuits with those of resampled examples, by size.
 
-    A panel per task; lines are means and bars 95 % intervals over resamples, of a
-    transferred circuit means over seeds.
+    One panel per task; lines are means and bars 95 % intervals over resamples, for
+    transferred circuits averaged over seeds.
 
     Args:
-        stability: rows of `likeness.bootstrap_jaccard` with `circuit` (one of
-            `STABLE`, others are not drawn), `task` and `seed`.
-        title: stands above all.
-        names: what the legend calls the circuits.
+        stability: rows of `similarity.bootstrap_jaccard` with `circuit` (only those in
+            `STABLE` are drawn), `task` and `seed`.
+        title: title of the figure.
+        names: legend labels of the circuits.
         tasks: in the order of the panels.
     """
     if stability.is_empty():
@@ -191,9 +191,9 @@ def _draw_stability(
     for number, name in enumerate(circuits):
         line = stability.filter(circuit=name).group_by("proportion")
         line = line.agg(pl.col("jaccard", "low", "high").mean()).sort("proportion")
-        # Side by side, so that no interval hides another.
+        # Side by side, so that the intervals do not overlap.
         places = line["proportion"] * APART ** (number - (len(circuits) - 1) / 2)
-        # Not error bars: where draws rarely differ the mean is outside the interval.
+        # Not error bars, since a skewed distribution can have its mean outside.
         axes.vlines(places, line["low"], line["high"], color=SERIES[name], linewidth=1)
         axes.plot(places, line["jaccard"], ".-", color=SERIES[name], linewidth=1)
     axes.set_xscale("log")

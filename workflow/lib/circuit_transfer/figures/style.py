@@ -1,4 +1,4 @@
-"""What all figures share: colours, type, panels, and how they are written."""
+"""Colours, fonts, panels and output of all figures."""
 
 import logging
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ from matplotlib.text import Text
 from circuit_transfer.artifacts.files import atomic
 
 log = logging.getLogger(__name__)
-# It tells every step of embedding a font in a PDF.
+# fontTools logs every step of embedding a font in a PDF.
 logging.getLogger("fontTools").setLevel(logging.WARNING)
 
-# Okabe and Ito's palette: told apart with any kind of colour vision.
+# The palette of Okabe and Ito, suitable for all types of colour vision.
 COLOURS = {
     "gold": "#000000",
     "in-distribution": "#0072B2",
@@ -44,20 +44,20 @@ STYLE = {
     "axes.linewidth": 0.7,
     "lines.linewidth": 1.4,
     "legend.edgecolor": "none",
-    # Text stays text in the PDF: it can be searched, and edited in a paper.
+    # TrueType fonts: the text of a PDF can be searched and edited.
     "pdf.fonttype": 42,
 }
-# Artists take their style when they are made, so it is set before any figure is.
+# Artists read the style when they are created, so it is set before any figure.
 matplotlib.rcParams.update(STYLE)
 
 
 def panels(
     count: int, *, columns: int, width: float, height: float, **subplots: object
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with `count` panels of a size in inches, `columns` or fewer in a row."""
+    """Return a figure with `count` panels (sizes in inches), `columns` in a row."""
     columns = min(count, columns)
     rows = ceil(count / columns)
-    # "compressed" is "constrained" that also closes the gaps beside square panels.
+    # "compressed" is "constrained" without gaps beside panels of fixed aspect ratio.
     figure = Figure(figsize=(columns * width, rows * height), layout="compressed")
     axes = figure.subplots(rows, columns, squeeze=False, **subplots).flatten()
     for unused in axes[count:]:
@@ -68,23 +68,26 @@ def panels(
 def matrix_panels(
     count: int, cells: int, *, rows: int | None = None
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with `count` matrices of `cells` columns and as many rows, or `rows`."""
+    """Return a figure with `count` matrices of `cells` columns and `rows` rows.
+
+    Matrices are square by default.
+    """
     side = 0.42
-    # Row labels and colour bar stand once beside all matrices of a row.
+    # Row labels and colour bar are shared by all matrices in a row.
     width = side * cells + 2.5 / min(count, 3)
     height = side * (rows or cells) + 1.6
     return panels(count, columns=3, width=width, height=height, sharey=True)
 
 
 def message(text: str) -> Figure:
-    """A figure that says why there is nothing to draw."""
+    """Return a figure that only contains a message, for missing data."""
     figure = Figure(figsize=(5, 1.2))
     figure.text(0.5, 0.5, text, ha="center", va="center", wrap=True)
     return figure
 
 
 def say(axes: Axes, text: str) -> None:
-    """Turn a panel into a sentence; only the labels beside it stay."""
+    """Replace the content of a panel by text; its axis labels remain."""
     axes.spines[:].set_visible(False)
     ticks = dict.fromkeys(("left", "bottom", "labelleft", "labelbottom"), False)
     axes.tick_params(which="both", **ticks)
@@ -100,7 +103,7 @@ def heatmap(
     colours: Colormap | str,
     norm: Normalize,
 ) -> AxesImage:
-    """Draw `(row, column)` values as coloured cells with their numbers in them."""
+    """Draw values `(row, column)` as coloured cells with their numbers."""
     colours = matplotlib.colormaps[colours].with_extremes(bad=MISSING)
     image = axes.imshow(np.ma.masked_invalid(values), cmap=colours, norm=norm)
     axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right")
@@ -116,22 +119,22 @@ def heatmap(
 
 
 def readable_on(colour: Sequence[float]) -> str:
-    """Black or white, whichever can be read on an RGB(A) colour."""
+    """Return black or white, whichever contrasts with an RGB(A) colour."""
     luminance = np.dot(colour[:3], (0.299, 0.587, 0.114))
     return "black" if luminance > 0.5 else "white"
 
 
 def save(figure: Figure, *paths: Path | str) -> None:
-    """Write a figure in the format that each path's suffix names."""
+    """Write a figure in the format of each path's suffix."""
     for text in figure.findobj(Text):
-        # A `$` in a name begins no formula; those of the numbers come in drawing.
+        # `$` in a name starts no formula; tick labels are formatted later, in drawing.
         text.set_parse_math("$" not in text.get_text())
-    # The layout is the slow part, and the same for every format.
+    # The layout is slow, and the same for all formats.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for path in paths:
         suffix = Path(path).suffix[1:]
-        # The same figure gives the same bytes: no date in the file.
+        # Without the date, so that equal figures have equal bytes.
         metadata = {"CreationDate": None} if suffix == "pdf" else {}
         with atomic(path) as partial:
             figure.savefig(partial, format=suffix, dpi=160, metadata=metadata)

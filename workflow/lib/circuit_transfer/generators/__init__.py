@@ -1,6 +1,6 @@
-"""Prompt pairs of the tasks, drawn from word lists.
+"""Generate the prompt pairs of the tasks from word lists.
 
-A new task is one file that makes a `Generator`, and one line in `GENERATORS`.
+A new task is a module that defines a `Generator`, and an entry in `GENERATORS`.
 """
 
 from collections.abc import Iterator
@@ -61,15 +61,15 @@ GENERATORS = {
     "habitat": HABITAT,
 }
 OPTIONS = 4
-# Draws in a row without a new prompt after which a generator counts as exhausted.
+# Consecutive draws without a new prompt after which a generator counts as exhausted.
 PATIENCE = 3_000
 
 
 def get_generator(name: str) -> Generator:
-    """Look a generator up.
+    """Return the generator of a name.
 
     Raises:
-        ValueError: There is none of this name.
+        ValueError: There is no generator of this name.
     """
     if name not in GENERATORS:
         raise ValueError(f"unknown generator {name!r}: expected one of {[*GENERATORS]}")
@@ -85,7 +85,15 @@ def draw_pairs(
     counterfactual: str | None = None,
     options: int = OPTIONS,
 ) -> Iterator[PromptPair]:
-    """Draw pairs without end, repetitions included, both prompts from the split.
+    """Draw pairs indefinitely, with replacement, both prompts from the split.
+
+    Args:
+        name: name of the generator.
+        words: word lists to draw from.
+        split: `train` or `test`.
+        rng: random generator.
+        counterfactual: kind of corrupted prompt; by default the generator's first.
+        options: number of answer options in lookup tasks.
 
     Raises:
         ValueError: The generator or its counterfactual is unknown.
@@ -115,11 +123,21 @@ def generate_prompts(
     seed: int,
     counterfactual: str | None = None,
 ) -> pl.DataFrame:
-    """Write the prompts of a task: as many distinct ones for each split as asked for.
+    """Generate the given numbers of distinct prompts for both splits of a task.
 
-    Returns a frame of `prompts.PROMPT_SCHEMA`.
-    The rows of a split depend on the seed and their own number, not on the other
-    split; fewer rows are the beginning of more rows.
+    The rows of a split depend on the seed only, not on the other split; a smaller
+    number of rows gives the first rows of a larger one.
+
+    Args:
+        name: name of the generator.
+        words: word lists to draw from.
+        train: number of training pairs.
+        test: number of test pairs.
+        seed: seed of the random generator.
+        counterfactual: kind of corrupted prompt; by default the generator's first.
+
+    Returns:
+        A frame with `prompts.frame.PROMPT_SCHEMA`.
 
     Raises:
         ValueError: The generator cannot make that many distinct prompts.
@@ -152,7 +170,7 @@ def _distinct(
     seed: int,
     counterfactual: str | None,
 ) -> list[PromptPair]:
-    """The first `count` pairs with different clean prompts."""
+    """Return the first `count` pairs with distinct clean prompts."""
     rng = Random(f"{name}/{split}/{seed}")
     source = draw_pairs(name, words, split, rng, counterfactual=counterfactual)
     found: dict[str, PromptPair] = {}
@@ -164,6 +182,6 @@ def _distinct(
         if misses > PATIENCE:
             raise ValueError(
                 f"generator {name!r} can make only {len(found)} distinct {split} "
-                f"prompts, but {count} were asked for"
+                f"prompts, but {count} were requested"
             )
     return list(found.values())

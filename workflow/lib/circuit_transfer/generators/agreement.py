@@ -1,4 +1,4 @@
-"""Agreement: the verb follows the subject, not the noun that stands nearer."""
+"""Agreement: the verb agrees with the subject, not with the noun next to it."""
 
 from collections.abc import Iterator
 from random import Random
@@ -18,7 +18,7 @@ VERBS = {False: "is", True: "are"}
 def _draw(
     rng: Random, words: Words, *, counterfactual: str, options: int
 ) -> PromptPair:
-    """The counterfactual `number` has the subject in the other number."""
+    """The counterfactual `number` changes the grammatical number of the subject."""
     template, preposition = rng.randrange(len(TEMPLATES)), rng.choice(PREPOSITIONS)
     subject, other = rng.sample(words.nouns, 2)
     other = rng.choice((other, _plural(other)))

@@ -1,4 +1,4 @@
-"""Questions about the fact table: one fact is enough, or two have to be joined."""
+"""Questions about the fact table that need one fact (easy) or two (challenge)."""
 
 from collections.abc import Iterator, Sequence
 from random import Random
@@ -15,7 +15,7 @@ from circuit_transfer.generators.words import Fact, Words, with_article
 def _draw_easy(
     rng: Random, words: Words, *, counterfactual: str, options: int
 ) -> PromptPair:
-    """Which option is of a category; every option is of another one."""
+    """Ask which option is of a category; all options are of different categories."""
     category = {fact.thing: fact.category for fact in words.facts}
     return lookup_pair(
         rng,
@@ -30,7 +30,7 @@ def _draw_easy(
 def _draw_challenge(
     rng: Random, words: Words, *, counterfactual: str, options: int
 ) -> PromptPair:
-    """Which object shares its habitat with an animal: two facts to join."""
+    """Ask which object shares its habitat with an animal, which combines two facts."""
     habitat = {fact.thing: fact.habitat for fact in words.facts}
     animals, objects = _of_kind(words, "animal"), _of_kind(words, "object")
 
@@ -51,7 +51,7 @@ def _draw_challenge(
 def _one_each(
     rng: Random, facts: Sequence[Fact], column: str, options: int
 ) -> list[str]:
-    """As many things as options, no two of them alike in the column."""
+    """Draw as many things as options, with distinct values in the column."""
     values = rng.sample(sorted({getattr(fact, column) for fact in facts}), options)
     return [
         rng.choice([fact.thing for fact in facts if getattr(fact, column) == value])

@@ -6,7 +6,7 @@ from random import Random
 from circuit_transfer.generators.contract import Generator, PromptPair, split_of
 from circuit_transfer.generators.words import Words
 
-# Larger numbers take small models very long to learn.
+# Small models need very long to learn larger numbers.
 LOWEST, HIGHEST = 10, 59
 TEMPLATES = {
     "+": ("The sum of {} and {} is", "Q: How much is {} plus {}? A:"),
@@ -24,7 +24,7 @@ def _result(sign: str, operands: tuple[int, int]) -> int:
 
 
 def _group(sign: str, operands: tuple[int, int]) -> str:
-    """Name a pair of operands, in their order."""
+    """Return the group of a pair of operands, in their order."""
     return sign.join(map(str, operands))
 
 
@@ -32,7 +32,7 @@ def _draw(sign: str) -> Callable[..., PromptPair]:
     def draw(
         rng: Random, words: Words, *, counterfactual: str, options: int
     ) -> PromptPair:
-        """The counterfactual `random` has other operands, and another result."""
+        """The counterfactual `random` has other operands with a different result."""
         template = rng.choice(TEMPLATES[sign])
         clean = corrupted = _operands(rng, sign)
         split = split_of(_group(sign, clean))
@@ -48,7 +48,7 @@ def _draw(sign: str) -> Callable[..., PromptPair]:
             wrong_answer=f" {_result(sign, corrupted)}",
             group=_group(sign, clean),
             corrupted_group=_group(sign, corrupted),
-            # A number at an end has a neighbour on one side only to learn it from.
+            # The smallest and largest number have training neighbours on one side only.
             testable=not {LOWEST, HIGHEST} & {*clean, *corrupted},
         )
 

@@ -1,4 +1,4 @@
-"""Statements, and a question about what one of them binds together."""
+"""Statements that bind objects to values, and a question about one of them."""
 
 from collections.abc import Callable, Iterator
 from random import Random
@@ -24,10 +24,10 @@ def _draw(
     def draw(
         rng: Random, words: Words, *, counterfactual: str, options: int
     ) -> PromptPair:
-        """Of all things, one is asked for.
+        """Ask for the value of one of the things.
 
-        The counterfactual `question` asks for another one; `values` lets this one and
-        another one exchange their values, that is their colors or owners.
+        The counterfactual `question` asks for another thing; `values` exchanges the
+        values (colours or owners) of this thing and another one.
         """
         number = rng.randrange(len(templates))
         statement, question = templates[number]

@@ -1,4 +1,4 @@
-"""Comparisons: which side of one number another one is on."""
+"""Comparisons: whether a number is smaller or larger than another one."""
 
 from collections.abc import Iterator
 from random import Random
@@ -18,7 +18,7 @@ SIDES = ("smaller", "larger")
 def _draw(
     rng: Random, words: Words, *, counterfactual: str, options: int
 ) -> PromptPair:
-    """The counterfactual `exchange` exchanges the numbers."""
+    """The counterfactual `exchange` swaps the two numbers."""
     template = rng.randrange(len(TEMPLATES))
     numbers = rng.sample(range(LOWEST, HIGHEST + 1), 2)
 

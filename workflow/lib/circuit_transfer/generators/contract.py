@@ -1,4 +1,4 @@
-"""What a generator is: how it draws prompt pairs, and how pairs are split."""
+"""The interface of a generator of prompt pairs, and the split of pairs."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from circuit_transfer.generators.words import Words
 class PromptPair:
     """A clean prompt and its counterfactual, with the right answer to each.
 
-    Answers carry the leading space with which they follow the prompt. The groups
-    name what may not be in both splits; both belong to the same split. A pair that is
-    not `testable` is for training alone.
+    Answers include the leading space that separates them from the prompt. Prompts of
+    one group must be in the same split; both groups of a pair are. A pair that is not
+    `testable` is used for training only.
     """
 
     clean: str
@@ -30,14 +30,14 @@ class Generator:
     """A task as a source of prompt pairs.
 
     Attributes:
-        draw: `draw(rng, words, *, counterfactual, options)` gives one pair; `options`
-            is the number of answer options, which only lookup tasks look at.
+        draw: `draw(rng, words, *, counterfactual, options)` returns one pair; `options`
+            is the number of answer options, used by lookup tasks only.
         counterfactuals: Names that `draw` accepts; the first is the default.
-        vocabulary: Texts that hold every word that `draw` can write.
-        lookup: The answer is looked up among options in the prompt, which models learn
-            suddenly and late, so training starts such tasks with fewer options.
-        single_token: An answer must be one token: of a number, the first digit alone
-            is no answer. Models that split numbers have few pairs, or none.
+        vocabulary: Texts that contain every word that `draw` can produce.
+        lookup: Whether the answer is one of several options in the prompt. Models learn
+            such tasks late and abruptly, so training starts them with fewer options.
+        single_token: Whether an answer must be a single token, since the first digit of
+            a number is not an answer. Models that split numbers have few or no pairs.
     """
 
     draw: Callable[..., PromptPair]
@@ -48,7 +48,7 @@ class Generator:
 
 
 def split_of(group: str) -> str:
-    """Test for the tenth of all groups with the lowest hash, else train."""
+    """Return `test` for the tenth of all groups with the lowest hash, else `train`."""
     return (
         "test"
         if int(sha256(group.encode()).hexdigest()[:8], 16) < 2**32 / 10

@@ -1,4 +1,4 @@
-"""Copying: repeat the word of a list that a star marks."""
+"""Copying: repeat the word of a list that is marked by a star."""
 
 from collections.abc import Iterator
 from random import Random
@@ -16,7 +16,7 @@ TEMPLATES = (
 def _draw(
     rng: Random, words: Words, *, counterfactual: str, options: int
 ) -> PromptPair:
-    """The counterfactual `mark` puts the star before another word."""
+    """The counterfactual `mark` marks another word."""
     template = rng.randrange(len(TEMPLATES))
     listed = rng.sample((*words.nouns, *words.objects), options)
 

@@ -1,4 +1,4 @@
-"""Induction: a list of words begins again, and the word that came next follows."""
+"""Induction: a word of a list is repeated; the answer is the word that followed it."""
 
 from collections.abc import Iterator
 from random import Random
@@ -15,7 +15,7 @@ def _draw(
 ) -> PromptPair:
     """The counterfactual `cue` repeats another word of the list."""
     template = rng.randrange(len(TEMPLATES))
-    # Nothing follows the last word, so that one is no cue.
+    # The last word has no successor, so it cannot be the cue.
     listed = rng.sample((*words.nouns, *words.objects), options + 1)
 
     def ask(cue: int) -> tuple[str, str]:

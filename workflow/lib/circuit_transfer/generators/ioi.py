@@ -1,4 +1,4 @@
-"""Indirect object identification: who receives what the other one gives."""
+"""Indirect object identification: the name that is not repeated is the receiver."""
 
 from collections.abc import Iterator
 from random import Random
@@ -17,7 +17,7 @@ TEMPLATES = (
 def _draw(
     rng: Random, words: Words, *, counterfactual: str, options: int
 ) -> PromptPair:
-    """The counterfactual `s2_io_flip` lets the other person give."""
+    """The counterfactual `s2_io_flip` exchanges giver and receiver."""
     template = rng.randrange(len(TEMPLATES))
     first, second = rng.sample(words.names, 2)
     giver, receiver = rng.sample((first, second), 2)

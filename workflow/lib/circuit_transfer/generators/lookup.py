@@ -1,4 +1,4 @@
-"""Questions whose answer is the letter of an option; shared by mcqa and arc tasks."""
+"""Multiple-choice questions answered by the letter of an option (mcqa, arc)."""
 
 from collections.abc import Callable, Iterator, Sequence
 from random import Random
@@ -18,11 +18,19 @@ def lookup_pair(
     ask: Callable[[str], str],
     counterfactual: str,
 ) -> PromptPair:
-    """Ask for one of `choices`; `ask` writes the question that a choice answers.
+    """Return a pair of questions about one of `choices`.
 
-    The counterfactual `symbol` names the same options by other letters; `question`
-    keeps the options and their letters and asks for another of them. Topic and
-    options without order make the group, so both prompts always share it.
+    The counterfactual `symbol` has the same options with other letters; `question`
+    has the same options and letters, but asks for another option. The group is the
+    topic and the set of options, which both prompts share.
+
+    Args:
+        rng: random generator.
+        words: word lists to draw from.
+        topic: first part of the group.
+        choices: the options, in order.
+        ask: writes the question that a choice answers.
+        counterfactual: `symbol` or `question`.
     """
     right, other = rng.sample(range(len(choices)), 2)
     letters = rng.sample(words.letters, 2 * len(choices))
@@ -45,7 +53,7 @@ def lookup_pair(
 
 
 def lookup_vocabulary(words: Words) -> Iterator[str]:
-    """The texts around the question."""
+    """Yield the texts around the question."""
     yield _prompt("", words.letters, words.letters)
 
 

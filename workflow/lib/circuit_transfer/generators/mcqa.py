@@ -1,4 +1,4 @@
-"""Copied colors: a statement gives the color, the answer is its option's letter."""
+"""Copied colours: the answer is the letter of the colour that a statement names."""
 
 from collections.abc import Iterator
 from random import Random

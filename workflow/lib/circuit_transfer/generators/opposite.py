@@ -24,7 +24,7 @@ def _draw(
         prompt = TEMPLATES[template].format(
             name=name, place=place, given=words.opposites[given]
         )
-        # The other one of the two that stand together.
+        # Opposites are at adjacent indices 2n and 2n + 1.
         return prompt, words.opposites[given ^ 1]
 
     given = rng.sample(range(len(words.opposites)), 2)

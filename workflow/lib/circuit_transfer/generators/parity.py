@@ -18,7 +18,7 @@ KINDS = ("even", "odd")
 def _draw(
     rng: Random, words: Words, *, counterfactual: str, options: int
 ) -> PromptPair:
-    """The counterfactual `number` has a number of the other kind."""
+    """The counterfactual `number` has a number of the other parity."""
     template = rng.randrange(len(TEMPLATES))
     name, noun = rng.choice(words.names), rng.choice(words.nouns)
     kinds = [(str(each), KINDS[each % 2]) for each in range(LOWEST, HIGHEST + 1)]

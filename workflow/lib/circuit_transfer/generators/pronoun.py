@@ -1,4 +1,4 @@
-"""Pronouns: she or he, by the name."""
+"""Pronouns: she or he, depending on the name."""
 
 from collections.abc import Iterator
 from random import Random
@@ -16,7 +16,7 @@ TEMPLATES = (
 def _draw(
     rng: Random, words: Words, *, counterfactual: str, options: int
 ) -> PromptPair:
-    """The counterfactual `name` has a name that the other pronoun stands for."""
+    """The counterfactual `name` has a name with the other pronoun."""
     template = rng.randrange(len(TEMPLATES))
     place, thing = rng.choice(words.places), rng.choice(words.objects)
     pronouns = {name: "she" if name in words.women else "he" for name in words.names}

@@ -1,4 +1,4 @@
-"""Facts of the fact table, told without options: a thing's category or habitat."""
+"""Recall of facts without answer options: the category or habitat of a thing."""
 
 from collections.abc import Callable, Iterator
 from random import Random
@@ -23,7 +23,7 @@ def _draw(column: str) -> Callable[..., PromptPair]:
     def draw(
         rng: Random, words: Words, *, counterfactual: str, options: int
     ) -> PromptPair:
-        """The counterfactual `thing` names a thing for which another answer holds."""
+        """The counterfactual `thing` names a thing with a different answer."""
         template = rng.randrange(len(TEMPLATES[column]))
         name, place = rng.choice(words.names), rng.choice(words.places)
         known = {fact.thing: getattr(fact, column) for fact in words.facts}

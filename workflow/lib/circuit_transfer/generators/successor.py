@@ -1,4 +1,4 @@
-"""Successors: the day or the month after or before another one."""
+"""Successors: the day or month after or before another one."""
 
 from collections.abc import Iterator
 from random import Random
@@ -17,9 +17,9 @@ STEPS = {"after": 1, "before": -1}
 def _draw(
     rng: Random, words: Words, *, counterfactual: str, options: int
 ) -> PromptPair:
-    """The counterfactual `start` names another day or month to start from.
+    """The counterfactual `start` changes the given day or month.
 
-    `relation` asks for the one on the other side.
+    `relation` exchanges before and after.
     """
     template = rng.randrange(len(TEMPLATES))
     name, place = rng.choice(words.names), rng.choice(words.places)

@@ -1,4 +1,4 @@
-"""Two prompts that ask different questions about the same things."""
+"""Pairs of prompts that ask different questions about the same things."""
 
 from collections.abc import Callable, Iterable, Sequence
 from random import Random
@@ -9,9 +9,13 @@ from circuit_transfer.generators.contract import PromptPair
 def twin_pair(
     ask: Callable[..., tuple[str, str]], clean: object, corrupted: object, *group: str
 ) -> PromptPair:
-    """Ask twice; `ask` writes the prompt and the answer, a word without its space.
+    """Return the pair of prompts that `ask` writes for two cases.
 
-    The parts of the group name what both prompts share, so that it holds for both.
+    Args:
+        ask: returns prompt and answer (without leading space) of a case.
+        clean: case of the clean prompt.
+        corrupted: case of the corrupted prompt.
+        group: parts of the group, which both prompts share.
     """
     prompt, answer = ask(clean)
     other_prompt, other_answer = ask(corrupted)
@@ -27,7 +31,7 @@ def twin_pair(
 
 
 def draw_two(rng: Random, answers: Sequence[tuple[str, str]]) -> list[str]:
-    """Draw two things with different answers from pairs of thing and answer."""
+    """Draw two things with different answers from `(thing, answer)` pairs."""
     (thing, answer), other = rng.choice(answers), rng.choice(answers)
     while other[1] == answer:
         other = rng.choice(answers)
@@ -35,5 +39,5 @@ def draw_two(rng: Random, answers: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def blanked(templates: Iterable[str], *fields: str) -> list[str]:
-    """The templates without what is filled in, for a vocabulary."""
+    """Return templates with empty fields, for a vocabulary."""
     return [template.format(**dict.fromkeys(fields, "")) for template in templates]

@@ -9,7 +9,7 @@ import yaml
 
 @dataclass(frozen=True)
 class Fact:
-    """One row of the fact table, say an owl: an animal, a bird, of the forest."""
+    """One row of the fact table, such as (owl, animal, bird, forest)."""
 
     thing: str
     kind: str
@@ -19,10 +19,10 @@ class Fact:
 
 @dataclass(frozen=True)
 class Words:
-    """Everything a generator may put into a prompt.
+    """The words that generators may use in a prompt.
 
-    `women` are those of the names that are a woman's; `opposites` has each word right
-    before its opposite.
+    `women` is the subset of `names` that are women's; in `opposites` each word is
+    followed by its opposite.
     """
 
     names: tuple[str, ...]
@@ -42,7 +42,7 @@ def read_words(words_path: Path | str, facts_path: Path | str) -> Words:
     """Read the word lists (YAML) and the fact table (CSV).
 
     Raises:
-        ValueError: A list or column is missing, or an entry is not a plain word.
+        ValueError: A list or column is missing, or an entry is not a single word.
     """
     lists = yaml.safe_load(Path(words_path).read_text(encoding="utf-8"))
     with open(facts_path, encoding="utf-8", newline="") as file:
@@ -70,7 +70,7 @@ def _check_entries(path: Path | str, where: str, entries: object) -> None:
     if not isinstance(entries, list):
         raise ValueError(f"{path}: {where}: expected a list, found {entries!r}")
     for entry in entries:
-        # A YAML list turns an unquoted `no` into a boolean.
+        # YAML parses an unquoted `no` as a boolean.
         if not isinstance(entry, str) or not entry.isalpha():
             raise ValueError(f"{path}: {where}: {entry!r} is not a plain word")
         if entries.count(entry) > 1:
@@ -78,5 +78,5 @@ def _check_entries(path: Path | str, where: str, entries: object) -> None:
 
 
 def with_article(word: str) -> str:
-    """`owl` gives `an owl`, `hen` gives `a hen`."""
+    """Return a word with its article: `an owl`, `a hen`."""
     return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"

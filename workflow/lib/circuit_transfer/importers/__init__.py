@@ -1,7 +1,7 @@
-"""Prompt pairs from files: a user's own, and those of other projects.
+"""Read prompt pairs from the user's own files and from those of other projects.
 
-An importer is a room that reads one schema; the entry of a task in the configuration
-says which. Every row becomes a pair or a reject that says why it is none.
+Each importer is a module that reads one schema, selected by the entry of the task in
+the configuration. Every row becomes a pair, or a reject with the reason.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ MIB_SETTINGS = ("configuration", "counterfactual", "leading_space", "train", "te
 
 @dataclass(frozen=True)
 class Format:
-    """A schema of one file: its importer and the types of file that it reads."""
+    """A file schema: its importer and the file suffixes that it reads."""
 
     read: Callable[[Path | str], Imported]
     suffixes: tuple[str, ...]
@@ -38,16 +38,16 @@ FORMATS = {
 
 
 def import_task(entry: dict[str, Any], path: Path | str) -> Imported:
-    """Read the pairs of a task's config entry.
+    """Read the pairs of a task by its entry in the configuration.
 
     Args:
         entry: `{file, format?}` with one of `FORMATS`, by default `pairs`; or `{mib,
             configuration?, counterfactual?, leading_space?, train?, test?}` with one of
             `MIB_TASKS`.
-        path: the file, or for `mib` also a folder, that the entry stands for.
+        path: the file of the entry, or for `mib` also a folder.
 
     Raises:
-        ValueError: The entry, the files or a user's own rows are wrong; it says where.
+        ValueError: The entry, the files or a user's own rows are invalid.
     """
     if "mib" in entry:
         settings = {name: entry[name] for name in MIB_SETTINGS if name in entry}
@@ -62,7 +62,7 @@ def data_files(entry: dict[str, Any], path: Path | str) -> list[Path]:
     """List the files that `import_task` reads for an entry, in their order.
 
     Raises:
-        ValueError: A folder has no data files, or the configuration is not clear.
+        ValueError: A folder has no data files, or the configuration is ambiguous.
     """
     if "mib" in entry:
         found = task_files(entry["mib"], path, entry.get("configuration"))

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from circuit_transfer.importers.rows import Imported, sort_rows, text, texts
+from circuit_transfer.importers.rows import Imported, parse_rows, text, texts
 from circuit_transfer.importers.tables import Row, read_json
 
 PARTS = {
@@ -16,14 +16,14 @@ PARTS = {
 def read_auto_circuit(path: Path | str) -> Imported:
     """Read `{"prompts": [{clean, corrupt, answers, wrong_answers}]}`.
 
-    Lists of answers may differ in length. A prompt without wrong answers is rejected,
-    because there is no logit difference without them; so are the vectors and class
-    numbers of its toy models. `seq_labels` and `word_idxs` name positions and are left
-    out. A prompt's row is its place in the list, from 1; a hash of the clean prompt
-    decides the split.
+    Lists of answers may differ in length. Prompts without wrong answers are rejected,
+    because they have no logit difference; so are the vectors and class numbers of
+    auto-circuit's toy models. `seq_labels` and `word_idxs` are ignored. The row number
+    of a prompt is its index in the list, from 1; the split is determined by a hash of
+    the clean prompt.
 
     Raises:
-        ValueError: The file cannot be read, or is not of this form, or has no prompts.
+        ValueError: The file cannot be read, has another structure, or has no prompts.
     """
     content = read_json(path)
     prompts = content.get("prompts") if isinstance(content, dict) else None
@@ -35,4 +35,4 @@ def read_auto_circuit(path: Path | str) -> Imported:
         Row(number, cells if isinstance(cells, dict) else {})
         for number, cells in enumerate(prompts, start=1)
     ]
-    return sort_rows(rows, PARTS, str(path)).frames()
+    return parse_rows(rows, PARTS, str(path)).frames()

@@ -10,7 +10,7 @@ from circuit_transfer.importers.rows import (
     UnusableRow,
     always,
     as_integer,
-    sort_rows,
+    parse_rows,
     text,
     texts,
     token_ids,
@@ -19,7 +19,7 @@ from circuit_transfer.importers.tables import Table, read_table
 from circuit_transfer.messages import quoted
 from circuit_transfer.prompts.frame import ALONE
 
-# The names that its tasks give to right and wrong answers.
+# Column names of the right and wrong answers in the tasks of EAP-IG.
 ID_COLUMNS = (
     ("correct_idx", "incorrect_idx"),
     ("answers_idx", "corrupted_answers_idx"),
@@ -32,29 +32,29 @@ YEAR_PROMPT = re.compile(r"(?P<century>\d\d)(?P<year>\d\d)\b.*\b(?P=century)$", 
 
 
 def read_eap_ig(path: Path | str) -> Imported:
-    """Read `clean` and `corrupted` with answers; all other columns are left out.
+    """Read `clean`, `corrupted` and the answers; all other columns are ignored.
 
-    Answers are token ids, a number or a list: `correct_idx` and `incorrect_idx`, or the
-    names of other tasks. **They hold for the one tokenizer that the file was made
-    with;** with another they are other words. Text columns `answer` and `wrong_answer`
-    do as well. `corrupted_hard` and an index column without a name are left out.
+    Answers are token ids, single or in lists: `correct_idx` and `incorrect_idx`, or the
+    names in `ID_COLUMNS`. **They are valid only for the tokenizer that the file was
+    made with;** for another one they are different words. Text columns `answer` and
+    `wrong_answer` are accepted too.
 
-    In the greater-than task the one column is the last two digits of the year in the
-    prompt, `label` or, as other files have it, `correct_idx` without `incorrect_idx`.
-    A leading zero is lost in it: 4 is the year 04. Right are the two-digit numbers
-    above it, wrong the others, each a token by itself (arXiv 2305.00586).
+    The greater-than task has one column with the last two digits of the year in the
+    prompt, `label` or, in other files, `correct_idx` without `incorrect_idx`. It lacks
+    the leading zero: 4 is the year 04. The right answers are the larger two-digit
+    numbers, the wrong ones all others, each a single token (arXiv 2305.00586).
 
-    A hash of the clean prompt decides the split.
+    The split is determined by a hash of the clean prompt.
 
     Raises:
-        ValueError: The file cannot be read, or has no such columns, or no rows.
+        ValueError: The file cannot be read, lacks these columns, or has no rows.
     """
     table = read_table(path)
     table.require("clean", "corrupted")
     if not table.rows:
         raise ValueError(f"{path}: no rows")
     parts = {"clean": text("clean"), "corrupted": text("corrupted")}
-    return sort_rows(table.rows, parts | _answers(table), str(path)).frames()
+    return parse_rows(table.rows, parts | _answers(table), str(path)).frames()
 
 
 def _answers(table: Table) -> dict[str, Part]:
@@ -72,7 +72,7 @@ def _answers(table: Table) -> dict[str, Part]:
             return _years(column)
     known = [*ID_COLUMNS, *TEXT_COLUMNS, YEAR_COLUMNS[0]]
     raise ValueError(
-        f"{table.path}: no columns of answers, only {quoted([*table.columns], 1000)}: "
+        f"{table.path}: no answer columns, only {quoted([*table.columns], 1000)}: "
         f"expected one of {known}"
     )
 
@@ -93,12 +93,12 @@ def _years(column: str) -> dict[str, Part]:
 
 
 def _year(cells: dict[str, Any], column: str) -> int:
-    """Read a year, and make sure that it is that of the prompt.
+    """Return the year of a row, after checking that it is that of the prompt.
 
-    A column of this name may as well hold something else, such as token ids.
+    A column of this name may contain something else, such as token ids.
     """
     found = cells.get(column)
-    # Python refuses to read numbers of thousands of digits.
+    # Python refuses to parse numbers of thousands of digits.
     is_short = len(shown := str(found)) < 10
     year = int(shown) if is_short and shown.isdecimal() else as_integer(found)
     prompt = YEAR_PROMPT.search(str(cells.get("clean")))

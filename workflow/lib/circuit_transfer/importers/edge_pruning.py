@@ -10,7 +10,7 @@ from circuit_transfer.importers.rows import (
     Part,
     UnusableRow,
     as_text,
-    sort_rows,
+    parse_rows,
     text,
 )
 from circuit_transfer.importers.tables import Table, read_table
@@ -21,17 +21,17 @@ SPAN = re.compile(r"(?P<prompt>.*?)<predict>(?P<answer>.*?)</predict>", re.S)
 def read_edge_pruning(path: Path | str) -> Imported:
     """Read `clean` and `corrupted` texts whose answer is `<predict> marked</predict>`.
 
-    The text before the span is the prompt, the span the answer, and what follows is
-    left out. White space on both sides of the opening tag counts once and belongs to
-    the answer. The span of the corrupted text is the wrong answer; without one the row
-    is rejected, because there is no logit difference without a wrong answer.
+    The text before the span is the prompt, the span is the answer, and the rest is
+    ignored. White space around the opening tag is merged into the leading space of the
+    answer. The span of the corrupted text is the wrong answer; rows without one are
+    rejected, because they have no logit difference.
 
-    A column `split` has `train`, `validation` and `test`; validation stands in for test
-    in a file without test rows, and is rejected in one that has them. Without the
-    column, a hash of the clean prompt decides.
+    The column `split` contains `train`, `validation` and `test`. Validation rows are
+    used for testing if the file has no test rows, and rejected otherwise. Without the
+    column, the split is determined by a hash of the clean prompt.
 
     Raises:
-        ValueError: The file cannot be read, has no such columns or no rows.
+        ValueError: The file cannot be read, lacks these columns, or has no rows.
     """
     table = read_table(path, (".jsonl",))
     table.require("clean", "corrupted")
@@ -43,7 +43,7 @@ def read_edge_pruning(path: Path | str) -> Imported:
     }
     if "split" in table.columns:
         parts["split"] = _split(table)
-    return sort_rows(table.rows, parts, str(path)).with_splits_apart().frames()
+    return parse_rows(table.rows, parts, str(path)).with_splits_apart().frames()
 
 
 def _prompt(column: str) -> Part:

@@ -1,7 +1,7 @@
 """Pairs from the datasets of the MIB benchmark (Mueller et al., arXiv 2504.13151).
 
-What is right and wrong, and which counterfactual is the default, is as in the
-benchmark's circuit track:
+Right and wrong answers and the default counterfactual follow the benchmark's circuit
+track:
 
 - ioi, s2_io_flip: the indirect object and the subject;
 - copycolors_mcqa, arc_easy and arc_challenge, symbol: the label at `answerKey` and that
@@ -9,17 +9,17 @@ benchmark's circuit track:
 - arithmetic_addition and arithmetic_subtraction, random: the result and that of the
   counterfactual, both of a single token.
 
-**The leading space.** The circuit track tokenizes an answer by itself, a name with a
+**The leading space.** The circuit track tokenizes an answer separately, a name with a
 leading space (" Mary"), a label or number without one ("D", "91"), although the prompts
-of copycolors_mcqa and arc end in "Answer:", so that a model would say " D". The
+of copycolors_mcqa and arc end in "Answer:", so that a model would predict " D". The
 benchmark's causal-variable track expects " D" there. Without `leading_space` the
-circuit track is followed. With true every answer gets a space, with auto unless its
-prompt ends in white space; such answers are tokenized as they follow the prompt. With
-false answers get none and are tokenized by themselves.
+circuit track is followed. With `true` every answer gets a space, with `auto` only if
+the prompt does not end in white space; these answers are tokenized together with the
+prompt. With `false` answers get no space and are tokenized separately.
 
-What depends on a tokenizer (prompts of one length, answers of a single token) is
-checked when pairs are tokenized. That the names of ioi, with the unused `random_c`,
-have equally many tokens is not asked for: patching needs equally long prompts only.
+Conditions that depend on a tokenizer (prompts of equal length, answers of a single
+token) are checked when pairs are tokenized. Unlike in the benchmark, the names of ioi
+need not have the same number of tokens: patching only needs prompts of equal length.
 """
 
 from collections.abc import Callable
@@ -31,13 +31,13 @@ from typing import Any
 from circuit_transfer.importers.mib_files import DataFile, find_files
 from circuit_transfer.importers.rows import (
     Imported,
+    ParsedRows,
     Part,
-    Sorted,
     UnusableRow,
     always,
     as_integer,
     as_text,
-    sort_rows,
+    parse_rows,
     text,
 )
 from circuit_transfer.importers.tables import Table, read_table
@@ -51,16 +51,16 @@ Cells = dict[str, Any]
 
 @dataclass(frozen=True)
 class Task:
-    """What is particular to a MIB task.
+    """The properties of a MIB task.
 
     Attributes:
-        counterfactual: the default, without its ending.
-        columns: what every file must have beside the counterfactual.
-        right: the right answer of a row.
-        wrong: the wrong answer of a row, given its counterfactual too.
-        leading_space: whether the circuit track puts one before an answer.
+        counterfactual: the default counterfactual, without the suffix of its column.
+        columns: required columns besides the counterfactual.
+        right: returns the right answer of a row.
+        wrong: returns the wrong answer of a row and its counterfactual.
+        leading_space: whether answers have a leading space in the circuit track.
         operator: the only operator whose rows are used.
-        configuration: which one of several, unless another is asked for.
+        configuration: the default configuration, if there are several.
     """
 
     counterfactual: str
@@ -84,32 +84,33 @@ def read_mib(
 ) -> Imported:
     """Read a MIB dataset from a file or a folder, in the order of its rows.
 
-    Files named after a split keep it, and a test row whose clean prompt is that of a
-    train row is rejected. Otherwise a hash decides: of the clean prompt, in arithmetic
-    of the operands, so that the templates of one sum stay together.
+    Files named after a split determine the split of their rows, and a test row with the
+    clean prompt of a train row is rejected. Otherwise the split is determined by a
+    hash: of the clean prompt or, in arithmetic, of the operands, so that all templates
+    of the same operands are in one split.
 
     Args:
         task: one of `MIB_TASKS`.
-        path: a `.parquet` or `.jsonl` file, or a folder laid out as on the hub.
-        configuration: which one, in a folder that has several; that of the circuit
-            track if not given.
-        counterfactual: which one, with or without `_counterfactual`.
-        leading_space: true, false, `auto`, or None for what the circuit track does.
-        train: at most so many pairs, the first ones.
-        test: the same.
+        path: a `.parquet` or `.jsonl` file, or a folder with the layout of the hub.
+        configuration: the configuration to read, in a folder that has several; by
+            default that of the circuit track.
+        counterfactual: the counterfactual, with or without `_counterfactual`.
+        leading_space: true, false, `auto`, or None to follow the circuit track.
+        train: largest number of training pairs; the first ones are taken.
+        test: the same for test pairs.
 
     Raises:
         ValueError: The task or counterfactual is unknown, there are no data files or no
-            rows, or a file is broken or lacks a column.
+            rows, or a file is damaged or lacks a column.
     """
     if task not in MIB_TASKS:
         raise ValueError(f"unknown MIB task {task!r}: expected one of {[*MIB_TASKS]}")
-    found = Sorted()
+    found = ParsedRows()
     for file in task_files(task, path, configuration):
         table = read_table(file.path)
         if table.rows:
             parts = _parts(MIB_TASKS[task], table, file, counterfactual, leading_space)
-            found += sort_rows(table.rows, parts, file.name)
+            found += parse_rows(table.rows, parts, file.name)
     if not (found.prompts or found.rejects):
         raise ValueError(f"{path}: no rows")
     return found.with_splits_apart().head(train=train, test=test).frames()
@@ -118,7 +119,7 @@ def read_mib(
 def task_files(
     task: str, path: Path | str, configuration: str | None = None
 ) -> list[DataFile]:
-    """Find the files that `read_mib` reads, in their order; arguments as there."""
+    """Return the files that `read_mib` reads, in order; arguments as there."""
     return find_files(path, configuration, default=MIB_TASKS[task].configuration)
 
 
@@ -158,10 +159,10 @@ def _parts(
 
 
 def _counterfactual_column(table: Table, name: str) -> str:
-    there = [column for column in table.columns if column.endswith(ENDING)]
+    found = [column for column in table.columns if column.endswith(ENDING)]
     column = name.removesuffix(ENDING) + ENDING
-    if column not in there:
-        names = [column.removesuffix(ENDING) for column in there]
+    if column not in found:
+        names = [column.removesuffix(ENDING) for column in found]
         shown = quoted(names, 1000)
         raise ValueError(f"{table.path}: no counterfactual {name!r}, only {shown}")
     return column
@@ -187,10 +188,10 @@ def _indirect_object(cells: Cells) -> str:
 
 
 def _subject(cells: Cells, other: Cells) -> str:
-    """The subject, which is contrasted whatever the counterfactual.
+    """Return the subject, the wrong answer for every counterfactual.
 
-    In `abc` no name is repeated and none is right (`answerKey` -1), which is a
-    contrast; a counterfactual with the same answer is none.
+    In `abc` no name is repeated and no answer is right (`answerKey` -1), which is
+    valid; a counterfactual with the same right answer is not.
     """
     if other.get("answerKey") != -1:
         answer = _choice(other, other.get("choices"))
@@ -207,7 +208,7 @@ def _name(cells: Cells, role: str) -> str:
 
 
 def _choice_label(cells: Cells) -> str:
-    """The label at `answerKey`: a text, in symbol counterfactuals a number."""
+    """Return the label at `answerKey`: text, in symbol counterfactuals a number."""
     choices = cells.get("choices")
     return _choice(cells, choices.get("label") if isinstance(choices, dict) else None)
 
@@ -218,8 +219,8 @@ def _choice(cells: Cells, choices: Any) -> str:
         raise UnusableRow(f"choices: expected a list, found {shortened(choices)}")
     if key is None or not 0 <= key < len(choices):
         raise UnusableRow(
-            f"answerKey {shortened(cells.get('answerKey'))} is none of {len(choices)} "
-            "choices"
+            f"answerKey {shortened(cells.get('answerKey'))} is not an index of "
+            f"{len(choices)} choices"
         )
     return _label(choices[key])
 

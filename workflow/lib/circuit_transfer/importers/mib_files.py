@@ -1,4 +1,4 @@
-"""Find the data files of a MIB dataset, laid out as on the Hugging Face hub."""
+"""Find the data files of a MIB dataset with the layout of the Hugging Face hub."""
 
 import re
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ class DataFile:
     """One file of a dataset.
 
     Attributes:
-        path: where it is.
-        name: how rows refer to it: its path in the folder, or as it was given.
-        split: `train`, `test`, or None where the name does not say.
+        path: path of the file.
+        name: name of the file in rejects: relative to the folder, or the given path.
+        split: `train`, `test`, or None if the name has no split.
     """
 
     path: Path
@@ -31,22 +31,22 @@ class DataFile:
 def find_files(
     path: Path | str, configuration: str | None = None, *, default: str | None = None
 ) -> list[DataFile]:
-    """Find the files to read: `path` itself, or those in the folder, shards in order.
+    """Return the files to read: `path` itself, or those in the folder, in order.
 
-    A split is part of a file's name, or else of a folder's: `train.jsonl`,
-    `data/test-00000-of-00001.parquet`, `validation/0000.parquet`. Validation stands in
-    for test where there is no test, and is not read where there is. The folders above,
-    but for `data`, are the configuration: `4_answer_choices/test.jsonl`. A file without
-    a split beside files with one is no data.
+    The split is part of the name of a file or else of a folder: `train.jsonl`,
+    `data/test-00000-of-00001.parquet`, `validation/0000.parquet`. Validation files are
+    used for testing if there are no test files, and ignored otherwise. The names of the
+    other folders, except `data`, are the configuration: `4_answer_choices/test.jsonl`.
+    If some files have a split, those without are ignored.
 
     Args:
         path: a file or a folder.
-        configuration: which one, in a folder that has several.
-        default: the one to take of several if none is asked for.
+        configuration: the configuration to read, in a folder that has several.
+        default: the configuration to read if none is given.
 
     Raises:
-        ValueError: There is no data, or it is in files of both types, or it has several
-            configurations and none, or an unknown one, is chosen.
+        ValueError: There are no data files, or files of both types, or several
+            configurations of which none, or an unknown one, is chosen.
     """
     path = Path(path)
     if not path.exists():
@@ -71,7 +71,7 @@ def find_files(
 
 
 def _data_files(folder: Path) -> list[Path]:
-    """List the files in a folder and below, hidden ones left out, relative to it."""
+    """List the data files of a folder and its subfolders, without hidden ones."""
     found = [file.relative_to(folder) for file in folder.rglob("*") if file.is_file()]
     return [
         file
@@ -96,13 +96,13 @@ def _configuration(file: Path) -> str:
 def _of_configuration(
     folder: Path, files: list[Path], configuration: str | None, default: str | None
 ) -> list[Path]:
-    there = sorted({_configuration(file) for file in files})
-    if configuration is None and len(there) == 1:
+    known = sorted({_configuration(file) for file in files})
+    if configuration is None and len(known) == 1:
         return files
-    configuration = configuration or (default if default in there else None)
-    if configuration not in there:
+    configuration = configuration or (default if default in known else None)
+    if configuration not in known:
         found = f"{configuration!r} is not one" if configuration else "choose one"
-        raise ValueError(f"{folder}: {found} of the configurations {there}")
+        raise ValueError(f"{folder}: {found} of the configurations {known}")
     return [file for file in files if _configuration(file) == configuration]
 
 

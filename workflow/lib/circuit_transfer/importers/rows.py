@@ -1,4 +1,4 @@
-"""Turn rows into pairs, and rows that give none into rejects with their reason."""
+"""Convert rows to pairs, or to rejects with the reason."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -20,73 +20,73 @@ from circuit_transfer.prompts.frame import (
 )
 
 TEXTS = ("clean", "corrupted", "answers", "wrong_answers")
-# Token ids are kept as 32 bit integers.
+# Token ids are stored as 32-bit integers.
 LARGEST_ID = 2**31 - 1
 
-# How one attribute of a `Prompt` is got from the cells of a row.
+# Extracts one attribute of a `Prompt` from the cells of a row.
 Part = Callable[[dict[str, Any]], Any]
 
 
 class UnusableRow(Exception):
-    """Why a row gives no pair."""
+    """The reason why a row cannot be used as a pair."""
 
 
 @dataclass(frozen=True)
 class Imported:
-    """The pairs of a file (`PROMPT_SCHEMA`) and the other rows (`REJECT_SCHEMA`)."""
+    """The pairs of a file (`PROMPT_SCHEMA`) and its rejects (`REJECT_SCHEMA`)."""
 
     prompts: pl.DataFrame
     rejects: pl.DataFrame
 
 
 @dataclass(frozen=True)
-class Sorted:
-    """Rows as pairs and rejects, before they become frames."""
+class ParsedRows:
+    """Parsed rows, as pairs and rejects."""
 
     prompts: tuple[Prompt, ...] = ()
     rejects: tuple[Reject, ...] = ()
 
-    def __add__(self, other: "Sorted") -> "Sorted":
-        """Put the rows of two files one after the other."""
-        return Sorted(self.prompts + other.prompts, self.rejects + other.rejects)
+    def __add__(self, other: "ParsedRows") -> "ParsedRows":
+        """Concatenate the rows of two files."""
+        return ParsedRows(self.prompts + other.prompts, self.rejects + other.rejects)
 
-    def with_splits_apart(self) -> "Sorted":
-        """Reject test pairs whose clean prompt is in the train split as well."""
+    def with_splits_apart(self) -> "ParsedRows":
+        """Reject test pairs whose clean prompt is also in the train split."""
         known = {p.clean for p in self.prompts if p.split == "train"}
         leaks = {p for p in self.prompts if p.split == "test" and p.clean in known}
         rejects = [_reject(p, "the clean prompt is in the train split") for p in leaks]
-        return Sorted(
+        return ParsedRows(
             tuple(p for p in self.prompts if p not in leaks),
             (*self.rejects, *rejects),
         )
 
-    def head(self, **limits: int | None) -> "Sorted":
-        """Keep the first pairs of each split, as many as `train` and `test` say."""
-        room = {split: limits.get(split) for split in SPLITS}
-        kept = []
+    def head(self, **limits: int | None) -> "ParsedRows":
+        """Return the first pairs of each split, up to the limits `train` and `test`."""
+        remaining = {split: limits.get(split) for split in SPLITS}
+        selected = []
         for prompt in self.prompts:
-            if room[prompt.split] is None:
-                kept.append(prompt)
-            elif room[prompt.split] > 0:
-                room[prompt.split] -= 1
-                kept.append(prompt)
-        return replace(self, prompts=tuple(kept))
+            if remaining[prompt.split] is None:
+                selected.append(prompt)
+            elif remaining[prompt.split] > 0:
+                remaining[prompt.split] -= 1
+                selected.append(prompt)
+        return replace(self, prompts=tuple(selected))
 
     def frames(self) -> Imported:
-        """Return both as frames, rejects in the order of their rows."""
+        """Return pairs and rejects as frames, rejects in the order of their rows."""
         rejects = sorted(self.rejects, key=lambda reject: (reject.file, reject.row))
         return Imported(prompt_frame(self.prompts), reject_frame(rejects))
 
 
-def sort_rows(rows: Iterable[Row], parts: Mapping[str, Part], file: str) -> Sorted:
-    """Make a pair of every row, or a reject that has every reason against it.
+def parse_rows(rows: Iterable[Row], parts: Mapping[str, Part], file: str) -> ParsedRows:
+    """Convert every row to a pair, or to a reject with all reasons.
 
     Args:
-        rows: of one file.
-        parts: for attributes of `Prompt`, how each is got from a row's cells; it raises
-            `UnusableRow`. By default the group is the clean prompt, and a hash of the
-            group decides the split.
-        file: the name that the rows are known by.
+        rows: rows of one file.
+        parts: by attribute of `Prompt`, the function that extracts it from the cells of
+            a row or raises `UnusableRow`. By default the group is the clean prompt, and
+            the split is determined by a hash of the group.
+        file: name of the file in pairs and rejects.
     """
     prompts, rejects = [], []
     for row in rows:
@@ -99,16 +99,16 @@ def sort_rows(rows: Iterable[Row], parts: Mapping[str, Part], file: str) -> Sort
             rejects.append(Reject(reason=reason, row=row.number, file=file, **texts))
         else:
             prompts.append(_prompt(row, found, file))
-    return Sorted(tuple(prompts), tuple(rejects))
+    return ParsedRows(tuple(prompts), tuple(rejects))
 
 
-def half(group: str) -> str:
-    """Return the split of a group by its hash: half of all groups are in each."""
+def split_by_hash(group: str) -> str:
+    """Return the split of a group by its hash; half of all groups are in each."""
     return SPLITS[sha256(group.encode()).digest()[0] % 2]
 
 
 def text(column: str) -> Part:
-    """Get the text of a column."""
+    """Return a function that extracts the text of a column."""
 
     def part(cells: dict[str, Any]) -> str:
         return as_text(cells.get(column), column)
@@ -117,7 +117,7 @@ def text(column: str) -> Part:
 
 
 def texts(column: str) -> Part:
-    """Get the texts of a column: one, or a list of at least one."""
+    """Return a function that extracts the texts of a column: one, or a list."""
 
     def part(cells: dict[str, Any]) -> tuple[str, ...]:
         found = cells.get(column)
@@ -130,7 +130,7 @@ def texts(column: str) -> Part:
 
 
 def token_ids(column: str) -> Part:
-    """Get token ids from a number or list, also if it is written as text: `[1, 2]`."""
+    """Return a function that extracts token ids: a number or list, also as text."""
 
     def part(cells: dict[str, Any]) -> tuple[int, ...]:
         found = parsed = cells.get(column)
@@ -148,15 +148,15 @@ def token_ids(column: str) -> Part:
 
 
 def always(value: Any) -> Part:
-    """Get the same from every row."""
+    """Return a function that returns the same value for every row."""
     return lambda cells: value
 
 
 def as_text(value: Any, name: str) -> str:
-    """Return a value that is text.
+    """Return a value, after checking that it is text.
 
     Raises:
-        UnusableRow: It is not.
+        UnusableRow: The value is not text.
     """
     if not is_text(value):
         raise UnusableRow(f"{name}: expected text, found {shortened(value)}")
@@ -164,7 +164,7 @@ def as_text(value: Any, name: str) -> str:
 
 
 def is_text(value: Any) -> bool:
-    """Whether a value is text that can be written as UTF-8 (JSON allows other)."""
+    """Return whether a value is valid UTF-8 text (JSON allows lone surrogates)."""
     try:
         return isinstance(value, str) and value.encode() is not None
     except UnicodeEncodeError:
@@ -172,7 +172,7 @@ def is_text(value: Any) -> bool:
 
 
 def as_integer(value: Any) -> int | None:
-    """Return a whole number as an integer, and None for anything else."""
+    """Return a whole number as an integer, or None for any other value."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     whole = isinstance(value, int) and not isinstance(value, bool)
@@ -203,7 +203,7 @@ def _contradiction(found: dict[str, Any]) -> str | None:
 
 def _prompt(row: Row, found: dict[str, Any], file: str) -> Prompt:
     texts = {"answers": (), "wrong_answers": (), "group": found["clean"]} | found
-    split = found.get("split") or half(texts["group"])
+    split = found.get("split") or split_by_hash(texts["group"])
     return Prompt(**{**texts, "split": split}, row=row.number, file=file)
 
 

@@ -1,4 +1,4 @@
-"""Read the rows of a file, whatever its type, and say where a broken file breaks."""
+"""Read the rows of JSON Lines, CSV and Parquet files, locating errors by row."""
 
 import json
 from collections.abc import Iterator
@@ -10,16 +10,16 @@ import polars as pl
 
 from circuit_transfer.messages import quoted
 
-# Those of MIB have four.
+# Deepest nesting of values; the files of MIB have four levels.
 DEEPEST = 10
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row: its cells by column, and its number in its file, from 1.
+    """The cells of a row by column, and the number of the row in its file, from 1.
 
-    In JSON Lines the number is that of the line, in other files that of the record.
+    The number is that of the line in JSON Lines, and of the record in other files.
     """
 
     number: int
@@ -28,22 +28,22 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """All rows of a file; a column is there when any row has it."""
+    """All rows of a file, and the columns that at least one row has."""
 
     path: Path
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
 
     def require(self, *columns: str) -> None:
-        """Make sure of columns.
+        """Check that columns exist.
 
         Raises:
             ValueError: Columns are missing.
         """
         missing = [column for column in columns if column not in self.columns]
         if missing:
-            there = quoted([*self.columns], 1000)
-            raise ValueError(f"{self.path}: no column {missing}, only {there}")
+            found = quoted([*self.columns], 1000)
+            raise ValueError(f"{self.path}: no column {missing}, only {found}")
 
 
 def read_table(path: Path | str, suffixes: tuple[str, ...] = ()) -> Table:
@@ -51,11 +51,11 @@ def read_table(path: Path | str, suffixes: tuple[str, ...] = ()) -> Table:
 
     Args:
         path: the file.
-        suffixes: the types that will do, by default all three.
+        suffixes: the accepted types, by default all three.
 
     Raises:
-        ValueError: Naming the file, and its row if it is one: the file is missing, of
-            another type or broken.
+        ValueError: The file is missing, of another type or damaged; names the file and,
+            where possible, the row.
     """
     path = Path(path)
     check_file(path, suffixes or tuple(READERS))
@@ -66,25 +66,24 @@ def read_json(path: Path | str) -> Any:
     """Read a `.json` file as one value.
 
     Raises:
-        ValueError: Naming file and line: the file is missing, of another type or
-            broken.
+        ValueError: The file is missing, of another type or damaged; names the line.
     """
     path = Path(path)
     check_file(path, (".json",))
     text = _decoded(path, _content(path), 1, "line")
     try:
         return json.loads(text)
-    # Also what is no JSONDecodeError: numbers of too many digits.
+    # ValueError, since numbers of too many digits raise no JSONDecodeError.
     except (ValueError, RecursionError) as error:
         line = getattr(error, "lineno", 1)
         raise ValueError(f"{path}: line {line}: not JSON ({error})") from error
 
 
 def check_file(path: Path, suffixes: tuple[str, ...]) -> None:
-    """Make sure that a file is there and of a known type.
+    """Check that a file exists and has an accepted suffix.
 
     Raises:
-        ValueError: It is not.
+        ValueError: The file does not exist, or has another suffix.
     """
     if path.suffix not in suffixes:
         raise ValueError(f"{path}: expected a file of type {', '.join(suffixes)}")
@@ -99,7 +98,7 @@ def _read_jsonl(path: Path) -> Table:
 
 
 def _objects(path: Path) -> Iterator[Row]:
-    # Only a line feed ends a row: JSON texts may hold other separators as they are.
+    # Only a line feed ends a row: JSON strings may contain other line separators.
     for number, content in enumerate(_content(path).split(b"\n"), start=1):
         line = _decoded(path, content, number, "row").strip()
         if not line:
@@ -129,15 +128,15 @@ def _read_csv(path: Path) -> Table:
 def _read_parquet(path: Path) -> Table:
     try:
         frame = pl.read_parquet(path)
-    # Damage within the pages makes the reader panic instead.
+    # The reader panics if the pages of the file are damaged.
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         reason = quoted(error)
         raise ValueError(f"{path}: not a readable Parquet file ({reason})") from error
     for column, dtype in frame.schema.items():
-        # The time that polars takes to make rows doubles with every level.
+        # The time that Polars takes to build rows doubles with every level.
         if (depth := _nesting(dtype)) > DEEPEST:
             raise ValueError(
-                f"{path}: column {quoted(repr(column))}: {depth} levels of values in "
+                f"{path}: column {quoted(repr(column))}: {depth} levels of nested "
                 f"values, expected at most {DEEPEST}"
             )
     return _from_frame(path, frame)

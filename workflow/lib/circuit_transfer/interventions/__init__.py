@@ -1,9 +1,10 @@
-"""Hook a plain Hugging Face model: the only place that does.
+"""Hook plain Hugging Face models: the only package that does.
 
-- `hooks`: read and change what nodes write, or replace whole modules;
-- `circuits`: keep some nodes and ablate the others, hard or by a soft mask;
-- `runs`: run prompts, from the beginning, after a prefix, or from one node on;
-- `counting`: count what was run.
+- `hooks`: read and edit the outputs of nodes, or replace the forward of modules;
+- `circuits`: ablate all nodes outside a circuit, with a binary or a soft mask;
+- `runs`: run prompts from the beginning, after a cached prefix, or from a given site;
+- `families`: check the table of model families against a model;
+- `counting`: count forward and backward passes and tokens.
 """
 
 from circuit_transfer.interventions.circuits import (
@@ -11,7 +12,7 @@ from circuit_transfer.interventions.circuits import (
     mixing,
     pushing,
     running_circuits,
-    site_writes,
+    site_outputs,
     skipping_layers,
 )
 from circuit_transfer.interventions.counting import Passes, counting
@@ -39,6 +40,6 @@ __all__ = [
     "run_captured",
     "run_prefix",
     "running_circuits",
-    "site_writes",
+    "site_outputs",
     "skipping_layers",
 ]

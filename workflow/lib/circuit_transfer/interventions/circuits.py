@@ -1,4 +1,4 @@
-"""Circuits, hard and soft: which nodes keep what they write, and which do not."""
+"""Run a model with nodes ablated, by a binary mask (a circuit) or a soft mask."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -20,26 +20,26 @@ def mixing(
     outside: Sequence[Tensor],
     inside: Sequence[Tensor] | None = None,
 ) -> AbstractContextManager[None]:
-    """Keep the masked share of every node and replace the rest, within the context.
+    """Interpolate every node between its own and its ablated output, by a mask.
 
-    A node's output becomes `mask * kept + (1 - mask) * outside`, where `kept` is its
-    live output or, if given, that of `inside`. A mask of ones and zeros is a circuit.
+    Within the context a node's output is `mask * own + (1 - mask) * outside`, where
+    `own` is its live output or, if given, that of `inside`. A binary mask is a circuit.
 
     Args:
         model: the model to hook.
-        mask: `(n_nodes,)`, in [0, 1], or several that run side by side, `(masks,
-            n_nodes)`: a pass then has the prompts once for each, one after the other.
-        outside: what every site's nodes outside the circuit write, in any shape that
-            broadcasts with the site's activation on the prompts once.
-        inside: activations of every site to keep instead of the live ones.
+        mask: `(n_nodes,)`, in [0, 1], or several that run in one pass, `(masks,
+            n_nodes)`: the batch of a pass then repeats the prompts for every mask.
+        outside: the ablated output of every site, in any shape that broadcasts with
+            the site's activation on the prompts without repetition.
+        inside: activations of every site to use instead of the live ones.
     """
-    shares = mask_by_site(model, mask)
+    weights = mask_by_site(model, mask)
 
     def mix(site: int, live: Tensor) -> Tensor:
         by_mask = live.unflatten(0, (_count_masks(mask), -1))
-        kept = by_mask if inside is None else inside[site].to(by_mask)
-        # Exact at both ends, and one operation instead of four.
-        mixed = torch.lerp(outside[site].to(live), kept, shares[site].to(live))
+        own = by_mask if inside is None else inside[site].to(by_mask)
+        # `lerp` is exact at 0 and 1, and one operation instead of four.
+        mixed = torch.lerp(outside[site].to(live), own, weights[site].to(live))
         return mixed.expand_as(by_mask).flatten(0, 1)
 
     return edited(model, mix)
@@ -48,26 +48,30 @@ def mixing(
 def pushing(
     model: nn.Module, mask: Tensor, towards: Sequence[Tensor]
 ) -> AbstractContextManager[None]:
-    """Move every node's live output by the masked share of its way to `towards`.
+    """Interpolate every node from its live output to `towards`, by a mask.
 
-    The public release's intervention: the live output is already a mixture, since the
-    nodes before it were moved. Arguments as in `mixing`.
+    The intervention of the public release of DFA: the live output depends on the nodes
+    before, which are interpolated too. Arguments as in `mixing`.
     """
-    shares = mask_by_site(model, mask)
+    weights = mask_by_site(model, mask)
 
     def push(site: int, live: Tensor) -> Tensor:
         by_mask = live.unflatten(0, (_count_masks(mask), -1))
-        pushed = torch.lerp(by_mask, towards[site].to(live), shares[site].to(live))
+        pushed = torch.lerp(by_mask, towards[site].to(live), weights[site].to(live))
         return pushed.flatten(0, 1)
 
     return edited(model, push)
 
 
 def mask_by_site(model: nn.Module, mask: Tensor) -> list[Tensor]:
-    """Cut a mask, or several, into one per site, `(masks, 1, 1, nodes, 1)`.
+    """Split a mask, or several, by site: `(masks, 1, 1, nodes, 1)` each.
 
-    They broadcast with the site's activation of every mask, `(masks, batch, position,
-    nodes, width)`.
+    They broadcast with the site's activations under every mask, `(masks, batch,
+    position, nodes, width)`.
+
+    Args:
+        model: the model of the mask.
+        mask: `(n_nodes,)` or `(masks, n_nodes)`.
 
     Raises:
         ValueError: the mask does not have one entry per node.
@@ -75,8 +79,8 @@ def mask_by_site(model: nn.Module, mask: Tensor) -> list[Tensor]:
     sizes = [n_nodes for _, _, n_nodes in node_sites(model)]
     if mask.ndim > 2 or mask.shape[-1] != sum(sizes):
         raise ValueError(f"mask {tuple(mask.shape)} for a model of {sum(sizes)} nodes")
-    shares = mask.view(-1, 1, 1, sum(sizes)).split(sizes, dim=-1)
-    return [share[..., None] for share in shares]
+    parts = mask.view(-1, 1, 1, sum(sizes)).split(sizes, dim=-1)
+    return [part[..., None] for part in parts]
 
 
 def _count_masks(mask: Tensor) -> int:
@@ -88,55 +92,57 @@ def running_circuits(
     model: nn.Module,
     circuits: Tensor,
     outside: Sequence[Tensor],
-    written: Sequence[Tensor],
+    added: Sequence[Tensor],
 ) -> Iterator[None]:
-    """Run circuits side by side within the context, on prompts repeated for each.
+    """Run several circuits in one pass within the context, on repeated prompts.
 
-    As `mixing` with their masks, but nothing is computed that no circuit needs: where
-    all nodes of a site are outside all circuits, what they add is already known.
+    Equivalent to `mixing` with their masks, but the modules of a site whose nodes are
+    outside all circuits are skipped, since their contribution is known.
 
     Args:
         model: the model to hook.
-        circuits: `(circuits, n_nodes)` of ones and zeros. A pass has the prompts of a
-            batch once for each, one circuit after the other.
-        outside: what every site's nodes outside a circuit write, on the batch once.
-        written: what these add to the residual stream, see `site_writes`.
+        circuits: `(circuits, n_nodes)` of ones and zeros. The batch of a pass repeats
+            the prompts for every circuit.
+        outside: the ablated output of every site, on the prompts without repetition.
+        added: what these outputs add to the residual stream, see `site_outputs`.
     """
     times = len(circuits)
-    kept = [share.bool() for share in mask_by_site(model, circuits)]
-    silent = [site for site, each in enumerate(kept) if not each.any()]
+    inside = [part.bool() for part in mask_by_site(model, circuits)]
+    skipped = [site for site, each in enumerate(inside) if not each.any()]
     mixed = [
-        site for site, each in enumerate(kept) if site not in silent and not each.all()
+        site
+        for site, each in enumerate(inside)
+        if site not in skipped and not each.all()
     ]
 
     def mix(site: int, live: Tensor) -> Tensor:
         by_circuit = live.unflatten(0, (times, -1))
-        inside, other = kept[site].to(live.device), outside[site].to(live)
-        return torch.where(inside, by_circuit, other).flatten(0, 1)
+        mask, ablated = inside[site].to(live.device), outside[site].to(live)
+        return torch.where(mask, by_circuit, ablated).flatten(0, 1)
 
     with ExitStack() as stack:
-        stack.enter_context(silencing(model, silent, written, times))
+        stack.enter_context(bypassing(model, skipped, added, times))
         stack.enter_context(edited(model, mix, mixed))
         yield
 
 
-def silencing(
-    model: nn.Module, sites: Sequence[int], written: Sequence[Tensor], times: int = 1
+def bypassing(
+    model: nn.Module, sites: Sequence[int], added: Sequence[Tensor], times: int = 1
 ) -> AbstractContextManager[None]:
-    """Let sites add what is known to the residual stream, and compute nothing.
+    """Replace the modules of sites by known contributions to the residual stream.
 
     Args:
         model: the model whose modules are replaced within the context.
-        sites: which ones.
-        written: by site, see `site_writes`.
-        times: how often a pass repeats the prompts that `written` is of.
+        sites: the sites to bypass.
+        added: contributions by site, see `site_outputs`.
+        times: how often a pass repeats the prompts of `added`.
     """
     every, layers = node_sites(model), layer_modules(model)
     forwards = {}
     for site in sites:
-        value, (module, _, _) = written[site], every[site]
+        value, (module, _, _) = added[site], every[site]
         if times > 1 and len(value) > 1:
-            # What is the same for every prompt broadcasts as it is.
+            # A value that is the same for all prompts broadcasts without repetition.
             value = value.repeat(times, 1, 1)
         _, attention, feed_forward = layers[site // 2]
         if site % 2:
@@ -149,45 +155,46 @@ def silencing(
 def skipping_layers(
     model: nn.Module, outputs: Sequence[Tensor]
 ) -> AbstractContextManager[None]:
-    """Let the first layers return what is known, and compute nothing.
+    """Replace the first layers by their known outputs.
 
     Args:
         model: the model whose modules are replaced within the context.
-        outputs: of these layers, each `(batch, position, d_model)`.
+        outputs: outputs of these layers, each `(batch, position, d_model)`.
     """
     skipped = zip(layer_modules(model), outputs, strict=False)
     return replacing({layer: _returning(each) for (layer, _, _), each in skipped})
 
 
-def site_writes(
+def site_outputs(
     model: nn.Module, activations: Sequence[Tensor], sites: Sequence[int] | None = None
 ) -> list[Tensor]:
-    """Return what sites add to the residual stream, by what their nodes write.
+    """Return what sites add to the residual stream, given the outputs of their nodes.
 
-    Before a norm that reads the sum of all heads (Gemma, OLMo 2).
+    For heads in families with a norm after attention (Gemma, OLMo 2): the value before
+    that norm.
 
     Args:
-        model: the model that the sites are of.
-        activations: of every site given, `(batch, position, nodes, width)`; one that is
-            the same for all prompts, positions or coordinates may have length 1 there.
-        sites: which ones; by default all.
+        model: the model of the sites.
+        activations: node outputs of every site, `(batch, position, nodes, width)`;
+            axes along which they are constant may have length 1.
+        sites: the sites of the activations; by default all.
 
     Returns:
-        Of each `(batch, position, d_model)`.
+        A tensor `(batch, position, d_model)` for every site.
     """
     every = node_sites(model)
     chosen = range(len(every)) if sites is None else sites
-    written = []
+    outputs = []
     for site, activation in zip(chosen, activations, strict=True):
         module, at_input, n_nodes = every[site]
         if at_input:
             weight = projection_weight(module)
             width = weight.shape[1] // n_nodes
             whole = activation.to(weight.dtype).expand(-1, -1, -1, width)
-            written.append(module(whole.flatten(-2)))
+            outputs.append(module(whole.flatten(-2)))
         else:
-            written.append(activation.to(next(module.parameters()).dtype).flatten(-2))
-    return written
+            outputs.append(activation.to(next(module.parameters()).dtype).flatten(-2))
+    return outputs
 
 
 def _returning(value):

@@ -1,4 +1,4 @@
-"""Count what a model runs."""
+"""Count the forward and backward passes and the tokens that a model runs."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -12,14 +12,14 @@ from circuit_transfer.models.architectures import layer_modules
 
 @dataclass
 class Passes:
-    """What a model ran: prompts and their tokens, however they were batched.
+    """Passes of a model: numbers of prompts and tokens, independent of batching.
 
     Attributes:
-        weights: numbers in the matrices of the layers, which multiply every token.
-        forwards: prompts that ran without a backward pass.
-        forward_backwards: prompts that ran with one.
-        products: tokens of the prompts without one, each times the numbers it met.
-        backward_products: the same of the prompts with one.
+        weights: parameters in the matrices of the layers.
+        forwards: prompts run without a backward pass.
+        forward_backwards: prompts run with a backward pass.
+        products: sum over the tokens of `forwards` of the matrix parameters applied.
+        backward_products: the same for the tokens of `forward_backwards`.
     """
 
     weights: int
@@ -28,18 +28,18 @@ class Passes:
     products: int = 0
     backward_products: int = 0
 
-    def turn_back(self, prompts: int, products: int) -> None:
-        """Count prompts as run with a backward pass that were counted without one."""
+    def count_backward(self, prompts: int, products: int) -> None:
+        """Move prompts from the counts without to those with a backward pass."""
         self.forwards -= prompts
         self.products -= products
         self.forward_backwards += prompts
         self.backward_products += products
 
     def summary(self) -> dict[str, int]:
-        """Return the counts of prompts, and of `tokens` and `backward_tokens`.
+        """Return the numbers of prompts, of `tokens` and of `backward_tokens`.
 
-        A token counts as far as it went through the layers: by half where only half of
-        them were computed, and not at all where its position had been run before.
+        A token counts by the share of the layers that were computed for it: half if
+        only half of the layers were run, zero if its position was cached.
         """
         return {
             "forwards": self.forwards,
@@ -51,10 +51,10 @@ class Passes:
 
 @contextmanager
 def counting(model: nn.Module) -> Iterator[Passes]:
-    """Yield a record of what the model runs within the context.
+    """Yield the counts of the passes that the model runs within the context.
 
-    A prompt counts as run with a backward pass once a gradient reaches its logits,
-    which may be after the context has ended.
+    A prompt is counted as run with a backward pass once a gradient reaches its logits,
+    possibly after the end of the context.
     """
     matrices = _matrices(model)
     passes = Passes(sum(matrix.weight.numel() for matrix in matrices))
@@ -70,9 +70,9 @@ def counting(model: nn.Module) -> Iterator[Passes]:
         rows, products = len(_prompts(arguments, named)), passes.products - before[0]
         passes.forwards += rows
         if output.logits.requires_grad:
-            # A second backward pass through the same forward pass adds nothing.
-            turn = _once(lambda: passes.turn_back(rows, products))
-            output.logits.register_hook(lambda _gradient: turn())
+            # A second backward pass through the same forward pass is not counted.
+            count_once = _once(lambda: passes.count_backward(rows, products))
+            output.logits.register_hook(lambda _gradient: count_once())
 
     with ExitStack() as hooks:
         for matrix in matrices:
@@ -83,7 +83,7 @@ def counting(model: nn.Module) -> Iterator[Passes]:
 
 
 def _matrices(model: nn.Module) -> list[nn.Module]:
-    """List the modules of the layers that multiply every token by a matrix."""
+    """List the modules of the layers that apply a matrix to every token."""
     return [
         module
         for layer, _, _ in layer_modules(model)
@@ -93,7 +93,7 @@ def _matrices(model: nn.Module) -> list[nn.Module]:
 
 
 def _prompts(arguments: tuple, named: Mapping[str, Any]) -> Tensor:
-    """Return what a forward pass was given, `(batch, position)` and maybe more axes."""
+    """Return the input of a forward pass, ids `(batch, position)` or embeddings."""
     if arguments:
         return arguments[0]
     ids = named.get("input_ids")
@@ -101,11 +101,11 @@ def _prompts(arguments: tuple, named: Mapping[str, Any]) -> Tensor:
 
 
 def _once(act: Callable[[], None]) -> Callable[[], None]:
-    """Return a function that acts when it is first called, and then no more."""
-    waiting = [act]
+    """Return a function that acts on its first call only."""
+    pending = [act]
 
     def first() -> None:
-        if waiting:
-            waiting.pop()()
+        if pending:
+            pending.pop()()
 
     return first

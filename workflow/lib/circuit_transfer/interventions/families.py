@@ -1,4 +1,4 @@
-"""Whether the table of families fits a model: its nodes are where they should be."""
+"""Check that the entry of a model family names the right modules of a model."""
 
 import torch
 from torch import nn
@@ -7,13 +7,13 @@ from circuit_transfer.interventions.hooks import captured, captured_stream
 
 
 def check_sites(model: nn.Module) -> None:
-    """Run a model without values and compare every site with its configuration.
+    """Compare the shapes at every site with the configuration, on the meta device.
 
     Args:
-        model: on the meta device, see `models.shape.skeleton`.
+        model: a model on the meta device, see `models.shape.skeleton`.
 
     Raises:
-        ValueError: the model's row in the table of families does not fit it.
+        ValueError: the entry of the model's family does not fit the model.
     """
     config = model.config
     heads, width = config.num_attention_heads, config.hidden_size
@@ -40,6 +40,6 @@ def check_sites(model: nn.Module) -> None:
         )
     if widths != {width}:
         raise ValueError(
-            f"the table of families does not fit a {config.model_type}: what it takes "
-            f"for the residual stream is {sorted(widths)} wide, expected {width}"
+            f"the table of families does not fit a {config.model_type}: the width of "
+            f"its residual stream is {sorted(widths)}, expected {width}"
         )

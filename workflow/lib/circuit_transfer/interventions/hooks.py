@@ -1,11 +1,11 @@
-"""Read and change what the nodes of a plain Hugging Face model write.
+"""Read and edit the outputs of the nodes of a plain Hugging Face model.
 
-Nodes are reached by site: the heads of a layer together (as `z`, the input of the
-output projection), or its MLP (its output). A site's activation always has the shape
-`(batch, position, nodes at the site, width)`.
+Nodes are accessed by site: the heads of a layer together (`z`, the input of the
+output projection), or the MLP of a layer (its output). The activation of a site always
+has the shape `(batch, position, nodes of the site, width)`.
 
-The layers of a model may lie on several devices. A site's activation stays on the
-device where it was written; what replaces it is brought there.
+The layers of a model may be on several devices. The activation of a site stays on its
+device; replacements are moved there.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,11 +23,15 @@ Edit = Callable[[int, Tensor], Tensor]
 def edited(
     model: nn.Module, edit: Edit, sites: Sequence[int] | None = None
 ) -> Iterator[None]:
-    """Send what the nodes write through `edit(site, activation)` within the context.
+    """Replace node outputs by `edit(site, activation)` within the context.
 
-    `sites` restricts it to some sites; the others are not touched. Activation and
-    result are `(batch, position, nodes, width)`. All hooks are gone afterwards, also
-    when the body raises.
+    All hooks are removed at the end of the context, also after an exception.
+
+    Args:
+        model: the model to hook.
+        edit: a function of the site's number and activation; activation and result are
+            `(batch, position, nodes, width)`.
+        sites: the sites to edit; by default all.
     """
     every = node_sites(model)
     with ExitStack() as hooks:
@@ -40,19 +44,19 @@ def edited(
 
 @contextmanager
 def captured(model: nn.Module) -> Iterator[list[Tensor]]:
-    """Yield a list that a forward pass fills with every site's activation, in order.
+    """Yield a list that a forward pass fills with the activations of all sites.
 
-    The tensors stay in the graph if there is one, so that a backward pass gives the
-    gradient at every node. One forward pass per context.
+    The tensors are part of the autograd graph, if there is one, so that a backward pass
+    gives the gradient at every node. One forward pass per context.
     """
     activations: list[Tensor | None] = [None] * len(node_sites(model))
 
-    def keep(site: int, live: Tensor) -> Tensor:
-        # By site: the order of computation within a layer is the family's own.
+    def store(site: int, live: Tensor) -> Tensor:
+        # By index: the order of computation within a layer depends on the family.
         activations[site] = live
         return live
 
-    with edited(model, keep):
+    with edited(model, store):
         yield activations
 
 
@@ -61,28 +65,29 @@ def captured_stream(model: nn.Module) -> Iterator[list[Tensor]]:
     """Yield a list that a forward pass fills with the residual stream at every point.
 
     Points as in `architectures.stream_points`, one for every site; each tensor is
-    `(batch, position, d_model)` and stays in the graph, if there is one.
+    `(batch, position, d_model)` and part of the autograd graph, if there is one.
     """
     points = stream_points(model)
     stream: list[Tensor | None] = [None] * len(points)
 
-    def keep(point: int, value: Tensor | tuple) -> None:
+    def store(point: int, value: Tensor | tuple) -> None:
         stream[point] = value[0] if isinstance(value, tuple) else value
 
     with ExitStack() as hooks:
         for index, (module, at_input) in enumerate(points):
-            hooks.callback(_listen(module, at_input, index, keep).remove)
+            hooks.callback(_observe(module, at_input, index, store).remove)
         yield stream
 
 
 @contextmanager
 def replacing(forwards: Mapping[nn.Module, Callable]) -> Iterator[None]:
-    """Let modules return something else, and compute nothing, within the context.
+    """Replace the forward functions of modules within the context.
 
     Args:
-        forwards: by module, what it is called as instead.
+        forwards: the replacement by module.
     """
-    # A module may have a forward of its own already, such as one that fetches weights.
+    # A module may already have its own forward, such as one that loads offloaded
+    # weights.
     before = {module: vars(module).get("forward") for module in forwards}
     try:
         for module, forward in forwards.items():
@@ -96,16 +101,16 @@ def replacing(forwards: Mapping[nn.Module, Callable]) -> Iterator[None]:
                 module.forward = forward
 
 
-def _listen(
-    module: nn.Module, at_input: bool, point: int, keep: Callable[[int, Any], None]
+def _observe(
+    module: nn.Module, at_input: bool, point: int, store: Callable[[int, Any], None]
 ):
-    """Hand what a module reads or returns to `keep`, and change nothing."""
+    """Pass the input or the output of a module to `store`, without changing it."""
     if at_input:
         return module.register_forward_pre_hook(
-            lambda _module, inputs: keep(point, inputs)
+            lambda _module, inputs: store(point, inputs)
         )
     return module.register_forward_hook(
-        lambda _module, _inputs, output: keep(point, output)
+        lambda _module, _inputs, output: store(point, output)
     )
 
 

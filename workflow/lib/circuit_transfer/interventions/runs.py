@@ -1,4 +1,4 @@
-"""Run a model on prompts, from their beginning or from where others have come."""
+"""Run a model on prompts, from the beginning or reusing an earlier run."""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from circuit_transfer.interventions.circuits import (
-    silencing,
-    site_writes,
+    bypassing,
+    site_outputs,
     skipping_layers,
 )
 from circuit_transfer.interventions.hooks import captured
@@ -20,13 +20,13 @@ from circuit_transfer.interventions.hooks import captured
 
 @dataclass(frozen=True)
 class Prefix:
-    """The first positions of some prompts, which have been run.
+    """The key-value cache of the first positions of a batch of prompts.
 
-    In a causal model they do not depend on what follows.
+    In a causal model they do not depend on later positions.
 
     Attributes:
-        cache: keys and values of every layer there.
-        rows: the number of prompts.
+        cache: keys and values of every layer at these positions.
+        rows: number of prompts.
     """
 
     cache: DynamicCache
@@ -39,16 +39,16 @@ class Prefix:
         ]
 
     def moved(self, move: Callable[[Tensor], Tensor]) -> Self:
-        """Return the same with all keys and values moved, as to another device."""
+        """Return the prefix with `move` applied to all keys and values."""
         cache = self._copy()
         for layer in cache.layers:
             layer.keys, layer.values = move(layer.keys), move(layer.values)
         return replace(self, cache=cache)
 
     def resume(self, rows: int) -> DynamicCache:
-        """Return a cache for a pass of the prompts, all of them once or several times.
+        """Return a cache for a pass with `rows` prompts, a multiple of those cached.
 
-        A pass adds to its cache, so each needs its own; the tensors are shared.
+        A pass extends its cache, so each pass needs a copy; the tensors are shared.
         """
         cache = self._copy()
         if rows != self.rows:
@@ -70,9 +70,14 @@ def answer_logits(
 ) -> Tensor:
     """Return the logits at the last position, float32 `(batch, vocabulary)`.
 
-    The prompts are token ids `(batch, position)` or embeddings
-    `(batch, position, d_model)`, all of one length and not padded. They may go on
-    `after` what has been run of them. The logits come back to the prompts' device.
+    Args:
+        model: a causal language model.
+        ids: token ids `(batch, position)`, all prompts of one length, without padding.
+        embeddings: `(batch, position, d_model)`, instead of `ids`.
+        after: the cached prefix that the prompts continue.
+
+    Returns:
+        The logits, on the device of the prompts.
     """
     prompts = ids if embeddings is None else embeddings
     output = model(
@@ -87,7 +92,7 @@ def answer_logits(
 
 @torch.no_grad()
 def run_prefix(model: nn.Module, ids: Tensor) -> Prefix:
-    """Run the first positions of some prompts, token ids `(batch, position)`."""
+    """Run and cache the first positions of prompts, token ids `(batch, position)`."""
     cache = DynamicCache(config=model.config)
     model.base_model(input_ids=ids, past_key_values=cache, use_cache=True)
     return Prefix(cache, len(ids))
@@ -97,7 +102,7 @@ def run_prefix(model: nn.Module, ids: Tensor) -> Prefix:
 def run_captured(
     model: nn.Module, ids: Tensor, after: Prefix | None = None
 ) -> tuple[Tensor, list[Tensor]]:
-    """Run prompts and return the answer logits and every site's activation."""
+    """Run prompts and return the answer logits and the activations of all sites."""
     with captured(model) as activations:
         logits = answer_logits(model, ids, after=after)
     return logits, activations
@@ -111,23 +116,23 @@ def resumed(
     activations: Sequence[Tensor],
     stream: Sequence[Tensor],
 ) -> Iterator[None]:
-    """Compute only what reads a site within the context; it writes what is given.
+    """Set the output of a site and compute only what follows it, within the context.
 
-    What lies below is as it was in an earlier run of the same prompts.
+    Everything before the site is taken from an earlier run of the same prompts.
 
     Args:
         model: the model whose modules are replaced within the context.
-        site: where to go on.
-        live: what its nodes write, `(times * batch, position, nodes, width)`.
-        activations: of every site in the earlier run, on each prompt once.
-        stream: of the earlier run, see `hooks.captured_stream`.
+        site: the site to start from.
+        live: the outputs of its nodes, `(times * batch, position, nodes, width)`.
+        activations: activations of all sites in the earlier run, `(batch, ...)`.
+        stream: residual stream in the earlier run, see `hooks.captured_stream`.
     """
     depth, is_mlp = divmod(site, 2)
     times = len(live) // len(activations[site])
     heads = activations[site - 1].repeat(times, 1, 1, 1) if is_mlp else live
     known = [heads, live] if is_mlp else [heads]
     sites = list(range(2 * depth, site + 1))
-    written = dict(zip(sites, site_writes(model, known, sites), strict=True))
+    added = dict(zip(sites, site_outputs(model, known, sites), strict=True))
     below = [stream[2 * depth - 1].repeat(times, 1, 1)] * depth if depth else []
-    with skipping_layers(model, below), silencing(model, sites, written):
+    with skipping_layers(model, below), bypassing(model, sites, added):
         yield

@@ -1,1 +1,1 @@
-"""What a model is: families, nodes, checkpoints, loading, the hub."""
+"""Models: families, nodes, sizes, checkpoints, loading, the Hugging Face hub."""

@@ -1,7 +1,7 @@
-"""Where the nodes of each model family sit: one row per `model_type`.
+"""The modules that hold the nodes of each model family: one entry per `model_type`.
 
-The only place that knows model families. A family is added by adding its row here and
-its plain forward pass to the parity tests.
+The only module that knows model families. To add a family, add its entry here and its
+plain forward pass to the parity tests.
 """
 
 from __future__ import annotations
@@ -10,32 +10,34 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    # Not at run time: a configuration is checked without torch.
+    # For type checkers only: a configuration is checked without importing torch.
     from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """Module names of one family, as its Hugging Face implementation has them.
+    """Module names of one family in its Hugging Face implementation.
 
-    What a node's output is, in every family (as `hook_z` and `hook_mlp_out` are in
+    The output of a node in every family (`hook_z` and `hook_mlp_out` in
     TransformerLens):
 
-    - An attention head: its slice of `z`, the input of the output projection. A norm
-      after the projection (Gemma, OLMo 2) is no part of a head: it reads the sum of
-      all heads, whatever they write.
-    - An MLP: what the block adds to the residual stream. Where a norm follows the MLP,
-      that is the norm's output, so the row names the norm.
+    - Attention head: its slice of `z`, the input of the output projection. A norm
+      after the projection (Gemma, OLMo 2) is not part of a head, since it is applied
+      to the sum over all heads.
+    - MLP: what the block adds to the residual stream. If a norm follows the MLP, this
+      is the output of the norm, so `mlp` names the norm.
 
     Attributes:
-        layers: the list of layers, from the model.
-        attention_projection: the output projection, from a layer. Takes `z`, the heads'
-            outputs side by side, as its first argument.
-        mlp: the module that returns the MLP's output, from a layer.
-        after_heads: a module that reads the residual stream once the heads have
-            written, from a layer, as its first argument.
-        attention: the module that returns what the projection gives, first of a tuple.
-        feed_forward: the module that computes the MLP, whatever follows it.
+        layers: the list of layers, relative to the model. All other names are relative
+            to a layer.
+        attention_projection: the output projection. Its first argument is `z`, the
+            concatenated outputs of the heads.
+        mlp: the module whose output is that of the MLP node.
+        after_heads: a module whose first argument is the residual stream after the
+            heads' outputs were added.
+        attention: the attention module, which returns a tuple that starts with the
+            output of the projection.
+        feed_forward: the module that computes the MLP, without a norm after it.
     """
 
     layers: str
@@ -69,7 +71,7 @@ ARCHITECTURES = {
     ),
     "llama": _LLAMA_LIKE,
     "mistral": _LLAMA_LIKE,
-    # No norm reads the stream here: the MLP itself does.
+    # There is no norm before the MLP: the MLP reads the residual stream directly.
     "olmo2": Architecture(
         "model.layers", "self_attn.o_proj", "post_feedforward_layernorm", "mlp"
     ),
@@ -80,10 +82,10 @@ ARCHITECTURES = {
 
 
 def architecture_of(model_type: str) -> Architecture:
-    """Return the row of a model family.
+    """Return the module names of a model family.
 
     Raises:
-        ValueError: the family is not in the table; names those that are.
+        ValueError: the family is not supported; the message lists those that are.
     """
     if model_type not in ARCHITECTURES:
         known = ", ".join(sorted(ARCHITECTURES))
@@ -92,15 +94,15 @@ def architecture_of(model_type: str) -> Architecture:
 
 
 def has_parallel_mlp(config) -> bool:
-    """Tell whether a layer's MLP reads what its heads read, not what they write."""
+    """Return whether MLP and heads of a layer read the same input (run in parallel)."""
     return bool(getattr(config, "use_parallel_residual", False))
 
 
 def node_sites(model: nn.Module) -> list[tuple[nn.Module, bool, int]]:
     """Return the sites of a model in the order of the nodes.
 
-    Each is the module to hook, whether the nodes are its input (the heads) or its
-    output (an MLP), and the number of nodes there.
+    Each is a tuple: the module to hook, whether the nodes' outputs are the input of the
+    module (heads) rather than its output (MLP), and the number of nodes.
     """
     row = architecture_of(model.config.model_type)
     heads = model.config.num_attention_heads
@@ -115,28 +117,31 @@ def node_sites(model: nn.Module) -> list[tuple[nn.Module, bool, int]]:
 
 
 def stream_points(model: nn.Module) -> list[tuple[nn.Module, bool]]:
-    """Return for every site where the residual stream first carries what it wrote.
+    """Return for every site the first point in the residual stream after it.
 
-    Each is the module to hook and whether the stream is its input, or its output.
-    Where heads and MLP write at once, both are there after the layer.
+    Each is a tuple: the module to hook, and whether the residual stream is the input of
+    the module rather than its output. If heads and MLP run in parallel, the point of
+    both is after the layer.
     """
     row = architecture_of(model.config.model_type)
-    at_once = has_parallel_mlp(model.config)
+    parallel = has_parallel_mlp(model.config)
     return [
         point
         for layer in model.get_submodule(row.layers)
         for point in (
-            (layer, False) if at_once else (layer.get_submodule(row.after_heads), True),
+            (layer, False)
+            if parallel
+            else (layer.get_submodule(row.after_heads), True),
             (layer, False),
         )
     ]
 
 
 def layer_modules(model: nn.Module) -> list[tuple[nn.Module, nn.Module, nn.Module]]:
-    """Return of every layer the layer itself, its attention and its feed-forward part.
+    """Return the layer, attention and feed-forward modules of every layer.
 
-    The layer takes the residual stream as its first argument and returns it; the
-    attention returns a tuple, what the heads write together first.
+    The first argument and the output of a layer are the residual stream; the attention
+    returns a tuple that starts with the summed contribution of the heads.
     """
     row = architecture_of(model.config.model_type)
     return [
@@ -150,8 +155,8 @@ def layer_modules(model: nn.Module) -> list[tuple[nn.Module, nn.Module, nn.Modul
 
 
 def projection_weight(module: nn.Module) -> Tensor:
-    """Return an output projection's weight as `(d_model, width of z)`.
+    """Return the weight of an output projection as `(d_model, width of z)`.
 
-    GPT-2 keeps it the other way round.
+    GPT-2 stores it transposed.
     """
     return module.weight if hasattr(module, "in_features") else module.weight.T

@@ -1,6 +1,6 @@
-"""The files of a checkpoint folder: which there must be, and whether they are whole.
+"""Check the files of a checkpoint folder: required files, completeness, finite weights.
 
-Only looking at every weight needs torch.
+Only the check of the weights' values needs torch.
 """
 
 import json
@@ -14,20 +14,20 @@ from circuit_transfer.messages import quoted
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-# The format's own limit.
+# The limit of the safetensors format, in bytes.
 LONGEST_HEADER = 100_000_000
-# Values that are looked at together: 64 MB, which a processor's caches can follow.
+# Values that are checked at once: 64 MB in float32, which suits a CPU's cache.
 CHUNK = 2**24
 
 
 def check_checkpoint(folder: Path | str) -> None:
-    """Check that a folder holds a configuration, a tokenizer and all of its weights.
+    """Check that a folder contains a configuration, a tokenizer and all weight files.
 
-    Of the weights only the headers are read.
+    Only the headers of the weight files are read.
 
     Raises:
-        FileNotFoundError: names the folder and what is missing there.
-        ValueError: a weight file is cut short, or no safetensors file.
+        FileNotFoundError: a file is missing; the message names the folder and the file.
+        ValueError: a weight file is truncated, or not a safetensors file.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -42,28 +42,28 @@ def check_checkpoint(folder: Path | str) -> None:
 
 
 def check_weights(folder: Path | str, parameters: int) -> None:
-    """Check that the weights suffice for a model, and that each of them is finite.
+    """Check that the weights are as many as a model needs, and that all are finite.
 
-    Every file is read once from end to end, a tensor at a time.
+    Every file is read once, one tensor at a time.
 
     Args:
         folder: the checkpoint folder.
-        parameters: how many numbers the model of its configuration has.
+        parameters: number of parameters of the model of its configuration.
 
     Raises:
-        ValueError: names the folder, and a weight that is not finite.
+        ValueError: weights are missing, or one is not finite.
     """
     files = [Path(folder) / name for name in weight_files(folder)]
-    there = sum(
+    found = sum(
         prod(tensor["shape"])
         for file in files
         for tensor in _read_header(file).values()
     )
-    # More there may be: a tied matrix written twice, or masks of older versions.
-    if there < parameters:
+    # More are allowed: a tied matrix stored twice, or buffers of older versions.
+    if found < parameters:
         raise ValueError(
-            f"{folder}: {there:,} weights, but the model of its config.json has "
-            f"{parameters:,}: a part is missing, or they do not belong together"
+            f"{folder}: {found:,} weights, but the model of its config.json has "
+            f"{parameters:,}: weights are missing, or of another model"
         )
     for file in files:
         for name, tensor in _tensors(file):
@@ -72,10 +72,10 @@ def check_weights(folder: Path | str, parameters: int) -> None:
 
 
 def is_finite(tensor) -> bool:
-    """Tell whether all values of a tensor are finite, at the speed of its memory."""
+    """Return whether all values of a tensor are finite, limited by memory bandwidth."""
     import torch
 
-    # Not `isfinite().all()`: it takes twenty times as long in bfloat16 on a processor.
+    # `isfinite().all()` takes twenty times as long in bfloat16 on a CPU.
     return all(
         bool(end.isfinite())
         for chunk in tensor.flatten().split(CHUNK)
@@ -84,44 +84,44 @@ def is_finite(tensor) -> bool:
 
 
 def missing_part(files: Collection[str]) -> str | None:
-    """Say which part of a checkpoint is not among some file names, and the way out."""
+    """Return which part of a checkpoint is missing among file names, and a remedy."""
     if "config.json" not in files:
         return "no model configuration (config.json)"
     if WEIGHTS not in files and INDEX not in files:
         return _missing_weights(files)
     if "tokenizer.json" not in files:
         return (
-            "no tokenizer (tokenizer.json); an older one is converted by "
+            "no tokenizer (tokenizer.json); convert one in an older format by "
             "`AutoTokenizer.from_pretrained(...).save_pretrained(folder)`"
         )
     return None
 
 
 def weight_files(folder: Path | str) -> list[str]:
-    """List the weight files of a checkpoint: one, or the shards that its index names.
+    """Return the names of the weight files: one, or the shards listed in the index.
 
-    Only the configuration and the index need to be there.
+    The weight files themselves need not exist.
     """
     index = Path(folder) / INDEX
-    # Where there are both, transformers reads the single file.
+    # If both exist, transformers reads the single file.
     if (Path(folder) / WEIGHTS).is_file() or not index.is_file():
         return [WEIGHTS]
     named = _read_object(index).get("weight_map")
     names = list(named.values()) if isinstance(named, dict) else []
-    # Whatever has another ending transformers would unpickle.
+    # transformers would unpickle files with any other suffix.
     if not names or not all(map(_is_weight_file, names)):
         raise ValueError(
             f"{index}: expected a weight_map that names a safetensors file of this "
-            "folder for every weight"
+            "folder for each weight"
         )
     return sorted(set(names))
 
 
 def read_model_type(folder: Path | str) -> str | None:
-    """Return the family that a checkpoint's configuration names.
+    """Return the `model_type` in the configuration of a checkpoint.
 
     Raises:
-        ValueError: the configuration is not a JSON object, or names no family.
+        ValueError: the configuration is not a JSON object, or `model_type` not a text.
     """
     path = Path(folder) / "config.json"
     family = _read_object(path).get("model_type")
@@ -132,8 +132,8 @@ def read_model_type(folder: Path | str) -> str | None:
 
 
 def _is_weight_file(name: Any) -> bool:
-    is_beside = isinstance(name, str) and Path(name).name == name
-    return is_beside and name.endswith(".safetensors")
+    is_in_folder = isinstance(name, str) and Path(name).name == name
+    return is_in_folder and name.endswith(".safetensors")
 
 
 def _read_object(path: Path) -> dict[str, Any]:
@@ -146,9 +146,9 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 def _read_header(path: Path) -> dict[str, dict[str, Any]]:
-    """Return what a safetensors file says of its tensors, if the file is whole.
+    """Return the header of a safetensors file, after checking that it is complete.
 
-    Its layout: the header's length in 8 bytes, the header in JSON, the tensors' data.
+    Layout of the file: length of the header in 8 bytes, the header in JSON, the data.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -156,8 +156,7 @@ def _read_header(path: Path) -> dict[str, dict[str, Any]]:
         length = int.from_bytes(first, "little")
         if first == b"version ":
             raise ValueError(
-                f"{path}: a pointer of Git LFS, not the weights; expected what "
-                "`git lfs pull` puts in its place"
+                f"{path}: a Git LFS pointer instead of the weights; run `git lfs pull`"
             )
         header = file.read(min(length, LONGEST_HEADER))
     try:
@@ -173,12 +172,12 @@ def _read_header(path: Path) -> dict[str, dict[str, Any]]:
         RecursionError,
     ) as error:
         raise ValueError(
-            f"{path}: not a safetensors file, or cut short ({size:,} bytes)"
+            f"{path}: not a safetensors file, or truncated ({size:,} bytes)"
         ) from error
     if size != 8 + length + end:
         raise ValueError(
             f"{path}: {size:,} bytes, expected {8 + length + end:,} by its header: "
-            "damaged, or not downloaded to its end"
+            "damaged, or not completely downloaded"
         )
     return tensors
 
@@ -196,9 +195,9 @@ def _missing_weights(files: Collection[str]) -> str:
     if not pickled:
         return f"no safetensors weights ({WEIGHTS} or its index)"
     return (
-        f"no safetensors weights, only {pickled[0]}: reading pickled weights can run "
-        "any code, so they are not read. Convert them in an environment that you "
+        f"no safetensors weights, only {pickled[0]}: loading pickled weights can run "
+        "arbitrary code, so they are not read. Convert them in an environment that you "
         "trust, with `AutoModelForCausalLM.from_pretrained(...).save_pretrained("
-        "folder, safe_serialization=True)` and the same of AutoTokenizer, and give "
+        "folder, safe_serialization=True)` and the same for AutoTokenizer, and give "
         "that folder as `path:`"
     )

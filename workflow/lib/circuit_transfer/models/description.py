@@ -1,4 +1,4 @@
-"""What a study needs to know of a model, read off its checkpoint."""
+"""Describe a model from its checkpoint: architecture, sizes, nodes, tokenizer."""
 
 import hashlib
 from collections.abc import Mapping
@@ -24,18 +24,26 @@ def describe_model(
     attn_implementation: str | None = None,
     device_map: str | Mapping[str, str | int] | None = None,
 ) -> dict[str, Any]:
-    """Return what the study needs to know of a model, having looked at all its files.
+    """Check all files of a checkpoint and return the description of its model.
 
-    The weights are read once, but never all together. So what is wrong with a
-    checkpoint is found here, before any stage computes with it.
+    The weights are read once, one tensor at a time, so that a defective checkpoint is
+    reported before any stage computes with it.
 
-    Keys: `path`, how to load it (`dtype`, `attn_implementation`, `device_map`),
-    `tokenizer` (fingerprint), and those of `describe_configuration`.
+    Args:
+        folder: the checkpoint folder.
+        dtype: data type to load the model with.
+        attn_implementation: attention implementation to load the model with.
+        device_map: devices to load the model on.
+
+    Returns:
+        `path`, the settings for loading (`dtype`, `attn_implementation`,
+        `device_map`), `tokenizer` (fingerprint), and the keys of
+        `describe_configuration`.
 
     Raises:
         FileNotFoundError: a file of the checkpoint is missing.
-        ValueError: the model's family is not supported, a file is damaged, weights are
-            missing or not finite, or the tokenizer has tokens that the model has not.
+        ValueError: the model family is not supported, a file is damaged, weights are
+            missing or not finite, or the tokenizer has more tokens than the model.
     """
     check_checkpoint(folder)
     configuration = _read_configuration(folder)
@@ -52,13 +60,17 @@ def describe_model(
 
 
 def describe_configuration(config) -> dict[str, Any]:
-    """Return what a model of a `transformers` configuration is made of.
+    """Return the architecture, sizes and nodes of a model by its configuration.
 
-    The model is built without memory for its weights, so `parameters` is exact (a tied
-    matrix counts once).
+    The model is built on the meta device, so `parameters` is exact (a tied matrix
+    counts once).
 
-    Keys: `architecture`, `layers`, `heads`, `kv_heads`, `d_model`, `d_head`, `d_mlp`,
-    `context` (in positions), `vocabulary`, `parameters`, `parallel_mlp`, `nodes`.
+    Args:
+        config: a configuration of `transformers`.
+
+    Returns:
+        `architecture`, `layers`, `heads`, `kv_heads`, `d_model`, `d_head`, `d_mlp`,
+        `context` (in positions), `vocabulary`, `parameters`, `parallel_mlp`, `nodes`.
 
     Raises:
         ValueError: the family is not supported.
@@ -87,26 +99,26 @@ def _read_configuration(folder: Path | str) -> dict[str, Any]:
     architecture_of(read_model_type(folder))
     try:
         return describe_configuration(read_settings(folder))
-    # Wrong values end in all kinds of errors, and none of them names the file.
+    # Wrong values raise errors of many types, none of which names the file.
     except Exception as error:
         raise ValueError(
-            f"{folder}: config.json makes no model: {in_one_line(error)}"
+            f"{folder}: no model can be built from config.json: {in_one_line(error)}"
         ) from error
 
 
 def _check_vocabulary(folder: Path, vocabulary: int) -> None:
-    # Tokens that were added to a tokenizer may lie beyond (an image's in Gemma 3): a
-    # pair that needs one is rejected.
+    # Added tokens may have larger ids (the image token of Gemma 3): pairs that contain
+    # one are rejected.
     tokens = load_tokenizer(folder).vocab_size
     if tokens > vocabulary:
         raise ValueError(
             f"{folder}: tokenizer.json has {tokens} tokens, but config.json a "
-            f"vocab_size of {vocabulary}: the tokenizer is of another model"
+            f"vocab_size of {vocabulary}: the tokenizer belongs to another model"
         )
 
 
 def _fingerprint(folder: Path) -> str:
-    """Return a hash of the tokenizer, whatever else the folder holds."""
+    """Return a hash of the tokenizer alone."""
     digest = hashlib.sha256((folder / "tokenizer.json").read_bytes())
     if asks_for_bos(folder):
         digest.update(b"add_bos_token")

@@ -1,7 +1,8 @@
-"""Models and data sets of the Hugging Face hub: the only place that knows the hub.
+"""Download models and data sets from the Hugging Face hub.
 
-What is downloaded lies in the hub's ordinary cache (`HF_HOME`), one folder per commit.
-What is there is not downloaded again, and serves where the hub cannot be reached.
+The only module that accesses the hub. Downloads are in the hub's ordinary cache
+(`HF_HOME`), one folder per commit. Cached files are not downloaded again, and are used
+when the hub cannot be reached.
 """
 
 import logging
@@ -36,7 +37,7 @@ log = logging.getLogger(__name__)
 
 Entries = Mapping[str, Mapping[str, Any]]
 
-# All of a checkpoint but its weights. Code (.py) and pickles are never among them.
+# All files of a checkpoint except its weights; never code (.py) or pickles.
 SETTINGS = (
     "config.json",
     "generation_config.json",
@@ -50,28 +51,28 @@ SETTINGS = (
     "merges.txt",
 )
 ROWS = (".parquet", ".jsonl", ".json")
-# Describes the data of a repository; its name looks like data.
+# Metadata of a repository, whose suffix is that of a data file.
 NOT_ROWS = "dataset_infos.json"
 
-# What went wrong and what to do about it; the first that fits an error counts.
+# Explanation and remedy by type of error; the first match applies.
 REMEDIES = {
     HFValidationError: "not a name on the hub; expected owner/name",
     GatedRepoError: (
-        "gated; accept the licence at {page}, then log in by `hf auth login` or set "
+        "gated; accept the licence at {page}, then log in with `hf auth login` or set "
         "HF_TOKEN; or download it elsewhere and give its folder as `path:`"
     ),
     RepositoryNotFoundError: (
-        "no such {kind} on the hub: it is misspelt, or private and you must log in "
+        "no such {kind} on the hub: misspelt, or private, which requires logging in "
         "(`hf auth login` or HF_TOKEN)"
     ),
     RevisionNotFoundError: (
         "no such revision; expected a branch, tag or commit of {page}"
     ),
     LocalEntryNotFoundError: (
-        "neither in the cache ({cache}) nor could the hub be reached ({reason}); "
-        "fill the cache where there is a network, or give a folder as `path:`"
+        "not in the cache ({cache}), and the hub cannot be reached ({reason}); "
+        "download it into the cache with a network, or give a folder as `path:`"
     ),
-    HTTPError: "the hub did not deliver it ({reason}); try again later",
+    HTTPError: "the request to the hub failed ({reason}); try again later",
 }
 
 
@@ -79,11 +80,11 @@ def check_entries(models: Entries, tasks: Entries) -> None:
     """Check the `hub:` entries of a configuration before anything is computed.
 
     Args:
-        models: by the model's name, with keys `hub` and perhaps `revision`.
-        tasks: the same by the task's name.
+        models: entries by model name, with `hub` and optionally `revision`.
+        tasks: the same by task name.
 
     Raises:
-        ValueError: all that is wrong, one line for each entry.
+        ValueError: entries cannot be downloaded; the message has a line for each.
     """
     checks = [(f"models.{name}", check_model, models[name]) for name in models]
     checks += [(f"tasks.{name}", check_dataset, tasks[name]) for name in tasks]
@@ -98,21 +99,21 @@ def check_entries(models: Entries, tasks: Entries) -> None:
 
 
 def check_model(repository: str, revision: str = "main") -> Path:
-    """Check that a model can be downloaded and used, without its weights.
+    """Check that a model can be downloaded and used, without downloading its weights.
 
     Args:
-        repository: its name, `owner/name`.
+        repository: name of the repository, `owner/name`.
         revision: a branch, a tag or a commit.
 
     Returns:
-        The folder of the commit in the cache, with all but the weights. Its name is
-        the commit.
+        The folder of the commit in the cache, with all files except the weights. Its
+        name is the commit.
 
     Raises:
         FileNotFoundError: a part of the checkpoint is missing, or the hub cannot be
             reached.
-        ValueError: there is no such repository or revision, no access to it, or its
-            family is not supported.
+        ValueError: the repository or revision does not exist or is not accessible, or
+            the model family is not supported.
     """
     folder = _snapshot(repository, revision, SETTINGS)
     missing = missing_part(_listing(repository, folder))
@@ -126,28 +127,28 @@ def check_model(repository: str, revision: str = "main") -> Path:
 
 
 def download_model(repository: str, revision: str = "main") -> tuple[Path, str]:
-    """Download a model into the cache, unless it is there.
+    """Download a model into the cache, unless it is already there.
 
-    Arguments and errors as of `check_model`.
+    Arguments and errors as in `check_model`.
 
     Returns:
-        The checkpoint folder, and the commit that the revision stands for.
+        The checkpoint folder, and the commit of the revision.
     """
     folder = check_model(repository, revision)
     commit, weights = folder.name, weight_files(folder)
     sizes = _listing(repository, folder)
     size = sum(sizes.get(name, 0) for name in weights)
     log.info("%s@%s: %.3f GB of weights", repository, commit, size / 1e9)
-    # By the commit: a branch may have moved since.
+    # By commit, since a branch may have moved meanwhile.
     _snapshot(repository, commit, weights)
     check_checkpoint(folder)
     return folder, commit
 
 
 def check_dataset(repository: str, revision: str = "main") -> Path:
-    """Check that a data set can be downloaded, without its rows.
+    """Check that a data set can be downloaded, without downloading its rows.
 
-    Arguments and errors as of `check_model`. Returns its folder in the cache.
+    Arguments and errors as in `check_model`. Returns its folder in the cache.
     """
     return _snapshot(repository, revision, ["README.md"], "dataset")
 
@@ -155,19 +156,19 @@ def check_dataset(repository: str, revision: str = "main") -> Path:
 def download_dataset(
     repository: str, revision: str = "main", configuration: str | None = None
 ) -> Path:
-    """Download the rows of a data set into the cache, unless they are there.
+    """Download the rows of a data set into the cache, unless they are already there.
 
     Args:
-        repository: its name, `owner/name`.
+        repository: name of the repository, `owner/name`.
         revision: a branch, a tag or a commit.
-        configuration: the folder of the repository to take, where it has several.
+        configuration: the folder of the repository to download, if it has several.
 
     Returns:
         The folder with its .parquet, .jsonl and .json files.
 
     Raises:
-        FileNotFoundError: no such files there, or the hub cannot be reached.
-        ValueError: there is no such repository or revision, or no access to it.
+        FileNotFoundError: there are no such files, or the hub cannot be reached.
+        ValueError: the repository or revision does not exist or is not accessible.
     """
     folder = check_dataset(repository, revision)
     files = [
@@ -184,7 +185,8 @@ def download_dataset(
         where = f"{repository}@{revision}"
         folders = sorted({str(Path(name).parent) for name in files})
         raise FileNotFoundError(
-            f"{where}: no {', '.join(ROWS)} file in {configuration or 'it'}"
+            f"{where}: no {', '.join(ROWS)} file"
+            + (f" in {configuration}" if configuration else "")
             + (f"; there are some in {', '.join(folders)}" if folders else "")
         )
     return _snapshot(repository, folder.name, chosen, "dataset") / (configuration or "")
@@ -193,7 +195,7 @@ def download_dataset(
 def _snapshot(
     repository: str, revision: str, names: Iterable[str], kind: str = "model"
 ) -> Path:
-    """Return the folder of a commit in the cache, holding those of the names it has."""
+    """Download the named files of a commit, where they exist; return its folder."""
     disable_progress_bars()
     with _explained(repository, revision, kind):
         folder = snapshot_download(
@@ -206,11 +208,11 @@ def _snapshot(
 
 
 def _listing(repository: str, folder: Path, kind: str = "model") -> dict[str, int]:
-    """Return the size in bytes of every file of a commit, whether downloaded or not."""
+    """Return the size in bytes of every file of a commit, also those not downloaded."""
     try:
         tree = get_cached_repo_tree(repository, repo_type=kind, revision=folder.name)
     except CachedRepoTreeNotFoundError:
-        # Older libraries fill the cache without it; what is there is all we have.
+        # Older versions of the library cache no listing: list the cached files.
         files = [path for path in folder.rglob("*") if path.is_file()]
         return {str(path.relative_to(folder)): path.stat().st_size for path in files}
     return {file.path: file.size for file in tree}
@@ -218,13 +220,13 @@ def _listing(repository: str, folder: Path, kind: str = "model") -> dict[str, in
 
 @contextmanager
 def _explained(repository: str, revision: str, kind: str) -> Iterator[None]:
-    """Turn the hub's errors into one line: what, where, and what to do."""
+    """Convert errors of the hub into one line: what, where, and what to do."""
     try:
         yield
     except tuple(REMEDIES) as error:
         remedy = next(REMEDIES[type_] for type_ in REMEDIES if isinstance(error, type_))
         section = "datasets/" if kind == "dataset" else ""
-        told = remedy.format(
+        explanation = remedy.format(
             kind=kind,
             page=f"{constants.ENDPOINT}/{section}{repository}",
             cache=constants.HF_HUB_CACHE,
@@ -232,4 +234,4 @@ def _explained(repository: str, revision: str, kind: str) -> Iterator[None]:
         )
         missing = isinstance(error, LocalEntryNotFoundError)
         raised = FileNotFoundError if missing else ValueError
-        raise raised(f"{repository}@{revision}: {told}") from error
+        raise raised(f"{repository}@{revision}: {explanation}") from error

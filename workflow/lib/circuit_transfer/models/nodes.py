@@ -1,8 +1,8 @@
-"""The node universe: which nodes a model has, their names and their order.
+"""The nodes of a model: their names and their order.
 
 A node is an attention head or an MLP block. The order is the order of computation:
 the heads of layer 0, the MLP of layer 0, the heads of layer 1, and so on. The token
-embedding (`input`) and the unembedding (`logits`) are no nodes: they belong to every
+embedding (`input`) and the unembedding (`logits`) are not nodes, but part of every
 circuit.
 """
 
@@ -22,11 +22,11 @@ def node_layers(names: tuple[str, ...]) -> list[int]:
 
 
 def is_mlp(name: str) -> bool:
-    """Tell whether a node is an MLP block (otherwise it is an attention head)."""
+    """Return whether a node is an MLP block (otherwise it is an attention head)."""
     return name.startswith("m")
 
 
-def count_kept(proportion: float, n_nodes: int) -> int:
-    """Return how many nodes a circuit of a given proportion keeps, rounded down."""
-    # 0.29 * 100 is 28.999... in binary; a proportion is meant as its decimal.
+def circuit_size(proportion: float, n_nodes: int) -> int:
+    """Return the number of nodes in a circuit of a given proportion, rounded down."""
+    # In floating point 0.29 * 100 is 28.999..., but 29 is meant.
     return int(round(proportion * n_nodes, 9))

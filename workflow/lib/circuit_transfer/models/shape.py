@@ -1,4 +1,4 @@
-"""The sizes of a model that memory, operations and its nodes follow from."""
+"""The sizes of a model that determine its memory, operations and number of nodes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,12 +18,18 @@ class ModelShape:
     """The sizes of a model that its costs depend on.
 
     Attributes:
-        dtype: the format it computes in, `float32`, `bfloat16` or `float16`.
-        stored_dtype: the format of its published weights.
-        parameters: all of them, tied ones once.
-        matrices: parameters of the layers' matrices, which multiply every position.
-        unembedding: parameters of the matrix that multiplies the last position alone.
-        n_nodes: attention heads and MLP blocks.
+        dtype: data type of the computation, `float32`, `bfloat16` or `float16`.
+        stored_dtype: data type of the published weights.
+        parameters: number of parameters, tied ones counted once.
+        matrices: parameters of the layers' matrices, applied at every position.
+        unembedding: parameters of the unembedding, applied at the last position only.
+        vocabulary: number of tokens.
+        layers: number of layers.
+        heads: attention heads per layer.
+        d_head: width of a head.
+        d_model: width of the residual stream.
+        d_mlp: neurons of an MLP block.
+        n_nodes: attention heads and MLP blocks of all layers.
     """
 
     dtype: str
@@ -51,18 +57,18 @@ class ModelShape:
 
     @property
     def node_bytes(self) -> int:
-        """Bytes of what all nodes write at one position: every `z` and MLP output."""
+        """Bytes of all node outputs at one position: every `z` and MLP output."""
         width = self.heads * self.d_head + self.d_model
         return self.layers * width * BYTES[self.dtype]
 
     @property
-    def kept_bytes(self) -> int:
-        """Bytes that a pass keeps of one position until its backward pass, at most.
+    def saved_bytes(self) -> int:
+        """Upper bound on the bytes saved for the backward pass, per position.
 
-        In every layer, without gradients of parameters: four times the MLP's width (a
-        gated one keeps three), queries, keys, values and their mixture (keys and values
-        as if there were one a query head), what the nodes write, since they are
-        intervened on, and the input of two norms in float32.
+        In every layer, without parameter gradients: four times the width of the MLP (a
+        gated MLP saves three), queries, keys, values and attention outputs (with one
+        key and value per query head), the outputs of the nodes, since they are
+        intervened on, and the inputs of two norms in float32.
         """
         d_attention = self.heads * self.d_head
         numbers = 4 * self.d_mlp + 5 * d_attention + self.d_model
@@ -70,30 +76,31 @@ class ModelShape:
         return self.layers * (numbers * BYTES[self.dtype] + norms)
 
     def forward_flops(self, tokens: int) -> int:
-        """FLOPs of a prompt's forward pass; norms and activations are not counted."""
+        """FLOPs of the forward pass of a prompt, without norms and activations."""
         products = self.matrices * tokens + self.unembedding
         return 2 * products + self._attention_flops(tokens)
 
     def backward_flops(self, tokens: int) -> int:
-        """FLOPs of the gradients of a prompt's activations, down to its embeddings.
+        """FLOPs of the backward pass of a prompt, from the logits to the embeddings.
 
-        As many again for a matrix, whose own gradient is not needed, and twice as many
-        for a product of two activations. Passes that stop at a site do less.
+        As many as in the forward pass for a weight matrix, whose own gradient is not
+        needed, and twice as many for a product of two activations. An upper bound for
+        passes that stop at a site.
         """
         return self.forward_flops(tokens) + self._attention_flops(tokens)
 
     def _attention_flops(self, tokens: int) -> int:
-        # Queries with keys, weights with values: all pairs of positions, as computed,
-        # though half of them are masked.
+        # Queries times keys, weights times values: all pairs of positions are computed,
+        # although half of them are masked.
         return 4 * self.layers * self.heads * self.d_head * tokens**2
 
 
 def model_shape(config: "PreTrainedConfig", *, dtype: str | None = None) -> ModelShape:
-    """Read a model's sizes off its skeleton, which is built without weights.
+    """Return the sizes of a model by its configuration, without loading weights.
 
     Args:
-        config: the model's configuration.
-        dtype: the format to compute in; by default that of the published weights.
+        config: the configuration of the model.
+        dtype: data type of the computation; by default that of the published weights.
 
     Raises:
         ValueError: the family is not supported.
@@ -119,10 +126,10 @@ def model_shape(config: "PreTrainedConfig", *, dtype: str | None = None) -> Mode
 
 
 def described_shape(description: Mapping) -> ModelShape:
-    """Return the sizes that the description of a model tells, none of them too small.
+    """Return the sizes in the description of a model, as upper bounds.
 
-    All parameters are taken to be in matrices. A description that is older than its
-    widths gets the usual ones.
+    All parameters are counted as matrices. Descriptions written by older versions lack
+    `d_head` and `d_mlp`, for which the usual values are taken.
 
     Args:
         description: see `models.describe_model`.
@@ -145,11 +152,11 @@ def described_shape(description: Mapping) -> ModelShape:
 
 
 def skeleton(config: "PreTrainedConfig"):
-    """Build a model of a configuration on the meta device, without memory for weights.
+    """Build the model of a configuration on the meta device, without its weights.
 
-    Attention is eager: the other implementations look at the mask, which has no values.
+    Attention is eager, since the other implementations read the values of the mask.
     """
-    # Imported here: to plan jobs, whose models are described, takes neither.
+    # Imported here, since planning the jobs needs neither.
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -158,14 +165,14 @@ def skeleton(config: "PreTrainedConfig"):
 
 
 def head_width(config) -> int:
-    """Return how many numbers one attention head writes at a position."""
-    own = getattr(config, "head_dim", None)
-    return own or config.hidden_size // config.num_attention_heads
+    """Return the width of the output of an attention head."""
+    head_dim = getattr(config, "head_dim", None)
+    return head_dim or config.hidden_size // config.num_attention_heads
 
 
 def mlp_width(config) -> int:
-    """Return how many neurons an MLP block has."""
-    # GPT-2 has another name for it, and a default that only its modules know.
+    """Return the number of neurons of an MLP block."""
+    # GPT-2 has another key, whose default is defined in its modules only.
     names = ("intermediate_size", "n_inner")
     widths = (getattr(config, name, None) for name in names)
     return next(filter(None, widths), 4 * config.hidden_size)

@@ -1,1 +1,1 @@
-"""Text pairs: their frame, tokenized, in batches."""
+"""Pairs of clean and corrupted prompts: as text, as tokens, in batches."""

@@ -1,4 +1,4 @@
-"""Tokenized pairs as tensors, in batches of equal length."""
+"""Tokenized pairs as tensors, in batches of prompts of one length."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -18,8 +18,8 @@ from circuit_transfer.models.architectures import node_sites
 
 log = logging.getLogger(__name__)
 
-# How much one pass of several circuits may hold: numbers that the nodes write (few
-# prompts leave a processor waiting, too many leave its cache), and logits.
+# Limits of one pass with several circuits: values of node outputs (a CPU is idle with
+# few prompts, and too many exceed its cache), and logits.
 ACTIVATIONS = {"cpu": 2**20, "cuda": 2**28}
 LOGITS = 2**24
 NO_MEMORY = "can't allocate memory"
@@ -32,11 +32,10 @@ class PairBatch:
     Attributes:
         clean: token ids `(batch, position)`.
         corrupted: token ids `(batch, position)`.
-        answers: token ids `(batch, answers)`, each right after the clean prompt;
-            where a pair has fewer than others, -1.
-        wrong_answers: token ids `(batch, wrong answers)`, in the same way.
-        prefix: the positions before these, which have been run; None where the prompts
-            begin here.
+        answers: token ids of the right answers to the clean prompt, `(batch, answers)`,
+            padded with -1.
+        wrong_answers: token ids of the wrong ones, `(batch, wrong answers)`, likewise.
+        prefix: cache of the preceding positions; None if the prompts begin here.
     """
 
     clean: Tensor
@@ -50,20 +49,20 @@ class PairBatch:
         return len(self.clean)
 
     def repeat(self, times: int) -> Self:
-        """Return the same pairs several times, all of them one after the other."""
+        """Return the batch repeated `times` times."""
         names = ("clean", "corrupted", "answers", "wrong_answers")
         parts = {name: getattr(self, name).repeat(times, 1) for name in names}
         return replace(self, **parts)
 
     def shared(self) -> int:
-        """Return how many positions at the beginning no pair has corrupted.
+        """Return the length of the prefix that clean and corrupted prompts share.
 
-        In a causal model, nothing differs there between the two runs.
+        In a causal model, the activations of both runs are equal there.
         """
         return int((self.clean != self.corrupted).any(0).int().argmax())
 
     def following(self, prefix: Prefix | None, length: int) -> Self:
-        """Return the pairs without their first positions, and how these were run."""
+        """Return the pairs without their first `length` positions, which are cached."""
         rest = {
             "clean": self.clean[:, length:],
             "corrupted": self.corrupted[:, length:],
@@ -71,16 +70,16 @@ class PairBatch:
         return replace(self, **rest, prefix=prefix)
 
     def logit_diff(self, logits: Tensor) -> Tensor:
-        """Return the metric `(batch,)` of logits `(batch, vocabulary)`.
+        """Return the logit differences `(batch,)` of logits `(batch, vocabulary)`.
 
-        The mean logit of the right answers minus the mean logit of the wrong ones: for
-        one of each, the logit difference (DFA, arXiv 2604.24302, Section 3).
+        The mean logit of the right answers minus the mean logit of the wrong ones
+        (DFA, arXiv 2604.24302, Section 3).
         """
         right = _mean_logit(logits, self.answers)
         return right - _mean_logit(logits, self.wrong_answers)
 
     def correct(self, logits: Tensor) -> Tensor:
-        """Return where the likeliest token of all is a right answer, `(batch,)`."""
+        """Return whether the most likely token is a right answer, `(batch,)`."""
         answers = self.answers.to(logits.device)
         return (logits.argmax(-1, keepdim=True) == answers).any(1)
 
@@ -95,9 +94,15 @@ def _mean_logit(logits: Tensor, ids: Tensor) -> Tensor:
 def pair_batches(
     pairs: pl.DataFrame, batch_size: int, device: torch.device | str = "cpu"
 ) -> list[PairBatch]:
-    """Cut a frame of tokenized pairs into batches of prompts of one length.
+    """Split a frame of tokenized pairs into batches of prompts of one length.
 
-    So nothing is ever padded. Batches come shortest prompts first, rows in their order.
+    No prompt is padded. Batches are in order of length, their rows in order of the
+    frame.
+
+    Args:
+        pairs: the frame.
+        batch_size: largest number of pairs in a batch.
+        device: device of the tensors.
     """
     by_length = pairs.group_by(
         pl.col("clean_ids").list.len().alias("length"), maintain_order=True
@@ -113,12 +118,14 @@ def pair_batches(
 def fitting_batches(
     model: nn.Module, pairs: pl.DataFrame, batch_size: int | str
 ) -> list[PairBatch]:
-    """Cut a frame of tokenized pairs into batches that a model can run, on its device.
+    """Split a frame of tokenized pairs into batches that fit a model's memory.
+
+    The batches are on the device of the model.
 
     Args:
         model: a causal language model with frozen parameters.
         pairs: the frame.
-        batch_size: pairs in a batch, or `auto`: see `fitting_batch_size`.
+        batch_size: pairs in a batch, or `auto`, see `fitting_batch_size`.
     """
     if batch_size == "auto":
         batch_size = fitting_batch_size(model, pairs)
@@ -126,11 +133,11 @@ def fitting_batches(
 
 
 def fitting_batch_size(model: nn.Module, pairs: pl.DataFrame) -> int:
-    """Find the largest batch that fits, by trying, and say what it is.
+    """Return and log the largest batch size that fits into memory, found by trial.
 
-    Tried are the longest prompts, forwards and backwards, twice as many as there will
-    be: a stage holds up to twice what a bare pass does. More than all prompts of one
-    length are of no use, nor on a CPU more than suit it, see `rows_per_pass`.
+    A trial is a forward and backward pass of the longest prompts with twice the batch
+    size, since a stage needs up to twice the memory of a bare pass. The size is
+    limited to the number of prompts of one length and, on a CPU, by `rows_per_pass`.
 
     Raises:
         torch.OutOfMemoryError: not even one pair fits.
@@ -145,11 +152,12 @@ def fitting_batch_size(model: nn.Module, pairs: pl.DataFrame) -> int:
     while not _fits(model, longest.repeat(2 * size)):
         if size == 1:
             raise torch.OutOfMemoryError(
-                f"no memory for two prompts of {longest.clean.shape[1]} tokens, there "
-                "and back: use a larger device, or a dtype of half the size"
+                "out of memory in the forward and backward pass of two prompts of "
+                f"{longest.clean.shape[1]} tokens: use a larger device, or a dtype of "
+                "half the size"
             )
         size //= 2
-    log.info("batch_size auto: %d pairs in a pass", size)
+    log.info("batch_size auto: %d pairs", size)
     return size
 
 
@@ -160,7 +168,7 @@ def _fits(model: nn.Module, batch: PairBatch) -> bool:
             logits = answer_logits(model, embeddings=embeddings)
         torch.autograd.grad(batch.logit_diff(logits).sum(), sites)
     except RuntimeError as error:
-        # On a CPU it has no class of its own.
+        # On a CPU, running out of memory has no exception type of its own.
         if not isinstance(error, torch.OutOfMemoryError) and NO_MEMORY not in str(
             error
         ):
@@ -172,12 +180,12 @@ def _fits(model: nn.Module, batch: PairBatch) -> bool:
 
 
 def shortened(model: nn.Module, batch: PairBatch, length: int) -> PairBatch:
-    """Run the first positions of a batch's pairs, and leave the rest.
+    """Run and cache the first positions of a batch; return the batch without them.
 
     Args:
-        model: the model that will run the rest.
-        batch: pairs that begin there, none of which is corrupted before `length`.
-        length: how many positions to run; see `PairBatch.shared`.
+        model: the model that will run the remaining positions.
+        batch: pairs whose prompts are equal before position `length`.
+        length: number of positions to cache, at most `PairBatch.shared`.
     """
     if not length:
         return batch
@@ -185,11 +193,11 @@ def shortened(model: nn.Module, batch: PairBatch, length: int) -> PairBatch:
 
 
 def rows_per_pass(model: nn.Module, batch: PairBatch) -> int:
-    """Return how many prompts like those of a batch one pass should have."""
+    """Return the number of prompts of a batch's length that suits one pass."""
     config, positions = model.config, batch.clean.shape[1]
-    written = len(node_sites(model)) * config.hidden_size * positions
-    held = ACTIVATIONS.get(model.device.type, ACTIVATIONS["cpu"])
-    return min(held // written, LOGITS // config.vocab_size)
+    outputs = len(node_sites(model)) * config.hidden_size * positions
+    limit = ACTIVATIONS.get(model.device.type, ACTIVATIONS["cpu"])
+    return min(limit // outputs, LOGITS // config.vocab_size)
 
 
 def _batch(part: pl.DataFrame, device: torch.device | str) -> PairBatch:

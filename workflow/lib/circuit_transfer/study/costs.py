@@ -101,7 +101,7 @@ def work_memory(work: Work, shape: ModelShape, tokens: Mapping[str, int]) -> int
     held_tokens, held = batch_tokens, batch
     if work.holds_all:
         held_tokens, held = _prompt_tokens(work, tokens), sum(work.pairs.values())
-    kept = batch_tokens * shape.kept_bytes
+    kept = batch_tokens * shape.saved_bytes
     if not work.forward_backwards:
         kept //= shape.layers
     logits = (work.logits * held + LOSS_LOGITS * batch) * shape.vocabulary

@@ -7,7 +7,7 @@ import numpy as np
 
 from circuit_transfer.artifacts.alignments import Alignment, tensor_name
 from circuit_transfer.circuits.methods import has_run_gradients
-from circuit_transfer.models.nodes import count_kept, node_names
+from circuit_transfer.models.nodes import circuit_size, node_names
 from circuit_transfer.transfer.controls import TARGET_ONLY, trained_controls
 from circuit_transfer.transfer.maps import CARRIED, STITCHED, fits, fitted_maps
 from circuit_transfer.transfer.projection import projected_rankings
@@ -29,7 +29,7 @@ def count_circuits(rankings: int, n_nodes: int, proportions: Sequence[float]) ->
     Sizes of equally many nodes run once, and the whole model is not run as a circuit.
     Rankings that agree on their first nodes save more.
     """
-    sizes = {count_kept(each, n_nodes) for each in proportions} - {0, n_nodes}
+    sizes = {circuit_size(each, n_nodes) for each in proportions} - {0, n_nodes}
     return 1 + rankings * len(sizes)
 
 

@@ -1,4 +1,4 @@
-"""The tables of a study: summaries of curves, their layout and their typesetting."""
+"""The tables of a study: summaries of curves, layout and typesetting."""
 
 from circuit_transfer.tables.curves import curve_areas, regime, summarise
 

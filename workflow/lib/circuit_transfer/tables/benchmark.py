@@ -1,4 +1,4 @@
-"""How long computations take beside bare passes of the model, and how that grows."""
+"""Tables of time and memory relative to bare passes, and of their scaling."""
 
 from collections.abc import Sequence
 
@@ -10,42 +10,41 @@ from circuit_transfer.circuits.methods import METHODS
 from circuit_transfer.tables.typesetting import MARK, Table
 
 ON = {"benchmark": pl.String, "machine": pl.String}
-# What is measured at every size.
+# Columns of the measurements of scaling.
 SCALING = {"axis": pl.String, "value": pl.Int64} | MEASURED | ON
-# A slope counts as steeper than another, and as more than linear, from here on.
+# Slopes are marked that exceed 1, and ratios whose slope exceeds 0, by more than this.
 TOLERANCE = 0.1
 ABOVE = "†"
 # Whose limit is one for fewer layers than the ideal has.
 SHORTER = [each.name for each in METHODS.values() if each.limit and each.layers < 1]
 NOTE = (
-    "Seconds: median over repetitions. Ideal: passes of all prompts through the bare "
-    "model that a computation needs, without and (b) with a backward pass to the "
-    "embeddings; run: those that it ran, by tokens and layers. Ratio: of its seconds "
-    "to those of the ideal, by bare passes right before and after; median. Memory: the "
-    "most that its tensors take above what was there, and the ratio to a bare forward "
-    "and backward pass. Tokens per second: those of the ideal passes. Shared: leading "
-    "positions at which clean and corrupted prompts are equal; circuits: evaluated "
-    f"together. {ABOVE} above the limit. The ideal of {', '.join(SHORTER)} is "
-    "every pass from the first layer to the last, that of an alignment step makes both "
-    "plain runs anew."
+    "seconds: median over repetitions. ideal: the passes of all prompts through the "
+    "bare model that a computation requires: forward passes, and (b) forward and "
+    "backward passes to the embeddings; run: the passes that were run, by tokens and "
+    "layers. ratio: seconds relative to the ideal passes, timed immediately before and "
+    "after; median. memory: peak memory of the computation's tensors, also relative to "
+    "a bare forward and backward pass. tokens per second: tokens of the ideal passes. "
+    "shared: length of the prefix that clean and corrupted prompts share; circuits: "
+    f"number evaluated together. {ABOVE} above the limit. The ideal of "
+    f"{', '.join(SHORTER)} counts every pass from the first to the last layer, that "
+    "of an alignment step includes the clean and corrupted runs."
 )
 SCALING_NOTE = (
-    "Slopes of log seconds against the logarithm of the size, least squares. Ideal: of "
-    "the bare passes that a computation needs, which may grow in number with the size. "
-    "Ratio: of the seconds to those of the ideal beside them. "
-    f"{ABOVE} more than linear, and a ratio that grows, both by more than {TOLERANCE}."
+    "slope: of log seconds against log size, by least squares. ideal slope: of the "
+    "bare passes that a computation requires, whose number may grow with the size. "
+    "ratio slope: of the seconds relative to these passes. "
+    f"{ABOVE} slope above 1 and ratio slope above 0, both by more than {TOLERANCE}."
 )
 
 
 def benchmark_rows(measured: pl.DataFrame) -> pl.DataFrame:
-    """Medians of seconds and ratios, and the memory, of every computation.
+    """Return median seconds, median ratio and memory of every computation.
 
     Args:
-        measured: the columns of `benchmarking.measure`, after those of `ON` and
-            `LOAD`.
+        measured: the columns of `ON` and `LOAD`, then those of `benchmarking.measure`.
 
     Returns:
-        A row per computation and kind of prompts: `case`, `ideal` and `run` (passes as
+        A row per computation and load: `case`, `ideal` and `run` (passes as
         text), `seconds`, `ratio`, `limit`, `memory_mb`, `memory_ratio`, `memory_limit`,
         `tokens_per_second`.
     """
@@ -74,7 +73,7 @@ def benchmark_rows(measured: pl.DataFrame) -> pl.DataFrame:
 
 
 def benchmark_table(measured: pl.DataFrame) -> Table:
-    """The rows of `benchmark_rows`, a block for every benchmark and kind of prompts."""
+    """Return the table of `benchmark_rows`, with a block per benchmark and load."""
     rows = benchmark_rows(measured)
     marks = {
         f"{ratio}{MARK}": _mark(pl.col(ratio) > pl.col(limit))
@@ -85,15 +84,16 @@ def benchmark_table(measured: pl.DataFrame) -> Table:
 
 
 def scaling_slopes(measured: pl.DataFrame) -> pl.DataFrame:
-    """How seconds grow along every axis, beside what the bare passes do.
+    """Return the scaling of seconds along every axis, and that of bare passes.
 
     Args:
-        measured: the columns of `benchmarking.measure`, after those of `ON`, `axis` and
-            `value`.
+        measured: the columns of `ON`, `axis` and `value`, then those of
+            `benchmarking.measure`.
 
     Returns:
-        A row per computation and axis: `sizes` (the values), `seconds` (their medians),
-        `slope`, `ideal_slope` of the passes that it needs, and `ratio_slope`.
+        A row per computation and axis: `sizes` (values of the axis), `seconds`
+        (medians), `slope`, `ideal_slope` of the required bare passes, and
+        `ratio_slope`.
     """
     place = (*ON, "axis", "case")
     medians = measured.group_by(*place, "value", maintain_order=True).agg(
@@ -116,8 +116,8 @@ def scaling_slopes(measured: pl.DataFrame) -> pl.DataFrame:
 
 
 def scaling_table(measured: pl.DataFrame) -> Table:
-    """The rows of `scaling_slopes`, a block for every benchmark and axis."""
-    # The ratio, not the ideal slope: a machine that slows down for a while is in both.
+    """Return the table of `scaling_slopes`, with a block per benchmark and axis."""
+    # By the ratio, which a temporary slowdown of the machine does not affect.
     steeper = pl.min_horizontal(pl.col("slope") - 1, "ratio_slope")
     frame = scaling_slopes(measured).select(
         *ON,
@@ -133,14 +133,14 @@ def scaling_table(measured: pl.DataFrame) -> Table:
 
 
 def slope(sizes: Sequence[float], values: Sequence[float]) -> float | None:
-    """Slope of log values against log sizes; None for fewer than two sizes."""
+    """Return the slope of log values against log sizes; None for a single size."""
     if len(set(sizes)) < 2:
         return None
     return float(np.polyfit(np.log(sizes), np.log(values), deg=1)[0])
 
 
 def _ideal_seconds() -> pl.Expr:
-    """Seconds of the passes that a computation needs, by the bare ones beside it."""
+    """Seconds of the passes that a computation requires, by interleaved bare ones."""
     return pl.col("ideal_forwards") * pl.col("forward_seconds") + pl.col(
         "ideal_forward_backwards"
     ) * pl.col("forward_backward_seconds")
@@ -151,7 +151,7 @@ def _ratio() -> pl.Expr:
 
 
 def _passes(kind: str) -> pl.Expr:
-    """Passes as text, such as `2 + 5b`."""
+    """Numbers of passes as text, such as `2 + 5b` (b: with a backward pass)."""
     forwards, both = pl.col(f"{kind}_forwards"), pl.col(f"{kind}_forward_backwards")
     texts = [
         each.map_elements(lambda n: f"{n:.3g}", pl.String) for each in (forwards, both)

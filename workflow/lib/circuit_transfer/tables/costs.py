@@ -1,7 +1,7 @@
-"""What a study has cost, and from how many tasks on a transfer is cheaper.
+"""Tables of the costs of a study, and of the break-even point of a transfer.
 
-Costs are rows of counted passes, as the stages write them. FLOPs follow from them and
-from the models' sizes, see `models.shape.ModelShape`; seconds were measured.
+The stages record costs as rows of counted passes and measured seconds. FLOPs are
+computed from the passes and the sizes of the models, see `models.shape.ModelShape`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,14 +14,14 @@ from circuit_transfer.tables.typesetting import Table
 from circuit_transfer.transfer.maps import SIMILARITY_MAPS, TRAINED_MAPS
 
 if TYPE_CHECKING:
-    # It needs torch, which those who read the tables do without.
+    # For type checkers only: the tables need no torch.
     from circuit_transfer.models.shape import ModelShape
 
 COUNTS = dict.fromkeys(
     ("forwards", "forward_backwards", "tokens", "backward_tokens"), pl.Int64
 )
-# Where a row belongs; `job` is the path of its job, the others are null for stages that
-# do not have them.
+# The columns that identify a row; `job` is the path of its job, the others are null in
+# stages without them.
 PLACE = ("stage", "job", "source", "target", "task", "method", "training_set")
 COST_SCHEMA = {
     **dict.fromkeys((*PLACE, "part", "model"), pl.String),
@@ -37,29 +37,29 @@ BREAK_EVEN_SCHEMA = {
     **dict.fromkeys(("gold", "training", "further", "break_even"), pl.Float64),
 }
 COST_NOTE = (
-    "Passes are of one prompt each: forwards without, forward backwards with a "
-    "backward pass; tokens: of all passes. Computing: seconds without the start of "
-    "jobs and the loading of models; whole jobs: with them. A job that runs two models "
-    "stands under both, and once under all."
+    "Passes are counted per prompt: forwards without, forward backwards with a "
+    "backward pass; tokens: of all passes. seconds computing: without starting jobs "
+    "and loading models; seconds of whole jobs: including these. A job that runs two "
+    "models is counted for both, and once in the last row."
 )
 BREAK_EVEN_NOTE = (
-    "gold: attribution of the target on one task. training: an alignment of one seed, "
-    "and the source attribution of its training tasks. further: one more task, which "
-    "needs its source attribution alone. break even: training / (gold - further) "
-    "tasks. target passes: prompts run through the target, with or without a backward "
-    f"pass; seconds: of computing. {FAMILY}: mean over the families left out. "
-    f"{NOTHING}: no training; a further task needs its source attribution and the runs "
-    "of both models that stitch them."
+    "gold: direct attribution on the target, per task. training: the alignment of one "
+    "seed, and attribution on the source for its training tasks. further: cost of a "
+    "further task, which needs attribution on the source only. break even: training / "
+    "(gold - further) tasks. target passes: prompts run through the target, with or "
+    f"without a backward pass; seconds: computing only. {FAMILY}: mean over the "
+    f"families left out. {NOTHING}: no training; a further task needs attribution on "
+    "the source and the forward passes of both models for the stitched map."
 )
 
 
 def with_flops(rows: pl.DataFrame, shapes: Mapping[str, "ModelShape"]) -> pl.DataFrame:
-    """Add `flop` to rows of costs; prompts are taken to be equally long in a row.
+    """Add the column `flop` to rows of costs, assuming equal lengths within a row.
 
     Args:
         rows: see `COST_SCHEMA`; `tokens` are those of `forwards`, `backward_tokens`
             those of `forward_backwards`.
-        shapes: the sizes of every model in the rows.
+        shapes: sizes of the models, by name.
     """
     columns = ("model", *COUNTS)
     flops = [_flops(shapes[model], *counts) for model, *counts in _rows(rows, columns)]
@@ -94,16 +94,16 @@ def flop_unit(flops: float) -> str:
 
 
 def costs_table(rows: pl.DataFrame, job_seconds: Mapping[str, float]) -> Table:
-    """What every stage has cost on every model, and all of them.
+    """Return the table of costs by stage and model, with a total.
 
     Args:
         rows: costs with `flop`.
-        job_seconds: by job, the seconds that it took as a whole.
+        job_seconds: seconds of the whole job, by job.
     """
     unit = flop_unit(rows["flop"].sum())
     whole = pl.col("job").unique().replace_strict(job_seconds, default=None)
     amounts = (
-        # A job counts once, whatever the number of its parts.
+        # A job is counted once, not once per part.
         pl.col("job").n_unique().cast(pl.Int64).alias("jobs"),
         pl.col("forwards", "forward_backwards").sum(),
         pl.col("tokens").sum() + pl.col("backward_tokens").sum(),
@@ -120,19 +120,18 @@ def costs_table(rows: pl.DataFrame, job_seconds: Mapping[str, float]) -> Table:
 def break_even(
     rows: pl.DataFrame, *, training: Mapping[str, Sequence[str]], map_name: str
 ) -> pl.DataFrame:
-    """From how many new tasks on a transfer costs less than direct attribution.
+    """Return the number of tasks from which a transfer costs less than attribution.
 
     Args:
-        rows: costs with `flop` of the stages attribute_nodes, fit_alignment and, where
-            the study has it, stitch_alignment.
-        training: the tasks of the training set `all`, and of those that leave out a
-            family, by name.
+        rows: costs with `flop` of the stages attribute_nodes, fit_alignment and, if
+            part of the study, stitch_alignment.
+        training: tasks by training set: `all`, and those that leave out a family.
         map_name: the map whose training is counted.
 
     Returns:
         One row per pair, method, `trained_on` and `unit`, see `BREAK_EVEN_SCHEMA`;
-        `break_even` is null where a further task costs no less than a gold circuit.
-        A pair and method without a task in both models has no rows.
+        `break_even` is null if a further task costs no less than direct attribution.
+        Pairs and methods without a task scored in both models have no rows.
     """
     lines = []
     fits = rows.filter(stage="fit_alignment")
@@ -179,7 +178,7 @@ def _by_task(rows: pl.DataFrame, target: str, unit: str) -> dict[str, float]:
 
 
 def _fit_cost(rows: pl.DataFrame, map_name: str, target: str, unit: str) -> float:
-    """Cost of one seed of a map: what is prepared for all, and its own training."""
+    """Return the cost of a map per seed: the shared preparation and its training."""
     needed = ["prepare"] if map_name in TRAINED_MAPS else []
     needed += ["similarity"] if map_name in SIMILARITY_MAPS else []
     rows = rows.with_columns(amount=_amount(unit, target))
@@ -209,7 +208,7 @@ def _mean(values: Iterator[float] | Sequence[float]) -> float:
 
 
 def break_even_table(balance: pl.DataFrame) -> Table:
-    """The rows of `break_even` with FLOPs in a readable unit, and what they mean."""
+    """Return the table of `break_even`, with FLOPs in a readable unit."""
     flops = balance.filter(unit="FLOP")
     unit = flop_unit(
         flops.select(pl.max_horizontal("gold", "training").max()).item() or 0
@@ -233,7 +232,7 @@ def break_even_table(balance: pl.DataFrame) -> Table:
 
 
 def verdict(balance: pl.DataFrame, unit: str) -> str:
-    """Say in a sentence where direct attribution is cheaper, trained on all tasks."""
+    """Return a sentence on when direct attribution is cheaper, trained on all tasks."""
     rows = balance.filter(unit=unit, trained_on=ALL)
     if rows.is_empty():
         return ""

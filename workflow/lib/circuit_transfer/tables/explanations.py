@@ -1,65 +1,68 @@
-"""What the names in tables and figures mean, one line each."""
+"""Definitions of the names in tables and figures, one line each."""
 
 from collections.abc import Iterable
 
 CONTROL_EXPLANATIONS = {
-    "random-rankings": "the target's nodes in a random order",
-    "random-alignment": "the alignment as it was before training",
-    "scrambled-source": "the trained alignment, given the source scores in a random "
-    "order",
-    "permuted-alignment": "the trained alignment with its columns in a random order",
-    "depth-heuristic": "no training: scores go to the layers of equal relative depth",
+    "random-rankings": "random order of the target's nodes",
+    "random-alignment": "the alignment before training",
+    "scrambled-source": "the trained alignment applied to permuted source scores",
+    "permuted-alignment": "the trained alignment with permuted columns",
+    "depth-heuristic": "no training: scores are assigned to layers of equal relative "
+    "depth",
     "mlps-first": "no source and no training: MLPs before heads, early layers first",
-    "source-free": "trained and used with one constant for all source scores: what the "
-    "target alone teaches",
-    "random-source": "trained and used with the source scores in a random order",
-    "other-family": "the trained alignment, given the source scores of a task of "
-    "another family: does it matter which task was looked at in the source?",
-    "mean-gold": "no source: the mean of the training tasks' gold scores on the target",
-    "ridge": "supervised: a linear regression from source scores onto the gold scores "
-    "of the training tasks",
-    "node-changes": "no source, but runs of the target on the task: how much each node "
-    "writes otherwise on the corrupted prompts",
-    "self-stitched": "from the same runs: the target stitched to itself, each of its "
-    "nodes counting the same",
-    "free-mask": "a ceiling, no control: scores trained on the target for the task "
+    "source-free": "trained and applied with a constant in place of all source scores: "
+    "what is learned from the target alone",
+    "random-source": "trained and applied with permuted source scores",
+    "other-family": "the trained alignment applied to the source scores of a task of "
+    "another family: whether the source task matters",
+    "mean-gold": "no source: mean of the gold scores of the training tasks",
+    "ridge": "supervised: ridge regression from source scores to the gold scores of "
+    "the training tasks",
+    "node-changes": "no source, but forward passes of the target on the task: how much "
+    "each node's output differs between clean and corrupted prompts",
+    "self-stitched": "from the same passes: the target stitched to itself, with equal "
+    "scores for all nodes",
+    "free-mask": "a ceiling, not a control: scores trained on the target for the task "
     "itself",
 }
 REGIME_EXPLANATIONS = {
-    "gold": "the circuit found on the target itself",
+    "gold": "circuit found on the target itself",
     "in-distribution": "trained on the evaluated task",
     "near-distribution": "trained on its sibling task only",
-    "zero-shot": "trained on all tasks but the evaluated one; its siblings, which "
-    "share its circuit, are among them",
-    "zero-shot-family": "trained on all tasks but those of its family: the only one in "
-    "which nothing like the task was seen",
-    "zero-shot(-family)": "trained on all tasks but the evaluated one, which "
-    "is a family by itself",
-    "best": "the best of in-distribution, near-distribution and zero-shot on each task",
+    "zero-shot": "trained on all tasks except the evaluated one, but including its "
+    "siblings, which share its circuit",
+    "zero-shot-family": "trained on all tasks outside the family of the evaluated one: "
+    "the only regime without similar tasks in training",
+    "zero-shot(-family)": "trained on all tasks except the evaluated one, which is a "
+    "family by itself",
+    "best": "best of in-distribution, near-distribution and zero-shot on each task",
 }
 MAP_EXPLANATIONS = {
-    "free": "a matrix without constraints, trained (the paper's)",
-    "depth-prior": "scores go to nodes of the same kind at a like relative depth",
-    "cka-prior": "the same, and rather to nodes whose outputs are alike (CKA)",
-    "prior-residual": "a matrix that is trained to stay near that prior",
-    "stitched": "made anew for every task from forward passes of both models on its "
-    "prompts: a target node gets a source node's score as far as what the one changes "
-    "is what the other changes",
-    "carried-gradients": "from the same passes: what a target node changes, times the "
-    "source's gradient there; source-free is how much a node changes, whatever for",
+    "free": "unconstrained trained matrix (as in the paper)",
+    "depth-prior": "no training: scores are assigned to nodes of the same type at "
+    "similar relative depth",
+    "cka-prior": "depth-prior, weighted by the similarity of the nodes' outputs (CKA)",
+    "prior-residual": "trained matrix regularised towards cka-prior",
+    "stitched": "computed for every task from forward passes of both models on its "
+    "prompts: a target node receives a source node's score to the extent that their "
+    "outputs change in the same way between corrupted and clean prompts",
+    "carried-gradients": "from the same passes: the change of a target node's output, "
+    "times the source's gradient mapped to the target; its source-free control is the "
+    "size of the change",
 }
 MARK_NOTE = (
-    "† the aligned circuit's CPR is higher than this one's at .05 over tasks x seeds "
-    "(sign flips, adjusted by Holm); ‡ also over tasks alone. Without a mark, it "
-    "was not shown to be higher."
+    "† CPR of the aligned circuit is significantly higher than this one's at .05 over "
+    "tasks x seeds (sign-flip test, Holm-adjusted); ‡ also over tasks alone. Without a "
+    "mark, it is not significantly higher."
 )
 INTERVAL_NOTE = (
-    "± half of the 95 % interval over examples (bootstrap), for the fits as they "
-    "are; seed deviation: of the mean, over seeds."
+    "± half-width of the 95 % confidence interval over examples (bootstrap, with the "
+    "fitted alignments fixed); seed deviation: standard deviation of the mean over "
+    "seeds."
 )
 
 
 def explain(names: Iterable[str]) -> dict[str, str]:
-    """Return the explanations of those names that have one, in their order."""
+    """Return the definitions of the names that have one, in order."""
     known = REGIME_EXPLANATIONS | CONTROL_EXPLANATIONS | MAP_EXPLANATIONS
     return {name: known[name] for name in dict.fromkeys(names) if name in known}

@@ -1,4 +1,4 @@
-"""What results are at every value of the settings that were varied."""
+"""Table of the results for all values of the varied settings."""
 
 from collections.abc import Sequence
 
@@ -12,12 +12,12 @@ SOURCE_FREE = "source-free"
 PLACE = ("source", "target", "method", "setting")
 VALUE = (*PLACE, "value", "configured")
 NOTE = (
-    "Means over tasks, then over seeds. One setting at a time, everything else as "
-    f"configured. {SOURCE_FREE}: trained without the task's family, as {{zero_shot}} "
-    f"is. {{zero_shot}} minus {SOURCE_FREE}: ± one standard deviation over seeds. "
-    "Areas of different grids of sizes, or under different ablations, are not alike: "
-    "there the order of the columns is what can be compared. A row without numbers: "
-    "the method cannot score nodes under that ablation."
+    "Means over tasks, then over seeds. One setting is varied at a time, all others "
+    f"are as configured. {SOURCE_FREE}: trained without the task's family, like "
+    f"{{zero_shot}}. {{zero_shot}} minus {SOURCE_FREE}: ± one standard deviation over "
+    "seeds. Areas over different sizes, or under different ablations, are not "
+    "comparable; only the order of the columns is. Rows without values: the method "
+    "cannot score nodes under this ablation."
 )
 
 
@@ -28,10 +28,10 @@ def lines(areas: pl.DataFrame) -> tuple[str, ...]:
 
 
 def drawn_rows(areas: pl.DataFrame) -> pl.DataFrame:
-    """Rows of the circuits that are compared, named in `circuit`; see `lines`.
+    """Return the rows of the circuits in `lines`, which are compared.
 
     Args:
-        areas: what `sensitivity.run` returns, of any number of settings.
+        areas: results of `sensitivity.run` for any number of settings.
     """
     *_, left_out = shown_protocols(areas["circuit"])
     other_control = (pl.col("control") != "none") & (pl.col("protocol") != left_out)
@@ -42,11 +42,11 @@ def drawn_rows(areas: pl.DataFrame) -> pl.DataFrame:
 
 
 def means(areas: pl.DataFrame, *, by: Sequence[str]) -> pl.DataFrame:
-    """Return CPR and CMD by value, circuit and seed: the mean over tasks.
+    """Return the means of CPR and CMD over tasks, by value, circuit and seed.
 
     Args:
-        areas: rows as of `drawn_rows`.
-        by: what tells the values apart, `VALUE` or a part of it.
+        areas: rows as returned by `drawn_rows`.
+        by: columns that identify a value, `VALUE` or some of them.
     """
     return areas.group_by(*by, "circuit", "seed", maintain_order=True).agg(
         pl.mean("cpr", "cmd")
@@ -54,10 +54,10 @@ def means(areas: pl.DataFrame, *, by: Sequence[str]) -> pl.DataFrame:
 
 
 def sensitivity_table(areas: pl.DataFrame) -> Table:
-    """Mean CPR and CMD of every line at every value, and whether the source matters.
+    """Return the table of mean CPR and CMD, and the difference to source-free.
 
     Args:
-        areas: what `sensitivity.run` returns, of any number of pairs, methods and
+        areas: results of `sensitivity.run` for any number of pairs, methods and
             settings.
     """
     places = areas.select(VALUE).unique(maintain_order=True)
@@ -80,7 +80,7 @@ def sensitivity_table(areas: pl.DataFrame) -> Table:
 def _of_circuits(
     by_seed: pl.DataFrame, area: str, circuits: Sequence[str]
 ) -> pl.DataFrame:
-    """Return a column for every line, whether or not it is there."""
+    """Return a column for every circuit, null if it is missing."""
     columns = [
         pl.col(area).filter(pl.col("circuit") == line).mean().alias(f"{area}_{line}")
         for line in circuits
@@ -89,13 +89,13 @@ def _of_circuits(
 
 
 def _differences(by_seed: pl.DataFrame, zero_shot: str) -> pl.DataFrame:
-    """Return the zero-shot line minus source-free, and its deviation over seeds."""
+    """Return the zero-shot line minus source-free, with its deviation over seeds."""
     difference = f"{zero_shot}_minus_{SOURCE_FREE}"
     ours, theirs = (
         by_seed.filter(circuit=line).select(*VALUE, "seed", line_cpr=pl.col("cpr"))
         for line in (zero_shot, SOURCE_FREE)
     )
-    # A map that is not trained has no seed, and neither has its control.
+    # Maps without training, and their controls, have no seed.
     both = ours.join(
         theirs, on=[*VALUE, "seed"], suffix="_control", nulls_equal=True
     ).with_columns(difference=pl.col("line_cpr") - pl.col("line_cpr_control"))

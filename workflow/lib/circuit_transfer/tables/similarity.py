@@ -1,4 +1,4 @@
-"""How like the gold scores a projection is, before and after training, in a table."""
+"""Table of the similarity between projected scores and gold scores."""
 
 from collections.abc import Sequence
 
@@ -17,24 +17,24 @@ from circuit_transfer.transfer.correlation import (
 ROWS = (CHANCE, DEPTH, BEFORE, *REGIMES)
 CORRELATIONS = ("pearson", "spearman")
 NOTE = (
-    "Means over tasks, then over seeds; sd: standard deviation over seeds. Against the "
-    "gold scores: pearson, spearman, and jaccard, the share of nodes that the circuits "
-    "of a size have in common. To source: against the source scores carried over by "
-    f"relative depth, since the models have different nodes, as the row {DEPTH!r} is. "
-    f"{CHANCE}: circuits of random nodes."
+    "Means over tasks, then over seeds; sd: standard deviation over seeds. pearson, "
+    "spearman: correlation with the gold scores; jaccard: index of the circuits of a "
+    "size and the gold circuits. to source: correlation with the source scores mapped "
+    f"to the target by relative depth (row {DEPTH!r}), since the models have different "
+    f"nodes. {CHANCE}: circuits of random nodes."
 )
 
 
-def likeness_means(likeness: pl.DataFrame) -> pl.DataFrame:
-    """Average the rows of `likeness.compare_projections` over tasks, then over seeds.
+def similarity_means(comparisons: pl.DataFrame) -> pl.DataFrame:
+    """Average the rows of `correlation.compare_projections` over tasks, then seeds.
 
     Returns:
         `method`, `map`, `projection` (see `ROWS`), `right`, `measure`, `proportion`,
-        `mean`, and `deviation` over seeds, null with a single one.
+        `mean`, and standard `deviation` over seeds, null for a single seed.
     """
     projection = pl.when(pl.col("left") == AFTER).then("regime").otherwise("left")
     keys = ["method", "map", "projection", "right", "measure", "proportion"]
-    frame = likeness.with_columns(projection=projection).drop_nulls("value")
+    frame = comparisons.with_columns(projection=projection).drop_nulls("value")
     seeds = frame.group_by(*keys, "seed", maintain_order=True).agg(
         pl.col("value").mean()
     )
@@ -44,12 +44,12 @@ def likeness_means(likeness: pl.DataFrame) -> pl.DataFrame:
 
 
 def correlations_table(
-    likeness: pl.DataFrame, *, source: str, target: str, methods: Sequence[str]
+    comparisons: pl.DataFrame, *, source: str, target: str, methods: Sequence[str]
 ) -> Table:
-    """Correlation and Jaccard index of one pair's projections with the gold scores."""
-    frame = likeness.filter(source=source, target=target)
-    means = likeness_means(frame)
-    # The whole model has all nodes in common with itself.
+    """Return the correlations and Jaccard indices of one pair with the gold scores."""
+    frame = comparisons.filter(source=source, target=target)
+    means = similarity_means(frame)
+    # At proportion 1 the Jaccard index is always 1.
     smaller = (pl.col("measure") == "jaccard") & (pl.col("proportion") < 1)
     sizes = means.filter(smaller)["proportion"].unique().sort()
     cells = {
@@ -68,9 +68,9 @@ def correlations_table(
 
 
 def _named(means: pl.DataFrame) -> list[tuple[str | None, str]]:
-    """List maps and projections in the order of `ROWS`, the map of none first."""
-    there = set(means.select("map", "projection").rows())
-    return sorted(there, key=lambda row: (row[0] or "", ROWS.index(row[1])))
+    """List maps and projections in the order of `ROWS`, those without a map first."""
+    pairs = set(means.select("map", "projection").rows())
+    return sorted(pairs, key=lambda row: (row[0] or "", ROWS.index(row[1])))
 
 
 def _cells(cells: dict, key: tuple, sizes: Sequence[float]) -> dict[str, float | None]:

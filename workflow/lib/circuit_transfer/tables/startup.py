@@ -1,4 +1,4 @@
-"""How much of a study was spent on starting its jobs."""
+"""Table of the time that a study spent on starting its jobs."""
 
 import polars as pl
 
@@ -9,16 +9,16 @@ STARTUP_SCHEMA = {
     **dict.fromkeys(("seconds", "startup_seconds", "cpu_seconds"), pl.Float64),
 }
 STARTUP_NOTE = (
-    "seconds: of whole jobs, added up, also where jobs ran side by side. startup "
-    "seconds: from the start of a job's process until its stage began, that is Python "
-    "and the imports; what a stage imports while it runs is the stage's own time. cpu "
-    "seconds: of whole jobs. Planning the jobs, and the process that they are forked "
-    "from, are not counted."
+    "seconds: sum over whole jobs, including jobs that ran in parallel. startup "
+    "seconds: from the start of a job's process to the start of its stage, that is "
+    "Python and its imports, but not the imports during the stage. cpu seconds: of "
+    "whole jobs. The planning of jobs, and the process that they are forked from, are "
+    "not included."
 )
 
 
 def startup_table(rows: pl.DataFrame) -> Table:
-    """What starting the jobs of every rule took, the longest rule first, and of all.
+    """Return the table of startup times by rule, in descending order, with a total.
 
     Args:
         rows: one per job, see `STARTUP_SCHEMA`.

@@ -1,4 +1,4 @@
-"""Tables as text: CSV with full numbers, TeX and HTML as a reader wants them."""
+"""Write tables as CSV in full precision, and as TeX and HTML for readers."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,11 +15,11 @@ from circuit_transfer.messages import printable
 log = logging.getLogger(__name__)
 
 EMPTY = "-"
-# Columns that are shown behind the number in the column of that name.
+# Suffixes of columns that are shown behind the value of the column they qualify.
 HALF_WIDTH, MARK = "_half_width", "_mark"
-# How texts begin that spreadsheets compute.
+# Text that spreadsheets would evaluate as a formula.
 FORMULA = r"^[=+\-@\t\r]"
-# A column that is neither better nor worse, and small.
+# A column that is not ranked, and shown with an additional decimal.
 SPREAD = "seed_deviation"
 TEX_ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -35,7 +35,7 @@ TEX_ESCAPES = {
     "→": r"$\to$",
     "<": "$<$",
     ">": "$>$",
-    # Behind `\\` a bracket or a star would be an argument of it.
+    # After `\\` a bracket or a star would be read as its argument.
     "[": "{[}",
     "*": "{*}",
     "±": r"$\pm$",
@@ -74,20 +74,20 @@ dd {{ margin-left: 0; }}
 
 @dataclass(frozen=True)
 class Table:
-    """A frame and how to show it.
+    """A frame and how to display it.
 
     Attributes:
-        frame: the full numbers; columns in the order in which they are shown. Half the
-            width of a number's interval is in `<column>_half_width`, a mark on it in
+        frame: values in full precision, columns in display order. The half-width of a
+            value's confidence interval is in `<column>_half_width`, a mark in
             `<column>_mark`.
-        labels: how many of the first columns name the row.
-        blocks: how many of these name a block of rows.
-        ranked: whether the best and second of each column and block are marked.
-        covered: a column that counts the tasks in `mean`, and how many there could be.
-        decimals: digits shown after the point.
-        longest: rows that a reader is shown; the CSV has all.
-        note: a sentence for the reader.
-        explanations: of terms that rows are named by.
+        labels: number of leading columns that name the row.
+        blocks: number of these that name a block of rows.
+        ranked: whether to mark the best and second best value per column and block.
+        covered: the column with the number of tasks in `mean`, and the largest number.
+        decimals: number of decimals to display.
+        longest: largest number of rows to display; the CSV file contains all.
+        note: text below the table.
+        explanations: definitions of the row names.
     """
 
     frame: pl.DataFrame
@@ -103,7 +103,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Line:
-    """One row as shown: its texts, each text's rank (0, 1 or 2), whether it opens."""
+    """A displayed row.
+
+    Attributes:
+        texts: text of every cell.
+        ranks: rank of every cell: 1 (best), 2 (second best) or 0.
+        opens_block: whether it is the first row of a block.
+    """
 
     texts: list[str]
     ranks: list[int]
@@ -111,13 +117,13 @@ class Line:
 
 
 def half_width(row: Mapping[str, float | None], name: str) -> float | None:
-    """Half of the interval from `<name>_low` to `<name>_high`, if there is one."""
+    """Return half the width of the interval of a value, or None without an interval."""
     low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
     return None if low is None or high is None else (high - low) / 2
 
 
 def write_table(table: Table, *paths: Path | str, title: str) -> None:
-    """Write a table in the format that each path's suffix names: csv, tex or html."""
+    """Write a table in the format of each path's suffix: csv, tex or html."""
     makers = {".csv": to_csv, ".tex": to_tex, ".html": partial(to_html, title=title)}
     for path in paths:
         write_text(makers[Path(path).suffix](table), path)
@@ -125,17 +131,16 @@ def write_table(table: Table, *paths: Path | str, title: str) -> None:
 
 
 def to_csv(table: Table) -> str:
-    """Plain numbers in full precision; an empty cell is empty.
+    """Return the table as CSV in full precision, with null as empty cells.
 
-    A text that a spreadsheet would take for a formula has an apostrophe before it, as
-    one that is typed into a cell needs it.
+    Text that a spreadsheet would evaluate as a formula is prefixed by an apostrophe.
     """
     texts = pl.col(pl.String).str.replace(FORMULA, "'${0}")
     return table.frame.with_columns(texts).write_csv()
 
 
 def to_tex(table: Table) -> str:
-    r"""A `tabular` for `\input`: needs the package booktabs only."""
+    r"""Return the table as a `tabular` for `\input`, which requires booktabs."""
     columns = _shown_columns(table)
     layout = "l" * table.labels + "r" * (len(columns) - table.labels)
     lines = [rf"\begin{{tabular}}{{{layout}}}", r"\toprule"]
@@ -149,7 +154,7 @@ def to_tex(table: Table) -> str:
 
 
 def to_html(table: Table, title: str) -> str:
-    """A page of its own, without anything to load."""
+    """Return the table as a self-contained HTML page."""
     columns = _shown_columns(table)
     rows = [_html_row("th", map(_heading, columns), [0] * len(columns), table.labels)]
     for line in shown_lines(table):
@@ -159,7 +164,7 @@ def to_html(table: Table, title: str) -> str:
         )
     body = "<table>\n" + "\n".join(rows) + "\n</table>"
     if table.frame.is_empty():
-        body = "<p>There is nothing to show: no rows.</p>"
+        body = "<p>This table has no rows.</p>"
     terms = "".join(
         f"<dt>{escape_html(term)}</dt><dd>{escape_html(text)}</dd>\n"
         for term, text in table.explanations.items()
@@ -173,17 +178,17 @@ def to_html(table: Table, title: str) -> str:
 
 
 def _left_out(table: Table) -> Iterator[str]:
-    """Say how many rows a reader is not shown, where there are any."""
+    """Yield a sentence about the rows that are not displayed, if there are any."""
     rows = table.frame.height
     if table.longest is not None and rows > table.longest:
-        yield f"Shown are {table.longest:,} of {rows:,} rows; the CSV file has all."
+        yield f"{table.longest:,} of {rows:,} rows are shown; the CSV file has all."
 
 
 def shown_lines(table: Table) -> Iterator[Line]:
-    """Yield the rows as they are shown: rounded, ranked, each block named once."""
+    """Yield the displayed rows: rounded, ranked, with each block named once."""
     columns = _shown_columns(table)
     names = columns[: table.blocks]
-    before: list[str] = []
+    previous: list[str] = []
     for block in table.frame.head(table.longest or table.frame.height).partition_by(
         names, maintain_order=True
     ):
@@ -192,9 +197,9 @@ def shown_lines(table: Table) -> Iterator[Line]:
             texts = [_text(row, column, table) for column in columns]
             opening = texts[: table.blocks]
             for place in range(table.blocks):
-                if opening[: place + 1] == before[: place + 1]:
+                if opening[: place + 1] == previous[: place + 1]:
                     texts[place] = ""
-            before = opening
+            previous = opening
             yield Line(texts, [rank[number] for rank in ranks], number == 0)
 
 
@@ -210,14 +215,14 @@ def _ranks(block: pl.DataFrame, column: str, table: Table) -> list[int]:
         return none
     values = [None if v is None else round(v, table.decimals) for v in block[column]]
     if column == "mean" and table.covered:
-        # Means over different tasks do not compete.
+        # Means over fewer tasks are not ranked.
         counts = block[table.covered[0]].to_list()
         values = [
             value if count == max(counts) else None
             for value, count in zip(values, counts, strict=True)
         ]
     present = sorted({value for value in values if value is not None}, reverse=True)
-    # A single value has nothing to be better than.
+    # A single value is not ranked.
     rank_of = dict(zip(present[:2], (1, 2), strict=False)) if len(present) > 1 else {}
     return [rank_of.get(value, 0) for value in values]
 
@@ -232,7 +237,7 @@ def _text(row: dict, column: str, table: Table) -> str:
         return f"{value:.3f}" if value >= 0.001 else "<0.001"
     decimals = 0 if column.endswith("_percent") else table.decimals
     decimals += column == SPREAD
-    # Adding zero turns the -0.0 that rounding can leave into 0.0.
+    # Adding zero converts -0.0, a possible result of rounding, to 0.0.
     text = f"{round(value, decimals) + 0.0:.{decimals}f}"
     half = row.get(column + HALF_WIDTH)
     if half is not None:
@@ -257,7 +262,7 @@ def _tex_row(texts: Sequence[str], ranks: Sequence[int]) -> str:
 
 
 def _tex_text(text: str) -> str:
-    # TeX stops at control characters, and two line feeds end more than the cell.
+    # TeX fails at control characters, and an empty line ends the paragraph.
     shown = printable(text)
     escaped = "".join(TEX_ESCAPES.get(letter, letter) for letter in shown)
     is_negative = text.startswith("-") and text[1:2].isdigit()

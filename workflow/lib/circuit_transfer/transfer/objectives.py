@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from circuit_transfer.circuits.masked_runs import masked_logits
 from circuit_transfer.circuits.metrics import answer_divergence
 from circuit_transfer.circuits.prepared import Prepared
-from circuit_transfer.models.nodes import count_kept
+from circuit_transfer.models.nodes import circuit_size
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def size_weights(proportions: Sequence[float], n_nodes: int) -> dict[int, float]
     weights = (np.append(widths, 0) + np.append(0, widths)) / 2
     found: dict[int, float] = {}
     for proportion, weight in zip(proportions, weights, strict=True):
-        kept = count_kept(proportion, n_nodes)
+        kept = circuit_size(proportion, n_nodes)
         if 0 < kept < n_nodes:
             found[kept] = found.get(kept, 0) + float(weight)
     return found
