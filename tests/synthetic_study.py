@@ -2,8 +2,9 @@
 
 The level of a circuit is that of its row name, plus .01 per task (in order), plus .02
 per seed around the middle one, so that means over seeds are exact. What was trained
-without a task's family lies .05 below what was trained without the task. The examples
-of a circuit are scattered, and their mean is exact.
+without a task's family lies .05 below what was trained without the task; of `ioi`,
+which is a family by itself, both are the same. The examples of a circuit are scattered,
+and their mean is exact.
 """
 
 from functools import cache
@@ -46,7 +47,8 @@ OF_PROTOCOL = ["zero-shot-family", "source-free", "other-family"]
 
 def level(row, task, protocol=None):
     """Mean level over seeds of a row on a task."""
-    shift = -0.05 if protocol == "family" or row == "zero-shot-family" else 0.0
+    of_family = protocol == "family" or row == "zero-shot-family"
+    shift = -0.05 if of_family and task != "ioi" else 0.0
     return LEVELS[row] + 0.01 * TASKS.index(task) + shift * (row in OF_PROTOCOL)
 
 
@@ -126,20 +128,19 @@ def aligned_frame(task, method, source=SOURCE, target=TARGET):
 
 
 def without(task):
-    family = next(name for name, tasks in FAMILIES.items() if task in tasks)
-    return {"task": f"without-{task}", "family": f"without-family-{family}"}
+    if task == "ioi":
+        return {"task": "without-ioi"}
+    return {"task": f"without-{task}", "family": "without-family-arithmetic"}
 
 
 def training_sets(task):
-    yield from zip(without(task).values(), OF_ZERO_SHOT, strict=True)
+    names = {"task": "zero-shot", "family": "zero-shot-family"}
+    yield from ((name, names[protocol]) for protocol, name in without(task).items())
     yield "all", "all"
     for trained in TASKS:
         siblings = {task, trained} == set(SIBLINGS[0])
         other = "near-distribution" if siblings else "transfer"
         yield f"only-{trained}", "in-distribution" if trained == task else other
-
-
-OF_ZERO_SHOT = ("zero-shot", "zero-shot-family")
 
 
 def gold_frames():
@@ -172,6 +173,23 @@ def named_frames(**frames):
         for kind, of_kind in frames.items()
         for frame in of_kind
     ]
+
+
+@cache
+def statistics_of_lone_tasks():
+    """As `statistics`, if every task were a family by itself."""
+    names = {"siblings": SIBLINGS, "families": {}}
+    of_family = pl.col("training_set").ne_missing("without-family-arithmetic")
+    frames = [frame.filter(of_family) for frame in aligned_frames()]
+    areas = summarise(gold_frames(), random_frames(), frames, **names)[1]
+    columns = {"proportion": pl.Float64} | BY_EXAMPLE
+    kinds = {"gold": gold_frames(), "random": random_frames(), "aligned": frames}
+    named = [
+        named_rows(stacked([frame], kind, **names, columns=columns), {})
+        for kind, of_kind in kinds.items()
+        for frame in of_kind
+    ]
+    return study_statistics(named_rows(areas, {}), named, resamples=200)
 
 
 @cache

@@ -27,7 +27,15 @@ from circuit_transfer.importers.rows import split_by_hash
 from circuit_transfer.models.nodes import circuit_size, is_mlp, node_layers, node_names
 from circuit_transfer.prompts.pairs import Tokenizer, tokenize_pairs
 from circuit_transfer.tables.curves import curve_areas, summarise
-from circuit_transfer.transfer.training_sets import training_sets, training_tasks
+from circuit_transfer.transfer.training_sets import (
+    family_sets,
+    leaves_out,
+    left_out_sets,
+    study_families,
+    study_protocols,
+    training_sets,
+    training_tasks,
+)
 
 few = settings(max_examples=40)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -304,16 +312,22 @@ def test_no_clean_prompt_is_in_both_splits(rows, place):
     assert len(imported.prompts) + len(imported.rejects) == len(rows)
 
 
-@given(
-    tasks=st.lists(NAMES, min_size=1, max_size=5, unique=True),
-    data=st.data(),
-)
-def test_a_training_set_is_what_its_name_says(tasks, data):
-    assume(not any(task.startswith("family-") for task in tasks))
-    members = st.lists(st.sampled_from(tasks), unique=True, min_size=1)
-    family = data.draw(members)
-    name = data.draw(NAMES.filter(lambda each: each not in tasks))
-    families = {name: family}
+@st.composite
+def task_families(draw):
+    """Tasks of a study, and families of some of them and of others."""
+    names = NAMES.filter(lambda each: not each.startswith("family-"))
+    known = draw(st.lists(names, min_size=1, max_size=8, unique=True))
+    tasks = known[: draw(st.integers(1, min(5, len(known))))]
+    members = draw(st.permutations(known))
+    cuts = sorted(draw(st.sets(st.integers(0, len(members)), max_size=4)))
+    groups = [members[i:j] for i, j in zip(cuts, cuts[1:], strict=False)]
+    # No family has the name of a task.
+    return tasks, {f"_{n}": group for n, group in enumerate(groups)}
+
+
+@given(task_families())
+def test_a_training_set_is_what_its_name_says(study):
+    tasks, families = study
     names = training_sets(tasks, families)
     assert len(names) == len({*names})
     for task in tasks:
@@ -321,9 +335,41 @@ def test_a_training_set_is_what_its_name_says(tasks, data):
     for each in names:
         chosen = training_tasks(each, tasks, families)
         assert chosen and chosen == [task for task in tasks if task in chosen]
-    if f"without-family-{name}" in names:
-        chosen = training_tasks(f"without-family-{name}", tasks, families)
-        assert {*chosen} == {*tasks} - {*family}
+    for name, family in families.items():
+        if f"without-family-{name}" in names:
+            chosen = training_tasks(f"without-family-{name}", tasks, families)
+            assert {*chosen} == {*tasks} - {*family}
+
+
+@given(task_families())
+def test_no_two_training_sets_leave_out_the_same_tasks(study):
+    tasks, families = study
+    sets = [name for name in training_sets(tasks, families) if leaves_out(name)]
+    trained = {tuple(training_tasks(name, tasks, families)) for name in sets}
+    assert len(trained) == len(sets) and tuple(tasks) not in trained
+
+
+@given(task_families())
+def test_both_protocols_are_complete_for_every_task(study):
+    tasks, families = study
+    known, studied = training_sets(tasks, families), study_families(tasks, families)
+    for task in tasks:
+        sets = left_out_sets(task, studied)
+        assert sets.keys() == study_protocols(studied).keys()
+        mine = next(each for each in studied.values() if task in each)
+        for protocol, name in sets.items():
+            left_out = mine if "family" in protocol else [task]
+            rest = [each for each in tasks if each not in left_out]
+            # There is no set of nothing.
+            assert (name in known) == bool(rest)
+            if rest:
+                assert training_tasks(name, tasks, families) == rest
+    left_out = [
+        set(tasks) - {*training_tasks(name, tasks, families)}
+        for name in family_sets(tasks, families)
+    ]
+    expected = [set(each) for each in studied.values() if len(studied) > 1]
+    assert left_out == expected
 
 
 # Nodes

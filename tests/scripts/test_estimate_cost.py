@@ -58,9 +58,9 @@ def test_table_has_every_stage_and_the_whole(config, tmp_path):
         "all",
     ]
     assert table.filter(stage="download_model")["model"].to_list() == ["tiny-target"]
-    # Three tasks in two families: alone, without one, without a family, all.
+    # Three tasks, two of them a family: alone, without one, without the family, all.
     fits = table.filter(stage="fit_alignment", model="tiny-target")
-    assert fits["jobs"].to_list() == [3 + 3 + 2 + 1]
+    assert fits["jobs"].to_list() == [3 + 3 + 1 + 1]
     assert table.filter(stage="fit_alignment", model="tiny-source")["jobs"][0] == 0
     assert r"gpu hours" in tex.read_text()
     assert "A100" in html.read_text()

@@ -102,6 +102,7 @@ def draw_completeness(folder, paths):
         figure_paths=paths,
         **PAIR,
         methods=study.METHODS,
+        families=study.FAMILIES,
         **ABLATION,
     )
 

@@ -270,8 +270,7 @@ CHANGES = {
         [
             *("prompts/own*", "pairs/*/own*", "scores/*/own/*", "masks/*/own/*"),
             *("faithfulness/gold/*/own/*", "faithfulness/random/*/own"),
-            *fits("only-own", "without-arithmetic-addition", "without-ioi"),
-            *fits("without-family-ioi", "all"),
+            *fits("only-own", "without-arithmetic-addition", "without-ioi", "all"),
             *("stitched/*/own", "carried/*/own/*", "carried/*/ioi/*"),
             *(f"{SCORED}/*", *SHOWN, *TRANSFERRED),
         ],
@@ -287,8 +286,7 @@ CHANGES = {
                 "faithfulness/random/*-subtraction",
             ),
             *fits("only-arithmetic-subtraction", "without-arithmetic-subtraction"),
-            *fits("without-ioi", "without-arithmetic-addition", "without-own"),
-            *fits("without-family-ioi", "all"),
+            *fits("without-ioi", "without-arithmetic-addition", "without-own", "all"),
             *("stitched/*/*-subtraction", "carried/*/*-subtraction/*"),
             *("carried/*/ioi/*", f"{SCORED}/*", *SHOWN, *TRANSFERRED),
         ],
@@ -297,8 +295,7 @@ CHANGES = {
     "a task removed": Change(
         remove_a_task,
         [
-            *fits("without-ioi", "without-arithmetic-addition", "without-family-ioi"),
-            *fits("all"),
+            *fits("without-ioi", "without-arithmetic-addition", "all"),
             *("carried/*/ioi/*", f"{SCORED}/*", *SHOWN, *TRANSFERRED),
         ],
     ),

@@ -21,8 +21,8 @@ from circuit_transfer.study.workload import study_work
 HOME = Path(__file__).parents[2]
 STUDIES = sorted((HOME / "workflow/studies").glob("*.yaml"))
 PUBLISHED = ("llama-3", "qwen-2.5", "gpt2")
-# With six tasks there are 6 training sets of one, 6 without one, 3 without a family,
-# and all: 16. Two of the three methods have gradients to carry.
+# With six tasks there are 6 training sets of one, 6 without one, 2 without a family of
+# several, and all: 15. Two of the three methods have gradients to carry.
 SIX, METHODS, WITH_GRADIENTS = 6, 3, 2
 PLANNED = {
     "llama-3": {
@@ -33,7 +33,7 @@ PLANNED = {
         "attribute_nodes": 3 * SIX * METHODS,
         "stitch_alignment": 4 * SIX,
         "carry_gradients": 4 * SIX * WITH_GRADIENTS,
-        "fit_alignment": 4 * METHODS * 16,
+        "fit_alignment": 4 * METHODS * 15,
         "fit_free_mask": 3 * SIX,
         "evaluate_gold": 3 * SIX * METHODS,
         "evaluate_random": 3 * SIX,
@@ -48,13 +48,14 @@ PLANNED = {
         "attribute_nodes": 3 * SIX * METHODS,
         "stitch_alignment": 3 * SIX,
         "carry_gradients": 3 * SIX * WITH_GRADIENTS,
-        "fit_alignment": 3 * METHODS * 16,
+        "fit_alignment": 3 * METHODS * 15,
         "fit_free_mask": 2 * SIX,
         "evaluate_gold": 2 * SIX * METHODS,
         "evaluate_random": 2 * SIX,
         "evaluate_aligned": 3 * SIX * METHODS,
     },
-    # Three tasks, two families: 3 sets of one, 3 without one, 2 without a family, all.
+    # Three tasks, two of them a family: 3 sets of one, 3 without one, 1 without the
+    # family, and all.
     "gpt2": {
         "download_model": 3,
         "describe_model": 3,
@@ -63,7 +64,7 @@ PLANNED = {
         "attribute_nodes": 3 * 3 * METHODS,
         "stitch_alignment": 2 * 3,
         "carry_gradients": 2 * 3 * WITH_GRADIENTS,
-        "fit_alignment": 2 * METHODS * 9,
+        "fit_alignment": 2 * METHODS * 8,
         "fit_free_mask": 2 * 3,
         "evaluate_gold": 2 * 3 * METHODS,
         "evaluate_random": 2 * 3,

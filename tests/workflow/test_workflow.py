@@ -17,15 +17,17 @@ def test_every_evaluated_circuit_is_in_the_summary(study):
     cpr = pl.read_parquet(study.result("tables/cpr.parquet"))
     counts = dict(cpr.group_by("kind").len().rows())
     tasks, seeds, rankings = 3, 2, 3
-    # All three alone, the task left out, its family left out, and all; three maps that
-    # are trained on nothing under both protocols, and two that have seeds or gradients.
-    circuits = (3 + 1 + 1 + 1) * seeds + 2 * 3 + 2 * (seeds + 1)
-    # Of all six maps under both protocols other scores of every seed, and a constant
-    # (of every seed where a map was trained); of the first the scrambled and permuted
-    # ones, and what training started from.
-    controls = 2 * (6 * 2 * seeds + 2 * seeds + 4) + 2 * 2 * seeds + seeds
-    # Four that need no map under both protocols, two anywhere, and the free mask.
-    aligned = tasks * (circuits + controls + 2 * 4 + 2 + seeds)
+    # Sets without the task and without its family; ioi is one by itself.
+    zero_shot = 1 + 2 + 2
+    # All three alone, and all; without the task or its family: the trained map, three
+    # maps that are trained on nothing, and two that have seeds or gradients.
+    circuits = tasks * (3 + 1) * seeds + zero_shot * (seeds + 3 + seeds + 1)
+    # Of all six maps without the task or its family other scores of every seed, and a
+    # constant (of every seed where a map was trained); of the first the scrambled and
+    # permuted ones, and what training started from.
+    controls = zero_shot * (6 * 2 * seeds + 2 * seeds + 4 + 2 * seeds) + tasks * seeds
+    # Four that need no map, two anywhere, and the free mask.
+    aligned = circuits + controls + zero_shot * 4 + tasks * (2 + seeds)
     assert counts == {"gold": tasks, "random": tasks * rankings, "aligned": aligned}
     assert cpr["cpr"].is_finite().all()
 

@@ -112,7 +112,7 @@ rule plot_completeness:
     conda:
         "../../envs/figures.yaml"
     params:
-        **study.selected("map_name", "methods", "ablation"),
+        **study.selected("map_name", "methods", "families", "ablation"),
     message:
         "Drawing the completeness of {wildcards.source} to {wildcards.target}"
     script:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -112,10 +113,9 @@ def _projections(
 ) -> dict[tuple, Projection]:
     """Return the first map of every fit of some training sets, by regime and seed."""
     return {
-        (regimes[name], name, fit.metadata["seed"]): _projection(fit)
-        for fit in fits
-        if (name := fit.metadata["training_set"]) in regimes
-        and np.isfinite(fit.alignment).all()
+        (regime, name, fit.metadata["seed"]): _projection(fit)
+        for fit, (regime, name) in product(fits, regimes.items())
+        if name == fit.metadata["training_set"] and np.isfinite(fit.alignment).all()
     }
 
 

@@ -61,7 +61,7 @@ def test_curves_by_pair_are_means_over_tasks(measured):
     x, y = line_in(axes, "gold").get_data()
     assert x.tolist() == study.PROPORTIONS and y == pytest.approx([0.81] * 4)
     # In the order of the names, which stand once below all panels.
-    assert legend_texts(axes) == ["0.31", "0.81", "0.71", "0.61", "0.56"]
+    assert legend_texts(axes) == ["0.31", "0.81", "0.71", "0.61", "0.58"]
     assert names_below(figure) == [
         "random-rankings",
         "gold",
@@ -162,7 +162,8 @@ def test_curves_without_a_source_are_gold_and_random(measured):
 
 
 def test_completeness_shows_circuit_complement_and_agreement(summary):
-    figure = curves.completeness(summary[0], **PAIR, methods=study.METHODS)
+    names = {"methods": study.METHODS, "families": study.FAMILIES}
+    figure = curves.completeness(summary[0], **PAIR, **names)
     assert len(figure.axes) == 6 and names_below(figure)[0] == "gold"
     first = figure.axes[0]
     black = [line for line in first.lines if line.get_color() == style.COLOURS["gold"]]
@@ -171,6 +172,13 @@ def test_completeness_shows_circuit_complement_and_agreement(summary):
     assert complement == pytest.approx([1.0, 0.9, 0.4, 0.0])
     agreement = line_in(figure.axes[2], "zero-shot").get_ydata()
     assert agreement == pytest.approx([0.0, 0.2, 0.6, 1.0])
+    # Of ioi, which is a family by itself, what was trained without the task.
+    of_family = [
+        line.get_ydata()
+        for line in first.lines
+        if line.get_color() == style.COLOURS["zero-shot-family"]
+    ]
+    assert of_family[0] == pytest.approx([(0.6 + 0.56 + 0.57) / 3] * 4)
     # The whole model is never wrong: there is no such agreement.
     assert [text.get_text() for text in figure.axes[4].texts] == ["-"]
     assert cut_off(figure) == []
@@ -225,7 +233,7 @@ def test_recovery_bars_are_at_the_mean(statistics):
     axes = figure.axes[0]
     heights = [bar.get_height() for bar in axes.patches]
     expected = np.mean([0.7 / 0.8, 0.71 / 0.81, 0.72 / 0.82])
-    family = np.mean([0.55 / 0.8, 0.56 / 0.81, 0.57 / 0.82])
+    family = np.mean([0.6 / 0.8, 0.56 / 0.81, 0.57 / 0.82])
     assert heights[:2] == pytest.approx([expected] * 2)
     assert heights[4:6] == pytest.approx([family] * 2)
     assert names_below(figure)[2] == "zero-shot-family"
@@ -262,7 +270,7 @@ def test_transfer_matrices_show_numbers_and_empty_cells(cpr):
     )
     shown = [text.get_text() for text in figure.axes[0].texts]
     assert shown[:9] == ["0.70", "0.41", "-", "0.40", "0.71", "-", "-", "-", "-"]
-    assert shown[9:] == ["0.60", "0.61", "-", "0.55", "0.56", "-"]
+    assert shown[9:] == ["0.60", "0.61", "-", "0.60", "0.56", "-"]
     assert cut_off(figure) == []
 
 
@@ -277,9 +285,9 @@ def test_controls_are_drawn_with_aligned_and_gold(statistics):
     shown = [text.get_text() for text in axes.texts]
     assert shown == [
         *("0.81", "0.71"),
-        *("0.61", "0.56"),  # zero-shot, without the task and without its family
+        *("0.61", "0.58"),  # zero-shot, without the task and without its family
         *("0.26", "0.46"),
-        *("0.56", "0.51", "0.76", "0.71"),
+        *("0.56", "0.53", "0.76", "0.73"),
         *("0.31", "task", "family"),
     ]
     assert cut_off(figure) == []
@@ -301,6 +309,7 @@ def test_maps_are_drawn_at_their_value_without_the_family(statistics):
     levels = statistics.filter(row="level", method="nap", protocol="family", map="free")
     levels = levels.filter(task="mean")
     expected = dict(levels.select("circuit", "cpr").iter_rows())
+    expected["real"] = expected.pop("zero-shot-family")
     assert drawn == {
         comparisons.GIVEN[circuit][2]: cpr
         for circuit, cpr in expected.items()
@@ -308,6 +317,35 @@ def test_maps_are_drawn_at_their_value_without_the_family(statistics):
     }
     assert len(drawn) >= 2
     assert cut_off(figure) == []
+
+
+def test_protocols_that_are_one_are_drawn_once(cpr):
+    alone, intervals = study.statistics_of_lone_tasks()
+    one = "zero-shot(-family)"
+    figure = by_pair((intervals, alone), ["nap"])
+    assert legend_texts(figure.axes[0]) == ["0.31", "0.81", "0.71", "0.61"]
+    assert names_below(figure)[-1] == one and cut_off(figure) == []
+    figure = comparisons.recovery_bars(
+        alone, transfers=[MODELS], map_name="free", methods=["nap"]
+    )
+    assert names_below(figure) == ["in-distribution", one, "best"]
+    bars = figure.axes[0].patches
+    middles = [bar.get_x() + bar.get_width() / 2 for bar in bars]
+    assert middles == pytest.approx([-0.8 / 3, 0, 0.8 / 3])
+    figure = comparisons.controls_figure(
+        alone, **PAIR, methods=["nap"], controls=["source-free"]
+    )
+    shown = [text.get_text() for text in figure.axes[0].texts]
+    assert shown == ["0.81", "0.71", "0.61", "0.56", "0.31", "task = family"]
+    rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert rows[2] == one and cut_off(figure) == []
+    figure = comparisons.maps_figure(alone, **MODELS, maps=["free"], methods=["nap"])
+    points = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert points[0].get_xdata()[0] == pytest.approx(0.999 * 0.61)
+    lists = {"methods": ["nap"], "tasks": study.TASKS, "families": {}}
+    figure = comparisons.transfer_matrices(cpr, **PAIR, **lists)
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == [*study.TASKS, "all but the task (its family)"]
 
 
 def test_controls_show_both_kinds_of_spread(statistics):
@@ -354,7 +392,7 @@ def test_an_empty_study_says_that_there_is_nothing_to_draw():
     figures = [
         by_pair(nothing, ["nap"], []),
         curves.curves_by_task(*nothing, **PAIR, method="nap", tasks=study.TASKS),
-        curves.completeness(frame, **PAIR, methods=["nap"]),
+        curves.completeness(frame, **PAIR, methods=["nap"], families={}),
         curves.losses([], title=""),
         comparisons.recovery_bars(
             nothing[1], transfers=[], map_name="free", methods=["nap"]

@@ -6,12 +6,13 @@ from drawn import cut_off
 
 from circuit_transfer.figures.sensitivity import STYLES, sensitivity_figure
 from circuit_transfer.study.sensitivity import SCHEMA
-from circuit_transfer.tables.sensitivity import DIFFERENCE, LINES, sensitivity_table
+from circuit_transfer.tables.sensitivity import lines, sensitivity_table
 from circuit_transfer.tables.typesetting import to_html, to_tex
 
 TASKS = ["ioi", "addition"]
 LEVELS = {"gold": 0.8, "in-distribution": 0.7, "zero-shot": 0.6}
 LEVELS |= {"zero-shot-family": 0.55, "source-free": 0.5, "random-rankings": 0.3}
+DIFFERENCE = "zero-shot-family_minus_source-free"
 
 
 def level(circuit, task, seed, slope):
@@ -54,7 +55,8 @@ def test_the_table_has_means_over_tasks_and_seeds_and_the_difference():
     assert frame["value"].to_list() == ["1", "4"]
     assert frame["as"].to_list() == ["", "configured"]
     assert frame["pair"].unique().to_list() == ["small → big"]
-    for line in LINES:
+    assert lines(areas) == tuple(LEVELS)
+    for line in LEVELS:
         expected = [LEVELS[line] + 0.05, LEVELS[line] + 0.06]
         assert frame[f"cpr_{line}"].to_list() == pytest.approx(expected)
         assert frame[f"cmd_{line}"].to_list() == pytest.approx(
@@ -105,9 +107,9 @@ def test_the_figure_has_a_panel_for_the_mean_and_every_task():
     titles = [panel.get_title() for panel in figure.axes]
     assert titles == ["mean over tasks", *TASKS]
     for panel, shift in zip(figure.axes, (0.05, 0.0, 0.1), strict=True):
-        lines = drawn(panel)
-        assert list(lines) == list(LINES)
-        for name, (places, means, deviations) in lines.items():
+        shown = drawn(panel)
+        assert list(shown) == list(LEVELS)
+        for name, (places, means, deviations) in shown.items():
             assert places == [1.0, 4.0, 16.0]
             base = LEVELS[name] + shift
             assert means == pytest.approx([base + 0.01, base + 0.02, base])
@@ -142,11 +144,11 @@ def test_names_are_side_by_side_with_a_gap_for_a_missing_one():
     panel = figure.axes[0]
     labels = [label.get_text() for label in panel.get_xticklabels()]
     assert labels == ["counterfactual", "zero", "mean"]
-    lines = drawn(panel)
+    shown = drawn(panel)
     # Side by side without overlap, and nearest to their own name.
-    places = [lines[name][0] for name in LINES]
-    assert [[round(at) for at in each] for each in places] == [[0, 2]] * len(LINES)
-    assert places == sorted(places) and len({at for at, _ in places}) == len(LINES)
+    places = [shown[name][0] for name in LEVELS]
+    assert [[round(at) for at in each] for each in places] == [[0, 2]] * len(LEVELS)
+    assert places == sorted(places) and len({at for at, _ in places}) == len(LEVELS)
     assert cut_off(figure) == []
 
 
@@ -164,5 +166,23 @@ def test_without_any_circuit_the_figure_says_so():
 
 
 def test_lines_can_be_distinguished():
-    assert set(STYLES) >= set(LINES)
-    assert len({STYLES[line] for line in LINES}) == len(LINES)
+    assert set(STYLES) >= set(LEVELS)
+    assert len({STYLES[line] for line in LEVELS}) == len(LEVELS)
+
+
+def test_protocols_that_are_one_are_shown_once():
+    seen = pl.col("circuit") == "in-distribution"
+    of_family = pl.col("protocol").is_null() | (pl.col("protocol") == "family") | seen
+    names = {"zero-shot-family": "zero-shot(-family)", "family": "task = family"}
+    areas = areas_of("sparsity", ["1", "4"], "4").filter(of_family)
+    areas = areas.with_columns(pl.col("circuit", "protocol").replace(names))
+    table = sensitivity_table(areas)
+    frame = table.frame
+    assert frame["cpr_zero-shot(-family)"].to_list() == pytest.approx([0.6, 0.61])
+    difference = frame["zero-shot(-family)_minus_source-free"].to_list()
+    assert difference == pytest.approx([0.05, 0.05])
+    assert not [name for name in frame.columns if name.endswith("_zero-shot")]
+    assert "zero-shot(-family)" in table.explanations
+    figure = sensitivity_figure(areas, title="t", setting="sparsity", tasks=TASKS)
+    shown = {"gold", "in-distribution", "zero-shot(-family)", "source-free"}
+    assert drawn(figure.axes[0]).keys() == shown | {"random-rankings"}

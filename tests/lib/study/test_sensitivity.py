@@ -13,6 +13,7 @@ from circuit_transfer.prompts.batches import pair_batches
 from circuit_transfer.study.sensitivity import SCHEMA, Settings, Study, Subject, run
 from circuit_transfer.tables import curve_areas
 from circuit_transfer.transfer.objectives import FitSettings
+from circuit_transfer.transfer.training_sets import PROTOCOLS
 
 TASKS = ("a", "b", "c")
 FAMILIES = {"x": ["a", "b"], "y": ["c"]}
@@ -113,19 +114,21 @@ def test_gold_is_scored_and_measured_under_the_ablation(study, ablation):
     assert found["ablation"].to_list() == [ablation]
 
 
-def test_every_circuit_is_there_once_for_every_seed(study):
+def test_every_circuit_is_there_for_every_seed_and_protocol(study):
     areas, _ = run(study, SETTINGS, "sparsity", {"2": 2.0})
     assert areas.schema == pl.Schema(SCHEMA)
-    rows = areas.filter(value="2", task="c").select("circuit", "training_set", "seed")
-    seeds = SETTINGS.seeds
-    sets = {"in-distribution": "only-c", "zero-shot": "without-c"}
-    sets |= {"zero-shot-family": "without-family-y"}
-    expected = {("gold", None, None)}
-    expected |= {("random-rankings", None, seed) for seed in range(2)}
-    expected |= {(c, s, seed) for c, s in sets.items() for seed in seeds}
-    left_out = (each for each in sets.values() if each.startswith("without"))
-    expected |= {("source-free", s, seed) for s in left_out for seed in seeds}
-    assert len(rows) == len(expected) and set(rows.rows()) == expected
+    # Of a family of two; and of a task that is one by itself, left out once.
+    for task, of_family in (("a", "without-family-x"), ("c", "without-c")):
+        rows = areas.filter(value="2", task=task)
+        rows = rows.select("circuit", "protocol", "training_set", "seed")
+        names = {("in-distribution", None, f"only-{task}")}
+        for protocol, name in (("task", f"without-{task}"), ("family", of_family)):
+            names |= {(PROTOCOLS[protocol], protocol, name)}
+            names |= {("source-free", protocol, name)}
+        expected = {("gold", None, None, None)}
+        expected |= {("random-rankings", None, None, seed) for seed in range(2)}
+        expected |= {(*name, seed) for name in names for seed in SETTINGS.seeds}
+        assert len(rows) == len(expected) and set(rows.rows()) == expected
     # The configured value was not asked for, and is there and marked all the same.
     assert areas.filter("configured")["value"].unique().to_list() == ["0.1"]
     names = areas.select("source", "target", "method", "setting").unique().rows()

@@ -7,10 +7,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 import synthetic_study as study
+from polars.testing import assert_frame_equal
 
 from circuit_transfer.tables import curve_areas, regime, summarise
 from circuit_transfer.tables.comparisons import comparisons_table, maps_table
-from circuit_transfer.tables.curves import protocol
+from circuit_transfer.tables.curves import named_rows
 from circuit_transfer.tables.explanations import (
     CONTROL_EXPLANATIONS,
     MAP_EXPLANATIONS,
@@ -93,10 +94,43 @@ def test_a_training_set_without_meaning_is_refused(training_set):
         regime(training_set, "addition", **study.NAMES)
 
 
-def test_a_task_of_no_family_is_one_by_itself():
-    assert protocol("without-family-mine", "mine", study.FAMILIES) == "family"
-    assert protocol("without-mine", "mine", study.FAMILIES) == "task"
-    assert protocol(None, "mine", study.FAMILIES) is None
+def test_a_circuit_is_listed_under_every_protocol_that_it_serves():
+    rows = [
+        ("aligned", "ioi", "without-ioi", "none", "zero-shot"),
+        ("aligned", "ioi", "without-ioi", "source-free", "control"),
+        ("aligned", "addition", "without-addition", "none", "zero-shot"),
+        ("aligned", "addition", "without-family-arithmetic", "none", "?"),
+        ("aligned", "mine", "without-mine", "none", "zero-shot"),
+        ("aligned", "mine", "only-mine", "none", "in-distribution"),
+        ("aligned", "ioi", None, "random-alignment", "control"),
+        ("gold", "ioi", None, None, "gold"),
+        ("random", "ioi", None, None, "random"),
+    ]
+    columns = ("kind", "task", "training_set", "control", "regime")
+    frame = pl.DataFrame(rows, schema=columns, orient="row")
+    found = named_rows(frame, study.FAMILIES)
+    assert found.select("task", "training_set", "circuit", "protocol").rows() == [
+        ("ioi", "without-ioi", "zero-shot", "task"),
+        ("ioi", "without-ioi", "zero-shot-family", "family"),
+        ("ioi", "without-ioi", "source-free", "task"),
+        ("ioi", "without-ioi", "source-free", "family"),
+        ("addition", "without-addition", "zero-shot", "task"),
+        ("addition", "without-family-arithmetic", "zero-shot-family", "family"),
+        ("mine", "without-mine", "zero-shot", "task"),
+        ("mine", "without-mine", "zero-shot-family", "family"),
+        ("mine", "only-mine", "in-distribution", None),
+        ("ioi", None, "random-alignment", None),
+        ("ioi", None, "gold", None),
+        ("ioi", None, "random-rankings", None),
+    ]
+    # Where no task has another of its family, the two protocols are one.
+    found = named_rows(frame.filter(pl.col("task") != "addition"), {})
+    assert found["circuit"].to_list() == [
+        *("zero-shot(-family)", "source-free", "zero-shot(-family)"),
+        *("in-distribution", "random-alignment", "gold", "random-rankings"),
+    ]
+    expected = ["task = family"] * 3 + [None] * 4
+    assert found["protocol"].to_list() == expected
 
 
 def test_summary_has_one_row_per_circuit(summary):
@@ -104,8 +138,10 @@ def test_summary_has_one_row_per_circuit(summary):
     assert curves.height == cpr.height * len(study.PROPORTIONS)
     kinds = dict(cpr["kind"].value_counts().iter_rows())
     # Per task and method 3 seeds x (6 training sets, 2 controls under each protocol
-    # and 1 under none), and without a seed 2 of the other map and 1 control.
-    assert kinds == {"gold": 6, "random": 9, "aligned": 6 * (3 * (6 + 2 * 2 + 1) + 3)}
+    # and 1 under none), and without a seed 2 of the other map and 1 control; of ioi,
+    # whose protocols share a training set, that set and its controls once.
+    aligned = 6 * (3 * (6 + 2 * 2 + 1) + 3) - 2 * (3 * (1 + 2) + 1)
+    assert kinds == {"gold": 6, "random": 9, "aligned": aligned}
     one = cpr.filter(
         (pl.col("regime") == "zero-shot") & (pl.col("seed") == 2),
         pl.col("task") == "addition",
@@ -359,10 +395,42 @@ def test_tests_say_yes_no_or_lower(statistics):
     lower = _row(table, left_out="task", map="free", against="other-family")
     assert lower["higher"] == "lower"
     maps = _row(table, left_out="family", map="depth-prior", against="map free")
-    assert maps["mean_difference"] == pytest.approx(0.999 * (0.65 - 0.56))
+    assert maps["mean_difference"] == pytest.approx(
+        0.999 * (0.05 + 0.09 + 0.09 - 0.01) / 3
+    )
     few = _row(table, left_out="family", map="depth-prior", against="depth-heuristic")
     assert (few["n_cells"], few["higher"]) == (3, "no")
     assert r"$<$" not in to_tex(table)
+
+
+def test_protocols_that_are_one_are_shown_once(statistics):
+    alone = study.statistics_of_lone_tasks()[0]
+    lists = {"tasks": study.TASKS, "methods": ["nap"]}
+    one, both = "zero-shot(-family)", "task = family"
+    table, known = (leaderboard(each, **PAIR, **lists) for each in (alone, statistics))
+    rows = ["random", "gold", "in-distribution", "near-distribution", one]
+    assert table.frame["circuit"].to_list() == rows
+    mine, theirs = _row(table, circuit=one), _row(known, circuit="zero-shot")
+    assert mine == theirs | {"circuit": one}
+    assert "a family by itself" in table.explanations[one]
+    assert r"zero-shot(-family)" in to_tex(table)
+    # All other numbers and tests are those of leaving out the task.
+    named = {"controls": study.CONTROLS}
+    tables = [
+        [make(each, **place) for each in (alone, statistics)]
+        for make, place in (
+            (controls_table, PAIR | lists | named),
+            (maps_table, MODELS | {"maps": study.MAPS, "methods": ["nap"]}),
+            (comparisons_table, MODELS | {"maps": study.MAPS, "methods": ["nap"]}),
+        )
+    ]
+    for table, known in tables:
+        assert table.frame["left_out"].unique().to_list() == [both]
+        of_task = known.frame.filter(left_out="task").drop("left_out")
+        texts = pl.selectors.string()
+        renamed = of_task.with_columns(texts.replace("zero-shot", one))
+        assert_frame_equal(table.frame.drop("left_out"), renamed)
+    assert "near-distribution, zero-shot(-family) on each task" in tables[0][0].note
 
 
 def test_small_p_values_are_not_shown_as_none():

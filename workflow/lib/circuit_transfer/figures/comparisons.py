@@ -17,22 +17,37 @@ from circuit_transfer.figures.style import (
     panels,
     say,
 )
-from circuit_transfer.tables.curves import PROTOCOLS, RANKINGS, of_map, pair_rows
+from circuit_transfer.tables.curves import (
+    RANKINGS,
+    of_map,
+    pair_rows,
+    shown_protocols,
+)
 from circuit_transfer.tables.transfers import Pair
-from circuit_transfer.transfer.training_sets import Families, family_of
+from circuit_transfer.transfer.training_sets import (
+    Families,
+    left_out_sets,
+    study_protocols,
+)
 
-RECOVERED = ("in-distribution", *PROTOCOLS.values(), "best")
 NO_TRANSFER = "No transfer was evaluated: there is no aligned circuit to draw."
-LEFT_OUT = {"task": "all but the task", "family": "all but its family"}
+LEFT_OUT = {
+    "task": "all but the task",
+    "family": "all but its family",
+    "task = family": "all but the task (its family)",
+}
 # What was left out of training, or nothing: colour and marker.
 MARKERS = {
     "task": (COLOURS["zero-shot"], "o"),
     "family": (COLOURS["zero-shot-family"], "D"),
+    "task = family": (COLOURS["zero-shot-family"], "D"),
     None: ("#555555", "s"),
 }
+# Where its number stands beside a panel.
+ASIDE = {"task": 12, "family": 34, "task = family": 23, None: 23}
 # What a map is given: label, colour and marker.
 GIVEN = {
-    PROTOCOLS["family"]: ("the task's source scores", "#000000", "o"),
+    "real": ("the task's source scores", "#000000", "o"),
     "source-free": ("a constant", "#009E73", "s"),
     "random-source": ("shuffled scores", "#999999", "v"),
     "other-family": ("another family's scores", "#D55E00", "D"),
@@ -55,11 +70,14 @@ def recovery_bars(
     if not pairs:
         return message(NO_TRANSFER)
     figure, axes = panels(len(pairs), columns=3, width=3.6, height=2.6, sharey=True)
-    width = 0.8 / len(RECOVERED)
+    zero_shot = shown_protocols(statistics["circuit"]).values()
+    recovered = ("in-distribution", *zero_shot, "best")
+    width = 0.8 / len(recovered)
     for panel, models in zip(axes, pairs, strict=True):
         pair = Pair(statistics, *models)
-        for number, row in enumerate(RECOVERED):
-            places = np.arange(len(methods)) + (number - 1.5) * width
+        for number, row in enumerate(recovered):
+            middle = (len(recovered) - 1) / 2
+            places = np.arange(len(methods)) + (number - middle) * width
             found = [pair.level(method, row, name=map_name) for method in methods]
             panel.bar(places, _heights(found), width, color=COLOURS[row], label=row)
             _error_bars(panel, places, found, "recovery")
@@ -70,7 +88,7 @@ def recovery_bars(
             panel.set_ylabel("CPR aligned / CPR gold")
     handles, labels = axes[0].get_legend_handles_labels()
     # Under a single panel there is no room for all of them side by side.
-    columns = len(RECOVERED) if len(axes) > 1 else 2
+    columns = len(recovered) if len(axes) > 1 else 2
     figure.legend(handles, labels, loc="outside lower center", ncols=columns)
     return figure
 
@@ -110,7 +128,7 @@ def transfer_matrices(
     ]
     if not np.isfinite(matrices).any():
         return message(NO_TRANSFER)
-    rows = [*tasks, *LEFT_OUT.values()]
+    rows = [*tasks, *(LEFT_OUT[protocol] for protocol in study_protocols(families))]
     figure, axes = matrix_panels(len(methods), len(tasks), rows=len(rows))
     norm = Normalize(np.nanmin(matrices), np.nanmax(matrices))
     for panel, method, matrix in zip(axes, methods, matrices, strict=True):
@@ -131,14 +149,15 @@ def transfer_matrix(
 ) -> np.ndarray:
     """Mean CPR over seeds `(training set, evaluated task)`, NaN where none is.
 
-    A row for every task alone, and two for all but the evaluated task or its family.
+    A row for every task alone, and one for every protocol: for all but the evaluated
+    task, and for all but its family.
     """
     frame = cpr.group_by("training_set", "task").agg(pl.col("cpr").mean())
     cells = {(trained, task): value for trained, task, value in frame.iter_rows()}
     rows = [[cells.get((f"only-{row}", column)) for column in tasks] for row in tasks]
-    rows.append([cells.get((f"without-{task}", task)) for task in tasks])
-    own = {task: f"without-family-{family_of(task, families)}" for task in tasks}
-    rows.append([cells.get((own[task], task)) for task in tasks])
+    left_out = {task: left_out_sets(task, families) for task in tasks}
+    for protocol in study_protocols(families):
+        rows.append([cells.get((left_out[task][protocol], task)) for task in tasks])
     return np.array(rows, dtype=float)
 
 
@@ -153,11 +172,12 @@ def controls_figure(
 ) -> Figure:
     """CPR of gold, aligned and control circuits, mean over tasks, panel per method.
 
-    One mark for training without the task, one for training without its family. Thin
+    A mark for training without the task, one for training without its family. Thin
     bars are the 95 % interval over examples, pale ones a standard deviation over seeds.
     """
     pair = Pair(statistics, source, target)
-    rows = ["gold", "in-distribution", "zero-shot", *controls, RANKINGS]
+    zero_shot, *_ = pair.protocols.values()
+    rows = ["gold", "in-distribution", zero_shot, *controls, RANKINGS]
     rows = [row for row in rows if pair.has(row)]
     if not rows:
         return message(NO_TRANSFER)
@@ -170,7 +190,7 @@ def controls_figure(
         panel.set(title=method, xlabel="CPR, mean over tasks")
     axes[0].set_yticks(range(len(rows)), rows)
     axes[0].invert_yaxis()
-    _protocol_legend(figure)
+    _protocol_legend(figure, pair.protocols)
     figure.suptitle(f"{source} → {target}", fontsize=9)
     return figure
 
@@ -189,7 +209,8 @@ def maps_figure(
     interval over examples. Lines: the gold circuit, and what runs of the target tell.
     """
     pair = Pair(statistics, source, target)
-    if not pair.has(PROTOCOLS["family"]):
+    *_, zero_shot = pair.protocols.values()
+    if not pair.has(zero_shot):
         return message(NO_TRANSFER)
     height = 1.2 + 0.3 * len(maps)
     figure, axes = panels(
@@ -215,17 +236,19 @@ def maps_figure(
 
 
 def _draw_maps(axes: Axes, pair: Pair, names: Sequence[str], method: str) -> None:
+    *_, (protocol, aligned) = pair.protocols.items()
+    circuits = {given: aligned if given == "real" else given for given in GIVEN}
     found = {
         (place, given): level
         for place, name in enumerate(names)
-        for given in GIVEN
-        if (level := pair.level(method, given, name=name, protocol="family"))
+        for given, circuit in circuits.items()
+        if (level := pair.level(method, circuit, name=name, protocol=protocol))
     }
     if not found:
         say(axes, "-")
         return
     for circuit, (colour, style) in LEVELS.items():
-        level = pair.level(method, circuit, name="", protocol="family")
+        level = pair.level(method, circuit, name="", protocol=protocol)
         if level:
             line = {"color": colour, "linestyle": style, "linewidth": 0.8}
             axes.axvline(level["cpr"], zorder=0, **line)
@@ -248,20 +271,22 @@ def _draw_dots(
     if not any(pair.level(method, row, name=name) for row in rows if row != RANKINGS):
         say(axes, "-")
         return
+    zero_shot, *_ = pair.protocols.values()
+    middle = (len(pair.protocols) - 1) / 2
     for place, row in enumerate(rows):
-        for number, (protocol, aligned) in enumerate(PROTOCOLS.items()):
-            circuit = aligned if row == "zero-shot" else row
+        for number, (protocol, aligned) in enumerate(pair.protocols.items()):
+            circuit = aligned if row == zero_shot else row
             level = pair.level(method, circuit, name=name, protocol=protocol)
             if not level:
                 continue
-            if row == "zero-shot":
+            if row == zero_shot:
                 line = {"color": MARKERS[protocol][0], "linewidth": 0.6, "alpha": 0.6}
                 axes.axvline(level["cpr"], zorder=0, **line)
             if level["protocol"] is None:
                 _draw_dot(axes, level, place)
                 break
-            _draw_dot(axes, level, place + 0.3 * (number - 0.5))
-    for protocol in PROTOCOLS:
+            _draw_dot(axes, level, place + 0.3 * (number - middle))
+    for protocol in pair.protocols:
         _beside(axes, protocol, -0.7, protocol)
     axes.grid(axis="y", color="#eeeeee")
     axes.set_axisbelow(True)
@@ -285,7 +310,7 @@ def _beside(axes: Axes, text: str, place: float, protocol: str | None) -> None:
     axes.annotate(
         text,
         (1, place),
-        ({"task": 12, "family": 34, None: 23}[protocol], 0),
+        (ASIDE[protocol], 0),
         xycoords=axes.get_yaxis_transform(),
         textcoords="offset points",
         ha="center",
@@ -295,12 +320,14 @@ def _beside(axes: Axes, text: str, place: float, protocol: str | None) -> None:
     )
 
 
-def _protocol_legend(figure: Figure) -> None:
-    names = {key: f"trained on {name}" for key, name in LEFT_OUT.items()}
+def _protocol_legend(figure: Figure, protocols: Iterable[str]) -> None:
+    names = {key: f"trained on {LEFT_OUT[key]}" for key in protocols}
     names[None] = "no such training"
     handles = [
-        Line2D([], [], linestyle="", marker=marker, color=colour, label=names[key])
-        for key, (colour, marker) in MARKERS.items()
+        Line2D([], [], linestyle="", marker=marker, color=colour, label=label)
+        for label, (colour, marker) in zip(
+            names.values(), map(MARKERS.get, names), strict=True
+        )
     ]
     # Under a single panel there is no room for all of them side by side.
     columns = len(handles) if len(figure.axes) > 1 else 1

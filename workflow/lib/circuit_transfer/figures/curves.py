@@ -10,13 +10,23 @@ from matplotlib.lines import Line2D
 
 from circuit_transfer.artifacts.alignments import Alignment
 from circuit_transfer.figures.style import COLOURS, message, panels, say
-from circuit_transfer.tables.curves import PROTOCOLS, RANKINGS, of_map, pair_rows
+from circuit_transfer.tables.curves import (
+    RANKINGS,
+    ZERO_SHOT,
+    named_rows,
+    of_map,
+    pair_rows,
+)
 from circuit_transfer.tables.differences import MEAN
 from circuit_transfer.tables.transfers import Pair
+from circuit_transfer.transfer.training_sets import (
+    PROTOCOLS,
+    Families,
+    study_protocols,
+)
 
 NO_CURVES = "No circuit was evaluated: there is no curve to draw."
-SERIES = (RANKINGS, "gold", "in-distribution", *PROTOCOLS.values())
-COMPLETE = ("gold", *PROTOCOLS.values())
+SERIES = (RANKINGS, "gold", "in-distribution", *ZERO_SHOT)
 # Of examples: no spread leads out of 0 to 1.
 SHARES = ("agreement_right", "agreement_wrong")
 COMPLETENESS = {"faithfulness": "-", "complement_faithfulness": "--"}
@@ -109,6 +119,7 @@ def completeness(
     target: str,
     map_name: str,
     methods: Sequence[str],
+    families: Families,
 ) -> Figure:
     """What circuits leave to the rest of the model, and where both models agree.
 
@@ -116,8 +127,9 @@ def completeness(
     complement, the others the share of examples with the whole model's answer among
     those that it gets right, and wrong. Means over tasks, bands over seeds.
     """
-    curves = of_map(pair_rows(curves, source, target), map_name)
-    curves = curves.filter(pl.col("regime").is_in(COMPLETE))
+    shown = ("gold", *study_protocols(families).values())
+    curves = named_rows(of_map(pair_rows(curves, source, target), map_name), families)
+    curves = curves.filter(pl.col("circuit").is_in(shown))
     if curves.is_empty():
         return message(NO_CURVES)
     rows = {
@@ -136,12 +148,12 @@ def completeness(
     grid = np.reshape(axes, (len(rows), len(methods)))
     for panels_of_row, (title, columns) in zip(grid, rows.items(), strict=True):
         for panel, method in zip(panels_of_row, methods, strict=True):
-            _draw_measures(panel, curves.filter(method=method), columns)
+            _draw_measures(panel, curves.filter(method=method), shown, columns)
         panels_of_row[0].set_ylabel(title)
     for column, method in enumerate(methods):
         grid[0, column].set_title(method)
         grid[-1, column].set_xlabel(SIZE)
-    handles = [Line2D([], [], color=COLOURS[row], label=row) for row in COMPLETE]
+    handles = [Line2D([], [], color=COLOURS[row], label=row) for row in shown]
     # Under a single panel there is no room for all of them side by side.
     columns = len(handles) if len(methods) > 1 else 1
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
@@ -150,16 +162,16 @@ def completeness(
 
 
 def _draw_measures(
-    axes: Axes, curves: pl.DataFrame, columns: Mapping[str, str]
+    axes: Axes, curves: pl.DataFrame, shown: Sequence[str], columns: Mapping[str, str]
 ) -> None:
     if curves.select(pl.col(*columns).is_null().all().all()).row(0)[0]:
         say(axes, "-")
         return
     for level in (0.0, 1.0):
         axes.axhline(level, color="#cccccc", linewidth=0.6, zorder=0)
-    for row in COMPLETE:
+    for row in shown:
         for column, style in columns.items():
-            curve = curves.filter(regime=row).drop_nulls(column)
+            curve = curves.filter(circuit=row).drop_nulls(column)
             if not curve.is_empty():
                 sizes, mean, deviation = mean_curve(curve, column)
                 band = np.array([mean - deviation, mean + deviation])

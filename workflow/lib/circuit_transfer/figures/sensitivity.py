@@ -7,9 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from circuit_transfer.figures.style import COLOURS, message, panels, say
-from circuit_transfer.tables.curves import PROTOCOLS, RANKINGS
+from circuit_transfer.tables.curves import RANKINGS, ZERO_SHOT
 from circuit_transfer.tables.differences import MEAN
-from circuit_transfer.tables.sensitivity import LINES, SOURCE_FREE, drawn_rows, means
+from circuit_transfer.tables.sensitivity import SOURCE_FREE, drawn_rows, lines, means
+from circuit_transfer.transfer.training_sets import PROTOCOLS
 
 NOTHING = "No circuit was evaluated: there is nothing to draw."
 # Values are on a log scale if the largest is at least this many times the smallest.
@@ -21,7 +22,7 @@ ASIDE = 0.11
 STYLES = {
     "gold": (COLOURS["gold"], "-"),
     "in-distribution": (COLOURS["in-distribution"], "-"),
-    PROTOCOLS["task"]: (COLOURS[PROTOCOLS["task"]], "-"),
+    **{name: (COLOURS[name], "-") for name in ZERO_SHOT},
     PROTOCOLS["family"]: (COLOURS[PROTOCOLS["family"]], "--"),
     SOURCE_FREE: (COLOURS["best"], "-."),
     RANKINGS: (COLOURS["random"], ":"),
@@ -92,14 +93,15 @@ def _draw_values(
     )
     place = pl.col("value").replace_strict(places, return_dtype=pl.Float64)
     levels = levels.with_columns(place=place).sort("place")
-    for number, line in enumerate(LINES):
+    circuits = lines(rows)
+    for number, line in enumerate(circuits):
         level = levels.filter(circuit=line)
         if level.is_empty():
             continue
         colour, style = STYLES[line]
         aside = 0.0
         if scale == "names":  # categories: points side by side, without lines
-            style, aside = "none", ASIDE * (number - (len(LINES) - 1) / 2)
+            style, aside = "none", ASIDE * (number - (len(circuits) - 1) / 2)
         axes.errorbar(
             level["place"] + aside,
             level["cpr"],

@@ -8,17 +8,19 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from circuit_transfer.figures.style import COLOURS, message, panels, say
-from circuit_transfer.tables.similarity import CORRELATIONS, ROWS, similarity_means
+from circuit_transfer.tables.curves import shown_protocols
+from circuit_transfer.tables.similarity import CORRELATIONS, similarity_means
 from circuit_transfer.transfer.correlation import BEFORE, CHANCE, DEPTH, GOLD
+from circuit_transfer.transfer.training_sets import ONE_PROTOCOL, PROTOCOLS
 
 # As in `style`, but with green for the source.
 SERIES = COLOURS | {DEPTH: "#009E73", "source": "#009E73"}
 SERIES |= {BEFORE: COLOURS["random"], CHANCE: "#000000"}
-PROJECTIONS = tuple(row for row in ROWS if row != CHANCE)
 MARKERS = dict(zip(CORRELATIONS, ("o", "D"), strict=True))
 ENOUGH = 0.8  # the Jaccard index above which a circuit is called stable
 APART = 1.08  # horizontal distance of two circuits, as a factor (log scale)
-STABLE = ("source", "gold", "in-distribution", "zero-shot-family")
+STABLE = ("source", "gold", "in-distribution", PROTOCOLS["family"])
+STABLE += (*ONE_PROTOCOL.values(),)
 
 
 def correlations_figure(
@@ -46,32 +48,34 @@ def correlations_figure(
     if frame.is_empty():
         return message("No projection was compared: there is nothing to draw.")
     means = similarity_means(frame)
+    zero_shot = shown_protocols(frame["regime"]).values()
+    rows = (DEPTH, BEFORE, "in-distribution", *zero_shot)
     # Wide enough for the legend below the panels, even with a single panel.
     width = max(2.9, 5.6 / len(methods))
     figure, axes = panels(
         2 * len(methods), columns=len(methods), width=width, height=2.3, sharey="row"
     )
     for panel, method in zip(axes, methods, strict=False):
-        _draw_correlations(panel, means.filter(method=method))
+        _draw_correlations(panel, means.filter(method=method), rows)
         panel.set_title(method)
     for panel, method in zip(axes[len(methods) :], methods, strict=True):
         of_method = means.filter(method=method, measure="jaccard")
-        _draw_shared(panel, of_method)
+        _draw_shared(panel, of_method, rows)
         panel.set_xlabel("circuit size (share of nodes)")
     axes[0].set_ylabel("correlation with gold")
     axes[len(methods)].set_ylabel("Jaccard index with gold")
     figure.suptitle(f"{source} → {target}, map {map_name}", fontsize=9)
-    _legend(figure)
+    _legend(figure, rows)
     return figure
 
 
-def _draw_correlations(axes: Axes, means: pl.DataFrame) -> None:
+def _draw_correlations(axes: Axes, means: pl.DataFrame, rows: Sequence[str]) -> None:
     if means.is_empty():
         say(axes, "-")
         return
     axes.axhline(0, color="#cccccc", linewidth=0.6, zorder=0)
     for number, measure in enumerate(CORRELATIONS):
-        for place, row in enumerate(PROJECTIONS):
+        for place, row in enumerate(rows):
             cell = means.filter(projection=row, measure=measure)
             if cell.is_empty():
                 continue
@@ -85,17 +89,17 @@ def _draw_correlations(axes: Axes, means: pl.DataFrame) -> None:
                 markersize=5,
                 capsize=2,
             )
-    axes.set_xticks(range(len(PROJECTIONS)), PROJECTIONS, rotation=30, ha="right")
+    axes.set_xticks(range(len(rows)), rows, rotation=30, ha="right")
     axes.margins(x=0.08, y=0.12)
 
 
-def _draw_shared(axes: Axes, means: pl.DataFrame) -> None:
+def _draw_shared(axes: Axes, means: pl.DataFrame, rows: Sequence[str]) -> None:
     if means.is_empty():
         say(axes, "-")
         return
     chance = means.filter(projection=CHANCE).sort("proportion")
     axes.plot(chance["proportion"], chance["mean"], ":", color=SERIES[CHANCE])
-    for row in PROJECTIONS:
+    for row in rows:
         line = means.filter(projection=row).sort("proportion")
         sizes, mean = line["proportion"], line["mean"]
         deviation = line["deviation"].fill_null(0.0)
@@ -112,7 +116,7 @@ def _draw_shared(axes: Axes, means: pl.DataFrame) -> None:
     axes.set_ylim(0, 1.03)
 
 
-def _legend(figure: Figure) -> None:
+def _legend(figure: Figure, rows: Sequence[str]) -> None:
     grey = "#555555"
     faces = zip(MARKERS.items(), (grey, "white"), strict=True)
     handles = [
@@ -127,7 +131,7 @@ def _legend(figure: Figure) -> None:
         )
         for (name, marker), face in faces
     ]
-    handles += [Line2D([], [], color=SERIES[row], label=row) for row in PROJECTIONS]
+    handles += [Line2D([], [], color=SERIES[row], label=row) for row in rows]
     handles.append(Line2D([], [], color=SERIES[CHANCE], linestyle=":", label=CHANCE))
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
 

@@ -26,6 +26,7 @@ COLOURS = {
     "near-distribution": "#009E73",
     "zero-shot": "#D55E00",
     "zero-shot-family": "#56B4E9",
+    "zero-shot(-family)": "#56B4E9",
     "best": "#CC79A7",
     "all": "#E69F00",
     "random": "#999999",

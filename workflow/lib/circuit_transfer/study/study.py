@@ -40,6 +40,7 @@ from circuit_transfer.transfer.maps import (
 from circuit_transfer.transfer.training_sets import (
     evaluated_training_sets,
     family_of,
+    family_sets,
     study_families,
     training_sets,
     training_tasks,
@@ -287,8 +288,7 @@ class Study:
         """Return the tasks of the training sets that a break-even is counted for."""
         return {
             name: training_tasks(name, self.tasks, self.families)
-            for name in self.training_sets
-            if name == "all" or name.startswith("without-family-")
+            for name in ["all", *family_sets(self.tasks, self.families)]
         }
 
     def benchmarked_models(self, w) -> list[str]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from circuit_transfer.tables.curves import PROTOCOLS, RANKINGS
+from circuit_transfer.tables.curves import RANKINGS
 from circuit_transfer.tables.explanations import INTERVAL_NOTE, MARK_NOTE, explain
 from circuit_transfer.tables.transfers import LEVEL, Pair, mean_cell, verdict
 from circuit_transfer.tables.typesetting import HALF_WIDTH, MARK, Table
@@ -43,7 +43,7 @@ def maps_table(
     columns = ("real", *GIVEN, "reference")
     lines = []
     for method in methods:
-        for protocol, aligned in PROTOCOLS.items():
+        for protocol, aligned in pair.protocols.items():
             start = {"method": method, "left_out": protocol}
             for name in maps:
                 line = start | {"map": name}
@@ -88,7 +88,7 @@ def comparisons_table(
     shown = ("mean_difference", "low", "high", "d_z", *TESTED, "n_cells", "n_tasks")
     lines = []
     for method in methods:
-        for protocol in PROTOCOLS:
+        for protocol in pair.protocols:
             for name in maps:
                 for row in pair.differences:
                     place = (row["method"], row["protocol"], row["map"])

@@ -9,7 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from circuit_transfer.transfer.training_sets import Families, family_of
+from circuit_transfer.transfer.training_sets import (
+    ONE_PROTOCOL,
+    PROTOCOLS,
+    Families,
+    left_out_sets,
+    study_protocols,
+)
 
 KEYS = {
     "kind": pl.String,
@@ -41,10 +47,11 @@ BY_EXAMPLE = {
     "empty_logit_diffs": pl.List(pl.Float32),
     "full_logit_diffs": pl.List(pl.Float32),
 }
-# What is left out of training, and what evaluating on it is called.
-PROTOCOLS = {"task": "zero-shot", "family": "zero-shot-family"}
-BEST_OF = ("in-distribution", "near-distribution", "zero-shot")
-ALIGNED_REGIMES = (*BEST_OF, PROTOCOLS["family"])
+# Trained on the evaluated task, or on its sibling.
+SEEN = ("in-distribution", "near-distribution")
+ZERO_SHOT = (*PROTOCOLS.values(), *ONE_PROTOCOL.values())
+# The paper's regimes.
+BEST_OF = (*SEEN, PROTOCOLS["task"], *ONE_PROTOCOL.values())
 UNTRAINED = "random-alignment"
 RANKINGS = "random-rankings"
 
@@ -84,7 +91,8 @@ def regime(
     """Name what evaluating on `task` means for an alignment trained on a set.
 
     Only leaving the whole family out, `zero-shot-family`, keeps tasks with the same
-    circuit out of training.
+    circuit out of training. That of a task which is a family by itself is `zero-shot`
+    as well, and named so: a circuit has one regime. `named_rows` lists it under both.
 
     Raises:
         ValueError: if the training set leaves out another task or family than the
@@ -92,28 +100,20 @@ def regime(
     """
     if training_set == "all":
         return "all"
-    if left_out := protocol(training_set, task, families):
-        return PROTOCOLS[left_out]
+    if training_set in left_out_sets(task, families).values():
+        return PROTOCOLS["task" if training_set == f"without-{task}" else "family"]
     prefix, _, trained = training_set.partition("-")
     if prefix != "only":
         raise ValueError(
             f"training set {training_set!r} evaluated on task {task!r}: expected "
-            f"'all', 'without-{task}', 'without-family-<its family>' or 'only-<task>'"
+            f"'all', 'without-{task}', 'without-family-<its family>' (of several "
+            "tasks) or 'only-<task>'"
         )
     if trained == task:
         return "in-distribution"
     if any({trained, task} == set(pair) for pair in siblings):
         return "near-distribution"
     return "transfer"
-
-
-def protocol(training_set: str | None, task: str, families: Families) -> str | None:
-    """Name what a training set leaves out for a task: `task`, `family` or nothing."""
-    left_out = {
-        f"without-{task}": "task",
-        f"without-family-{family_of(task, families)}": "family",
-    }
-    return left_out.get(training_set)
 
 
 def summarise(
@@ -201,24 +201,41 @@ def pair_rows(frame: pl.DataFrame, source: str | None, target: str) -> pl.DataFr
 def named_rows(frame: pl.DataFrame, families: Families) -> pl.DataFrame:
     """Add `circuit`, the name that tables and figures list it under, and `protocol`.
 
-    The name is the control's for a control, `random-rankings` for random rankings, and
-    the regime for everything else. The protocol is null where nothing was left out.
+    The protocol is null where nothing was left out. What was trained without a task
+    that is a family by itself has a row for both protocols. The name is the control's
+    for a control, `random-rankings` for random rankings, the protocol's for any other
+    circuit that was trained without the task, and else the regime.
+
+    Args:
+        frame: one row per circuit, or per circuit and size.
+        families: of the study's tasks, see `training_sets.study_families`.
     """
+    names = study_protocols(families)
     circuit = (
         pl.when(pl.col("regime") == "control")
         .then("control")
         .when(pl.col("kind") == "random")
         .then(pl.lit(RANKINGS))
-        .otherwise("regime")
+        .otherwise(pl.col("protocol").replace(names).fill_null(pl.col("regime")))
     )
-    keys = ("training_set", "task")
-    sets = frame.select(keys).unique(maintain_order=True)
-    protocols = [protocol(*row, families) for row in sets.iter_rows()]
-    sets = sets.with_columns(protocol=pl.Series(protocols, dtype=pl.String))
-    named = frame.with_columns(circuit=circuit)
-    return named.join(
-        sets, on=keys, how="left", nulls_equal=True, maintain_order="left"
+    schema = dict.fromkeys(("training_set", "task", "protocol"), pl.String)
+    rows = [
+        (training_set, task, protocol)
+        for task in frame["task"].unique()
+        for protocol, training_set in left_out_sets(task, families).items()
+    ]
+    protocols = pl.DataFrame(rows, schema=schema, orient="row")
+    listed = frame.join(
+        protocols, on=("training_set", "task"), how="left", maintain_order="left_right"
     )
+    return listed.with_columns(circuit=circuit).select(
+        *frame.columns, "circuit", "protocol"
+    )
+
+
+def shown_protocols(names: pl.Series) -> dict[str, str]:
+    """Return a study's protocols, see `study_protocols`, from the names of circuits."""
+    return ONE_PROTOCOL if names.is_in([*ONE_PROTOCOL.values()]).any() else PROTOCOLS
 
 
 def of_map(frame: pl.DataFrame, name: str) -> pl.DataFrame:

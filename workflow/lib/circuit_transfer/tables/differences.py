@@ -8,12 +8,12 @@ import numpy as np
 import polars as pl
 
 from circuit_transfer.statistics import Comparison, compare, holm
-from circuit_transfer.tables.curves import ALIGNED_REGIMES, PROTOCOLS, RANKINGS
+from circuit_transfer.tables.curves import RANKINGS, SEEN, ZERO_SHOT
 
 MEAN = "mean"
 PLACE = ("source", "target", "method", "ablation", "map")
 TESTS = ("p_permutation", "p_wilcoxon", "p_tasks")
-NO_CONTROLS = ("gold", RANKINGS, *ALIGNED_REGIMES, "all", "transfer", "imported")
+NO_CONTROLS = ("gold", RANKINGS, *SEEN, *ZERO_SHOT, "all", "transfer", "imported")
 
 Key = tuple[str | None, ...]
 # CPR by task and seed.
@@ -46,7 +46,7 @@ def differences(cpr: pl.DataFrame, *, seed: int = 0) -> Iterator[dict[str, Any]]
         of_task.setdefault(row["task"], {})[row["seed"]] = row["cpr"]
     together: dict[Key, list[dict[str, Any]]] = {}
     for ours in cells:
-        if ours.circuit not in PROTOCOLS.values():
+        if ours.circuit not in ZERO_SHOT:
             continue
         for comparison, other in _compared(ours, cells):
             paired = _paired(cells[ours], cells[other], mean=other.circuit == RANKINGS)

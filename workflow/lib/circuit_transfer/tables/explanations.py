@@ -1,5 +1,7 @@
 """Definitions of the names in tables and figures, one line each."""
 
+from collections.abc import Iterable
+
 CONTROL_EXPLANATIONS = {
     "random-rankings": "random order of the target's nodes",
     "random-alignment": "the alignment before training",
@@ -31,6 +33,8 @@ REGIME_EXPLANATIONS = {
     "siblings, which share its circuit",
     "zero-shot-family": "trained on all tasks outside the family of the evaluated one: "
     "the only regime without similar tasks in training",
+    "zero-shot(-family)": "trained on all tasks except the evaluated one, which is a "
+    "family by itself",
     "best": "best of in-distribution, near-distribution and zero-shot on each task",
 }
 MAP_EXPLANATIONS = {
@@ -58,7 +62,7 @@ INTERVAL_NOTE = (
 )
 
 
-def explain(names: list[str]) -> dict[str, str]:
+def explain(names: Iterable[str]) -> dict[str, str]:
     """Return the definitions of the names that have one, in order."""
     known = REGIME_EXPLANATIONS | CONTROL_EXPLANATIONS | MAP_EXPLANATIONS
     return {name: known[name] for name in dict.fromkeys(names) if name in known}

@@ -22,12 +22,12 @@ from circuit_transfer.statistics import (
     percentile_interval,
     resampling_weights,
 )
-from circuit_transfer.tables.curves import BEST_OF, PROTOCOLS, RANKINGS
+from circuit_transfer.tables.curves import BEST_OF, RANKINGS, ZERO_SHOT
 from circuit_transfer.tables.differences import MEAN, PLACE, Key, differences
 
 LEVEL_KEYS = (*PLACE, "circuit", "protocol", "task")
 # Whose curves are drawn with a band.
-DRAWN = ("gold", RANKINGS, "in-distribution", *PROTOCOLS.values())
+DRAWN = ("gold", RANKINGS, "in-distribution", *ZERO_SHOT)
 KEYS = {
     "row": (pl.String, "level: how good a circuit is; difference: aligned minus other"),
     "source": (pl.String, "source model; null for gold and random circuits"),
@@ -36,7 +36,11 @@ KEYS = {
     "ablation": (pl.String, "what the nodes outside a circuit write"),
     "map": (pl.String, "map from source to target scores; null without one"),
     "circuit": (pl.String, "regime of an aligned circuit, gold, or name of a control"),
-    "protocol": (pl.String, "left out of training: task, family; null for neither"),
+    "protocol": (
+        pl.String,
+        "left out of training: task, family; task = family where every task of the "
+        "study is a family by itself; null for neither",
+    ),
     "task": (pl.String, "evaluated task; mean: over the tasks"),
 }
 LEVEL = {

@@ -6,12 +6,11 @@ from typing import Any
 import polars as pl
 
 from circuit_transfer.tables.curves import (
-    ALIGNED_REGIMES,
-    BEST_OF,
-    PROTOCOLS,
     RANKINGS,
+    SEEN,
     UNTRAINED,
     pair_rows,
+    shown_protocols,
 )
 from circuit_transfer.tables.differences import MEAN
 from circuit_transfer.tables.explanations import (
@@ -51,6 +50,7 @@ class Pair:
     ) -> None:
         """Take the rows of the pair, and of the target's gold and random circuits."""
         frame = pair_rows(statistics, source, target)
+        self.protocols = shown_protocols(frame["circuit"])
         keys = ("method", "map", "circuit", "protocol", "task")
         self._levels = {
             tuple(row[key] for key in keys): row
@@ -83,8 +83,8 @@ class Pair:
         know no method, under each.
         """
         method = "random" if circuit == RANKINGS else method
-        if circuit in PROTOCOLS.values():
-            protocol = next(key for key in PROTOCOLS if PROTOCOLS[key] == circuit)
+        for left_out, aligned in self.protocols.items():
+            protocol = left_out if circuit == aligned else protocol
         for map_name in (name, None):
             for left_out in (protocol, None):
                 key = (method, map_name, circuit, left_out, task)
@@ -129,7 +129,7 @@ def leaderboard(
     pair = Pair(statistics, source, target)
     untrained = pair.has(UNTRAINED)
     rows = {"random": UNTRAINED if untrained else RANKINGS, "gold": "gold"}
-    rows |= {regime: regime for regime in ALIGNED_REGIMES}
+    rows |= {regime: regime for regime in (*SEEN, *pair.protocols.values())}
     lines = [
         {"method": method, "circuit": row}
         | _cells(pair, method, circuit, tasks, name=map_name)
@@ -162,11 +162,12 @@ def controls_table(
     A block for each method and for what was left out of training, a task or its family.
     """
     pair = Pair(statistics, source, target)
-    others = {"task": ("best", "gold"), "family": ("gold",)}
+    first, *_ = pair.protocols
     lines = []
     for method in methods:
-        for protocol, aligned in PROTOCOLS.items():
-            for circuit in (*controls, RANKINGS, aligned, *others[protocol]):
+        for protocol, aligned in pair.protocols.items():
+            best = ("best",) if protocol == first else ()
+            for circuit in (*controls, RANKINGS, aligned, *best, "gold"):
                 labels = {"method": method, "left_out": protocol, "circuit": circuit}
                 mark = pair.mark(method, map_name, protocol, circuit)
                 cells = _cells(
@@ -175,7 +176,7 @@ def controls_table(
                 lines.append(labels | cells | {f"{MEAN}{MARK}": mark})
     notes = (
         MEAN_NOTE,
-        f"best: the best of {', '.join(BEST_OF)} on each task.",
+        f"best: the best of {', '.join((*SEEN, pair.protocols[first]))} on each task.",
         INTERVAL_NOTE,
         MARK_NOTE,
     )
@@ -185,7 +186,7 @@ def controls_table(
         blocks=2,
         covered=("n_tasks", len(tasks)),
         note=" ".join(notes),
-        explanations=explain([*controls, RANKINGS, *PROTOCOLS.values()]),
+        explanations=explain([*controls, RANKINGS, *pair.protocols.values()]),
     )
 
 

@@ -4,17 +4,24 @@ Gold scores are those that attribution finds on the target itself.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 
 import numpy as np
 import polars as pl
 
 from circuit_transfer.circuits.similarity import chance_jaccard, circuit_sizes, compare
-from circuit_transfer.transfer.training_sets import Families, family_of
+from circuit_transfer.transfer.training_sets import (
+    ONE_PROTOCOL,
+    PROTOCOLS,
+    Families,
+    left_out_sets,
+    study_protocols,
+)
 
 # The vectors that are compared, all over the target's nodes.
 DEPTH, BEFORE, AFTER, GOLD = "source by depth", "before training", "trained", "gold"
 CHANCE = "chance"
-REGIMES = ("in-distribution", "zero-shot", "zero-shot-family")
+REGIMES = ("in-distribution", *PROTOCOLS.values(), *ONE_PROTOCOL.values())
 CORRELATION_SCHEMA = {
     "source": pl.String,
     "target": pl.String,
@@ -90,13 +97,13 @@ def _couples(
         for other, right in ((GOLD, gold), (DEPTH, depth)):
             if right is not None:
                 yield (name, None, None), seed, BEFORE, other, (vector, right)
-    trained = projections.filter(pl.col("training_set").is_in(list(sets)))
-    for row in trained.filter(control="none").iter_rows(named=True):
+    for row in projections.filter(control="none").iter_rows(named=True):
         vector, seed = np.asarray(row["scores"]), row["seed"]
         start = before.get((row["map"], seed))
-        for other, right in ((GOLD, gold), (DEPTH, depth), (BEFORE, start)):
-            if right is not None:
-                labels = (row["map"], row["training_set"], sets[row["training_set"]])
+        rights = ((GOLD, gold), (DEPTH, depth), (BEFORE, start))
+        for (regime, name), (other, right) in product(sets.items(), rights):
+            if name == row["training_set"] and right is not None:
+                labels = (row["map"], name, regime)
                 yield labels, seed, AFTER, other, (vector, right)
 
 
@@ -113,9 +120,7 @@ def _vectors(projections: pl.DataFrame, control: str) -> Vectors:
 
 
 def compared_sets(task: str, families: Families) -> dict[str, str]:
-    """Return the training sets that are compared on a task, with their regimes."""
-    return {
-        f"only-{task}": "in-distribution",
-        f"without-{task}": "zero-shot",
-        f"without-family-{family_of(task, families)}": "zero-shot-family",
-    }
+    """Return by regime the training sets that are compared on a task."""
+    left_out, names = left_out_sets(task, families), study_protocols(families)
+    zero_shot = {name: left_out[protocol] for protocol, name in names.items()}
+    return {"in-distribution": f"only-{task}"} | zero_shot

@@ -51,7 +51,7 @@ def projected_rankings(
 ) -> pl.DataFrame:
     """Project a task's source scores by every map and every control.
 
-    Controls that belong to a training set are made for both zero-shot ones.
+    Controls that belong to a training set are made for every zero-shot one.
 
     Args:
         task: the evaluated task.
@@ -72,7 +72,7 @@ def projected_rankings(
         `control` (`none` for the aligned circuit itself), `seed` (null where nothing
         is random), `scores` (`n_target` of them).
     """
-    zero_shot = list(zero_shot_sets(task, list(sources), families).values())
+    zero_shot = zero_shot_sets(task, list(sources), families)
     others = _other_families(task, list(sources), families)
     rows: list[Row] = []
     for fit in alignments:

@@ -1,13 +1,18 @@
 """Training sets: the tasks that an alignment learns from, and those it is used on.
 
 Two zero-shot protocols: one task is left out, as in the paper (arXiv 2604.24302), or
-its whole family. Tasks of a family share a circuit, so only the second is a task that
-the alignment has never seen the like of.
+its whole family. Tasks of a family share a circuit, so only under the second has the
+alignment seen no similar task. A task that is a family by itself is left out by one
+training set, `without-<task>`, which serves both protocols.
 """
 
 from collections.abc import Mapping, Sequence
 
 Families = Mapping[str, Sequence[str]]
+# What is left out of training, and what evaluating on it is called.
+PROTOCOLS = {"task": "zero-shot", "family": "zero-shot-family"}
+# The same of a study in which every task is a family by itself.
+ONE_PROTOCOL = {"task = family": "zero-shot(-family)"}
 
 
 def study_families(tasks: Sequence[str], families: Families) -> dict[str, list[str]]:
@@ -30,11 +35,13 @@ def family_of(task: str, families: Families) -> str:
 def training_sets(tasks: Sequence[str], families: Families) -> list[str]:
     """Return the names of all training sets of a study.
 
-    One task alone, all but one, all but one family (where something is left), all.
+    One task alone, all but one, all but one family of several tasks, all. Nothing is
+    left out where nothing would be left.
     """
     studied = study_families(tasks, families)
     without = tasks if len(tasks) > 1 else []
-    without_family = studied if len(studied) > 1 else []
+    several = [family for family, members in studied.items() if len(members) > 1]
+    without_family = several if len(studied) > 1 else []
     return [
         *(f"only-{task}" for task in tasks),
         *(f"without-{task}" for task in without),
@@ -65,19 +72,44 @@ def training_tasks(
     return [task for task in tasks if task not in left_out]
 
 
-def zero_shot_sets(
-    task: str, tasks: Sequence[str], families: Families
-) -> dict[str, str]:
-    """Return the training sets that have not seen a task, by what they leave out.
+def study_protocols(families: Families) -> dict[str, str]:
+    """Return what a study leaves out, and what evaluating on it is called.
 
-    The keys are `task` and `family`; a protocol that would leave nothing is missing.
+    Args:
+        families: of the study's tasks, see `study_families`.
     """
-    names = {
-        "task": f"without-{task}",
-        "family": f"without-family-{family_of(task, families)}",
-    }
+    alone = all(len(members) == 1 for members in families.values())
+    return ONE_PROTOCOL if alone else PROTOCOLS
+
+
+def left_out_sets(task: str, families: Families) -> dict[str, str]:
+    """Return the training set that leaves a task out, under every protocol.
+
+    Args:
+        task: the evaluated task.
+        families: of the study's tasks, see `study_families`.
+    """
+    family = family_of(task, families)
+    without = f"without-{task}"
+    alone = len(families.get(family, [task])) == 1
+    sets = {name: without for name in study_protocols(families)}
+    return sets if alone else sets | {"family": f"without-family-{family}"}
+
+
+def family_sets(tasks: Sequence[str], families: Families) -> list[str]:
+    """Return the training sets that leave out a family, one for each of a study's."""
+    studied = study_families(tasks, families)
+    *_, protocol = study_protocols(studied)
+    sets = [left_out_sets(each[0], studied)[protocol] for each in studied.values()]
     known = training_sets(tasks, families)
-    return {what: name for what, name in names.items() if name in known}
+    return [name for name in sets if name in known]
+
+
+def zero_shot_sets(task: str, tasks: Sequence[str], families: Families) -> list[str]:
+    """Return the training sets that leave out a task or its family."""
+    sets = left_out_sets(task, study_families(tasks, families)).values()
+    known = training_sets(tasks, families)
+    return [name for name in dict.fromkeys(sets) if name in known]
 
 
 def evaluated_training_sets(
@@ -87,7 +119,7 @@ def evaluated_training_sets(
 
     All but those that leave out other tasks or families.
     """
-    zero_shot = zero_shot_sets(task, tasks, families).values()
+    zero_shot = zero_shot_sets(task, tasks, families)
     return [
         each
         for each in training_sets(tasks, families)

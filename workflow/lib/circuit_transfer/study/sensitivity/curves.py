@@ -114,7 +114,7 @@ def _aligned_rankings(
 
     Those trained on the task alone, and those that leave out it or its family.
     """
-    zero_shot = zero_shot_sets(task, study.tasks, study.families).values()
+    zero_shot = zero_shot_sets(task, study.tasks, study.families)
     own_sets = {f"only-{task}", *zero_shot}
     fitted = [each for each in alignments if each.metadata["training_set"] in own_sets]
     return projected_rankings(
