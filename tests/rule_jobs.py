@@ -27,6 +27,7 @@ WILDCARDS = {
     "task": "ioi",
     "method": "nap-ig-inputs",
     "training_set": "without-ioi",
+    "split": "train",
     "circuit": "own",
     "setting": "sparsity",
     "benchmark": "growing",

@@ -25,9 +25,6 @@ class Study:
     def prompts(self, task: str) -> Path:
         return self.folder / "prompts" / f"{task}.parquet"
 
-    def prompt_rejects(self, task: str) -> Path:
-        return self.folder / "prompts" / f"{task}.rejects.parquet"
-
     def pairs(self, model: str, task: str) -> Path:
         return self.folder / "pairs" / model / f"{task}.parquet"
 
@@ -46,7 +43,7 @@ def write_prompts(study: Study, task: str, seed: int, *, usable: bool) -> None:
     import numpy as np
 
     from circuit_transfer.artifacts.frames import write_frame
-    from circuit_transfer.prompts.frame import Prompt, prompt_frame, reject_frame
+    from circuit_transfer.prompts.frame import Prompt, prompt_frame
 
     generator = np.random.default_rng(seed)
     rows = []
@@ -65,7 +62,6 @@ def write_prompts(study: Study, task: str, seed: int, *, usable: bool) -> None:
             )
         )
     write_frame(prompt_frame(rows), study.prompts(task))
-    write_frame(reject_frame([]), study.prompt_rejects(task))
 
 
 @pytest.fixture(scope="session")
@@ -85,8 +81,7 @@ def study(tiny_checkpoint, tmp_path_factory) -> Study:
         describe_model(path, model=model, checkpoint=checkpoint, load=load)
         for task in ("a", "b", "none"):
             pairs, rejects = made.pairs(model, task), made.rejects(model, task)
-            prompts = (made.prompts(task), made.prompt_rejects(task))
-            tokenize_pairs(*prompts, path, pairs, rejects)
+            tokenize_pairs(made.prompts(task), path, pairs, rejects)
             attribute_nodes(
                 path,
                 pairs,

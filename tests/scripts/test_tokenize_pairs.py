@@ -3,7 +3,7 @@ import pytest
 from tokenize_pairs import tokenize_pairs
 
 from circuit_transfer.artifacts.frames import read_frame, write_frame
-from circuit_transfer.prompts.frame import REJECT_SCHEMA, Reject, reject_frame
+from circuit_transfer.prompts.frame import REJECT_SCHEMA
 from circuit_transfer.prompts.pairs import PAIR_SCHEMA
 
 
@@ -33,7 +33,6 @@ def test_a_word_that_the_model_does_not_know_is_rejected(study, tmp_path):
     rejected = tmp_path / "rejects"
     tokenize_pairs(
         tmp_path / "odd.parquet",
-        study.prompt_rejects("a"),
         study.model("source"),
         tmp_path / "pairs",
         rejected,
@@ -42,25 +41,8 @@ def test_a_word_that_the_model_does_not_know_is_rejected(study, tmp_path):
     assert reasons == {"a word is not in the model's vocabulary"}
 
 
-def test_rows_that_gave_no_pair_are_the_first_rejects(study, tmp_path):
-    earlier = Reject("its counterfactual is null", row=3, file="theirs.jsonl")
-    write_frame(reject_frame([earlier]), tmp_path / "earlier")
-    rejected = tmp_path / "rejects"
-    tokenize_pairs(
-        study.prompts("none"),
-        tmp_path / "earlier",
-        study.model("source"),
-        tmp_path / "pairs",
-        rejected,
-    )
-    rows = read_frame(rejected).select("file", "row", "reason").rows()
-    reason = "clean prompt has 4 tokens, corrupted 5"
-    expected = [(None, number, reason) for number in range(1, 11)]
-    assert rows == [("theirs.jsonl", 3, "its counterfactual is null"), *expected]
-
-
 def test_a_missing_column_is_named(study, tmp_path):
     write_frame(read_frame(study.prompts("a")).drop("split"), tmp_path / "prompts")
     paths = (study.model("source"), tmp_path / "pairs", tmp_path / "rejects")
     with pytest.raises(ValueError, match=r"prompts: no column \['split'\]"):
-        tokenize_pairs(tmp_path / "prompts", study.prompt_rejects("a"), *paths)
+        tokenize_pairs(tmp_path / "prompts", *paths)

@@ -85,17 +85,22 @@ class Study:
 def write_pairs(path: Path) -> None:
     """Write pairs that the models know and odd ones as a spreadsheet program does."""
     words = read_words(HOME / "data/words.yaml", HOME / "data/facts.csv")
-    prompts = generate_prompts("ioi", words, train=6, test=6, seed=0)
+    splits = ("train", "test")
+    prompts = [generate_prompts("ioi", words, split, 6, seed=0) for split in splits]
     odd = {"corrupted": "x :", "answer": " a", "wrong_answer": " b", "split": "test"}
-    frame = prompts.select(
-        "clean",
-        "corrupted",
-        pl.col("answers").list.first().alias("answer"),
-        pl.col("wrong_answers").list.first().alias("wrong_answer"),
-        "split",
-    ).vstack(
-        pl.DataFrame([{"clean": clean} | odd for clean in ODD]).select(
-            "clean", "corrupted", "answer", "wrong_answer", "split"
+    frame = (
+        pl.concat(prompts)
+        .select(
+            "clean",
+            "corrupted",
+            pl.col("answers").list.first().alias("answer"),
+            pl.col("wrong_answers").list.first().alias("wrong_answer"),
+            "split",
+        )
+        .vstack(
+            pl.DataFrame([{"clean": clean} | odd for clean in ODD]).select(
+                "clean", "corrupted", "answer", "wrong_answer", "split"
+            )
         )
     )
     text = frame.write_csv(line_terminator="\r\n")

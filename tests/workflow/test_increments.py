@@ -187,6 +187,11 @@ def seed_a_task(repository: Repository) -> None:
     repository.config["tasks"]["ioi"]["seed"] = 7
 
 
+def resize_a_split(split: str) -> Callable[[Repository], None]:
+    """Make a change of the number of pairs in a split of a task."""
+    return lambda repository: repository.config["tasks"]["ioi"].update({split: 10})
+
+
 def seed_training(model: str) -> Callable[[Repository], None]:
     """Make a change of the seed that a model is trained with."""
     return lambda repository: repository.config["models"][model]["train"].update(seed=7)
@@ -259,6 +264,29 @@ CHANGES = {
         [
             *("prompts/ioi*", "pairs/*/ioi*", "scores/*/ioi/*", "masks/*/ioi/*"),
             *("faithfulness/gold/*/ioi/*", "faithfulness/random/*/ioi"),
+            *fits("only-ioi", "without-arithmetic-addition", "without-own"),
+            *fits("without-family-arithmetic", "all"),
+            *("stitched/*/ioi", "carried/*", f"{SCORED}/*", *SHOWN, *TRANSFERRED),
+        ],
+    ),
+    # Nothing that is made of train pairs.
+    "the number of test pairs": Change(
+        resize_a_split("test"),
+        [
+            *("prompts/ioi", "prompts/ioi.rejects", "prompts/ioi/test*"),
+            *("pairs/*/ioi", "pairs/*/ioi.rejects", "pairs/*/ioi/test*"),
+            *("faithfulness/gold/*/ioi/*", "faithfulness/random/*/ioi"),
+            *("faithfulness/aligned/*/ioi/*", "projections/*/ioi/*", *SUMMARIES),
+            *("tables/correlations*", "figures/correlations/*"),
+        ],
+    ),
+    # The circuits that are measured are others; the pairs that measure them stay.
+    "the number of train pairs": Change(
+        resize_a_split("train"),
+        [
+            *("prompts/ioi", "prompts/ioi.rejects", "prompts/ioi/train*"),
+            *("pairs/*/ioi", "pairs/*/ioi.rejects", "pairs/*/ioi/train*"),
+            *("scores/*/ioi/*", "masks/*/ioi/*", "faithfulness/gold/*/ioi/*"),
             *fits("only-ioi", "without-arithmetic-addition", "without-own"),
             *fits("without-family-arithmetic", "all"),
             *("stitched/*/ioi", "carried/*", f"{SCORED}/*", *SHOWN, *TRANSFERRED),

@@ -174,7 +174,7 @@ def copied(study, tmp_path):
     return copy
 
 
-PAIRS = "pairs/tiny-target/ioi.parquet"
+PAIRS = "pairs/tiny-target/ioi/train.parquet"
 SCORES = "scores/tiny-target/ioi/nap-ig-inputs.safetensors"
 # What was not removed is as it should be.
 REMOVED = ["--rerun-triggers", "mtime", "--", f"results/{SCORES}"]

@@ -112,5 +112,5 @@ def test_jobs_use_the_library_beside_the_snakefile(tmp_path, monkeypatch):
     target = "results/prompts/ioi.parquet"
     command = [sys.executable, "-m", "snakemake", "--cores", "1", target]
     subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
-    log = tmp_path / "results/logs/write_prompts/ioi.log"
+    log = tmp_path / "results/logs/write_prompts/ioi/train.log"
     assert "done here in" in log.read_text()

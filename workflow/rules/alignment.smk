@@ -9,10 +9,12 @@ rule fit_alignment:
         scores=lambda w: study.training_paths(
             w, "scores", model=w.source, method=w.method
         ),
-        pairs=lambda w: study.training_paths(w, "pairs", model=w.target),
+        pairs=lambda w: study.training_paths(
+            w, "split-pairs", model=w.target, split="train"
+        ),
         source_weights=lambda w: study.if_compared(w, origins.weights(w.source)),
         source_pairs=lambda w: study.if_compared(
-            w, study.training_paths(w, "pairs", model=w.source)
+            w, study.training_paths(w, "split-pairs", model=w.source, split="train")
         ),
     output:
         cost=job("fit_alignment").cost,
@@ -45,7 +47,7 @@ rule fit_free_mask:
     input:
         target=path("model", model="{target}"),
         weights=lambda w: origins.weights(w.target),
-        pairs=path("pairs", model="{target}"),
+        pairs=path("split-pairs", model="{target}", split="train"),
     output:
         cost=job("fit_free_mask").cost,
         masks=paths("mask", seed=study.seeds),

@@ -5,7 +5,7 @@ rule attribute_nodes:
     input:
         model=path("model"),
         weights=lambda w: origins.weights(w.model),
-        pairs=path("pairs"),
+        pairs=path("split-pairs", split="train"),
     output:
         scores=path("scores"),
         cost=job("attribute_nodes").cost,

@@ -24,7 +24,7 @@ rule measure_benchmark:
         **study.selected("proportions"),
         entry=lambda w: config["benchmark"][w.benchmark],
     message:
-        "Measuring {wildcards.benchmark} relative to plain passes"
+        "Measuring {wildcards.benchmark} relative to bare passes"
     script:
         "../scripts/measure_benchmark.py"
 

@@ -8,6 +8,7 @@ HOME = Path(workflow.basedir)
 # No installation is needed.
 sys.path.insert(0, str(HOME / "workflow/lib"))
 
+from circuit_transfer.prompts.frame import SPLITS
 from circuit_transfer.study.configuration import check_configuration, sorted_keys
 from circuit_transfer.study.origins import CHECKPOINT_FILES, Origins
 from circuit_transfer.study.paths import BENCHMARKS, LOGS, filled, job, path, paths
@@ -18,6 +19,7 @@ from circuit_transfer.study.settings import (
     integration_steps,
     pairs_settings,
     prior_settings,
+    split_entry,
     varied_settings,
 )
 from circuit_transfer.study.shown import (

@@ -31,7 +31,7 @@ rule evaluate_imported:
     input:
         model=path("model", model="{target}"),
         weights=lambda w: origins.weights(w.target),
-        pairs=path("pairs", model="{target}"),
+        pairs=path("split-pairs", model="{target}", split="test"),
         importances=lambda w: origins.located(study.circuits[w.circuit]["importances"]),
     output:
         faithfulness=path("imported"),

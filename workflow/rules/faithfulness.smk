@@ -5,7 +5,7 @@ rule evaluate_gold:
     input:
         model=path("model", model="{target}"),
         weights=lambda w: origins.weights(w.target),
-        pairs=path("pairs", model="{target}"),
+        pairs=path("split-pairs", model="{target}", split="test"),
         scores=path("scores", model="{target}"),
     output:
         faithfulness=path("gold"),
@@ -31,7 +31,7 @@ rule evaluate_random:
     input:
         model=path("model", model="{target}"),
         weights=lambda w: origins.weights(w.target),
-        pairs=path("pairs", model="{target}"),
+        pairs=path("split-pairs", model="{target}", split="test"),
     output:
         faithfulness=path("random"),
         cost=job("evaluate_random").cost,
@@ -57,7 +57,7 @@ rule evaluate_aligned:
     input:
         target=path("model", model="{target}"),
         weights=lambda w: origins.weights(w.target),
-        pairs=path("pairs", model="{target}"),
+        pairs=path("split-pairs", model="{target}", split="test"),
         scores=lambda w: paths(
             "scores", model=w.source, task=study.tasks, method=w.method
         ),

@@ -75,13 +75,12 @@ rule describe_model:
 
 rule tokenize_pairs:
     input:
-        prompts=path("prompts"),
-        prompt_rejects=path("prompts-rejects"),
+        prompts=path("split-prompts"),
         model=path("model"),
         weights=lambda w: origins.weights(w.model),
     output:
-        pairs=path("pairs"),
-        rejects=path("pairs-rejects"),
+        pairs=path("split-pairs"),
+        rejects=path("split-pairs-rejects"),
     log:
         job("tokenize_pairs").log,
     benchmark:
@@ -92,9 +91,32 @@ rule tokenize_pairs:
     conda:
         "../../envs/torch.yaml"
     message:
-        "Tokenizing {wildcards.task} for {wildcards.model}"
+        "Tokenizing the {wildcards.split} pairs of {wildcards.task} for {wildcards.model}"
     script:
         "../scripts/tokenize_pairs.py"
+
+
+rule join_pairs:
+    input:
+        prompts=path("prompts"),
+        prompt_rejects=path("prompts-rejects"),
+        split_pairs=paths("split-pairs", split=SPLITS),
+        split_rejects=paths("split-pairs-rejects", split=SPLITS),
+    output:
+        pairs=path("pairs"),
+        rejects=path("pairs-rejects"),
+    log:
+        job("join_pairs").log,
+    benchmark:
+        job("join_pairs").benchmark
+    group:
+        "tokens"
+    conda:
+        "../../envs/figures.yaml"
+    message:
+        "Joining the pairs of {wildcards.task} for {wildcards.model}"
+    script:
+        "../scripts/join_pairs.py"
 
 
 rule models:

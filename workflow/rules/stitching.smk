@@ -1,4 +1,4 @@
-"""What is carried over by stitching two models on a task's own prompts."""
+"""Maps from source to target by regression on what both models do on a task's prompts."""
 
 
 rule stitch_alignment:
@@ -6,8 +6,8 @@ rule stitch_alignment:
         source=path("model", model="{source}"),
         target=path("model", model="{target}"),
         weights=lambda w: origins.weights(w.source, w.target),
-        source_pairs=path("pairs", model="{source}"),
-        target_pairs=path("pairs", model="{target}"),
+        source_pairs=path("split-pairs", model="{source}", split="train"),
+        target_pairs=path("split-pairs", model="{target}", split="train"),
     output:
         alignment=path("stitched"),
         cost=job("stitch_alignment").cost,
@@ -32,10 +32,13 @@ rule carry_gradients:
         source=path("model", model="{source}"),
         target=path("model", model="{target}"),
         weights=lambda w: origins.weights(w.source, w.target),
-        source_pairs=path("pairs", model="{source}"),
-        target_pairs=path("pairs", model="{target}"),
+        source_pairs=path("split-pairs", model="{source}", split="train"),
+        target_pairs=path("split-pairs", model="{target}", split="train"),
         others=lambda w: paths(
-            "pairs", model=w.source, task=study.tasks_of_other_families(w)
+            "split-pairs",
+            model=w.source,
+            split="train",
+            task=study.tasks_of_other_families(w),
         ),
     output:
         scores=path("carried"),

@@ -27,7 +27,7 @@ def summarise_benchmark(
     """
     columns = ["benchmark", "case", "seconds", "forward_seconds"]
     measured = [read_frame(path, columns) for path in measured_paths]
-    title = "Time and memory relative to plain passes"
+    title = "Time and memory relative to bare passes"
     write_table(benchmark_table(pl.concat(measured)), *ratios_paths, title=title)
     grown = [read_frame(path, [*columns, "axis"]) for path in scaling_paths]
     table = scaling_table(pl.concat([pl.DataFrame(schema=SCALING), *grown]))

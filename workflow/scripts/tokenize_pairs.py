@@ -1,29 +1,23 @@
-"""Tokenize a task's pairs for one model and sort out those that cannot be used."""
+"""Tokenize a split of a task for one model and sort out the unusable pairs."""
 
 from pathlib import Path
-
-import polars as pl
 
 from circuit_transfer.artifacts.descriptions import read_description
 from circuit_transfer.artifacts.frames import read_frame, write_frame
 from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.models.loading import load_tokenizer
-from circuit_transfer.prompts.frame import PROMPT_SCHEMA, REJECT_SCHEMA
+from circuit_transfer.prompts.frame import PROMPT_SCHEMA
 from circuit_transfer.prompts.pairs import Tokenizer
 from circuit_transfer.prompts.pairs import tokenize_pairs as tokenize
 
 
 def tokenize_pairs(
     prompts_path: Path | str,
-    prompt_rejects_path: Path | str,
     model_path: Path | str,
     pairs_path: Path | str,
     rejects_path: Path | str,
 ) -> None:
-    """Read text pairs, write token ids and, beside them, the rejected rows.
-
-    Rows that gave no pair for any model come first among the rejects.
-    """
+    """Read text pairs, write token ids and, beside them, the pairs without."""
     description = read_description(model_path)
     tokenizer = load_tokenizer(description["path"])
     tokenized = tokenize(
@@ -36,9 +30,8 @@ def tokenize_pairs(
             unknown=tokenizer.unk_token_id,
         ),
     )
-    earlier = read_frame(prompt_rejects_path, [*REJECT_SCHEMA])
     write_frame(tokenized.pairs, pairs_path)
-    write_frame(pl.concat([earlier, tokenized.rejects]), rejects_path)
+    write_frame(tokenized.rejects, rejects_path)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,8 @@
-"""Write the prompt pairs of one task: drawn by its generator, or read from files."""
+"""Write one split of a task's prompt pairs: drawn by its generator, or read."""
 
 import logging
 from pathlib import Path
 from typing import Any
-
-import polars as pl
 
 from circuit_transfer.artifacts.frames import write_frame
 from circuit_transfer.generators import generate_prompts, read_words
@@ -21,15 +19,17 @@ def write_prompts(
     rejects_path: Path | str,
     *,
     task: str,
+    split: str,
     entry: dict[str, Any],
     words_path: Path | str | None = None,
     facts_path: Path | str | None = None,
     path: Path | str | None = None,
 ) -> None:
-    """Write the pairs of a task's config entry, and the rows that give none.
+    """Write a split's pairs of a task's config entry, and the rows that give none.
 
     They are read from `path`, a file or folder, if it is given, from the hub if the
-    entry says so, else drawn by the entry's generator.
+    entry says so, else drawn by the entry's generator. How many pairs the other split
+    has changes nothing.
     """
     if "hub" in entry:
         imported = _from_hub(entry)
@@ -39,13 +39,14 @@ def write_prompts(
         prompts = generate_prompts(
             entry["generator"],
             read_words(words_path, facts_path),
-            train=entry.get("train", 200),
-            test=entry.get("test", 200),
+            split,
+            entry.get(split, 200),
             seed=entry.get("seed", 0),
             counterfactual=entry.get("counterfactual"),
         )
         imported = Imported(prompts, reject_frame([]))
-    _log_counts(task, imported)
+    imported = imported.of_split(split)
+    _log_counts(f"{task}, {split}", imported)
     write_frame(imported.prompts, prompts_path)
     write_frame(imported.rejects, rejects_path)
 
@@ -58,14 +59,13 @@ def _from_hub(entry: dict[str, Any]) -> Imported:
     return import_task(inside, folder)
 
 
-def _log_counts(task: str, imported: Imported) -> None:
-    counts = dict(imported.prompts.group_by("split").len().sort(pl.col("split")).rows())
-    log.info("%s: %d pairs, %s", task, len(imported.prompts), counts)
+def _log_counts(name: str, imported: Imported) -> None:
+    log.info("%s: %d pairs", name, len(imported.prompts))
     reasons = imported.rejects["reason"].value_counts(sort=True)
     if len(reasons):
         reason, rows = reasons.row(0)
         rejected = len(imported.rejects)
-        log.info("%s: %d rows rejected, %d: %s", task, rejected, rows, reason)
+        log.info("%s: %d rows rejected, %d: %s", name, rejected, rows, reason)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def pairs_of(folder, prompts) -> pl.DataFrame:
 def test_a_shipped_model_solves_every_task(folder, words):
     model = load_model(folder)
     for task in DEFAULT_GENERATORS:
-        prompts = generate_prompts(task, words, train=0, test=200, seed=0)
+        prompts = generate_prompts(task, words, "test", 200, seed=0)
         # For numbers of several tokens, the first token is the answer here.
         pairs = pairs_of(folder, prompts.with_columns(single_token=False))
         right = sum(
@@ -66,9 +66,7 @@ def test_a_shipped_model_solves_every_task(folder, words):
 
 def test_whole_sums_are_an_answer_to_those_that_do_not_split_numbers(folder, words):
     usable = {
-        sign: len(
-            pairs_of(folder, generate_prompts(name, words, train=0, test=200, seed=0))
-        )
+        sign: len(pairs_of(folder, generate_prompts(name, words, "test", 200, seed=0)))
         for sign, name in (
             ("+", "arithmetic-addition"),
             ("-", "arithmetic-subtraction"),

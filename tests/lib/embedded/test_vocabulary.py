@@ -1,3 +1,4 @@
+import polars as pl
 import pytest
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 
@@ -24,8 +25,11 @@ def test_every_word_is_known_and_pairs_are_equally_long(
     architecture, name, counterfactual, words
 ):
     tokenizer = build_tokenizer(words, architecture=architecture, generators=[name])
-    frame = generate_prompts(
-        name, words, train=300, test=200, seed=0, counterfactual=counterfactual
+    frame = pl.concat(
+        generate_prompts(
+            name, words, split, count, seed=0, counterfactual=counterfactual
+        )
+        for split, count in (("train", 300), ("test", 200))
     )
     texts = {column: frame[column].to_list() for column in ("clean", "corrupted")}
     texts |= {
@@ -62,7 +66,7 @@ def test_a_saved_tokenizer_gives_the_same_ids(architecture, words, tmp_path):
     loader = {"llama": AutoTokenizer, "qwen2": PreTrainedTokenizerFast}[architecture]
     loaded = loader.from_pretrained(tmp_path)
     for name in GENERATORS:
-        texts = generate_prompts(name, words, train=20, test=0, seed=0)["clean"]
+        texts = generate_prompts(name, words, "train", 20, seed=0)["clean"]
         texts = texts.to_list()
         assert loaded(texts).input_ids == tokenizer(texts).input_ids
     assert loaded.pad_token_id == tokenizer.pad_token_id

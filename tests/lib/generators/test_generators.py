@@ -161,11 +161,17 @@ SOLVERS = {
 }
 
 
+def both_splits(name, words, train=TRAIN, test=TEST, **settings):
+    counts = {"train": train, "test": test}
+    return pl.concat(
+        generate_prompts(name, words, split, count, **settings)
+        for split, count in counts.items()
+    )
+
+
 @pytest.mark.parametrize(("name", "counterfactual"), CASES)
 def test_answers_and_counterfactuals_are_right(name, counterfactual, words, facts):
-    frame = generate_prompts(
-        name, words, train=TRAIN, test=TEST, seed=0, counterfactual=counterfactual
-    )
+    frame = both_splits(name, words, seed=0, counterfactual=counterfactual)
     for row in frame.iter_rows(named=True):
         assert row["answers"] == [f" {solve(name, row['clean'], facts)}"]
         assert row["wrong_answers"] == [f" {solve(name, row['corrupted'], facts)}"]
@@ -175,9 +181,7 @@ def test_answers_and_counterfactuals_are_right(name, counterfactual, words, fact
 
 @pytest.mark.parametrize(("name", "counterfactual"), CASES)
 def test_no_prompt_is_in_both_splits(name, counterfactual, words):
-    frame = generate_prompts(
-        name, words, train=TRAIN, test=TEST, seed=1, counterfactual=counterfactual
-    )
+    frame = both_splits(name, words, seed=1, counterfactual=counterfactual)
     sides = {
         split: {text for column in ("clean", "corrupted") for text in part[column]}
         for (split,), part in frame.group_by("split")
@@ -189,7 +193,7 @@ def test_no_prompt_is_in_both_splits(name, counterfactual, words):
 
 
 def test_ordered_operands_of_test_sums_are_never_trained_on(words):
-    frame = generate_prompts("arithmetic-addition", words, train=2000, test=400, seed=0)
+    frame = both_splits("arithmetic-addition", words, train=2000, test=400, seed=0)
     pairs = {
         split: {
             tuple(re.findall(r"\d+", text))
@@ -207,14 +211,15 @@ def test_about_a_tenth_of_the_groups_is_for_testing():
 
 @pytest.mark.parametrize("name", GENERATORS)
 def test_equal_seeds_give_equal_prompts_and_fewer_rows_a_prefix(name, words):
-    many = generate_prompts(name, words, train=40, test=30, seed=3)
-    few = generate_prompts(name, words, train=10, test=30, seed=3)
-    other = generate_prompts(name, words, train=40, test=30, seed=4)
-    assert many["row"].to_list() == list(range(1, 71))
-    many, few, other = (frame.drop("row").rows() for frame in (many, few, other))
-    assert many[:10] == few[:10]
-    assert many[40:] == few[10:]
-    assert many != other
+    for split in ("train", "test"):
+        many, few, other = (
+            generate_prompts(name, words, split, count, seed=seed)
+            for count, seed in ((40, 3), (10, 3), (40, 4))
+        )
+        assert many["row"].to_list() == list(range(1, 41))
+        assert set(many["split"]) == {split}
+        assert many[:10].equals(few)
+        assert not many.equals(other)
 
 
 def test_symbol_changes_every_letter_and_question_changes_none(words):
@@ -227,7 +232,7 @@ def test_symbol_changes_every_letter_and_question_changes_none(words):
 
     for name in ("mcqa", "arc-easy", "arc-challenge"):
         symbol, question = (
-            generate_prompts(name, words, train=50, test=0, seed=0, counterfactual=kind)
+            generate_prompts(name, words, "train", 50, seed=0, counterfactual=kind)
             for kind in ("symbol", "question")
         )
         assert all(not clean & changed for clean, changed in letters(symbol))
@@ -291,14 +296,14 @@ def test_plurals_and_opposites_are_words_as_they_are_written(words):
 
 def test_says_how_many_prompts_there_are(words):
     with pytest.raises(ValueError, match=r"only \d+ distinct .* 9999 were requested"):
-        generate_prompts("arithmetic-subtraction", words, train=0, test=9999, seed=0)
+        generate_prompts("arithmetic-subtraction", words, "test", 9999, seed=0)
 
 
 def test_unknown_names_are_errors(words):
     with pytest.raises(ValueError, match="unknown generator 'poetry'"):
-        generate_prompts("poetry", words, train=1, test=1, seed=0)
+        generate_prompts("poetry", words, "train", 1, seed=0)
     with pytest.raises(ValueError, match="no counterfactual 'symbol'.*s2_io_flip"):
-        generate_prompts("ioi", words, train=1, test=1, seed=0, counterfactual="symbol")
+        generate_prompts("ioi", words, "train", 1, seed=0, counterfactual="symbol")
 
 
 def test_bad_word_lists_are_errors(tmp_path):

@@ -17,8 +17,8 @@ def check_hub(jobs: Iterable, config: Mapping) -> None:
     Raises:
         WorkflowError: it has not.
     """
-    models = _remote("download_model", jobs, config["models"])
-    tasks = _remote("write_prompts", jobs, config["tasks"])
+    models = _remote("download_model", "model", jobs, config["models"])
+    tasks = _remote("write_prompts", "task", jobs, config["tasks"])
     if models or tasks:
         # Imported here: not every run of Snakemake should pay for the hub's client.
         from circuit_transfer.models.hub import check_entries
@@ -29,9 +29,11 @@ def check_hub(jobs: Iterable, config: Mapping) -> None:
             raise WorkflowError(str(error)) from None
 
 
-def _remote(rule: str, jobs: Iterable, entries: Mapping) -> dict[str, Mapping]:
+def _remote(
+    rule: str, wildcard: str, jobs: Iterable, entries: Mapping
+) -> dict[str, Mapping]:
     """Return the entries on the hub that jobs of a rule are about."""
-    names = [name for job in jobs if job.rule.name == rule for name in job.wildcards]
+    names = [job.wildcards[wildcard] for job in jobs if job.rule.name == rule]
     return {name: entries[name] for name in names if "hub" in entries[name]}
 
 
@@ -44,10 +46,8 @@ def check_prompts(jobs: Iterable, config: Mapping, origins: Origins) -> None:
         WorkflowError: one of them cannot be used.
     """
     problems = []
-    for job in jobs:
-        if job.rule.name != "write_prompts":
-            continue
-        task = job.wildcards.task
+    tasks = [job.wildcards.task for job in jobs if job.rule.name == "write_prompts"]
+    for task in dict.fromkeys(tasks):
         entry, path = config["tasks"][task], origins.pairs_path(task)
         try:
             if path:

@@ -117,36 +117,32 @@ def draw_pairs(
 def generate_prompts(
     name: str,
     words: Words,
+    split: str,
+    count: int,
     *,
-    train: int,
-    test: int,
     seed: int,
     counterfactual: str | None = None,
 ) -> pl.DataFrame:
-    """Generate the given numbers of distinct prompts for both splits of a task.
+    """Generate the given number of distinct prompts for one split of a task.
 
-    The rows of a split depend on the seed only, not on the other split; a smaller
-    number of rows gives the first rows of a larger one.
+    The rows depend on the seed only, not on the other split; a smaller number of rows
+    gives the first rows of a larger one.
 
     Args:
         name: name of the generator.
         words: word lists to draw from.
-        train: number of training pairs.
-        test: number of test pairs.
+        split: `train` or `test`.
+        count: number of pairs.
         seed: seed of the random generator.
         counterfactual: kind of corrupted prompt; by default the generator's first.
 
     Returns:
-        A frame with `prompts.frame.PROMPT_SCHEMA`.
+        A frame with `prompts.frame.PROMPT_SCHEMA`, its rows numbered from 1.
 
     Raises:
-        ValueError: The generator cannot make that many distinct prompts.
+        ValueError: the generator cannot make that many distinct prompts.
     """
-    drawn = [
-        (pair, split)
-        for split, count in (("train", train), ("test", test))
-        for pair in _distinct(name, words, split, count, seed, counterfactual)
-    ]
+    drawn = _distinct(name, words, split, count, seed, counterfactual)
     return prompt_frame(
         Prompt(
             clean=pair.clean,
@@ -158,7 +154,7 @@ def generate_prompts(
             row=number,
             single_token=GENERATORS[name].single_token,
         )
-        for number, (pair, split) in enumerate(drawn, start=1)
+        for number, pair in enumerate(drawn, start=1)
     )
 
 

@@ -38,6 +38,10 @@ class Imported:
     prompts: pl.DataFrame
     rejects: pl.DataFrame
 
+    def of_split(self, split: str) -> "Imported":
+        """Return the pairs of a split, and all rejects, whose split is not known."""
+        return Imported(self.prompts.filter(split=split), self.rejects)
+
 
 @dataclass(frozen=True)
 class ParsedRows:

@@ -17,6 +17,7 @@ from circuit_transfer.prompts.frame import ALONE, REJECT_SCHEMA
 log = logging.getLogger(__name__)
 
 PAIR_SCHEMA = {
+    "file": pl.String,
     "row": pl.Int64,
     "split": pl.String,
     "clean_ids": pl.List(pl.Int32),
@@ -72,7 +73,8 @@ def tokenize_pairs(prompts: pl.DataFrame, tokenizer: Tokenizer) -> Tokenized:
             texts = {column: row[column] for column in TEXT_COLUMNS}
             rejects.append(place | texts)
         else:
-            pairs.append({"row": row["row"], "split": row["split"], **ids})
+            place = {name: row[name] for name in ("file", "row", "split")}
+            pairs.append(place | ids)
     log.info("%d usable pairs, %d rejected", len(pairs), len(rejects))
     return Tokenized(
         pl.DataFrame(pairs, schema=PAIR_SCHEMA),

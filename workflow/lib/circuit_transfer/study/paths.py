@@ -11,11 +11,15 @@ from functools import cache
 from itertools import product
 
 PATTERNS = {
+    "split-prompts": "results/prompts/{task}/{split}.parquet",
+    "split-prompts-rejects": "results/prompts/{task}/{split}.rejects.parquet",
     "prompts": "results/prompts/{task}.parquet",
     "prompts-rejects": "results/prompts/{task}.rejects.parquet",
     "download": "results/models/{model}/download.json",
     "checkpoint": "results/models/{model}/checkpoint/{file}",
     "model": "results/models/{model}/model.json",
+    "split-pairs": "results/pairs/{model}/{task}/{split}.parquet",
+    "split-pairs-rejects": "results/pairs/{model}/{task}/{split}.rejects.parquet",
     "pairs": "results/pairs/{model}/{task}.parquet",
     "pairs-rejects": "results/pairs/{model}/{task}.rejects.parquet",
     "scores": "results/scores/{model}/{task}/{method}.safetensors",
@@ -50,11 +54,13 @@ _PAIR = "{source}/{target}"
 _FIT = "{source}/{target}/{method}"
 # By rule, the wildcards that tell its jobs apart, in the order of their folders.
 JOBS = {
-    "write_prompts": "{task}",
+    "write_prompts": "{task}/{split}",
+    "join_prompts": "{task}",
     "train_model": "{model}",
     "download_model": "{model}",
     "describe_model": "{model}",
-    "tokenize_pairs": "{model}/{task}",
+    "tokenize_pairs": "{model}/{task}/{split}",
+    "join_pairs": "{model}/{task}",
     "attribute_nodes": "{model}/{task}/{method}",
     "fit_alignment": "{source}/{target}/{method}/{training_set}",
     "fit_free_mask": "{target}/{task}",

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from circuit_transfer.circuits.methods import steps_of
+from circuit_transfer.prompts.frame import SPLITS
 
 
 def integration_steps(config: Mapping, method: str) -> int:
@@ -14,6 +15,13 @@ def integration_steps(config: Mapping, method: str) -> int:
 def attribution_settings(config: Mapping, method: str) -> dict[str, Any]:
     """Return how nodes are scored by a method."""
     return {**config["attribution"], "ig_steps": integration_steps(config, method)}
+
+
+def split_entry(config: Mapping, task: str, split: str) -> dict[str, Any]:
+    """Return the entry of a task without the number of pairs of the other split."""
+    others = {each for each in SPLITS if each != split}
+    entry = config["tasks"][task]
+    return {key: value for key, value in entry.items() if key not in others}
 
 
 def pairs_settings(config: Mapping, stage: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from circuit_transfer.circuits.methods import (
     node_methods,
     takes_steps,
 )
+from circuit_transfer.prompts.frame import SPLITS
 from circuit_transfer.study.checks import studied_models, studied_targets
 from circuit_transfer.study.paths import (
     Job,
@@ -157,6 +158,7 @@ class Study:
             "target": models,
             "task": tasks,
             "method": node_methods(),
+            "split": SPLITS,
             "training_set": training_sets(tasks, self.config["study"]["families"]),
             "circuit": self.circuits,
             "setting": self.config["sensitivity"],
@@ -204,6 +206,7 @@ class Study:
             "model": self.models,
             "target": self.targets,
             "task": self.tasks,
+            "split": SPLITS,
             "method": self.methods,
             "training_set": self.training_sets,
             "seed": self.seeds,
