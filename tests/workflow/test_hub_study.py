@@ -106,9 +106,8 @@ def test_a_dry_run_asks_the_hub_nothing(hub, tmp_path):
 def test_a_model_and_rows_of_the_hub_are_studied(hub, tiny_checkpoint, rows, tmp_path):
     commit = hub.push("lab/tiny", tiny_checkpoint("llama"))
     hub.push("mib-bench/ioi", rows, kind="datasets")
-    result = run(
-        hub, tmp_path, "--", "results/faithfulness/gold/far/theirs/nap.parquet"
-    )
+    targets = ("faithfulness/gold/far/theirs/nap.parquet", "pairs/far/theirs.parquet")
+    result = run(hub, tmp_path, "--", *(f"results/{each}" for each in targets))
     assert result.returncode == 0, result.stdout + result.stderr
     model = json.loads((tmp_path / "results/models/far/model.json").read_text())
     asked = {"repository": "lab/tiny", "revision": "main", "commit": commit}

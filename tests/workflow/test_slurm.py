@@ -161,7 +161,7 @@ def test_jobs_that_are_stopped_are_tried_again_with_more(disturbed):
     # Those that were stopped, and what was submitted in their place.
     memory = [job_field(job, "MinMemoryNode") for job in (cancelled, killed)]
     again = [job_field(job, "MinMemoryNode") for job in others[:2]]
-    assert (memory, again) == (["6000M"] * 2, ["12000M"] * 2)
+    assert (memory, again) == (["8000M"] * 2, ["16000M"] * 2)
 
 
 @pytest.fixture
