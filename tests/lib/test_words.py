@@ -27,6 +27,17 @@ IDIOMS = {
     r"\blikeliest\b": "most likely",
     r"\b(is|are) taken (for|to be)\b": "is assumed to be",
     r"\bof an older version\?": "written by an older version?",
+    r"\btold\b": "logged, given or reported",
+    r"\b(goes|go) on\b": "resumes or continues",
+    r"\b[Tt]ell whether\b": "return whether",
+    r"\blook(s|ed|ing)? at\b": "measured or examined",
+    r"\b[Ll]ikeness": "similarity",
+    r"\banew\b": "again",
+    r"\btaken up\b": "restored",
+    r"\bis none of\b": "is not one of",
+    r"\basked for\b": "requested",
+    r"\bhow (a)?like\b": "how similar",
+    r"\bnodes? writes?\b": "a node's output",
 }
 
 

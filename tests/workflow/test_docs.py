@@ -44,6 +44,8 @@ TYPED = [
     "cp -r data/models/llama-small my/model",
     f"{OWN} --dry-run",
     OWN,
+    "snakemake --configfile my/study.yaml --report results/report.html",
+    f"{OWN} --rerun-incomplete",
     f"{OWN} -- mib",
     f"{OWN} -- startup",
 ]

@@ -60,15 +60,15 @@ def correlate_scores(
         frames.append(
             compare_projections(projections, scores, proportions, families=families)
         )
-    likeness = pl.concat(frames)
-    log.info("%d comparisons", len(likeness))
-    write_frame(likeness, correlations_path)
+    correlations = pl.concat(frames)
+    log.info("%d comparisons", len(correlations))
+    write_frame(correlations, correlations_path)
     formats = len(tables_paths) // max(len(pairs), 1)
     for number, (source, target) in enumerate(pairs):
         names = {"source": source, "target": target, "methods": methods}
         title = f"Similarity to the gold scores, {source} → {target}"
         paths = tables_paths[number * formats : (number + 1) * formats]
-        write_table(correlations_table(likeness, **names), *paths, title=title)
+        write_table(correlations_table(correlations, **names), *paths, title=title)
 
 
 def _place(metadata: Mapping[str, str]) -> tuple[str, str, str]:

@@ -27,7 +27,7 @@ def describe_model(
 ) -> None:
     """Write what the study needs to know of a model as JSON.
 
-    The record of its download, if it has one, tells its folder and where it is from;
+    The record of its download, if it has one, has its folder and its origin;
     that of its training its accuracy per task. `load` is how every stage loads it.
     """
     record = read_json(record_path) if record_path else {}

@@ -33,7 +33,7 @@ NOTE = (
     "tensors written. GPU hours are those of an A100 80GB at "
     f"{UTILISATION:.0%} of its peak, without the start of jobs; small models in small "
     "batches reach less. Prompt lengths are approximate; a task is taken to have as "
-    "many usable pairs as are asked for; training of `train` models is not counted."
+    "many usable pairs as requested; training of `train` models is not counted."
 )
 GPUS = (1, 2, 4, 8, 16)
 SCHEDULE_NOTE = (

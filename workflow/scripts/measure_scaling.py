@@ -25,7 +25,7 @@ def measure_scaling(
     Arguments as in `measure_benchmark`.
     """
     shape = None if model_path else Shape(**entry["shape"])
-    # One of random weights is made anew, and only as long in memory as it is measured.
+    # A random one is built for each size, and in memory only while it is measured.
     loaded = benchmarked_model(model_path, entry) if model_path else None
 
     def of_shape(other: Shape | None) -> nn.Module:

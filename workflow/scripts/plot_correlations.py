@@ -1,4 +1,4 @@
-"""Draw how like the gold scores one pair's projections are."""
+"""Draw the correlation of one pair's projections with the gold scores."""
 
 from circuit_transfer.figures.similarity import correlations_figure
 from circuit_transfer.jobs.stage import run_stage

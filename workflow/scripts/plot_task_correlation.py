@@ -1,4 +1,4 @@
-"""Draw how alike the tasks' circuits are in one model."""
+"""Draw the correlation of the tasks' scores in one model."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path

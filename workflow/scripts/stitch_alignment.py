@@ -62,7 +62,7 @@ def _stitch(pair: ModelPair) -> tuple[dict[str, np.ndarray], list[dict[str, Any]
         prompts = shorten_both(source, target, pair.prompts)
         changes = run_both(source, target, prompts)
         matrix = stitched_alignment(source, target, *changes)
-    # What the target's own runs tell without a source.
+    # The controls that need the target's own runs only.
     own = stitched_alignment(target, target, changes[1], changes[1])
     found = {
         "alignment": matrix,

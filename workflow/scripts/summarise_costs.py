@@ -22,7 +22,7 @@ from circuit_transfer.tables.typesetting import write_table
 
 log = logging.getLogger(__name__)
 
-# What the names of a job stand for, where it is needed.
+# The wildcards in the name of a job, by rule.
 PLACES = {
     "attribute_nodes": ("model", "task", "method"),
     "fit_alignment": ("source", "target", "method", "training_set"),
@@ -53,7 +53,7 @@ def summarise_costs(
         break_even_path: where the numbers go that the figure is drawn from.
         break_even_table_paths: one path per format.
         jobs: the stage of every job and what it is of, `{stage}/{name}/{name}`.
-        training: tasks of the training sets whose cost is told; see `break_even`.
+        training: tasks of the training sets whose cost is reported; see `break_even`.
         map_name: the map whose training is counted.
 
     Raises:

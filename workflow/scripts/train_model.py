@@ -24,7 +24,7 @@ def train_model(
 ) -> None:
     """Train by the settings in `entry`, save in the Hugging Face layout with a record.
 
-    An interrupted or failed training leaves its state, and goes on from there; a
+    An interrupted or failed training saves its progress, and resumes from there; a
     finished one removes it.
     """
     settings = TrainingSettings(**entry)

@@ -68,7 +68,7 @@ def test_the_state_of_other_settings_is_not_taken_up(tmp_path, caplog):
     caplog.set_level("INFO")
     leave(tmp_path)
     assert found(tmp_path, batches=[3]) is None
-    assert "left with other settings, inputs or code: starting anew" in caplog.text
+    assert "has other settings, inputs or code: starting from the" in caplog.text
     resume = Resume(tmp_path, MADE_FROM)
     resume.expect(batches=[3])
     assert resume.restore("part", lambda: STATE) is None
@@ -107,7 +107,7 @@ def test_a_damaged_state_is_said_and_not_taken_up(tmp_path, caplog, damage):
     leave(tmp_path)
     damage(tmp_path / "state.safetensors")
     assert found(tmp_path) is None
-    assert "a damaged state is not used, starting anew" in caplog.text
+    assert "the saved progress is damaged, starting from the beginning" in caplog.text
     leave(tmp_path)
     assert found(tmp_path) is not None
 
@@ -115,7 +115,7 @@ def test_a_damaged_state_is_said_and_not_taken_up(tmp_path, caplog, damage):
 def test_that_a_state_cannot_be_written_is_said(tmp_path, caplog):
     (tmp_path / "file").write_text("in the way")
     leave(tmp_path / "file" / "state")
-    assert "the state could not be kept" in caplog.text
+    assert "the progress could not be saved" in caplog.text
 
 
 def test_nothing_is_left_of_a_state_that_is_removed(tmp_path):

@@ -90,7 +90,7 @@ def test_tasks_with_hyphens_keep_their_names():
     "name", ["only-x", "some", "without-", "without-family-x", "without-family-c"]
 )
 def test_an_unknown_training_set_is_an_error(name):
-    with pytest.raises(ValueError, match="is none of this study's"):
+    with pytest.raises(ValueError, match="is not one of this study's"):
         training_tasks(name, TASKS, FAMILIES)
 
 

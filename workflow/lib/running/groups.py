@@ -3,8 +3,8 @@
 Snakemake asks for every job of a group whether the group depends on itself, and that
 again for every job of the group: with the summaries of a study of 40 tasks in one group
 it follows the same 200,000 edges 8,000 times, which takes longer than all the rest of
-planning. To tell whether a group may start, it counts the edges within the group again
-for every job that has finished. Groups are planned in dry runs and on clusters.
+planning. To decide whether a group may start, it counts the edges within the group
+again for every job that has finished. Groups are planned in dry runs and on clusters.
 """
 
 import snakemake.api  # noqa: F401  first, for `dag` cannot be imported by itself
@@ -15,7 +15,7 @@ _check_groups = DAG._check_groups
 
 
 def plan_by_group() -> None:
-    """Let Snakemake check groups, and tell whether they may start, once per group."""
+    """Let Snakemake check groups, and decide whether they may start, once per group."""
     DAG._check_groups = _check_each_once
     DAG._ready = _is_ready
 
@@ -38,7 +38,7 @@ def _check_each_once(dag: DAG) -> None:
 
 
 def _depends_on_itself(jobs: frozenset[Job], dependencies: dict) -> bool:
-    """Tell whether a path of jobs leaves a group and enters it again."""
+    """Return whether a path of jobs leaves a group and enters it again."""
     seen = {needed for job in jobs for needed in dependencies[job]} - jobs
     left = list(seen)
     while left:
@@ -51,7 +51,7 @@ def _depends_on_itself(jobs: frozenset[Job], dependencies: dict) -> bool:
 
 
 def _is_ready(dag: DAG, job: Job) -> bool:
-    """Tell whether a job may start: all that it or its group needs is there."""
+    """Return whether a job may start: all that it or its group needs is there."""
     if job not in dag._group:
         return dag._n_until_ready[job] == 0
     group, within = dag._group[job], dag.needed_within_group

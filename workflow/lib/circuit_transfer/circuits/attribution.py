@@ -2,7 +2,7 @@
 
 The functions of the methods in `methods.METHODS` that score nodes, from one gradient to
 patching every node; see Section 4 of the DFA paper (arXiv 2604.24302) and EAP-IG (arXiv
-2403.17806). The gradient is taken where a node writes: at `z` for a head and at the
+2403.17806). The gradient is taken at a node's output: at `z` for a head and at the
 MLP's *output*.
 """
 
@@ -82,9 +82,9 @@ def attribute(
         batches: the pairs; how they are cut into batches does not matter.
         method: one of `methods.node_methods`.
         ig_steps: steps of integrated gradients, for the methods that integrate.
-        ablation: what a node that is left out writes, see `ablations`.
+        ablation: the output of an ablated node, see `ablations`.
         resume: keeps the scores of the batches that are done; if they are cut in
-            another way, it begins anew.
+            another way, it starts from the beginning.
 
     Raises:
         ValueError: the method or the ablation is unknown, or they do not go together.

@@ -60,7 +60,7 @@ class Method:
         return (self.ideal or self.passes)(nodes, ig_steps)
 
     def can_score(self, ablation: str) -> bool:
-        """Tell whether it can score under an ablation."""
+        """Return whether it can score under an ablation."""
         return self.ablations is None or ablation in self.ablations
 
 
@@ -144,7 +144,7 @@ def node_methods() -> tuple[str, ...]:
 
 
 def takes_steps(name: str) -> bool:
-    """Tell whether a method integrates over steps."""
+    """Return whether a method integrates over steps."""
     return method_of(name).steps
 
 
@@ -154,7 +154,7 @@ def steps_of(name: str, ig_steps: int) -> int:
 
 
 def has_run_gradients(name: str) -> bool:
-    """Tell whether a method's gradients are of whole runs."""
+    """Return whether a method's gradients are of whole runs."""
     return method_of(name).gradients == "runs"
 
 

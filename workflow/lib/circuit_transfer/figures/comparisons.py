@@ -206,7 +206,7 @@ def maps_figure(
     """CPR of every map by the source scores that it is given, panel per method.
 
     Trained, if at all, on all but the task's family; mean over tasks. Bars are the 95 %
-    interval over examples. Lines: the gold circuit, and what runs of the target tell.
+    interval over examples. Lines: the gold circuit, and scores of the target alone.
     """
     pair = Pair(statistics, source, target)
     *_, zero_shot = pair.protocols.values()
@@ -254,7 +254,7 @@ def _draw_maps(axes: Axes, pair: Pair, names: Sequence[str], method: str) -> Non
             axes.axvline(level["cpr"], zorder=0, **line)
     for (place, given), level in found.items():
         _, colour, marker = GIVEN[given]
-        # Real scores on the line of their map, what stands in for them just below.
+        # Real scores on the line of their map, their controls just below.
         lower = place + 0.1 * list(GIVEN).index(given)
         ends = (level["cpr_low"], level["cpr_high"])
         if None not in ends:
@@ -306,7 +306,7 @@ def _draw_dot(axes: Axes, level: Mapping, place: float) -> None:
 
 
 def _beside(axes: Axes, text: str, place: float, protocol: str | None) -> None:
-    # Beside the panel, in columns: numbers at the marks would lie on each other.
+    # Beside the panel, in columns: numbers at the marks would overlap.
     axes.annotate(
         text,
         (1, place),

@@ -44,7 +44,7 @@ def job(log_path: Path | str) -> Iterator[None]:
     """Run a stage with its log written to a file and to the console.
 
     The log ends in how long it took, see `read_startup`. An exception ends the job. One
-    that tells what is wrong with an input, or what the machine lacks, is logged in one
+    that describes a wrong input, or a lack of memory or disk, is logged in one
     line, and its traceback goes into a file beside the log, `<log>.traceback`; of any
     other the traceback is logged. A job does not outlive the run that it belongs to.
     """
@@ -69,7 +69,7 @@ def read_startup(log_path: Path | str) -> tuple[float, float]:
     What the stage imports is the stage's own time. CPU seconds are of user and system.
 
     Raises:
-        ValueError: the log does not tell, as those of interrupted jobs do not.
+        ValueError: the log has no such line, as after an interrupted job.
     """
     found = DONE_PATTERN.findall(Path(log_path).read_text())
     if not found:
@@ -104,8 +104,8 @@ def _log_error(error: Exception, traceback_path: Path) -> None:
     if lacking is None and not isinstance(error, (ValueError, OSError)):
         log.exception("%s", error)
         return
-    told = (str(error) or type(error).__name__, lacking)
-    log.error("%s", ": ".join(filter(None, told)))
+    parts = (str(error) or type(error).__name__, lacking)
+    log.error("%s", ": ".join(filter(None, parts)))
     # Where nothing can be written, that is what the line above says.
     with suppress(OSError):
         traceback_path.write_text(traceback.format_exc(), encoding="utf-8")

@@ -14,7 +14,7 @@ CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def advice(error: BaseException) -> str | None:
-    """Tell what to do about an exception that comes from a shortage, if it does."""
+    """Return what to do about an error of memory or disk space, None for others."""
     if _out_of_memory(error):
         return MEMORY
     number = getattr(error, "errno", None)

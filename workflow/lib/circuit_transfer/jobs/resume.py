@@ -38,7 +38,7 @@ class State(NamedTuple):
 
     Attributes:
         tensors: by name.
-        notes: whatever JSON can hold.
+        notes: values that JSON can hold.
     """
 
     tensors: Mapping[str, Tensor]
@@ -48,7 +48,7 @@ class State(NamedTuple):
 class Resume:
     """The state of one stage, in a folder that is there until it has finished.
 
-    The parts of a stage have names. They are taken up in the same order in every run,
+    The parts of a stage have names. They are restored in the same order in every run,
     and one that is done is never changed: so the parts in a file are of one moment.
     """
 
@@ -58,10 +58,10 @@ class Resume:
         made_from: Mapping[str, Any] | None = None,
         seconds: float | None = None,
     ):
-        """Find what an earlier run has left, or begin anew.
+        """Find what an earlier run has left, or start from the beginning.
 
         Args:
-            folder: of the state, and of nothing else. Without one nothing is kept.
+            folder: of the state, and of nothing else. Without one nothing is saved.
             made_from: everything that decides the result, in what JSON can hold.
             seconds: the least time between two writings; by default that of the
                 environment variable CHECKPOINT_SECONDS, or `SECONDS`.
@@ -101,7 +101,7 @@ class Resume:
         return cls(folder, made_from)
 
     def expect(self, **more: Any) -> None:
-        """Add to what decides the result, before the first part is taken up."""
+        """Add to what decides the result, before the first part is restored."""
         if self._folder is not None:
             self._made_from |= more
 
@@ -168,7 +168,7 @@ class Resume:
         try:
             write_tensors(self._path, tensors, **about)
         except OSError as error:
-            log.warning("%s: the state could not be kept: %s", self._path, error)
+            log.warning("%s: the progress could not be saved: %s", self._path, error)
         self._written = time.monotonic()
 
     def remove(self) -> None:
@@ -198,11 +198,13 @@ class Resume:
         except FileNotFoundError:
             return {}
         except ValueError as error:
-            log.warning("a damaged state is not used, starting anew: %s", error)
+            log.warning(
+                "the saved progress is damaged, starting from the beginning: %s", error
+            )
             return {}
         if about["made_from"] != self._identity:
             log.info(
-                "%s was left with other settings, inputs or code: starting anew",
+                "%s has other settings, inputs or code: starting from the beginning",
                 self._path,
             )
             return {}
@@ -214,7 +216,7 @@ class Resume:
         return parts
 
 
-# For those who would rather begin anew.
+# Saves nothing and restores nothing.
 NO_RESUME = Resume(seconds=SECONDS)
 
 

@@ -16,7 +16,7 @@ def run_stage(stage: Callable[..., None], snakemake: Any) -> None:
     """Run a stage as the job of its rule, with a log; for its arguments see `bind`.
 
     A parameter `resume`, by default without a folder, is the partial progress of this
-    job: it is known by all inputs and params, and lies in the folder of the param
+    job: it is known by all inputs and params, and is saved in the folder of the param
     `state`.
 
     Args:

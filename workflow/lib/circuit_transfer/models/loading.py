@@ -146,7 +146,7 @@ def _parameters(model) -> Iterator[tuple[str, Any]]:
 
 
 def asks_for_bos(folder: Path) -> bool:
-    """Tell whether the tokenizer's settings want a token before every text."""
+    """Return whether the tokenizer's settings add a BOS token before every text."""
     settings = folder / "tokenizer_config.json"
     if not settings.is_file():
         return False

@@ -41,7 +41,7 @@ def evaluate_rankings(
         pairs_path: its pairs of the task.
         faithfulness_path: where the frame of `evaluate_ablations` goes.
         cost_path: where the costs go.
-        ablations: what stands in for nodes outside of the circuit.
+        ablations: of the nodes outside the circuit.
         proportions: sizes of the circuits.
         examples: how many pairs at most.
         batch_size: how many of them at once, or `auto`.

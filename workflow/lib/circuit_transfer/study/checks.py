@@ -327,9 +327,9 @@ def _check_checkpoint(key: str, path: str, directories: Sequence[Path]) -> None:
         check_checkpoint(folder)
         architecture_of(read_model_type(folder))
     except (FileNotFoundError, ValueError) as error:
-        told = str(error)
-        where = "" if told.startswith(str(folder)) else f"{folder}: "
-        raise ValueError(f"{key}: {where}{told}") from error
+        problem = str(error)
+        where = "" if problem.startswith(str(folder)) else f"{folder}: "
+        raise ValueError(f"{key}: {where}{problem}") from error
 
 
 def _join(directories: Sequence[Path]) -> str:

@@ -41,7 +41,7 @@ class Origins:
         return str(shipped if shipped.exists() and not Path(path).exists() else path)
 
     def is_drawn(self, task: str) -> bool:
-        """Tell whether a generator draws the pairs of a task."""
+        """Return whether a generator draws the pairs of a task."""
         return "generator" in self._tasks[task]
 
     def pairs_path(self, task: str) -> str | None:
@@ -68,11 +68,11 @@ class Origins:
         return ("generators",) if remote else ("generators", "models.hub")
 
     def is_trained(self, model: str) -> bool:
-        """Tell whether the workflow trains a model."""
+        """Return whether the workflow trains a model."""
         return "train" in self._models[model]
 
     def is_remote(self, model: str) -> bool:
-        """Tell whether a model is on the hub."""
+        """Return whether a model is on the hub."""
         return "hub" in self._models[model]
 
     def checkpoint(self, model: str) -> str | None:

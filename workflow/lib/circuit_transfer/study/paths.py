@@ -1,6 +1,6 @@
-"""Where everything that a study makes lies: every path pattern once, by name.
+"""The paths of all artefacts of a study: every path pattern once, by name.
 
-Wildcards stand in braces. A new stage takes one row per artefact in `PATTERNS` and one
+Wildcards are in braces. A new stage takes one row per artefact in `PATTERNS` and one
 in `JOBS`; figures and tables that the report shows are in `shown`.
 """
 
@@ -52,7 +52,7 @@ LOGS, BENCHMARKS = "results/logs", "results/benchmarks"
 
 _PAIR = "{source}/{target}"
 _FIT = "{source}/{target}/{method}"
-# By rule, the wildcards that tell its jobs apart, in the order of their folders.
+# By rule, the wildcards that distinguish its jobs, in the order of their folders.
 JOBS = {
     "write_prompts": "{task}/{split}",
     "join_prompts": "{task}",

@@ -254,7 +254,7 @@ class Study:
 
     @property
     def _gradient_methods(self) -> list[str]:
-        """The methods whose gradients are carried over, if the study compares them."""
+        """The methods with carried gradients, if the study compares them."""
         carried = CARRIED in self.compared
         return [each for each in self.methods if carried and has_run_gradients(each)]
 

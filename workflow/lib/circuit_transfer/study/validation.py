@@ -133,10 +133,10 @@ def _explain(error: ValidationError) -> str:
         shown = quoted(repr(unknown))
         return f"{where}: unknown key {shown}; {nearest(str(unknown), known)}"
     if error.validator == "pattern":
-        told = f"{_short.repr(value)}; expected {error.schema['description']}"
+        problem = f"{_short.repr(value)}; expected {error.schema['description']}"
     else:
-        told = error.message.replace(repr(value), _short.repr(value))
-    return f"{where}: {quoted(told, 1000)}{_hint(error)}"
+        problem = error.message.replace(repr(value), _short.repr(value))
+    return f"{where}: {quoted(problem, 1000)}{_hint(error)}"
 
 
 def _hint(error: ValidationError) -> str:

@@ -63,7 +63,7 @@ class Work:
         forwards: passes without a backward pass, of every pair.
         forward_backwards: passes with one, of every pair.
         batch_size: pairs in one pass.
-        copies: how often what all nodes write is held at once.
+        copies: how often the outputs of all nodes are in memory at once.
         logits: how many times logits `(vocabulary,)` are held at once.
         holds_all: whether they are held of all pairs, or only of a batch.
         written_bytes: size of the tensors that the job writes.
@@ -88,7 +88,7 @@ class Work:
 def study_work(config: Mapping, nodes: Mapping[str, Nodes]) -> list[Work]:
     """Return every job of a study that runs a model.
 
-    A task is taken to have as many usable pairs as are asked for, so that counts are
+    A task is assumed to have as many usable pairs as requested, so that counts are
     upper bounds where it has fewer.
 
     Args:
@@ -162,7 +162,7 @@ def _stitched(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
             forwards=4 if method else 2,
             forward_backwards=0,
             batch_size=_in_a_pass(settings),
-            # In float32, what the nodes write, the stream and what is carried into it;
+            # In float32, node outputs, the stream and what is mapped into it;
             # in float64, the regressions at all points.
             copies=8 if method else 6,
             logits=2,

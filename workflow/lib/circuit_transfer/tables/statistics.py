@@ -1,7 +1,7 @@
 """The statistics of a study: levels with their intervals, and tested differences.
 
 A *level* is how good a circuit is: the interval is over the examples it was measured
-on, with the fits as they are, and the deviation over seeds stands beside it. A
+on, with the fits as they are, and the deviation over seeds is reported in addition. A
 *difference* is how much better the aligned circuit is than another: its interval and
 its p values are over tasks and seeds. No number mixes the two.
 """
@@ -113,7 +113,7 @@ def study_statistics(
 
     Args:
         cpr: the area of every circuit, with `circuit` and `protocol` (`named_rows`).
-        frames: every circuit at every size, named alike, with one number per example;
+        frames: every circuit at every size, named as in `cpr`, one number per example;
             all circuits of a level in the same frame.
         resamples: of the examples.
         seed: of all that is random.

@@ -65,7 +65,7 @@ class Pair:
         }
 
     def has(self, circuit: str) -> bool:
-        """Tell whether a circuit was evaluated at all."""
+        """Return whether a circuit was evaluated at all."""
         return any(key[2] == circuit for key in self._levels)
 
     def level(
@@ -101,7 +101,7 @@ class Pair:
 
 
 def verdict(row: Mapping[str, Any], test: str) -> str:
-    """Tell whether a difference was shown: `yes`, `no`, or that it is below 0."""
+    """Return whether a difference was shown: `yes`, `no`, or that it is below 0."""
     if row[test] >= LEVEL:
         return "no"
     return "yes" if row["mean_difference"] > 0 else "lower"

@@ -66,7 +66,7 @@ def fit_maps(
 
 
 def is_trained(name: str, sources: Mapping, priors: Mapping) -> bool:
-    """Tell whether a map is trained: it has tasks, and a prior if it needs one.
+    """Return whether a map is trained: it has tasks, and a prior if it needs one.
 
     Arguments as in `fit_maps`.
     """

@@ -17,7 +17,7 @@ from circuit_transfer.transfer.training_sets import leaves_out
 MAPS = ("free", "depth-prior", "cka-prior", "prior-residual")
 TRAINED_MAPS = ("free", "prior-residual")
 SIMILARITY_MAPS = ("cka-prior", "prior-residual")
-# Compared with the maps, and made anew for every task from what both models do on its
+# Compared with the maps, and computed for every task from runs of both models on its
 # prompts (`stitching`): of scores, and of gradients, by methods whose gradients are of
 # whole runs, so that the residual stream has them too.
 STITCHED, CARRIED = "stitched", "carried-gradients"
@@ -68,14 +68,14 @@ def node_prior(
     """Return how likely each target node is to do what each source node does.
 
     Nodes of one type, heads or MLPs, are matched by relative depth (layer over last
-    layer) with a Gaussian kernel and, if given, by how alike their outputs are:
+    layer) with a Gaussian kernel and, if given, by the similarity of their outputs:
     `exp(-(depth difference)^2 / (2 depth_width^2)) * exp(similarity / temperature)`.
 
     Args:
         source: node names of the source model.
         target: node names of the target model.
         depth_width: of the kernel, as a share of the whole depth.
-        similarity: `(n_source, n_target)`, see `similarity.node_similarity`.
+        similarity: `(n_source, n_target)`, see `cka.node_similarity`.
         temperature: of the similarity; lower is sharper.
 
     Returns:
@@ -107,14 +107,14 @@ def node_priors(
     by_depth = node_prior(source, target, depth_width=depth_width)
     priors = {"depth-prior": by_depth}
     if similarity is not None:
-        alike = node_prior(
+        by_similarity = node_prior(
             source,
             target,
             depth_width=depth_width,
             similarity=similarity,
             temperature=temperature,
         )
-        priors |= dict.fromkeys(SIMILARITY_MAPS, alike)
+        priors |= dict.fromkeys(SIMILARITY_MAPS, by_similarity)
     return {name: matrix for name, matrix in priors.items() if name in maps}
 
 

@@ -3,7 +3,7 @@
 Two models are stitched when a ridge regression, fitted on a task's own prompts, maps
 the changes (clean minus corrupted) of the target's residual stream to those of the
 source's. A target node then gets the score of a source node in proportion to how far
-its change, so mapped, lies along the source node's change. That takes forward passes of
+its change, so mapped, is along the source node's change. That takes forward passes of
 both models; no gradients, no labels and no other task. The target stitched to itself is
 a control: the same matrix with the target in place of the source.
 """

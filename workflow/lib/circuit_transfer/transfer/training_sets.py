@@ -56,10 +56,10 @@ def training_tasks(
     """Return the tasks of a training set, in the study's order.
 
     Raises:
-        ValueError: the name is none of `training_sets`.
+        ValueError: the name is not one of `training_sets`.
     """
     if training_set not in training_sets(tasks, families):
-        raise ValueError(f"training set {training_set!r} is none of this study's")
+        raise ValueError(f"training set {training_set!r} is not one of this study's")
     if training_set == "all":
         return list(tasks)
     kind, name = training_set.split("-", 1)
@@ -128,5 +128,5 @@ def evaluated_training_sets(
 
 
 def leaves_out(training_set: str) -> bool:
-    """Tell whether a training set leaves out a task or a family."""
+    """Return whether a training set leaves out a task or a family."""
     return training_set.startswith("without-")

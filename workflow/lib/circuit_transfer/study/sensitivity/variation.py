@@ -83,7 +83,7 @@ def _curves(study: Study, variants: Variants) -> tuple[dict[str, pl.DataFrame], 
 
 
 def _supports(study: Study, settings: Settings) -> bool:
-    """Tell whether the method can score nodes under the ablation; log it if not."""
+    """Return whether the method can score nodes under the ablation; log it if not."""
     try:
         check_method(study.method, settings.attribution_ablation)
     except ValueError as error:
