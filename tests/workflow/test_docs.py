@@ -44,7 +44,7 @@ TYPED = [
     "cp -r data/models/llama-small my/model",
     f"{OWN} --dry-run",
     OWN,
-    "snakemake --configfile my/study.yaml --report results/report.html",
+    "snakemake --cores all --configfile my/study.yaml --report my/report.html",
     f"{OWN} --rerun-incomplete",
     f"{OWN} -- mib",
     f"{OWN} -- startup",
