@@ -38,6 +38,10 @@ IDIOMS = {
     r"\basked for\b": "requested",
     r"\bhow (a)?like\b": "how similar",
     r"\bnodes? writes?\b": "a node's output",
+    r"\bfor want of\b": "for lack of",
+    r"\bsays of\b": "describes",
+    r"\b[Ww]hat lies\b": "what is",
+    r"\b[Bb]eside (it|them) stand": "are written too",
 }
 
 

@@ -47,7 +47,7 @@ def _fill_and_go_on(study: Study, undisturbed: dict[str, bytes]) -> None:
     assert result.returncode != 0
     assert "No space left on device: 'results/" in output
     assert "the disk is full" in output
-    assert "Make room. What is finished is kept" in output
+    assert "Make room. Finished results are saved" in output
     assert "Traceback" not in output
     for key, data in read_artefacts(study.folder).items():
         assert damage(key, data, undisturbed) is None, key

@@ -1,4 +1,4 @@
-"""How fast the library is: time and memory beside bare passes of the same model."""
+"""How fast the library is: time and memory relative to bare passes of the same model."""
 
 
 rule measure_benchmark:

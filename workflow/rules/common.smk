@@ -31,7 +31,7 @@ from circuit_transfer.study.shown import (
     table_pattern,
 )
 from circuit_transfer.study.study import Study
-from running.checks import check_hub, check_prompts  # beside the library
+from running.checks import check_hub, check_prompts  # next to the library
 from running.groups import plan_by_group
 from running.planning import plan_by_content
 from running.requests import model_resources, training_resources

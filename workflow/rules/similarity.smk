@@ -1,4 +1,4 @@
-"""How like the gold scores projections are, and how stable the circuits are."""
+"""How similar projections are to the gold scores, and how stable the circuits are."""
 
 
 rule correlate_scores:

@@ -42,7 +42,7 @@ def carry_gradients(
 ) -> None:
     """Read the task's training pairs for both models, write scores of the target.
 
-    Beside them stand controls: how much nodes change (`source-free`), and by seed the
+    Controls are written too: how much nodes change (`source-free`), and by seed the
     gradients of other examples (`random-source`) and of a task of another family, whose
     pairs are read too. Only pairs that both models cut into equally many tokens are
     used; without any, all scores are NaN.

@@ -1,4 +1,4 @@
-"""Measure how long everything takes beside bare passes of one model, and its memory."""
+"""Measure time and memory of everything relative to bare passes of one model."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Draw how long everything takes beside bare passes of one model."""
+"""Draw how long everything takes relative to bare passes of one model."""
 
 from circuit_transfer.figures.benchmark import benchmark_figure
 from circuit_transfer.jobs.stage import run_stage

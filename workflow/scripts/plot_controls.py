@@ -1,4 +1,4 @@
-"""Draw aligned circuits beside gold ones and controls."""
+"""Draw aligned circuits next to gold ones and controls."""
 
 from circuit_transfer.figures.comparisons import controls_figure
 from circuit_transfer.jobs.stage import run_stage

@@ -31,7 +31,7 @@ def stitch_alignment(
 ) -> None:
     """Read the task's training pairs for both models, write one matrix.
 
-    Beside it stand scores of the target that know no source: how much each node
+    Scores of the target that know no source are written too: how much each node
     changes, and the target stitched to itself. Only pairs that both models cut
     into equally many tokens are used; without any, all is NaN.
     """

@@ -1,4 +1,4 @@
-"""Tabulate how long everything takes beside bare passes, and how that grows."""
+"""Tabulate how long everything takes relative to bare passes, and how that grows."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path

@@ -17,7 +17,7 @@ def tokenize_pairs(
     pairs_path: Path | str,
     rejects_path: Path | str,
 ) -> None:
-    """Read text pairs, write token ids and, beside them, the pairs without."""
+    """Read text pairs, write token ids and, separately, the pairs without."""
     description = read_description(model_path)
     tokenizer = load_tokenizer(description["path"])
     tokenized = tokenize(

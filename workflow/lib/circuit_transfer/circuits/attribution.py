@@ -83,7 +83,7 @@ def attribute(
         method: one of `methods.node_methods`.
         ig_steps: steps of integrated gradients, for the methods that integrate.
         ablation: the output of an ablated node, see `ablations`.
-        resume: keeps the scores of the batches that are done; if they are cut in
+        resume: saves the scores of the batches that are done; if they are cut in
             another way, it starts from the beginning.
 
     Raises:
@@ -164,7 +164,7 @@ def _integrated_by_site(
 ) -> Attribution:
     """`nap-ig-activations`: one site at a time moves from ablated to clean.
 
-    Only the moved site's own gradient counts, averaged over the way. What lies below
+    Only the moved site's own gradient counts, averaged over the way. What is below
     the site is the same in every step, and is not run again.
     """
     clean = _run_clean(model, batch)
@@ -198,7 +198,7 @@ def _ablated_alone(
 ) -> Attribution:
     """`exact`: ablate one node alone and take the drop of the metric.
 
-    What lies below the node is as in the clean run, and is not run again.
+    What is below the node is as in the clean run, and is not run again.
     """
     clean = _run_clean(model, batch)
     full = batch.logit_diff(clean.logits)

@@ -56,7 +56,7 @@ def evaluate_circuits(
         wrong (null where there is none), `complement_faithfulness` that of all other
         nodes (null where it was not measured), and the lists hold one logit difference
         per example, in the order of the batches. A ranking with unknown scores (NaN,
-        for want of usable pairs) has no rows; without pairs there are none at all.
+        for lack of usable pairs) has no rows; without pairs there are none at all.
     """
     known = pl.col("scores").list.eval(pl.element().is_finite().all()).list.first()
     rankings = rankings.filter(known)

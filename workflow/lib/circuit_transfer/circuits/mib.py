@@ -24,7 +24,7 @@ def to_importances(
 ) -> dict[str, Any]:
     """Return node scores as a graph of MIB, ready for JSON and exact in it.
 
-    Scores that are not known (NaN, for want of usable pairs) become null: JSON has no
+    Scores that are not known (NaN, for lack of usable pairs) become null: JSON has no
     NaN, and MIB stops at a null where it would take a missing score for a node that
     belongs to every circuit.
 
@@ -52,7 +52,7 @@ def to_importances(
             "parallel_attn_mlp": model["parallel_mlp"],
             "d_model": model["d_model"],
         },
-        # The input has no score, so that MIB always keeps it and does not count it:
+        # The input has no score, so that MIB always includes it and does not count it:
         # ranked among the nodes it would be missing in most circuits, and a circuit
         # that reads the corrupted prompt is worthless, whatever else it holds.
         "nodes": {
@@ -60,8 +60,8 @@ def to_importances(
             **{name: {"in_graph": True, "score": value} for name, value in ranked},
             "logits": {"in_graph": True},
         },
-        # At node level MIB turns on the edges of the nodes that it keeps. Naming them
-        # would tell nothing, in 100 MB for a model of 8 billion parameters.
+        # At node level MIB turns on the edges of the nodes that it includes. Naming
+        # them would add nothing, in 100 MB for a model of 8 billion parameters.
         "edges": {},
     }
 
@@ -72,7 +72,7 @@ def to_dense(
     """Return the nodes of a graph as the tensors of MIB's binary format, with metadata.
 
     `nodes_scores` float32 and `nodes_in_graph` bool, each `(1 + n_nodes,)`: the input
-    first, then the nodes in order, as `src_nodes` in the metadata names them beside
+    first, then the nodes in order, as `src_nodes` in the metadata names them next to
     `cfg`. What has no score is NaN.
     """
     nodes = dict(importances["nodes"])

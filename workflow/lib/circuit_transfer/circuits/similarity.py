@@ -73,7 +73,7 @@ def chance_jaccard(size: int, n_nodes: int) -> float:
 
 
 def circuit_sizes(n_nodes: int, proportions: Sequence[float]) -> dict[float, int]:
-    """Return the number of nodes of every proportion that keeps any."""
+    """Return the number of nodes of every proportion that includes any."""
     sizes = {each: circuit_size(each, n_nodes) for each in proportions}
     return {each: size for each, size in sizes.items() if size}
 

@@ -45,7 +45,7 @@ def job(log_path: Path | str) -> Iterator[None]:
 
     The log ends in how long it took, see `read_startup`. An exception ends the job. One
     that describes a wrong input, or a lack of memory or disk, is logged in one
-    line, and its traceback goes into a file beside the log, `<log>.traceback`; of any
+    line, and its traceback goes into a file next to the log, `<log>.traceback`; of any
     other the traceback is logged. A job does not outlive the run that it belongs to.
     """
     startup = _process_seconds()

@@ -4,7 +4,7 @@ import errno
 import shutil
 from pathlib import Path
 
-KEPT = "What is finished is kept: run the same command again."
+KEPT = "Finished results are saved: run the same command again."
 MEMORY = (
     "out of memory? Try smaller batches (batch_size of attribution, alignment and "
     f"evaluation) or fewer jobs at once (--cores). {KEPT}"

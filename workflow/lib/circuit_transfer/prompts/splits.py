@@ -18,7 +18,7 @@ def join_splits(
 ) -> pl.DataFrame:
     """Return the rows of both splits in the order of their files and rows.
 
-    Rows of unknown split, which are in both frames, are kept once.
+    Rows of unknown split, which are in both frames, are included once.
 
     Args:
         train: prompts, pairs or rejects, with `file` and `row`.

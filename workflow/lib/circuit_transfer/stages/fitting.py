@@ -55,7 +55,7 @@ class Fits:
         sources: transformed scores `(n_source,)` by training task.
         settings: of every fit.
         maps: which ones are fitted.
-        controls: which ones are trained beside every map.
+        controls: which ones are trained in addition to every map.
         shape: `(n_source, n_target)`.
         priors: `(n_source, n_target)` by map.
     """

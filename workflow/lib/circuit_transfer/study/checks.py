@@ -14,12 +14,12 @@ from circuit_transfer.models.architectures import architecture_of
 from circuit_transfer.models.checkpoints import check_checkpoint, read_model_type
 from circuit_transfer.study.validation import nearest
 
-# Columns beside those of the tasks in the tables.
+# Columns in addition to those of the tasks in the tables.
 RESERVED = ("mean", "method", "circuit")
 # What follows a task's name in the names of files.
 REJECTS = ".rejects"
-# A wildcard or a variable of Snakemake in a path, or a tag in its report: that does not
-# escape what it says of jobs.
+# A wildcard or a variable of Snakemake in a path, or a tag in its report, which does
+# not escape the descriptions of jobs.
 SNAKEMAKES = re.compile(r"[{}<>\n\r]")
 
 
@@ -199,7 +199,7 @@ def _check_shape(key: str, train: Mapping) -> None:
 
 
 def check_benchmark(key: str, entry: Mapping, models: Mapping) -> None:
-    """Check one entry of `benchmark`: that it is of one model that can be.
+    """Check one entry of `benchmark`: that it names one model that can be.
 
     Args:
         key: where the entry is, for the message.

@@ -1,4 +1,4 @@
-"""A configuration before anything is made of it: checked, and in one order."""
+"""A configuration before it is used: checked, and in one order."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path

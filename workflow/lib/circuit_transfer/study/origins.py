@@ -34,7 +34,7 @@ class Origins:
     def located(self, path: str) -> str:
         """Return where a file or folder of the configuration is.
 
-        A relative path starts in the working directory, or else beside the Snakefile,
+        A relative path starts in the working directory, or else next to the Snakefile,
         where the shipped models are.
         """
         shipped = self._home / path

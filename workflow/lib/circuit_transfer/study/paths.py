@@ -112,7 +112,7 @@ JOBS = {
 
 @dataclass(frozen=True)
 class Job:
-    """The files that belong to a job beside what it makes.
+    """The files that belong to a job in addition to its outputs.
 
     Attributes:
         name: its rule, then its wildcards, as in the paths of its files.

@@ -91,7 +91,7 @@ def requested_by_training(train: Mapping, attempt: int = 1) -> dict[str, int]:
 def _work(
     stage: str, shapes: Mapping[str, ModelShape], target: str, config: Mapping
 ) -> dict[str, list[Work]]:
-    """Return the work of a stage by model: on the target, and on others beside it."""
+    """Return the work of a stage by model: on the target, and on others next to it."""
     nodes = {
         name: Nodes(each.n_nodes, 2 * each.layers) for name, each in shapes.items()
     }

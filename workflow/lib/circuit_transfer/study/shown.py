@@ -91,7 +91,7 @@ def table_pattern(name: str, suffix: str = "csv") -> str:
 
 
 def labels(shown: Shown, caption: str) -> dict[str, str]:
-    """Return what the report says of a file: what it shows, and of which models."""
+    """Return the report's description of a file: what it shows, and of which models."""
     places = {name: f"{{{name}}}" for name in wildcards(shown.folders)}
     return {"shows": caption.replace("-", " "), **places}
 

@@ -1,4 +1,4 @@
-"""What a study is made of: its sets of names, and the files that its stages read.
+"""The parts of a study: its sets of names, and the files that its stages read.
 
 `w` are the wildcards of a job: an object with one attribute per wildcard.
 """

@@ -103,7 +103,7 @@ def _matches(validator, pattern, instance, schema):
 
 
 def _is_whole(checker, value) -> bool:
-    # The standard's 5.0 is an integer too, but Python's `range` wants 5.
+    # The standard's 5.0 is an integer too, but Python's `range` expects 5.
     return isinstance(value, int) and not isinstance(value, bool)
 
 

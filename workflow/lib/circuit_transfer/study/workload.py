@@ -136,7 +136,7 @@ def _attributions(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]
 
 
 def _stitched(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
-    """Yield the jobs that stitch two models; the source runs beside the target."""
+    """Yield the jobs that stitch two models; the source runs next to the target."""
     study, settings = config["study"], config["attribution"]
     tasks, compared = study["tasks"], config["alignment"]["compare"]
     families = study_families(tasks, study["families"])
@@ -287,7 +287,7 @@ def _evaluation(
 ) -> Work:
     settings = config["evaluation"]
     circuits = count_circuits(sum(rankings), n_nodes, settings["proportions"])
-    # Beside the circuits the clean run, and one of the prompts that ablate.
+    # In addition to the circuits, the clean run and one of the prompts that ablate.
     ablated = [each != "zero" for each in settings["ablations"]]
     forwards = len(ablated) * (circuits + 1) + sum(ablated)
     return Work(

@@ -17,7 +17,7 @@ from circuit_transfer.transfer.changes import Changes, stream_changes
 from circuit_transfer.transfer.regression import ridge_regression
 
 # Penalty of the regression, as a share of the mean squared change of a stream's
-# coordinate: gradients want a finer map than scores.
+# coordinate: gradients need a finer map than scores.
 RIDGE = 0.01
 
 

@@ -26,7 +26,7 @@ class FitSettings:
         intervention: how the soft mask acts on the target, see `masked_runs`.
         epochs: passes over the training pairs of all tasks.
         learning_rate: Adam's; decays linearly to a tenth.
-        sparsity: weight of the mean mask beside the divergence (the paper's lambda).
+        sparsity: weight of the mean mask in the loss (the paper's lambda).
         objective: `divergence`, the paper's, see `alignment_loss`; or `area`, which
             trains what the evaluation measures, see `area_loss`.
         proportions: circuit sizes of the area objective, as in the evaluation.

@@ -22,7 +22,7 @@ from circuit_transfer.transfer.changes import (
 from circuit_transfer.transfer.regression import ridge_regression
 
 # Penalty of the regression, as a share of the mean squared change of a stream's
-# coordinate: a coarse stitch suits scores (gradients want a fine one).
+# coordinate: a coarse stitch suits scores (gradients need a fine one).
 RIDGE = 1.0
 # Added to the size of a source node's change, as a share of the mean of all: a node
 # that hardly changes would otherwise get a large coefficient.
