@@ -54,7 +54,7 @@ def to_importances(
         },
         # The input has no score, so that MIB always includes it and does not count it:
         # ranked among the nodes it would be missing in most circuits, and a circuit
-        # that reads the corrupted prompt is worthless, whatever else it holds.
+        # that reads the corrupted prompt is worthless, regardless of its nodes.
         "nodes": {
             "input": {"in_graph": True},
             **{name: {"in_graph": True, "score": value} for name, value in ranked},

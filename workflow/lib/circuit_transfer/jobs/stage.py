@@ -84,7 +84,7 @@ def _find(name: str, kind: str, sources: Sources) -> list[Any]:
 def _split(name: str) -> tuple[str, str]:
     """Return the name of the files that a parameter is of, and `path` or `paths`.
 
-    Of a parameter that is of no files, its own name and nothing.
+    For a parameter without files, its own name and nothing.
     """
     base, _, kind = name.rpartition("_")
     return (base, kind) if base and kind in ("path", "paths") else (name, "")

@@ -1,7 +1,7 @@
 """Prompts that two models share: the same pairs, in the same batches.
 
-Whatever compares two models directly, node outputs or residual streams, compares them
-on these.
+Direct comparisons of two models, of node outputs or residual streams, are made on
+these.
 """
 
 from collections.abc import Sequence
