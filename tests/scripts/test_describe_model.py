@@ -1,7 +1,9 @@
 import pytest
 from describe_model import describe_model
+from safetensors.torch import load_file, save_file
 
 from circuit_transfer.artifacts.text import read_json, write_json
+from circuit_transfer.models.architectures import ARCHITECTURES, Architecture
 from circuit_transfer.models.description import describe_model as describe
 
 
@@ -38,3 +40,18 @@ def test_a_missing_checkpoint_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="absent: no such checkpoint folder"):
         describe_model(tmp_path / "model.json", model="x", **absent)
     assert not (tmp_path / "model.json").exists()
+
+
+def test_a_family_that_does_not_fit_is_found_before_weights_are_read(
+    tiny_checkpoint, tmp_path, monkeypatch
+):
+    checkpoint = tiny_checkpoint("llama", layers=1)
+    weights = load_file(checkpoint / "model.safetensors")
+    weights["model.norm.weight"][0] = float("nan")
+    save_file(weights, checkpoint / "model.safetensors", {"format": "pt"})
+    norm = "post_attention_layernorm"
+    row = Architecture("model.layers", "self_attn.o_proj", "mlp.up_proj", norm)
+    monkeypatch.setitem(ARCHITECTURES, "llama", row)
+    place = {"checkpoint": checkpoint, "load": {}}
+    with pytest.raises(ValueError, match=f"{checkpoint}: .* does not fit a llama"):
+        describe_model(tmp_path / "model.json", model="x", **place)

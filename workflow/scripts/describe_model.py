@@ -9,8 +9,6 @@ from circuit_transfer.artifacts.text import read_json, write_json
 from circuit_transfer.interventions.families import check_sites
 from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.models.description import describe_model as describe
-from circuit_transfer.models.loading import read_settings
-from circuit_transfer.models.shape import skeleton
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +30,7 @@ def describe_model(
     """
     record = read_json(record_path) if record_path else {}
     folder = record.get("folder", checkpoint)
-    description = {"model": model, **describe(folder, **load)}
-    try:
-        check_sites(skeleton(read_settings(folder)))
-    except ValueError as error:
-        raise ValueError(f"{folder}: {error}") from error
+    description = {"model": model, **describe(folder, **load, check=check_sites)}
     if "accuracy" in record:
         description["accuracy"] = record["accuracy"]
     if "repository" in record:

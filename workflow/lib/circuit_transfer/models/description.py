@@ -1,7 +1,7 @@
 """Describe a model from its checkpoint: architecture, sizes, nodes, tokenizer."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,9 @@ from circuit_transfer.models.loading import asks_for_bos, load_tokenizer, read_s
 from circuit_transfer.models.nodes import node_names
 from circuit_transfer.models.shape import head_width, mlp_width, skeleton
 
+# Takes a model on the meta device, and raises ValueError if something is wrong with it.
+Check = Callable[[Any], None]
+
 
 def describe_model(
     folder: Path | str,
@@ -23,6 +26,7 @@ def describe_model(
     dtype: str = "float32",
     attn_implementation: str | None = None,
     device_map: str | Mapping[str, str | int] | None = None,
+    check: Check | None = None,
 ) -> dict[str, Any]:
     """Check all files of a checkpoint and return the description of its model.
 
@@ -34,6 +38,7 @@ def describe_model(
         dtype: data type to load the model with.
         attn_implementation: attention implementation to load the model with.
         device_map: devices to load the model on.
+        check: of the model, before its weights are read; see `describe_configuration`.
 
     Returns:
         `path`, the settings for loading (`dtype`, `attn_implementation`,
@@ -46,7 +51,7 @@ def describe_model(
             missing or not finite, or the tokenizer has more tokens than the model.
     """
     check_checkpoint(folder)
-    configuration = _read_configuration(folder)
+    configuration = _read_configuration(folder, check)
     _check_vocabulary(Path(folder), configuration["vocabulary"])
     check_weights(folder, configuration["parameters"])
     return {
@@ -59,7 +64,7 @@ def describe_model(
     }
 
 
-def describe_configuration(config) -> dict[str, Any]:
+def describe_configuration(config, *, check: Check | None = None) -> dict[str, Any]:
     """Return the architecture, sizes and nodes of a model by its configuration.
 
     The model is built on the meta device, so `parameters` is exact (a tied matrix
@@ -67,16 +72,20 @@ def describe_configuration(config) -> dict[str, Any]:
 
     Args:
         config: a configuration of `transformers`.
+        check: of the model that is built, such as `interventions.families.check_sites`,
+            which this package, being below interventions, cannot import.
 
     Returns:
         `architecture`, `layers`, `heads`, `kv_heads`, `d_model`, `d_head`, `d_mlp`,
         `context` (in positions), `vocabulary`, `parameters`, `parallel_mlp`, `nodes`.
 
     Raises:
-        ValueError: the family is not supported.
+        ValueError: the family is not supported, or the check fails.
     """
     architecture_of(config.model_type)
     model = skeleton(config)
+    if check is not None:
+        check(model)
     layers, heads = config.num_hidden_layers, config.num_attention_heads
     return {
         "architecture": config.model_type,
@@ -94,11 +103,11 @@ def describe_configuration(config) -> dict[str, Any]:
     }
 
 
-def _read_configuration(folder: Path | str) -> dict[str, Any]:
+def _read_configuration(folder: Path | str, check: Check | None) -> dict[str, Any]:
     """Describe the configuration of a checkpoint, see `describe_configuration`."""
     architecture_of(read_model_type(folder))
     try:
-        return describe_configuration(read_settings(folder))
+        return describe_configuration(read_settings(folder), check=check)
     # Wrong values raise errors of many types, none of which names the file.
     except Exception as error:
         raise ValueError(
