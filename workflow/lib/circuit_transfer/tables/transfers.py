@@ -32,8 +32,8 @@ RANDOM_NOTE = {
     False: "random: random rankings of the nodes (untrained alignments were not run).",
 }
 RANKS_NOTE = (
-    "Bold and underlined: the largest and second largest number, which says nothing of "
-    "chance; what was shown to differ is in the table of tests."
+    "Bold and underlined: the largest and second largest number, without a test; "
+    "significant differences are in the table of tests."
 )
 LEVEL = 0.05
 BEST_NOTE = (
