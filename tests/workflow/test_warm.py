@@ -308,7 +308,8 @@ def test_a_benchmark_measures_its_own_job(workflow):
     assert 280 < used["b"]["max_rss"] - used["a"]["max_rss"] < 320
     for name in "ac":
         assert used[name]["cpu_time"] < 0.5
-        assert 1.5 < used[name]["s"] < 10
+        # The clock starts just after the process, and shows hundredths of a second.
+        assert 1.4 < used[name]["s"] < 10
 
 
 def test_the_scripts_of_the_workflow_start_no_threads_when_they_are_imported():
