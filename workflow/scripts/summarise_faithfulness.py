@@ -8,7 +8,7 @@ import polars as pl
 
 from circuit_transfer.artifacts.frames import read_frame, write_frame
 from circuit_transfer.jobs.stage import run_stage
-from circuit_transfer.tables.curves import CURVE, summarise
+from circuit_transfer.tables.curves import CURVE, TRAINED, summarise
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +21,7 @@ ALIGNED_COLUMNS = (
     "map",
     "control",
     "seed",
+    *TRAINED,
 )
 
 

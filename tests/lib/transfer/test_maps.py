@@ -19,6 +19,7 @@ SOURCE, TARGET = node_names(3, 2), node_names(5, 3)
 @pytest.mark.parametrize(
     ("transform", "expected"),
     [
+        ("sum", [2 / 7, -4 / 7, 0.0, 1 / 7]),
         ("raw", [2.0, -4.0, 0.0, 1.0]),
         ("max", [0.5, -1.0, 0.0, 0.25]),
         ("signed-sqrt", [0.5**0.5, -1.0, 0.0, 0.5]),
@@ -46,7 +47,7 @@ def test_equal_scores_have_one_rank():
 
 
 def test_an_unknown_transform_is_named():
-    with pytest.raises(ValueError, match="'log' is not one of raw, max, signed-sqrt"):
+    with pytest.raises(ValueError, match="'log' is not one of sum, raw, max"):
         transformed(SCORES, "log")
 
 

@@ -62,6 +62,25 @@ def test_the_gradient_of_every_entry_equals_finite_differences(
     )
 
 
+def test_the_relative_weight_is_in_units_of_the_empty_circuit_s_divergence(
+    tiny_model, tiny_pairs
+):
+    model = tiny_model("llama").requires_grad_(False)
+    (prepared,) = prepare(model, {"a": pair_batches(tiny_pairs(3)[::2], 3)})
+    mask = torch.rand(2, N, generator=torch.Generator().manual_seed(0))
+    relative = replace(SETTINGS, objective="relative-divergence", sparsity=0.5)
+    loss, divergence = alignment_loss(model, prepared, mask, relative)
+    full, empty = (
+        reference.run(model, ids)[0][:, -1].log_softmax(-1)
+        for ids in (prepared.batch.clean, prepared.batch.corrupted)
+    )
+    unit = (full.exp() * (full - empty)).sum(1).mean()
+    assert unit > 1e-3
+    torch.testing.assert_close(loss - divergence, 0.5 * unit * mask.mean(1))
+    _, plain = alignment_loss(model, prepared, mask, SETTINGS)
+    assert torch.equal(divergence, plain)
+
+
 @pytest.mark.parametrize("intervention", INTERVENTIONS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_divergence_reaches_every_head_and_mlp(

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -113,7 +115,7 @@ def test_every_map_projects_where_it_was_fitted(rankings, training_set):
 
 
 def test_every_control_has_its_rows_under_both_protocols(rankings):
-    found = rankings.filter(pl.col("control") != "none").drop("scores")
+    found = rankings.filter(pl.col("control") != "none").drop("scores", "collapsed")
     expected = {
         *((None, "free", "random-alignment", seed) for seed in SEEDS),
         *(("only-a", None, "free-mask", seed) for seed in SEEDS),
@@ -177,6 +179,39 @@ def test_controls_are_what_they_are_called(rankings, training_set, seed):
         np.testing.assert_allclose(found, scores, rtol=1e-5, atol=1e-6)
     found = scores_of(rankings, training_set, "free", "permuted-alignment", seed)
     assert sorted(found) == pytest.approx(sorted(SCALED @ fit.alignment), rel=1e-5)
+
+
+def test_what_is_projected_by_a_collapsed_fit_is_marked():
+    ends = {
+        ("without-a", 0): {
+            "open_share": [0.5, 0.0],
+            "open_share/source-free": [0.5, 0.5],
+        },
+        ("without-a", 1): {
+            "open_share": [1.0, 0.5],
+            "open_share/source-free": [1.0, 1.0],
+        },
+        ("all", 0): {"open_share": [0.25, 0.75]},
+    }
+    fits = []
+    for (name, seed), shares in ends.items():
+        fit = make_alignment(name, seed)
+        tensors = {key: np.array(each, np.float32) for key, each in shares.items()}
+        fits.append(replace(fit, tensors=fit.tensors | tensors))
+    closed = {"open_share": np.zeros(1, np.float32)}
+    masks = [replace(each, tensors=each.tensors | closed) for each in MASKS]
+    found = project(alignments=fits, masks=masks).filter(
+        pl.col("collapsed").is_not_null()
+    )
+    labels = ("training_set", "map", "control", "seed", "collapsed")
+    assert {*found.select(labels).iter_rows()} == {
+        ("without-a", "free", "none", 0, True),
+        ("without-a", "free", "none", 1, True),
+        ("without-a", "free", "source-free", 0, False),
+        ("without-a", "free", "source-free", 1, True),
+        ("all", "free", "none", 0, False),
+        *(("only-a", None, "free-mask", seed, True) for seed in SEEDS),
+    }
 
 
 def test_the_untrained_matrix_is_one_of_those_that_training_starts_from(rankings):

@@ -41,6 +41,8 @@ CURVE = {
     "agreement_wrong": pl.Float64,
     "complement_faithfulness": pl.Float64,
 }
+# Of circuits that a mask was trained for, see `transfer.projection`.
+TRAINED = {"collapsed": pl.Boolean}
 # One number per evaluated example, in order.
 BY_EXAMPLE = {
     "logit_diffs": pl.List(pl.Float32),
@@ -148,7 +150,7 @@ def stacked(
     *,
     siblings: Iterable[Sequence[str]],
     families: Families,
-    columns: Mapping[str, pl.DataType] = CURVE,
+    columns: Mapping[str, pl.DataType] = CURVE | TRAINED,
 ) -> pl.DataFrame:
     """Stack frames of one kind of circuits: their keys, regime and some columns."""
     columns = KEYS | dict(columns)
@@ -183,10 +185,9 @@ def _areas(curves: pl.DataFrame) -> pl.DataFrame:
             areas = curve_areas(curve["proportion"], curve["faithfulness"])
         except ValueError as error:
             raise ValueError(f"curve of {dict(zip(KEYS, key, strict=True))}") from error
-        rows.append((*key, *areas))
-    areas = pl.DataFrame(
-        rows, schema=KEYS | {"cpr": pl.Float64, "cmd": pl.Float64}, orient="row"
-    )
+        rows.append((*key, *areas, curve["collapsed"][0]))
+    measures = {"cpr": pl.Float64, "cmd": pl.Float64} | TRAINED
+    areas = pl.DataFrame(rows, schema=KEYS | measures, orient="row")
     # A model that corruption leaves unchanged has no faithfulness: an empty cell.
     return areas.with_columns(pl.col("cpr", "cmd").fill_nan(None))
 

@@ -55,6 +55,11 @@ MARK_NOTE = (
     "tasks x seeds (sign-flip test, Holm-adjusted); ‡ also over tasks alone. Without a "
     "mark, it is not significantly higher."
 )
+COLLAPSE_NOTE = (
+    "WARNING, collapsed fits: training ended with a mask that is closed, or open, for "
+    "all nodes, so that their ranking means little; change the sparsity or lower the "
+    "learning rate. How many:"
+)
 INTERVAL_NOTE = (
     "± half-width of the 95 % confidence interval over examples (bootstrap, with the "
     "fitted alignments fixed); seed deviation: standard deviation of the mean over "

@@ -56,6 +56,10 @@ LEVEL = {
     "seed_deviation": (pl.Float64, "standard deviation of the CPR over seeds"),
     "n_seeds": (pl.Int64, "how many seeds"),
     "n_examples": (pl.Int64, "how many examples; of mean rows: in all tasks"),
+    "n_collapsed": (
+        pl.Int64,
+        "how many of its fits collapsed: a mask ended all open or all closed",
+    ),
 }
 DIFFERENCE = {
     "comparison": (pl.String, "tests adjusted together: control, gold, map"),
@@ -195,7 +199,7 @@ def _with_best(cpr: pl.DataFrame, draws: dict[Key, Draws]) -> pl.DataFrame:
 def levels(cpr: pl.DataFrame, draws: Mapping[Key, Draws]) -> Iterator[dict[str, Any]]:
     """Yield a row per level and task, and one over its tasks, with their intervals."""
     by_seed = cpr.group_by(*LEVEL_KEYS, "seed", maintain_order=True)
-    by_seed = by_seed.agg(pl.mean("cpr", "cmd"))
+    by_seed = by_seed.agg(pl.mean("cpr", "cmd"), n_collapsed=pl.sum("collapsed"))
     across = by_seed.group_by(*LEVEL_KEYS[:-1], "seed", maintain_order=True)
     mean_by_seed = across.agg(pl.mean("cpr")).with_columns(task=pl.lit(MEAN))
     deviations = {
@@ -204,8 +208,10 @@ def levels(cpr: pl.DataFrame, draws: Mapping[Key, Draws]) -> Iterator[dict[str, 
         for row in frame.group_by(LEVEL_KEYS).agg(pl.std("cpr")).iter_rows()
     }
     points = by_seed.group_by(LEVEL_KEYS, maintain_order=True)
-    points = points.agg(pl.mean("cpr", "cmd"), n_seeds=pl.col("seed").n_unique())
-    of_task = {tuple(row[:-3]): row[-3:] for row in points.sort(LEVEL_KEYS).iter_rows()}
+    points = points.agg(
+        pl.mean("cpr", "cmd"), pl.sum("n_collapsed"), n_seeds=pl.col("seed").n_unique()
+    )
+    of_task = {tuple(row[:-4]): row[-4:] for row in points.sort(LEVEL_KEYS).iter_rows()}
     for place, tasks in groupby(of_task, key=lambda key: key[:-1]):
         of_level = {key: (*of_task[key], draws.get(key)) for key in tasks}
         shares = {key: _recovery(key, of_task, draws) for key in of_level}
@@ -237,12 +243,13 @@ def _level(
     shares: Sequence[tuple | None],
     deviation: float | None,
 ) -> dict[str, Any]:
-    cpr, cmd, n_seeds, draws = zip(*measured, strict=True)
+    cpr, cmd, n_collapsed, n_seeds, draws = zip(*measured, strict=True)
     shares = [share for share in shares if share]
     known = all(draw is not None for draw in draws)
     row = dict(zip(LEVEL_KEYS, key, strict=True)) | {"row": "level"}
     row |= {"cpr": np.mean(cpr), "cmd": np.mean(cmd), "seed_deviation": deviation}
     row |= {"n_seeds": max(n_seeds), "n_tasks": len(measured)}
+    row["n_collapsed"] = sum(n_collapsed)
     if known:
         row |= _interval("cpr", [draw.cpr for draw in draws])
         row |= _interval("cmd", [draw.cmd for draw in draws])

@@ -14,6 +14,7 @@ from circuit_transfer.tables.curves import (
 )
 from circuit_transfer.tables.differences import MEAN
 from circuit_transfer.tables.explanations import (
+    COLLAPSE_NOTE,
     INTERVAL_NOTE,
     MARK_NOTE,
     explain,
@@ -92,6 +93,25 @@ class Pair:
                     return self._levels[key]
         return {}
 
+    def collapsed(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return a note of the circuits of maps whose training collapsed, if there are.
+
+        A circuit of no map, such as the free mask, is counted as well.
+        """
+        levels = [
+            row
+            for row in self._levels.values()
+            if row["n_collapsed"]
+            and row["map"] in (*names, None)
+            and row["task"] != MEAN
+            and row["circuit"] != "best"
+        ]
+        places = [
+            "{circuit} by {method} on {task}: {n_collapsed}".format(**row)
+            for row in levels
+        ]
+        return (f"{COLLAPSE_NOTE} {'; '.join(places)}.",) if places else ()
+
     def mark(self, method: str, name: str, protocol: str, against: str) -> str:
         """Return the mark of a circuit that the aligned one was shown to exceed."""
         row = self._tests.get((method, name, protocol, against))
@@ -137,6 +157,7 @@ def leaderboard(
         for row, circuit in rows.items()
     ]
     notes = (MEAN_NOTE, RANDOM_NOTE[untrained], INTERVAL_NOTE, RANKS_NOTE)
+    notes += pair.collapsed([map_name])
     return Table(
         _by_task(lines, ("method", "circuit"), tasks),
         labels=2,
@@ -179,6 +200,7 @@ def controls_table(
         f"best: the best of {', '.join((*SEEN, pair.protocols[first]))} on each task.",
         INTERVAL_NOTE,
         MARK_NOTE,
+        *pair.collapsed([map_name]),
     )
     return Table(
         _by_task(lines, ("method", "left_out", "circuit"), tasks),
@@ -205,6 +227,7 @@ def _cells(
         cells[task] = level.get("cpr")
         cells[task + HALF_WIDTH] = half_width(level, "cpr")
     counts = {"n_tasks": level.get("n_tasks") or 0}
+    counts["collapsed_fits"] = level.get("n_collapsed") or None
     return cells | counts | {SPREAD: level.get(SPREAD)}
 
 
@@ -215,7 +238,10 @@ def _by_task(
     for task in (*tasks, MEAN):
         schema |= {task: pl.Float64, task + HALF_WIDTH: pl.Float64}
     schema |= {MEAN + MARK: pl.String, "n_tasks": pl.Int64}
-    return pl.DataFrame(lines, schema=schema | {SPREAD: pl.Float64})
+    schema |= {SPREAD: pl.Float64, "collapsed_fits": pl.Int64}
+    frame = pl.DataFrame(lines, schema=schema)
+    none = frame["collapsed_fits"].is_null().all()
+    return frame.drop("collapsed_fits") if none else frame
 
 
 def scaling(

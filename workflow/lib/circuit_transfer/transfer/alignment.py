@@ -60,6 +60,8 @@ def fit_maps(
         options = {"n_target": shape[1], "seed": seed, "resume": resume}
         found = fit(model, prepared, starts, settings, **options)
         fitted = dict(zip(trained, found, strict=True))
+        for each, one in fitted.items():
+            _warn_of_collapse(each, one, [*sources], f"seed {seed}")
     return [
         _tensors(each, fitted.get(each), sources, shape, priors) for each in requested
     ]
@@ -72,6 +74,24 @@ def is_trained(name: str, sources: Mapping, priors: Mapping) -> bool:
     """
     known = name == "free" or priors.get(name) is not None
     return name in TRAINED_MAPS and bool(sources) and known
+
+
+def _warn_of_collapse(
+    requested: tuple[str, str], fitted: Fit, tasks: Sequence[str], name: str
+) -> None:
+    """Log the training tasks whose mask tells no node from another any more."""
+    if fitted.open_share is None:
+        return
+    ends = {0: ("closed", "large"), 1: ("open", "small")}
+    for task, share in zip(tasks, fitted.open_share.tolist(), strict=True):
+        if share in ends:
+            log.warning(
+                "%s, %s: collapsed: the mask of %s ended with all %d nodes %s, so "
+                "their ranking means little; the sparsity is too %s, or the learning "
+                "rate too large",
+                *("/".join(requested), name, task, len(fitted.alignment.T)),
+                *ends[share],
+            )
 
 
 def _start(

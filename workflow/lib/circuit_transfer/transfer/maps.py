@@ -28,7 +28,13 @@ def _largest(scores: np.ndarray) -> float:
     return largest if largest > 0 else 1.0
 
 
+def _total(scores: np.ndarray) -> float:
+    total = np.abs(scores).sum()
+    return total if total > 0 else 1.0
+
+
 TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "sum": lambda scores: scores / _total(scores),
     "raw": lambda scores: scores,
     "max": lambda scores: scores / _largest(scores),
     "signed-sqrt": lambda scores: (
@@ -41,10 +47,11 @@ TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 def transformed(scores: np.ndarray, transform: str) -> np.ndarray:
     """Return the scores `(n_nodes,)` as a map sees them, float32.
 
-    `max` divides by the largest magnitude, so that one learning rate suits every task
-    and method; `signed-sqrt` then takes the root of the magnitudes; `rank` puts the
-    ranks on a scale from 0 to 1, the highest score at 1; `raw` leaves them. Unknown
-    scores (NaN) stay unknown.
+    `sum` divides by the sum of the magnitudes: one step of Adam then moves a projected
+    score by at most the learning rate, however many nodes the source has. `max` divides
+    by the largest magnitude; `signed-sqrt` then takes the root of the magnitudes;
+    `rank` puts the ranks on a scale from 0 to 1, the highest score at 1; `raw` leaves
+    them. Unknown scores (NaN) stay unknown.
 
     Raises:
         ValueError: the transform is unknown.

@@ -2,8 +2,9 @@
 
 Differentiable Faithfulness Alignment (DFA, arXiv 2604.24302, Section 3) makes a soft
 mask of projected scores, and trains it so that the masked target predicts the next
-token as the full target does. The other objective, the area, trains circuits of the
-evaluated sizes to be faithful.
+token as the full target does. In the relative form the sparsity term is in units of
+the empty circuit's divergence, so that one weight suits every model and task. The third
+objective, the area, trains circuits of the evaluated sizes to be faithful.
 """
 
 from collections.abc import Sequence
@@ -27,8 +28,9 @@ class FitSettings:
         epochs: passes over the training pairs of all tasks.
         learning_rate: Adam's; decays linearly to a tenth.
         sparsity: weight of the mean mask in the loss (the paper's lambda).
-        objective: `divergence`, the paper's, see `alignment_loss`; or `area`, which
-            trains what the evaluation measures, see `area_loss`.
+        objective: `divergence`, the paper's, or `relative-divergence`, see
+            `alignment_loss`; or `area`, which trains what the evaluation measures, see
+            `area_loss`.
         proportions: circuit sizes of the area objective, as in the evaluation.
         initial_scale: standard deviation of the random start.
         prior_scale: standard deviation over the target's nodes of the training tasks'
@@ -54,12 +56,17 @@ def alignment_loss(
 
     KL(clean || intervened) at the answer position, mean over the batch, plus
     `sparsity` times the mean mask (the paper's equation for the alignment objective).
+    By `relative-divergence` that weight is multiplied by KL(clean || empty circuit) of
+    the batch: a weight of 1 makes the full circuit cost as much as the empty one.
     Of one mask `(n_nodes,)` both are scalars, of several `(masks, n_nodes)` both are
     `(masks,)`.
     """
     logits = masked_logits(model, prepared, mask, settings.intervention)
     divergence = answer_divergence(prepared.full, logits).mean(-1)
-    return divergence + settings.sparsity * mask.mean(-1), divergence
+    weight = settings.sparsity
+    if settings.objective == "relative-divergence":
+        weight = weight * answer_divergence(prepared.full, prepared.empty).mean(-1)
+    return divergence + weight * mask.mean(-1), divergence
 
 
 def area_loss(

@@ -12,7 +12,7 @@ from itertools import product
 import numpy as np
 import polars as pl
 
-from circuit_transfer.artifacts.alignments import Alignment
+from circuit_transfer.artifacts.alignments import Alignment, tensor_name
 from circuit_transfer.transfer.controls import (
     TARGET_ONLY,
     TRAINED_CONTROLS,
@@ -25,15 +25,17 @@ from circuit_transfer.transfer.controls import (
     ridge,
 )
 from circuit_transfer.transfer.maps import CARRIED, STITCHED, TRAINED_MAPS, transformed
+from circuit_transfer.transfer.trained_maps import collapsed
 from circuit_transfer.transfer.training_sets import Families, family_of, zero_shot_sets
 
-RANKING_SCHEMA = {
+LABELS = {
     "training_set": pl.String,
     "map": pl.String,
     "control": pl.String,
     "seed": pl.Int64,
-    "scores": pl.List(pl.Float32),
 }
+SCORES, ENDS = {"scores": pl.List(pl.Float32)}, {"collapsed": pl.Boolean}
+RANKING_SCHEMA = LABELS | SCORES | ENDS
 Row = tuple[str | None, str | None, str, int | None, np.ndarray]
 
 
@@ -49,9 +51,7 @@ def projected_rankings(
     stitched: Alignment | None = None,
     carried: Mapping[str, np.ndarray] | None = None,
 ) -> pl.DataFrame:
-    """Project a task's source scores by every map and every control.
-
-    Controls that belong to a training set are made for every zero-shot one.
+    """Project a task's source scores by every map and control, these zero-shot.
 
     Args:
         task: the evaluated task.
@@ -70,7 +70,8 @@ def projected_rankings(
     Returns:
         One row per ranking: `training_set`, `map` (of controls that belong to one),
         `control` (`none` for the aligned circuit itself), `seed` (null where nothing
-        is random), `scores` (`n_target` of them).
+        is random), `scores` (`n_target`), `collapsed` (whether a mask of its training
+        ended all open or all closed; null without masks).
     """
     zero_shot = zero_shot_sets(task, list(sources), families)
     others = _other_families(task, list(sources), families)
@@ -86,17 +87,40 @@ def projected_rankings(
     if alignments:
         rows += _untrained(alignments[0], sources[task])
     rows += _of_task(task, zero_shot, stitched, carried or {}, masks)
-    return _distinct(rows).filter(pl.col("control").is_in(["none", *controls]))
+    frame = _distinct(rows, [*_mask_ends(alignments), *_free_mask_ends(masks, task)])
+    return frame.filter(pl.col("control").is_in(["none", *controls]))
 
 
-def _distinct(rows: Sequence[Row]) -> pl.DataFrame:
+def _mask_ends(alignments: Sequence[Alignment]) -> Iterator[tuple]:
+    """Yield the labels of every trained map and control, and whether it collapsed."""
+    for fit in alignments:
+        place = fit.metadata["training_set"], fit.metadata["seed"]
+        for name, control in product(fit.maps, ("none", *TRAINED_CONTROLS)):
+            key = tensor_name("open_share", name, control, fit.maps)
+            if key in fit.tensors:
+                is_collapsed = any(collapsed(fit.tensors[key]))
+                yield place[0], name, control, place[1], is_collapsed
+
+
+def _free_mask_ends(masks: Sequence[Alignment], task: str) -> Iterator[tuple]:
+    for mask in masks:
+        if "open_share" in mask.tensors:
+            is_collapsed = any(collapsed(mask.tensors["open_share"]))
+            seed = mask.metadata["seed"]
+            yield f"only-{task}", None, "free-mask", seed, is_collapsed
+
+
+def _distinct(rows: Sequence[Row], ends: Sequence[tuple]) -> pl.DataFrame:
     """Return a frame of the rows, of those with the same labels the first one.
 
-    A row without randomness comes again with the fit of every seed.
+    A row without randomness comes again with the fit of every seed. Those with masks
+    get how these ended.
     """
-    frame = pl.DataFrame(rows, schema=RANKING_SCHEMA, orient="row")
-    labels = [name for name in RANKING_SCHEMA if name != "scores"]
-    return frame.unique(labels, keep="first", maintain_order=True)
+    frame = pl.DataFrame(rows, schema=LABELS | SCORES, orient="row")
+    frame = frame.unique([*LABELS], keep="first", maintain_order=True)
+    ended = pl.DataFrame(ends, schema=LABELS | ENDS, orient="row")
+    how = {"how": "left", "nulls_equal": True, "maintain_order": "left"}
+    return frame.join(ended, on=[*LABELS], **how)
 
 
 def _other_families(task: str, tasks: Sequence[str], families: Families) -> list[str]:

@@ -38,6 +38,9 @@ class Fit:
         loss: `(steps,)`, divergence, sparsity term and penalty.
         kl: `(steps,)`, the divergence alone, in nats.
         bias: float32 `(n_target,)`, or None for a map without one.
+        open_share: `(tasks,)`, the share of the target's nodes that the mask of every
+            training task keeps in the end (more than half open); None by the area
+            objective, whose masks have a given size.
     """
 
     alignment: Tensor
@@ -45,10 +48,20 @@ class Fit:
     loss: Tensor
     kl: Tensor
     bias: Tensor | None = None
+    open_share: Tensor | None = None
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Return them as named arrays, for `artifacts.alignments.write_alignment`."""
         return {k: each.numpy() for k, each in vars(self).items() if each is not None}
+
+
+def collapsed(open_share: Tensor | np.ndarray) -> list[bool]:
+    """Return which masks ended with all nodes open or all closed, by training task.
+
+    Args:
+        open_share: see `Fit`.
+    """
+    return [share in (0, 1) for share in open_share.tolist()]
 
 
 def initial_alignment(
@@ -77,7 +90,7 @@ class TrainedMap:
 
         Args:
             start: the scores of its training tasks, and its prior.
-            settings: of them, `initial_scale` and `prior_scale`.
+            settings: of them, `initial_scale`, `prior_scale` and `objective`.
             n_target: number of nodes of the target.
             seed: of the random start.
             device: where it is trained.
@@ -88,6 +101,7 @@ class TrainedMap:
         }
         n_source = len(next(iter(self.vectors.values())))
         self.has_prior = start.prior is not None
+        self.has_free_size = settings.objective != "area"
         self.anchor = torch.zeros(n_source, n_target, device=device)
         if self.has_prior:
             self.anchor = _scaled_prior(start.prior, self.vectors, settings.prior_scale)
@@ -114,8 +128,20 @@ class TrainedMap:
 
     def finished(self, loss: Tensor, kl: Tensor) -> Fit:
         """Return the map as it is now, with its curves `(steps,)`."""
-        bias = self.bias.detach().cpu() if self.has_prior else None
-        return Fit(self.alignment.detach().cpu(), self.initial.cpu(), loss, kl, bias)
+        return Fit(
+            self.alignment.detach().cpu(),
+            self.initial.cpu(),
+            loss,
+            kl,
+            self.bias.detach().cpu() if self.has_prior else None,
+            self._open_share().cpu() if self.has_free_size else None,
+        )
+
+    @torch.no_grad()
+    def _open_share(self) -> Tensor:
+        """Return the share of nodes that every task's mask keeps, `(tasks,)`."""
+        masks = torch.stack([torch.sigmoid(self.project(t)) for t in self.vectors])
+        return (masks > 0.5).float().mean(1)
 
 
 def _scaled_prior(
