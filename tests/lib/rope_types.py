@@ -5,7 +5,7 @@ import copy
 from circuit_transfer.models.architectures import ARCHITECTURES
 
 # A prompt of more tokens is a long one, which some rope types treat otherwise.
-ORIGINAL = 6
+ORIGINAL = 5
 LONG = {"original_max_position_embeddings": ORIGINAL}
 # Width of the rotated part of a head in the tiny models.
 ROTATED = {

@@ -294,8 +294,8 @@ def test_every_rope_type_of_a_family_is_described(tiny_model, family, rope):
     config = tiny_model(family, **settings(family, rope)).config
     check_sites(skeleton(config))
     found = describe_configuration(config, check=check_sites)
-    # Dynamic NTK doubles a context of 6 tokens here.
-    assert found["context"] == (12 if rope == "dynamic" else 64)
+    # Dynamic NTK doubles a context of 5 tokens here.
+    assert found["context"] == (10 if rope == "dynamic" else 64)
 
 
 NORM = "post_attention_layernorm"
