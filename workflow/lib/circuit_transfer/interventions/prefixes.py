@@ -52,6 +52,7 @@ class PrefixTrials:
         return self._found[positions, length]
 
 
+# Repeats no trial of a model in a job; a trial depends on the configuration alone.
 _TRIALS: WeakKeyDictionary[nn.Module, PrefixTrials] = WeakKeyDictionary()
 
 
