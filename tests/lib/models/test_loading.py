@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from rope_types import VARIANTS, settings
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
@@ -288,6 +289,15 @@ def test_full_size_models_are_described_without_their_weights(name, nodes, param
     assert found["parameters"] == parameters
 
 
+@pytest.mark.parametrize(("family", "rope"), VARIANTS)
+def test_every_rope_type_of_a_family_is_described(tiny_model, family, rope):
+    config = tiny_model(family, **settings(family, rope)).config
+    check_sites(skeleton(config))
+    found = describe_configuration(config, check=check_sites)
+    # Dynamic NTK doubles a context of 5 tokens here.
+    assert found["context"] == (10 if rope == "dynamic" else 64)
+
+
 NORM = "post_attention_layernorm"
 
 
@@ -302,8 +312,12 @@ NORM = "post_attention_layernorm"
         Architecture("model.layers", "self_attn.o_proj", "mlp", "mlp.down_proj"),
     ],
 )
-def test_a_wrong_row_of_the_table_of_families_is_found(monkeypatch, tiny_model, row):
-    config = tiny_model("llama", hidden_size=32, head_dim=16).config
+@pytest.mark.parametrize("rope", ["default", "dynamic"])
+def test_a_wrong_row_of_the_table_of_families_is_found(
+    monkeypatch, tiny_model, row, rope
+):
+    wide = settings("llama", rope) | {"hidden_size": 32, "head_dim": 16}
+    config = tiny_model("llama", **wide).config
     check_sites(skeleton(config))
     monkeypatch.setitem(architectures.ARCHITECTURES, "llama", row)
     with pytest.raises(ValueError, match="table of families does not fit a llama"):

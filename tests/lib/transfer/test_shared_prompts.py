@@ -1,6 +1,7 @@
 import polars as pl
 import pytest
 import torch
+from rope_types import settings
 from two_models import FAMILIES
 
 from circuit_transfer.prompts.batches import fitting_batch_size, pair_batches
@@ -61,6 +62,18 @@ def test_both_models_leave_out_as_many_tokens(models, tiny_pairs):
         for before, after in zip(prompts, rest, strict=True):
             assert torch.equal(after.clean, before.clean[:, 2:])
             assert torch.equal(after.corrupted, before.corrupted[:, 2:])
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_both_models_run_whole_prompts_if_one_must(tiny_model, tiny_pairs, first):
+    ordinary = tiny_model("llama").requires_grad_(False)
+    other = tiny_model("phi3", **settings("phi3", "longrope")).requires_grad_(False)
+    models = (other, ordinary) if first else (ordinary, other)
+    batches = pair_batches(tiny_pairs(4, shared=3), 4)
+    prompts = [(batch, batch) for batch in batches]
+    assert shorten_both(*models, prompts) == prompts
+    (rest,) = shorten_both(ordinary, ordinary, prompts[1:])
+    assert rest[0].clean.shape == (2, 4)
 
 
 def test_batches_hold_the_prompts_that_both_have(tiny_pairs):

@@ -16,7 +16,7 @@ from circuit_transfer.interventions import (
     run_captured,
 )
 from circuit_transfer.models.architectures import node_sites
-from circuit_transfer.prompts.batches import PairBatch, shortened
+from circuit_transfer.prompts.batches import PairBatch, cacheable, shortened
 
 ABLATIONS = ("counterfactual", "zero", "mean")
 
@@ -38,11 +38,14 @@ class Ablation:
     constant: Sequence[Tensor] | None = None
 
     def shared(self, batch: PairBatch) -> int:
-        """Return the number of first positions at which all circuits are equal.
+        """Return the number of first positions that run once for all circuits.
 
-        Those before the first corrupted token; none where nodes are ablated everywhere.
+        Those before the first corrupted token; none where nodes are ablated everywhere,
+        or where the model cannot run them alone.
         """
-        return batch.shared() if self.constant is None else 0
+        if self.constant is not None:
+            return 0
+        return cacheable(self.model, batch, batch.shared())
 
     def shorten(self, batch: PairBatch) -> PairBatch:
         """Run the first positions, equal for all circuits, and return the others."""

@@ -3,6 +3,8 @@
 - `hooks`: read and edit the outputs of nodes, or replace the forward of modules;
 - `circuits`: ablate all nodes outside a circuit, with a binary or a soft mask;
 - `runs`: run prompts from the beginning, after a cached prefix, or from a given site;
+- `prefixes`: try whether a prefix may be cached;
+- `positions`: rotary embeddings that depend on the length of the prompt;
 - `families`: check the table of model families against a model;
 - `counting`: count forward and backward passes and tokens.
 """
@@ -17,6 +19,7 @@ from circuit_transfer.interventions.circuits import (
 )
 from circuit_transfer.interventions.counting import Passes, counting
 from circuit_transfer.interventions.hooks import captured, captured_stream, edited
+from circuit_transfer.interventions.prefixes import reusable_prefix
 from circuit_transfer.interventions.runs import (
     Prefix,
     answer_logits,
@@ -37,6 +40,7 @@ __all__ = [
     "mixing",
     "pushing",
     "resumed",
+    "reusable_prefix",
     "run_captured",
     "run_prefix",
     "running_circuits",

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from circuit_transfer.interventions.hooks import captured, captured_stream
+from circuit_transfer.interventions.positions import fixed_angles
 
 
 def check_sites(model: nn.Module) -> None:
@@ -23,6 +24,7 @@ def check_sites(model: nn.Module) -> None:
     try:
         with (
             torch.no_grad(),
+            fixed_angles(model),
             captured(model) as activations,
             captured_stream(model) as stream,
         ):

@@ -16,13 +16,15 @@ from circuit_transfer.interventions.circuits import (
     skipping_layers,
 )
 from circuit_transfer.interventions.hooks import captured
+from circuit_transfer.interventions.positions import forget_lengths
 
 
 @dataclass(frozen=True)
 class Prefix:
     """The key-value cache of the first positions of a batch of prompts.
 
-    In a causal model they do not depend on later positions.
+    In a causal model they do not depend on later positions, see `prefixes` for
+    exceptions.
 
     Attributes:
         cache: keys and values of every layer at these positions.
@@ -80,6 +82,7 @@ def answer_logits(
         The logits, on the device of the prompts.
     """
     prompts = ids if embeddings is None else embeddings
+    forget_lengths(model)
     output = model(
         input_ids=ids,
         inputs_embeds=embeddings,
@@ -93,6 +96,7 @@ def answer_logits(
 @torch.no_grad()
 def run_prefix(model: nn.Module, ids: Tensor) -> Prefix:
     """Run and cache the first positions of prompts, token ids `(batch, position)`."""
+    forget_lengths(model)
     cache = DynamicCache(config=model.config)
     model.base_model(input_ids=ids, past_key_values=cache, use_cache=True)
     return Prefix(cache, len(ids))

@@ -14,7 +14,12 @@ from circuit_transfer.models.checkpoints import (
 )
 from circuit_transfer.models.loading import asks_for_bos, load_tokenizer, read_settings
 from circuit_transfer.models.nodes import node_names
-from circuit_transfer.models.shape import head_width, mlp_width, skeleton
+from circuit_transfer.models.shape import (
+    context_length,
+    head_width,
+    mlp_width,
+    skeleton,
+)
 
 # Takes a model on the meta device, and raises ValueError if something is wrong with it.
 Check = Callable[[Any], None]
@@ -95,7 +100,7 @@ def describe_configuration(config, *, check: Check | None = None) -> dict[str, A
         "d_model": config.hidden_size,
         "d_head": head_width(config),
         "d_mlp": mlp_width(config),
-        "context": config.max_position_embeddings,
+        "context": context_length(config),
         "vocabulary": config.vocab_size,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "parallel_mlp": has_parallel_mlp(config),

@@ -164,6 +164,20 @@ def skeleton(config: "PreTrainedConfig"):
         return AutoModelForCausalLM.from_config(config, attn_implementation="eager")
 
 
+def context_length(config) -> int:
+    """Return the longest prompt that a model takes, in tokens.
+
+    Dynamic NTK extends the context by a factor; its `max_position_embeddings` is the
+    context before that.
+    """
+    rope = getattr(config, "rope_parameters", None) or {}
+    # One entry, or one for each kind of layer.
+    entries = [each for each in (rope, *rope.values()) if isinstance(each, Mapping)]
+    dynamic = [each for each in entries if each.get("rope_type") == "dynamic"]
+    factor = max((each["factor"] for each in dynamic), default=1)
+    return int(factor * config.max_position_embeddings)
+
+
 def head_width(config) -> int:
     """Return the width of the output of an attention head."""
     head_dim = getattr(config, "head_dim", None)

@@ -12,6 +12,7 @@ from circuit_transfer.interventions import (
     Prefix,
     answer_logits,
     captured,
+    reusable_prefix,
     run_prefix,
 )
 from circuit_transfer.models.architectures import node_sites
@@ -57,7 +58,8 @@ class PairBatch:
     def shared(self) -> int:
         """Return the length of the prefix that clean and corrupted prompts share.
 
-        In a causal model, the activations of both runs are equal there.
+        In a causal model, the activations of both runs are equal there. Whether they
+        may be cached, `cacheable` tells.
         """
         return int((self.clean != self.corrupted).any(0).int().argmax())
 
@@ -179,13 +181,22 @@ def _fits(model: nn.Module, batch: PairBatch) -> bool:
     return True
 
 
+def cacheable(model: nn.Module, batch: PairBatch, length: int) -> int:
+    """Return how many of the first `length` positions may be cached: all or none.
+
+    None if the model treats them differently in a shorter prompt.
+    """
+    return reusable_prefix(model, batch.clean.shape[1], length)
+
+
 def shortened(model: nn.Module, batch: PairBatch, length: int) -> PairBatch:
     """Run and cache the first positions of a batch; return the batch without them.
 
     Args:
         model: the model that will run the remaining positions.
         batch: pairs whose prompts are equal before position `length`.
-        length: number of positions to cache, at most `PairBatch.shared`.
+        length: number of positions to cache, see `cacheable`; at most
+            `PairBatch.shared`.
     """
     if not length:
         return batch

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from circuit_transfer.prompts.batches import PairBatch, shortened
+from circuit_transfer.prompts.batches import PairBatch, cacheable, shortened
 from circuit_transfer.transfer.carried_gradients import stream_gradients
 
 
@@ -46,7 +46,8 @@ def other_gradients(
     found = []
     for batch in batches:
         spare = max(0, batch.clean.shape[1] - needed)
-        rest = shortened(model, batch, min(spare, batch.shared()))
+        length = cacheable(model, batch, min(spare, batch.shared()))
+        rest = shortened(model, batch, length)
         found.append(stream_gradients(model, rest, steps))
     return in_place_of(gradients, found)
 

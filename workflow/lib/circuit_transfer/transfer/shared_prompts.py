@@ -12,6 +12,7 @@ from torch import nn
 
 from circuit_transfer.prompts.batches import (
     PairBatch,
+    cacheable,
     fitting_batch_size,
     pair_batches,
     shortened,
@@ -78,8 +79,9 @@ def shorten_both(
         prompts: batches of the same pairs, of equally many tokens in both models; see
             `shared_batches`.
     """
-    lengths = [min(a.shared(), b.shared()) for a, b in prompts]
-    return [
-        (shortened(source, a, length), shortened(target, b, length))
-        for (a, b), length in zip(prompts, lengths, strict=True)
-    ]
+    rests = []
+    for a, b in prompts:
+        length = cacheable(source, a, min(a.shared(), b.shared()))
+        length = cacheable(target, b, length)
+        rests.append((shortened(source, a, length), shortened(target, b, length)))
+    return rests
