@@ -34,7 +34,6 @@ SETTINGS = (
     "vocab.json",
     "merges.txt",
     "chat_template.jinja",
-    "chat_template.json",
 )
 # Buffers that older exports store and that models compute themselves: rotary
 # frequencies, causal masks, positions.
