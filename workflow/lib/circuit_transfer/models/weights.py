@@ -88,6 +88,8 @@ def check_names(folder: Path | str, config) -> None:
             # Reported with the others; an error of its own would print a table.
             ignore_mismatched_sizes=True,
             output_loading_info=True,
+            local_files_only=True,
+            trust_remote_code=False,
         )
     if problems := _problems(report, _layer_numbers(model)):
         raise ValueError(
