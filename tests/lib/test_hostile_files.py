@@ -150,14 +150,6 @@ SETTINGS = {
         "tokenizer_config.json",
         {"chat_template": "{{ cycler.__init__.__globals__.os.system('touch ran') }}"},
     ),
-    "adapter": (
-        "adapter_config.json",
-        {
-            "base_model_name_or_path": "evil/evil",
-            "peft_type": "LORA",
-            "auto_mapping": {"base_model_class": "Evil", "parent_library": "evil"},
-        },
-    ),
     "generation": (
         "generation_config.json",
         {"custom_generate": "evil/evil", "trust_remote_code": True},
@@ -177,6 +169,18 @@ def test_code_beside_a_checkpoint_is_not_run(case, folder, checkpoint, ran):
     )
     found, plain = readers_of(folder), readers_of(checkpoint)
     assert found[0].equal(plain[0]) and found[1] == plain[1]
+
+
+def test_code_that_an_adapter_names_is_not_run(folder, ran):
+    put(
+        folder / "adapter_config.json",
+        base_model_name_or_path="evil/evil",
+        peft_type="LORA",
+        auto_mapping={"base_model_class": "Evil", "parent_library": "evil"},
+    )
+    (folder / "evil.py").write_text(f"open({str(ran)!r}, 'w')\n")
+    with pytest.raises(ValueError, match="an adapter .* beside the model: merge it"):
+        readers_of(folder)
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,13 @@
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import yaml
 from kill_loop import read_artefacts
+from opened_files import can_trace, tracing
 
 HOME = Path(__file__).parents[2]
 TINY = Path(__file__).with_name("tiny.yaml")
@@ -20,6 +22,8 @@ class Study:
         self.folder = folder
         self.config = yaml.safe_load(TINY.read_text())
         self.finished: dict[str, bytes] = {}
+        # What `opened_files` reads.
+        self.trace: Path | None = None
 
     def command(self, *arguments: str) -> list[str]:
         """Write the config and return the command that runs the workflow on it."""
@@ -28,9 +32,12 @@ class Study:
         command += ["--snakefile", str(HOME / "Snakefile"), "--directory", "."]
         return [*command, "--configfile", "study.yaml", *arguments]
 
-    def snakemake(self, *arguments: str, cores: int = 2) -> subprocess.CompletedProcess:
+    def snakemake(
+        self, *arguments: str, cores: int = 2, under: Sequence[str] = ()
+    ) -> subprocess.CompletedProcess:
+        """Run the workflow, if asked for under a program such as a tracer."""
         return subprocess.run(
-            self.command("--cores", str(cores), *arguments),
+            [*under, *self.command("--cores", str(cores), *arguments)],
             cwd=self.folder,
             capture_output=True,
             text=True,
@@ -51,9 +58,11 @@ class Study:
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory) -> Study:
-    """The tiny study, finished."""
+    """The tiny study, finished, and traced where that is possible: see `trace`."""
     study = Study(tmp_path_factory.mktemp("study"))
-    result = study.snakemake()
+    study.trace = tmp_path_factory.mktemp("trace") if can_trace() else None
+    under = tracing(study.trace) if study.trace else []
+    result = study.snakemake(under=under)
     assert result.returncode == 0, result.stdout + result.stderr
     study.finished = read_artefacts(study.folder)
     return study

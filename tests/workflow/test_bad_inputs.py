@@ -142,6 +142,12 @@ def change_weights(folder: Path, **values: float) -> None:
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
 
 
+def add_weights(folder: Path, *names: str) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights |= {name: np.ones(4, np.float32) for name in names}
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+
 def change_json(path: Path, **values) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
@@ -211,6 +217,11 @@ def new_file(name: str, content: bytes) -> Callable:
         config["tasks"]["own"]["file"] = name
 
     return change
+
+
+def in_new_file(path: str, content: bytes) -> Callable:
+    """Make a change that puts a file where there is none."""
+    return lambda study, config: (study.folder / path).write_bytes(content)
 
 
 def a_folder_for_a_file(study: Study, config: dict) -> None:
@@ -299,6 +310,17 @@ AT_PARSING = {
     "missing shard": (
         another_shard,
         "models.small.path: models/small: no model-00001-of-00002.safetensors, which",
+    ),
+    "quantised weights": (
+        lambda study, config: change_json(
+            study.folder / "models/small/config.json",
+            quantization_config={"quant_method": "gptq", "bits": 4},
+        ),
+        "models.small.path: models/small/config.json: quantization_config: quantised",
+    ),
+    "adapter beside a model": (
+        in_new_file("models/small/adapter_config.json", b"{}"),
+        "models.small.path: models/small: an adapter (adapter_config.json) beside the",
     ),
     "no tokenizer": (
         without_tokenizer,
@@ -391,6 +413,10 @@ def test_a_broken_file_stops_before_any_job(spoilt, change, message):
 # is in tests/lib/test_checkpoints.py
 
 IN_THE_FIRST_JOB = {
+    "weights without a place": (
+        lambda folder: add_weights(folder, "model.layers.0.self_attn.q_proj.bias"),
+        "1 have no place (model.layers.0.self_attn.q_proj.bias): biases that config",
+    ),
     "weights that are no numbers": (
         lambda folder: change_weights(folder, **{"model.norm.weight": float("nan")}),
         "models/small/model.safetensors: weight model.norm.weight is not finite",

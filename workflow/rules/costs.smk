@@ -8,6 +8,7 @@ rule summarise_costs:
         costs=[each.cost for each in COSTLY_JOBS],
         benchmarks=[each.benchmark for each in COSTLY_JOBS],
         models=study.every(path("model")),
+        weights=origins.weights(*study.models),
     output:
         costs_table=table("costs"),
         break_even=path("break-even"),

@@ -5,6 +5,7 @@ rule estimate_cost:
     input:
         words=origins.words,
         facts=origins.facts,
+        models=origins.configurations(study.models),
     output:
         costs=paths("cost-estimate", suffix=TABLE_SUFFIXES),
         schedule=paths("cost-schedule", suffix=TABLE_SUFFIXES),
@@ -17,7 +18,7 @@ rule estimate_cost:
     params:
         config=config,
         checkpoints=origins.given_checkpoints(),
-        configurations=str(origins.data / "configurations"),
+        configurations=str(origins.published),
     message:
         "Estimating the cost of the study"
     script:

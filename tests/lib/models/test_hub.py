@@ -205,6 +205,38 @@ def test_a_missing_tokenizer_is_named(server, checkpoint):
         hub.check_model("lab/tiny")
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("adapter_config.json", "{}", "an adapter .* beside the model: merge it"),
+        ("quantize_config.json", "{}", "quantised weights .quantize_config.json.: use"),
+        (
+            "config.json",
+            '{"model_type": "llama", "quantization_config": {"quant_method": "awq"}}',
+            "quantization_config: quantised weights .awq.: use the unquantised",
+        ),
+    ],
+)
+def test_what_is_no_plain_model_is_named_before_its_weights(
+    server, checkpoint, name, content, message
+):
+    (checkpoint / name).write_text(content)
+    server.push("lab/tiny", checkpoint)
+    with pytest.raises(ValueError, match=f"lab/tiny@main: .*{message}"):
+        hub.check_model("lab/tiny")
+    assert "model.safetensors" not in server.files_asked()
+
+
+def test_an_adapter_alone_is_named(server, tmp_path):
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (folder / name).write_text("{}")
+    server.push("lab/lora", folder)
+    with pytest.raises(ValueError, match="lab/lora@main: an adapter .* instead of a"):
+        hub.check_model("lab/lora")
+
+
 def test_an_unknown_family_is_named_before_its_weights(server, checkpoint):
     (checkpoint / "config.json").write_text('{"model_type": "mamba"}')
     server.push("lab/tiny", checkpoint)

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -373,3 +374,27 @@ def test_the_fingerprint_tells_whether_a_bos_token_is_added(folder):
     without = describe_model(folder)["tokenizer"]
     set_tokenizer(folder, add_bos_token=True)
     assert describe_model(folder)["tokenizer"] != without
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("special_tokens_map.json", {"bos_token": "<eos>"}),
+        ("added_tokens.json", {"<sep>": 60}),
+        ("tokenizer_config.json", {"add_bos_token": False}),
+    ],
+)
+def test_the_fingerprint_tells_what_other_files_change(folder, name, content):
+    """As in older fine-tunes, whose `tokenizer_config.json` does not repeat them."""
+    set_tokenizer(folder, bos=None, add_bos_token=True, eos_token="<eos>")
+    (folder / "special_tokens_map.json").write_text('{"bos_token": "<bos>"}')
+    before, ids = describe_model(folder), load_tokenizer(folder).encode("w3 <sep>")
+    (folder / name).write_text(json.dumps(content))
+    assert load_tokenizer(folder).encode("w3 <sep>") != ids
+    assert describe_model(folder)["tokenizer"] != before["tokenizer"]
+
+
+def test_the_fingerprint_of_a_shipped_model_is_that_of_its_file():
+    folder = Path("data/models/llama-small")
+    expected = hashlib.sha256((folder / "tokenizer.json").read_bytes()).hexdigest()[:16]
+    assert describe_model(folder)["tokenizer"] == expected

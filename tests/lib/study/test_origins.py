@@ -51,9 +51,32 @@ def test_weights_are_the_files_that_results_depend_on(home):
     origins = Origins(CONFIG, home)
     names = ("config.json", "model.safetensors", "tokenizer.json")
     assert origins.weights("shipped") == [str(folder / name) for name in names]
-    trained = [f"results/models/trained/checkpoint/{name}" for name in names]
+    folder = "results/models/trained/checkpoint"
+    made = {"generation_config.json", "tokenizer_config.json", *names}
+    trained = [f"{folder}/{name}" for name in sorted(made)]
     download = "results/models/remote/download.json"
     assert origins.weights("trained", "remote") == [*trained, download]
+
+
+def test_what_else_a_tokenizer_is_made_of_is_among_them(home):
+    folder = home / "models/shipped"
+    names = {"special_tokens_map.json", "added_tokens.json", "vocab.json"}
+    names |= {"merges.txt", "tokenizer.model", "generation_config.json"}
+    for name in names | {"trainer_state.json", "training.json"}:
+        (folder / name).touch()
+    found = Origins(CONFIG, home).weights("shipped")
+    assert set(found) == {str(folder / name) for name in names}
+
+
+def test_configurations_are_those_of_the_models_that_are_studied(home):
+    published = home / "data/configurations/them/theirs.json"
+    origins = Origins(CONFIG, home)
+    given = str(home / "models/shipped/config.json")
+    # Whoever reads it says best that the other is missing.
+    assert origins.configurations(["trained", "shipped", "remote"]) == [given]
+    published.parent.mkdir(parents=True)
+    published.touch()
+    assert origins.configurations(["remote"]) == [str(published)]
 
 
 def test_a_record_is_asked_for_where_there_is_one(home):

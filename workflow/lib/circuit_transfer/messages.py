@@ -1,8 +1,11 @@
 """Quote the content of files and configurations safely in messages."""
 
+from collections.abc import Sequence
 from typing import Any
 
 LONGEST = 300
+# Names of a list that are given in full.
+GIVEN = 3
 
 
 def quoted(found: Any, longest: int = LONGEST) -> str:
@@ -25,3 +28,10 @@ def printable(text: str) -> str:
 def in_one_line(error: Exception) -> str:
     """Return the type and the message of an error, on one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def some(names: Sequence[str]) -> str:
+    """Return the first names of a list, quoted, and how many more there are."""
+    given = ", ".join(quoted(name) for name in names[:GIVEN])
+    more = len(names) - GIVEN
+    return f"{given} and {more:,} more" if more > 0 else given

@@ -1,23 +1,52 @@
-"""Check the files of a checkpoint folder: required files, completeness, finite weights.
+"""Check the files of a checkpoint folder: required files, completeness, data types.
 
-Only the check of the weights' values needs torch.
+Nothing here needs torch: see `weights` for what is inside the files.
 """
 
 import json
-from collections.abc import Collection, Iterator
+import re
+from collections.abc import Collection
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from circuit_transfer.artifacts.text import read_json
 from circuit_transfer.messages import quoted
+from circuit_transfer.models.unusable import (
+    WEIGHTS,
+    adapter_among,
+    quantisation_among,
+    quantisation_in,
+    quantisation_of,
+)
 
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+SINGLE, INDEX = WEIGHTS
+# All files of a checkpoint except its weights that a stage opens.
+SETTINGS = (
+    "config.json",
+    "generation_config.json",
+    INDEX,
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+)
+# Buffers that older exports store and that models compute themselves: rotary
+# frequencies, causal masks, positions.
+BUFFERS = re.compile(
+    r"(^|\.)("
+    r"rotary_emb\w*\.\w*(inv_freq|cos_cached|sin_cached)"
+    r"|(attn|attention)\.(bias|masked_bias)"
+    r"|position_ids"
+    r")$"
+)
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 # The limit of the safetensors format, in bytes.
 LONGEST_HEADER = 100_000_000
-# Values that are checked at once: 64 MB in float32, which suits a CPU's cache.
-CHUNK = 2**24
 
 
 def check_checkpoint(folder: Path | str) -> None:
@@ -27,67 +56,66 @@ def check_checkpoint(folder: Path | str) -> None:
 
     Raises:
         FileNotFoundError: a file is missing; the message names the folder and the file.
-        ValueError: a weight file is truncated, or not a safetensors file.
+        ValueError: a weight file is truncated, or not a safetensors file; or the
+            checkpoint is an adapter, has one, or is quantised.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such checkpoint folder")
-    missing = missing_part([file.name for file in folder.iterdir()])
-    if missing:
-        raise FileNotFoundError(f"{folder}: {missing}")
+    check_listing([file.name for file in folder.iterdir()], where=folder)
+    check_configuration(folder)
     for name in weight_files(folder):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder}: no {name}, which {INDEX} names")
-        _read_header(folder / name)
+        header = {
+            weight: str(tensor.get("dtype"))
+            for weight, tensor in read_header(folder / name).items()
+            if not BUFFERS.search(weight)
+        }
+        if problem := quantisation_of(header):
+            raise ValueError(f"{folder / name}: {problem}")
 
 
-def check_weights(folder: Path | str, parameters: int) -> None:
-    """Check that the weights are as many as a model needs, and that all are finite.
-
-    Every file is read once, one tensor at a time.
+def check_listing(files: Collection[str], where: Path | str) -> None:
+    """Check by the names of its files that a checkpoint is a whole, plain model.
 
     Args:
-        folder: the checkpoint folder.
-        parameters: number of parameters of the model of its configuration.
+        files: names relative to the checkpoint's folder.
+        where: folder or repository, for the message.
 
     Raises:
-        ValueError: weights are missing, or one is not finite.
+        FileNotFoundError: a part is missing.
+        ValueError: there is an adapter, or the weights are quantised.
     """
-    files = [Path(folder) / name for name in weight_files(folder)]
-    found = sum(
-        prod(tensor["shape"])
-        for file in files
-        for tensor in _read_header(file).values()
-    )
-    # More are allowed: a tied matrix stored twice, or buffers of older versions.
-    if found < parameters:
+    if problem := adapter_among(files) or quantisation_among(files):
+        raise ValueError(f"{where}: {problem}")
+    if missing := missing_part(files):
+        raise FileNotFoundError(f"{where}: {missing}")
+
+
+def check_configuration(folder: Path | str) -> None:
+    """Check that config.json describes weights that are plain, in the usual files.
+
+    Raises:
+        ValueError: the weights are quantised, or in files of other names.
+    """
+    path = Path(folder) / "config.json"
+    config = _read_object(path)
+    if problem := quantisation_in(config):
+        raise ValueError(f"{path}: {problem}")
+    if config.get("transformers_weights") is not None:
+        found = quoted(repr(config["transformers_weights"]))
         raise ValueError(
-            f"{folder}: {found:,} weights, but the model of its config.json has "
-            f"{parameters:,}: weights are missing, or of another model"
+            f"{path}: transformers_weights: {found}; expected the weights in {SINGLE} "
+            "or its shards, without this key"
         )
-    for file in files:
-        for name, tensor in _tensors(file):
-            if not is_finite(tensor):
-                raise ValueError(f"{file}: weight {name} is not finite")
-
-
-def is_finite(tensor) -> bool:
-    """Return whether all values of a tensor are finite, limited by memory bandwidth."""
-    import torch
-
-    # `isfinite().all()` takes twenty times as long in bfloat16 on a CPU.
-    return all(
-        bool(end.isfinite())
-        for chunk in tensor.flatten().split(CHUNK)
-        for end in (torch.aminmax(chunk) if len(chunk) else ())
-    )
 
 
 def missing_part(files: Collection[str]) -> str | None:
     """Return which part of a checkpoint is missing among file names, and a remedy."""
     if "config.json" not in files:
         return "no model configuration (config.json)"
-    if WEIGHTS not in files and INDEX not in files:
+    if SINGLE not in files and INDEX not in files:
         return _missing_weights(files)
     if "tokenizer.json" not in files:
         return (
@@ -104,8 +132,8 @@ def weight_files(folder: Path | str) -> list[str]:
     """
     index = Path(folder) / INDEX
     # If both exist, transformers reads the single file.
-    if (Path(folder) / WEIGHTS).is_file() or not index.is_file():
-        return [WEIGHTS]
+    if (Path(folder) / SINGLE).is_file() or not index.is_file():
+        return [SINGLE]
     named = _read_object(index).get("weight_map")
     names = list(named.values()) if isinstance(named, dict) else []
     # transformers would unpickle files with any other suffix.
@@ -145,7 +173,7 @@ def _read_object(path: Path) -> dict[str, Any]:
     return found
 
 
-def _read_header(path: Path) -> dict[str, dict[str, Any]]:
+def read_header(path: Path) -> dict[str, dict[str, Any]]:
     """Return the header of a safetensors file, after checking that it is complete.
 
     Layout of the file: length of the header in 8 bytes, the header in JSON, the data.
@@ -182,18 +210,10 @@ def _read_header(path: Path) -> dict[str, dict[str, Any]]:
     return tensors
 
 
-def _tensors(path: Path) -> Iterator[tuple[str, Any]]:
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as file:
-        for name in file.keys():  # noqa: SIM118
-            yield name, file.get_tensor(name)
-
-
 def _missing_weights(files: Collection[str]) -> str:
     pickled = sorted(file for file in files if file.endswith(PICKLED))
     if not pickled:
-        return f"no safetensors weights ({WEIGHTS} or its index)"
+        return f"no safetensors weights ({SINGLE} or its index)"
     return (
         f"no safetensors weights, only {pickled[0]}: loading pickled weights can run "
         "arbitrary code, so they are not read. Convert them in an environment that you "

@@ -7,12 +7,8 @@ from typing import Any
 
 from circuit_transfer.messages import in_one_line
 from circuit_transfer.models.architectures import architecture_of, has_parallel_mlp
-from circuit_transfer.models.checkpoints import (
-    check_checkpoint,
-    check_weights,
-    read_model_type,
-)
-from circuit_transfer.models.loading import asks_for_bos, load_tokenizer, read_settings
+from circuit_transfer.models.checkpoints import check_checkpoint, read_model_type
+from circuit_transfer.models.loading import load_tokenizer, read_settings
 from circuit_transfer.models.nodes import node_names
 from circuit_transfer.models.shape import (
     context_length,
@@ -20,6 +16,7 @@ from circuit_transfer.models.shape import (
     mlp_width,
     skeleton,
 )
+from circuit_transfer.models.weights import check_weights
 
 # Takes a model on the meta device, and raises ValueError if something is wrong with it.
 Check = Callable[[Any], None]
@@ -52,13 +49,14 @@ def describe_model(
 
     Raises:
         FileNotFoundError: a file of the checkpoint is missing.
-        ValueError: the model family is not supported, a file is damaged, weights are
-            missing or not finite, or the tokenizer has more tokens than the model.
+        ValueError: the model family is not supported, a file is damaged, the weights
+            are not those of the model, quantised or not finite, or the tokenizer has
+            more tokens than the model.
     """
     check_checkpoint(folder)
     configuration = _read_configuration(folder, check)
     _check_vocabulary(Path(folder), configuration["vocabulary"])
-    check_weights(folder, configuration["parameters"])
+    check_weights(folder, read_settings(folder))
     return {
         "path": str(folder),
         **configuration,
@@ -132,8 +130,14 @@ def _check_vocabulary(folder: Path, vocabulary: int) -> None:
 
 
 def _fingerprint(folder: Path) -> str:
-    """Return a hash of the tokenizer alone."""
-    digest = hashlib.sha256((folder / "tokenizer.json").read_bytes())
-    if asks_for_bos(folder):
-        digest.update(b"add_bos_token")
+    """Return a hash of the tokenizer: of its file, and of what other files change."""
+    from tokenizers import Tokenizer
+
+    file = folder / "tokenizer.json"
+    digest = hashlib.sha256(file.read_bytes())
+    # A BOS token, or tokens that only `special_tokens_map.json`, `added_tokens.json`
+    # or `tokenizer_config.json` names.
+    used = load_tokenizer(folder).backend_tokenizer.to_str()
+    if used != Tokenizer.from_file(str(file)).to_str():
+        digest.update(used.encode())
     return digest.hexdigest()[:16]

@@ -26,9 +26,10 @@ from huggingface_hub.utils import disable_progress_bars
 
 from circuit_transfer.models.architectures import architecture_of
 from circuit_transfer.models.checkpoints import (
-    INDEX,
+    SETTINGS,
     check_checkpoint,
-    missing_part,
+    check_configuration,
+    check_listing,
     read_model_type,
     weight_files,
 )
@@ -37,19 +38,6 @@ log = logging.getLogger(__name__)
 
 Entries = Mapping[str, Mapping[str, Any]]
 
-# All files of a checkpoint except its weights; never code (.py) or pickles.
-SETTINGS = (
-    "config.json",
-    "generation_config.json",
-    INDEX,
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "tokenizer.model",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-)
 ROWS = (".parquet", ".jsonl", ".json")
 # Metadata of a repository, whose suffix is that of a data file.
 NOT_ROWS = "dataset_infos.json"
@@ -112,14 +100,14 @@ def check_model(repository: str, revision: str = "main") -> Path:
     Raises:
         FileNotFoundError: a part of the checkpoint is missing, or the hub cannot be
             reached.
-        ValueError: the repository or revision does not exist or is not accessible, or
-            the model family is not supported.
+        ValueError: the repository or revision does not exist or is not accessible, the
+            model family is not supported, or it is an adapter, or quantised.
     """
+    # Never code (.py) or pickles.
     folder = _snapshot(repository, revision, SETTINGS)
-    missing = missing_part(_listing(repository, folder))
-    if missing:
-        raise FileNotFoundError(f"{repository}@{revision}: {missing}")
+    check_listing(_listing(repository, folder), where=f"{repository}@{revision}")
     try:
+        check_configuration(folder)
         architecture_of(read_model_type(folder))
     except ValueError as error:
         raise ValueError(f"{repository}@{revision}: {error}") from error

@@ -9,10 +9,11 @@ from circuit_transfer.artifacts.text import read_json
 from circuit_transfer.jobs.job import pick_device
 from circuit_transfer.messages import in_one_line
 from circuit_transfer.models.architectures import architecture_of
-from circuit_transfer.models.checkpoints import (
-    check_checkpoint,
+from circuit_transfer.models.checkpoints import check_checkpoint, read_model_type
+from circuit_transfer.models.weights import (
+    check_names,
     is_finite,
-    read_model_type,
+    quiet_transformers,
 )
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,8 @@ def load_model(
 
     Raises:
         FileNotFoundError: a file of the checkpoint is missing.
-        ValueError: the family is not supported, or weights are missing or not finite.
+        ValueError: the family is not supported, or the weights are not those of the
+            model, quantised or not finite.
         safetensors.SafetensorError: the weights' file is damaged.
     """
     check_checkpoint(folder)
@@ -59,32 +61,30 @@ def load_model(
 
 
 def _read_weights(folder: Path | str, *, dtype: str, **options: Any):
-    """Read a model from its folder and check that all weights are there and finite.
+    """Read a model from its folder and check its weights.
 
     Arguments and errors as in `load_model`.
     """
     # Imported here: 2 seconds that only the stages that run a model should pay.
     import torch
     from transformers import AutoModelForCausalLM
-    from transformers.utils import logging as transformers_logging
 
-    transformers_logging.disable_progress_bar()
-    model, report = AutoModelForCausalLM.from_pretrained(
-        folder,
-        # Passed, so that only the caller chooses the attention implementation: a
-        # checkpoint may name a repository for it, whose code transformers would fetch
-        # and run.
-        config=read_settings(folder),
-        output_loading_info=True,
-        dtype=getattr(torch, dtype),
-        use_safetensors=True,
-        local_files_only=True,
-        trust_remote_code=False,
-        **options,
-    )
-    if report["missing_keys"]:
-        # They would be left as random numbers.
-        raise ValueError(f"{folder}: no weights for {sorted(report['missing_keys'])}")
+    config = read_settings(folder)
+    # Missing weights would be left as random numbers, those without a place ignored.
+    check_names(folder, config)
+    with quiet_transformers():
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            # Passed, so that only the caller chooses the attention implementation: a
+            # checkpoint may name a repository for it, whose code transformers would
+            # fetch and run.
+            config=config,
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            **options,
+        )
     for name, parameter in _parameters(model):
         if not is_finite(parameter):
             raise ValueError(f"{folder}: weight {name} is not finite")

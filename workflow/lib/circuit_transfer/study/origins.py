@@ -5,11 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from circuit_transfer.importers import data_files
+from circuit_transfer.models.checkpoints import SETTINGS
 from circuit_transfer.models.loading import LOAD_OPTIONS
 from circuit_transfer.study.paths import path
 
-CHECKPOINT_FILES = ["config.json", "model.safetensors", "tokenizer.json"]
-PATTERNS = ["config.json", "*.safetensors", "*.safetensors.index.json", "token*.*"]
+# Of a model that is trained: what stages open of what the training writes.
+CHECKPOINT_FILES = [
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+]
+PATTERNS = [*SETTINGS, "*.safetensors", "additional_chat_templates/*"]
 
 
 class Origins:
@@ -30,6 +38,8 @@ class Origins:
         self._home = home
         self.data = Path("data") if home.samefile(".") else home / "data"
         self.words, self.facts = self.data / "words.yaml", self.data / "facts.csv"
+        # Copies of `config.json` of models on the hub, to estimate costs from.
+        self.published = self.data / "configurations"
 
     def located(self, path: str) -> str:
         """Return where a file or folder of the configuration is.
@@ -101,6 +111,18 @@ class Origins:
         if self.is_trained(model):
             return [str(folder / name) for name in CHECKPOINT_FILES]
         return sorted(str(file) for each in PATTERNS for file in folder.glob(each))
+
+    def configurations(self, studied: Sequence[str]) -> list[str]:
+        """Return the configurations of models that are there before anything runs."""
+        found = []
+        for model in studied:
+            entry = self._models[model]
+            if "path" in entry:
+                found.append(str(Path(self.located(entry["path"])) / "config.json"))
+            if "hub" in entry:
+                copy = self.published / f"{entry['hub']}.json"
+                found += [str(copy)] if copy.is_file() else []
+        return found
 
     def record(self, model: str) -> str | list:
         """Return the record of a model's download or training, if it has one."""
