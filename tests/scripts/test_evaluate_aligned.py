@@ -153,7 +153,7 @@ def evaluated(study, evaluation, tmp_path_factory):
 
 def test_the_frame_has_the_labels_and_every_size(evaluated, evaluation):
     frame = evaluated[0]["a"]
-    assert frame.columns == [*KEYS, "ablation", *MEASURES]
+    assert frame.columns == [*KEYS, "collapsed", "ablation", *MEASURES]
     keys = frame.select(*KEYS[:4], "ablation").unique().rows()
     assert keys == [("source", "target", "a", "nap", "counterfactual")]
     sizes = frame.group_by(KEYS[4:]).agg("proportion")
@@ -284,7 +284,7 @@ def test_a_fitting_batch_size_changes_no_scores(evaluated, study, tmp_path):
 def test_projections_hold_the_scores_of_every_ranking(evaluated):
     frames, folder = evaluated
     projections = read_frame(folder / "a.projections.parquet")
-    assert projections.columns == [*KEYS, "scores"]
+    assert projections.columns == [*KEYS, "scores", "collapsed"]
     assert set(projections["scores"].list.len()) == {10}
     measured = frames["a"].select(KEYS).unique()
     # `only-none` was trained on nothing: its matrix is unknown and has no circuits.

@@ -56,7 +56,13 @@ def test_a_fit_has_its_matrix_curves_and_settings(study, tmp_path):
     for seed, found in made.items():
         assert found.alignment.shape == (5, 10)
         assert found.alignment.dtype == np.float32
-        assert set(found.tensors) == {"alignment", "initial", "loss", "kl"}
+        assert set(found.tensors) == {
+            "alignment",
+            "initial",
+            "loss",
+            "kl",
+            "open_share",
+        }
         # 5 examples are 3 for each task, so 2 batches of 2 at most, for 2 epochs.
         assert found.tensors["loss"].shape == found.tensors["kl"].shape == (8,)
         assert found.metadata == {
@@ -94,7 +100,7 @@ def test_trained_controls_lie_beside_the_matrix(study, tmp_path):
         study, tmp_path, ["a"], training_set="without-b", controls=controls
     )
     for control in controls:
-        for name in ("alignment", "loss", "kl"):
+        for name in ("alignment", "loss", "kl", "open_share"):
             found = made[0].tensors[f"{name}/{control}"]
             assert found.shape == made[0].tensors[name].shape
             assert np.isfinite(found).all()
@@ -115,7 +121,7 @@ def test_every_map_lies_beside_the_first_with_its_controls(study, tmp_path):
     trained = {
         f"{before}{kind}{after}"
         for before in ("", "prior-residual/")
-        for kind in ("alignment", "loss", "kl")
+        for kind in ("alignment", "loss", "kl", "open_share")
         for after in ("", "/source-free", "/random-source")
     } | {"initial", "prior-residual/initial"}
     biases = {

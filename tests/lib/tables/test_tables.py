@@ -297,6 +297,34 @@ def test_leaderboard_leaves_cells_empty(statistics):
     assert texts[-1][2:] == ["-"] * 5
 
 
+def test_collapsed_fits_are_counted_and_warned_of(statistics):
+    is_collapsed = (
+        pl.col("training_set").eq_missing("only-addition")
+        & pl.col("seed").is_in([0, 2])
+        & pl.col("control").eq_missing("none")
+        & (pl.col("task") == "addition")
+    )
+    frames = [
+        frame.with_columns(collapsed=is_collapsed) for frame in study.aligned_frames()
+    ]
+    cpr = summarise(study.gold_frames(), [], frames, **study.NAMES)[1]
+    assert cpr["collapsed"].sum() == 2 * len(study.METHODS)
+    found = study_statistics(study.named_cpr(cpr), [], resamples=10)[0]
+    table = leaderboard(found, **PAIR, tasks=study.TASKS, methods=["nap"])
+    assert "WARNING, collapsed fits: training ended with a mask that is closed, or" in (
+        table.note
+    )
+    assert "in-distribution by nap on addition: 2." in table.note
+    assert "collapsed fits" in to_html(table, title="t").lower()
+    counts = dict(table.frame.select("circuit", "collapsed_fits").iter_rows())
+    assert counts["in-distribution"] == 2
+    assert counts["gold"] is None
+    # Where nothing collapsed, nothing is said.
+    table = leaderboard(statistics, **PAIR, tasks=study.TASKS, methods=["nap"])
+    assert "ollapsed" not in table.note
+    assert "collapsed_fits" not in table.frame.columns
+
+
 def test_random_is_the_untrained_alignment_or_else_rankings(statistics):
     table = leaderboard(statistics, **PAIR, tasks=study.TASKS, methods=["nap"])
     shown = _row(table, circuit="random")["ioi"]
