@@ -38,7 +38,7 @@ def test_a_word_that_the_model_does_not_know_is_rejected(study, tmp_path):
         rejected,
     )
     reasons = set(read_frame(rejected)["reason"])
-    assert reasons == {"a word is not in the model's vocabulary"}
+    assert reasons == {"clean: 'hello' is not in the model's vocabulary"}
 
 
 def test_a_missing_column_is_named(study, tmp_path):

@@ -12,9 +12,10 @@ from circuit_transfer.models.checkpoints import (
     check_weights,
     read_model_type,
 )
-from circuit_transfer.models.loading import asks_for_bos, load_tokenizer, read_settings
+from circuit_transfer.models.loading import load_tokenizer, read_settings
 from circuit_transfer.models.nodes import node_names
 from circuit_transfer.models.shape import head_width, mlp_width, skeleton
+from circuit_transfer.models.tokenizer_files import asks_for_bos
 
 # Takes a model on the meta device, and raises ValueError if something is wrong with it.
 Check = Callable[[Any], None]

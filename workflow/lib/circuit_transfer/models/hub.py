@@ -32,6 +32,7 @@ from circuit_transfer.models.checkpoints import (
     read_model_type,
     weight_files,
 )
+from circuit_transfer.models.tokenizer_files import check_text_is_last
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +114,8 @@ def check_model(repository: str, revision: str = "main") -> Path:
         FileNotFoundError: a part of the checkpoint is missing, or the hub cannot be
             reached.
         ValueError: the repository or revision does not exist or is not accessible, or
-            the model family is not supported.
+            the model family is not supported, or the tokenizer puts a token after
+            every text.
     """
     folder = _snapshot(repository, revision, SETTINGS)
     missing = missing_part(_listing(repository, folder))
@@ -121,6 +123,7 @@ def check_model(repository: str, revision: str = "main") -> Path:
         raise FileNotFoundError(f"{repository}@{revision}: {missing}")
     try:
         architecture_of(read_model_type(folder))
+        check_text_is_last(folder)
     except ValueError as error:
         raise ValueError(f"{repository}@{revision}: {error}") from error
     return folder
