@@ -97,32 +97,40 @@ def pairs_tokenizer(
 
 
 def lost_word(
-    encoding: Encoding,
-    unknown: Unknown | None,
-    start: int = 0,
-    stop: int | None = None,
+    encoding: Encoding, tokenizer: Tokenizer, start: int = 0, stop: int | None = None
 ) -> str | None:
-    """Return the first word of a text that its tokens do not contain, if there is one.
+    """Return a word of a text that its tokens do not contain, if there is one.
 
     Args:
         encoding: the text and its tokens.
-        unknown: the token for unknown words.
+        tokenizer: what it was encoded with.
         start: the token to begin with; the text before it is ignored.
         stop: the token from which on words may be unknown; none if not given.
     """
-    text = encoding.text
+    text, unknown = encoding.text, tokenizer.unknown
     reached = encoding.spans[start - 1][1] if start else 0
-    may_be_unknown = len(encoding.ids) if stop is None else stop
-    for index in range(start, len(encoding.ids)):
-        begin, end = encoding.spans[index]
-        if _has_word(text[reached:begin]):
-            return _word(text, reached, begin)
-        is_unknown = unknown is not None and encoding.ids[index] == unknown.id
-        checked = is_unknown and index < may_be_unknown and begin < end
-        if checked and not unknown.is_own(text[begin:end]):
-            return _word(text, begin, end)
+    if unknown is not None:
+        tokens = zip(encoding.ids[start:stop], encoding.spans[start:stop], strict=True)
+        for token, (begin, end) in tokens:
+            own = begin == end or unknown.is_own(text[begin:end])
+            if token == unknown.id and not own:
+                return _word(text, begin, end)
+    if not _drops(encoding, start):
+        return None
+    # Spans are shifted after what is dropped, so that they do not tell the word.
+    words = text[reached:].split()
+    dropped = (word for word in words if _drops(tokenizer.encode_alone(word)))
+    return next(dropped, text[reached:].strip())
+
+
+def _drops(encoding: Encoding, start: int = 0) -> bool:
+    """Return whether some of a text is in no token, from a token on."""
+    reached = encoding.spans[start - 1][1] if start else 0
+    for begin, end in encoding.spans[start:]:
+        if _has_word(encoding.text[reached:begin]):
+            return True
         reached = max(reached, end)
-    return _word(text, reached, len(text)) if _has_word(text[reached:]) else None
+    return _has_word(encoding.text[reached:])
 
 
 def _has_word(text: str) -> bool:

@@ -172,7 +172,7 @@ def _known_ids(
     stop: int | None = None,
 ) -> list[int]:
     """Return the tokens from `start`, of which those before `stop` must be known."""
-    lost = lost_word(encoding, tokenizer.unknown, start, stop)
+    lost = lost_word(encoding, tokenizer, start, stop)
     if lost is not None:
         raise _Reject(
             f"{column}: {quoted(repr(lost))} is not in the model's vocabulary"
