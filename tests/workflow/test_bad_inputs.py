@@ -240,6 +240,20 @@ def without_tokenizer(study: Study, config: dict) -> None:
     (study.folder / "models/small/tokenizer.json").unlink()
 
 
+def with_an_end_token(study: Study, config: dict) -> None:
+    """Put a token after every text, as a tokenizer of embeddings does."""
+    path = study.folder / "models/small/tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    end = {"id": "<eos>", "type_id": 0}
+    tokenizer["post_processor"]["single"].append({"SpecialToken": end})
+    tokenizer["post_processor"]["special_tokens"]["<eos>"] = {
+        "id": "<eos>",
+        "ids": [3],
+        "tokens": ["<eos>"],
+    }
+    path.write_text(json.dumps(tokenizer))
+
+
 WEIGHTS = "models/small/model.safetensors"
 TRANSFER = ("study", "transfers", 0, "target")
 AT_PARSING = {
@@ -325,6 +339,10 @@ AT_PARSING = {
     "no tokenizer": (
         without_tokenizer,
         "models.small.path: models/small: no tokenizer (tokenizer.json); convert one",
+    ),
+    "a token after every text": (
+        with_an_end_token,
+        "models.small.path: models/small: the tokenizer puts '<eos>' after every text",
     ),
 }
 

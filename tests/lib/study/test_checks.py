@@ -43,7 +43,7 @@ def folder(tmp_path):
     checkpoint = tmp_path / "models/large"
     checkpoint.mkdir(parents=True)
     (checkpoint / "model.safetensors").write_bytes(WHOLE)
-    (checkpoint / "tokenizer.json").touch()
+    (checkpoint / "tokenizer.json").write_text("{}")
     (checkpoint / "config.json").write_text('{"model_type": "llama"}')
     (tmp_path / "mine.csv").touch()
     return tmp_path
@@ -212,6 +212,16 @@ def test_broken_rule_is_named_with_key_and_value(folder, keys, value, message):
     entry[last] = value
     with pytest.raises(ValueError, match=f"^{message}"):
         check_config(config, folder)
+
+
+def test_a_tokenizer_that_ends_every_text_with_a_token_is_refused(folder):
+    settings = folder / "models/large/tokenizer_config.json"
+    settings.write_text('{"add_eos_token": true, "eos_token": "</s>"}')
+    message = "^models.large.path: .*large: the tokenizer puts '</s>' after every text"
+    with pytest.raises(ValueError, match=message):
+        check_config(CONFIG, folder)
+    settings.write_text('{"add_eos_token": false, "eos_token": "</s>"}')
+    check_config(CONFIG, folder)
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])

@@ -12,6 +12,7 @@ from circuit_transfer.importers import FORMATS, data_files
 from circuit_transfer.messages import quoted
 from circuit_transfer.models.architectures import architecture_of
 from circuit_transfer.models.checkpoints import check_checkpoint, read_model_type
+from circuit_transfer.models.tokenizer_files import check_text_is_last
 from circuit_transfer.study.validation import nearest
 
 # Columns in addition to those of the tasks in the tables.
@@ -233,7 +234,7 @@ def check_task(key: str, task: Mapping) -> None:
         _check_mib(key, task)
     else:
         suffixes = FORMATS[task["format"]].suffixes
-        if Path(task["file"]).suffix not in suffixes:
+        if Path(task["file"]).suffix.lower() not in suffixes:
             raise ValueError(
                 f"{key}.file: {task['file']!r}; expected a name that ends in "
                 f"{' or '.join(suffixes)} for the format {task['format']}"
@@ -326,6 +327,7 @@ def _check_checkpoint(key: str, path: str, directories: Sequence[Path]) -> None:
     try:
         check_checkpoint(folder)
         architecture_of(read_model_type(folder))
+        check_text_is_last(folder)
     except (FileNotFoundError, ValueError) as error:
         problem = str(error)
         where = "" if problem.startswith(str(folder)) else f"{folder}: "
