@@ -42,6 +42,7 @@ onstart:
     start_run(workflow)
     jobs = list(workflow.dag.needrun_jobs())
     check_hub(jobs, config)
+    check_gguf_files(jobs, origins)
     check_prompts(jobs, config, origins)
     warm_up(workflow)
 

@@ -17,6 +17,7 @@ rule estimate_cost:
     params:
         config=config,
         checkpoints=origins.given_checkpoints(),
+        gguf_files=origins.given_gguf_files(),
         configurations=str(origins.data / "configurations"),
     message:
         "Estimating the cost of the study"

@@ -58,6 +58,7 @@ JOBS = {
     "join_prompts": "{task}",
     "train_model": "{model}",
     "download_model": "{model}",
+    "convert_gguf": "{model}",
     "describe_model": "{model}",
     "tokenize_pairs": "{model}/{task}/{split}",
     "join_pairs": "{model}/{task}",
