@@ -7,7 +7,6 @@ out silently, tensors and settings that the model depends on, is an error here.
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -213,9 +212,3 @@ def _dequantised(path: Path | str, config):
 def _sha256(path: Path | str) -> str:
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def described_gguf(record: Mapping[str, Any]) -> str:
-    """Return the file and the quantisation types of a record of `convert_gguf`."""
-    types = ", ".join(f"{n} {name}" for name, n in record["quantisation"].items())
-    return f"{Path(record['file']).name} ({types})"

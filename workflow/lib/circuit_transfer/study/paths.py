@@ -85,6 +85,7 @@ JOBS = {
     "summarise_sensitivity": "",
     "summarise_benchmark": "",
     "summarise_startup": "",
+    "summarise_gold": "{target}",
     "summarise_scaling": "{task}",
     "summarise_maps": _PAIR,
     "summarise_tests": _PAIR,

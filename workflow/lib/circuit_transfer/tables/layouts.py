@@ -1,11 +1,11 @@
 """What stands where in the tables of imported circuits, models and rejected rows."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from circuit_transfer.models.gguf import described_gguf
 from circuit_transfer.tables.curves import RANKINGS
 from circuit_transfer.tables.explanations import INTERVAL_NOTE
 from circuit_transfer.tables.statistics import DOCUMENTATION
@@ -91,7 +91,7 @@ def models_table(
             "task": task,
         }
         if converted:
-            shape["gguf"] = described_gguf(model["gguf"]) if "gguf" in model else None
+            shape["gguf"] = _gguf_file(model["gguf"]) if "gguf" in model else None
         stated = model.get("accuracy", {}).get(task)
         lines.append(shape | {"accuracy": measured.get((name, task), stated)} | count)
     counted = ("train", "test", "rejected")
@@ -106,6 +106,12 @@ def models_table(
     labels = 7 if converted else 6
     frame = pl.DataFrame(lines, schema=schema)
     return Table(frame, labels=labels, decimals=3, note=note)
+
+
+def _gguf_file(record: Mapping[str, Any]) -> str:
+    """Return the name of a GGUF file and how many tensors it has of which type."""
+    types = ", ".join(f"{n} {name}" for name, n in record["quantisation"].items())
+    return f"{Path(record['file']).name} ({types})"
 
 
 def rejects_table(rejects: Mapping[tuple[str, str], pl.DataFrame]) -> Table:
