@@ -3,14 +3,11 @@
 import hashlib
 
 import pytest
+from convert_gguf import convert_gguf
+from describe_model import describe_model
+from gguf_models import tiny_model, write_gguf
 
-pytest.importorskip("gguf")
-
-from convert_gguf import convert_gguf  # noqa: E402
-from describe_model import describe_model  # noqa: E402
-from gguf_models import tiny_model, write_gguf  # noqa: E402
-
-from circuit_transfer.artifacts.text import read_json  # noqa: E402
+from circuit_transfer.artifacts.text import read_json
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 import yaml
 from estimate_cost import estimate_cost
+from gguf_models import tiny_model, write_gguf
 
 from circuit_transfer.embedded.model import TrainingSettings, build_model
 from circuit_transfer.embedded.vocabulary import build_tokenizer
@@ -108,9 +109,6 @@ def test_a_missing_configuration_says_where_to_put_it(config, tmp_path):
 
 
 def test_a_gguf_file_is_estimated_without_its_weights(config, tmp_path):
-    pytest.importorskip("gguf")
-    from gguf_models import tiny_model, write_gguf
-
     path = tmp_path / "model.gguf"
     model = tiny_model("llama")
     write_gguf(path, model, "llama")

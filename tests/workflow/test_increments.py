@@ -438,7 +438,8 @@ CHANGES = {
     "how activations are captured": Change(
         commented(f"{LIBRARY}/interventions/hooks.py"),
         [
-            *("models/*/model", "pairs/*"),
+            *("models/tiny-source/model", "models/tiny-target/model", "pairs/*"),
+            "models/quantised/model",
             *("scores/*", "masks/*", "alignments/*", "stitched/*", "carried/*"),
             "faithfulness/*",
             *(f"{SCORED}/*", *SHOWN, *TRANSFERRED),

@@ -159,7 +159,7 @@ def solve_sequence(prompt: str) -> str:
 
 def solve_digit_addition(prompt: str) -> str:
     *examples, asked = prompt.removesuffix(" = ").split(", ")
-    assert len(examples) == 3
+    assert len(examples) == 2
     for example in examples:
         left, right = example.split(" = ")
         assert sum(map(int, left.split(" + "))) == int(right)

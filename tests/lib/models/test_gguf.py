@@ -3,12 +3,10 @@
 import logging
 import re
 
+import gguf
 import pytest
-
-gguf = pytest.importorskip("gguf")
-
-import torch  # noqa: E402
-from gguf_models import (  # noqa: E402
+import torch
+from gguf_models import (
     END,
     FAMILIES,
     TOKENS,
@@ -16,13 +14,13 @@ from gguf_models import (  # noqa: E402
     tiny_model,
     write_gguf,
 )
-from safetensors.torch import load_file  # noqa: E402
+from safetensors.torch import load_file
 
-from circuit_transfer.models import gguf as ours  # noqa: E402
-from circuit_transfer.models.description import describe_model  # noqa: E402
-from circuit_transfer.models.gguf import check_gguf, convert_gguf  # noqa: E402
-from circuit_transfer.models.gguf_files import read_header  # noqa: E402
-from circuit_transfer.models.loading import load_model, load_tokenizer  # noqa: E402
+from circuit_transfer.models import gguf as ours
+from circuit_transfer.models.description import describe_model
+from circuit_transfer.models.gguf import check_gguf, convert_gguf
+from circuit_transfer.models.gguf_files import read_header
+from circuit_transfer.models.loading import load_model, load_tokenizer
 
 PROMPT = torch.tensor([[5, 90, 17, 260, 3, 44, 201]])
 

@@ -1,4 +1,4 @@
-"""Sums of single digits, after three examples; the sum is a single digit too."""
+"""Sums of single digits, after two examples; the sum is a single digit too."""
 
 from collections.abc import Iterator
 from itertools import product
@@ -7,7 +7,7 @@ from random import Random
 from circuit_transfer.generators.contract import Generator, PromptPair
 from circuit_transfer.generators.words import Words
 
-LARGEST, EXAMPLES = 9, 3
+LARGEST, EXAMPLES = 9, 2
 SUMS = tuple(
     (first, second)
     for first, second in product(range(1, LARGEST), repeat=2)
