@@ -20,6 +20,9 @@ SPACE = bytes_to_unicode()[ord(" ")]
 MERGES = [f"{SPACE} {SPACE}", "a n", *(f"{SPACE} {letter}" for letter in LETTERS)]
 # All bytes, as the merges name them, and what these make of them.
 TOKENS = [END, *bytes_to_unicode().values(), *(m.replace(" ", "") for m in MERGES)]
+# A vocabulary of SentencePiece, whose merges follow from the scores: the first best.
+BYTES = [f"<0x{number:02X}>" for number in range(256)]
+PIECES = ["<unk>", "<s>", "</s>", *BYTES, "▁", "a", "n", "▁a", "an", "▁an", "1", "2"]
 SIZES = {
     "hidden_size": 32,
     "intermediate_size": 64,
@@ -72,15 +75,16 @@ def write_gguf(
     tensors: dict[str, np.ndarray] | None = None,
     **settings,
 ) -> None:
-    """Write a model and a tokenizer of byte pairs.
+    """Write a model and its tokenizer.
 
     Args:
         path: where it goes.
         model: the model.
         family: its name in `FAMILIES`.
         quantised: type of the matrices.
-        tokenizer: kind of the tokenizer, as the file names it.
-        split: how the tokenizer splits text, as the file names it.
+        tokenizer: kind of the tokenizer, as the file names it: `gpt2` for byte pairs,
+            `llama` for SentencePiece.
+        split: how a tokenizer of byte pairs splits text, as the file names it.
         tensors: further tensors by name.
         settings: further settings of the family; dots are two underscores.
     """
@@ -161,6 +165,15 @@ def _write_sizes(writer, config) -> None:
 
 def _write_tokenizer(writer, kind: str, split: str | None) -> None:
     writer.add_tokenizer_model(kind)
+    if kind == "llama":
+        kinds = [2, 3, 3, *[6] * len(BYTES)]
+        rest = len(PIECES) - len(kinds)
+        writer.add_token_list(PIECES)
+        writer.add_token_types([*kinds, *[1] * rest])
+        writer.add_token_scores([*[0.0] * len(kinds), *(-1.0 * i for i in range(rest))])
+        writer.add_bos_token_id(1)
+        writer.add_eos_token_id(2)
+        return
     if split:
         writer.add_tokenizer_pre(split)
     writer.add_token_list(TOKENS)

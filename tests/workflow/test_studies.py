@@ -158,7 +158,9 @@ def estimated_jobs(name):
 def test_every_study_plans_a_run_without_a_network(tmp_path, study):
     for entry in yaml.safe_load(study.read_text()).get("models", {}).values():
         if "gguf" in entry:
-            (tmp_path / entry["gguf"]).write_bytes(EMPTY_GGUF)
+            file = tmp_path / entry["gguf"]
+            file.parent.mkdir(parents=True)
+            file.write_bytes(EMPTY_GGUF)
     jobs = planned_jobs(tmp_path, study)
     expected = PLANNED.get(study.stem) or {"fit_alignment": jobs["fit_alignment"]}
     assert {rule: jobs.get(rule) for rule in expected} == expected

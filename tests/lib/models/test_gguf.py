@@ -90,6 +90,15 @@ def test_the_tokenizer_is_that_of_the_file(written, tmp_path):
     assert tokens == ["an", "ĠO", "x", "ĠĠ", "1", "2"]
 
 
+def test_a_sentencepiece_tokenizer_begins_with_bos(written, tmp_path):
+    convert_gguf(written(tokenizer="llama"), tmp_path / "checkpoint")
+    tokenizer = load_tokenizer(tmp_path / "checkpoint")
+    tokens = tokenizer.convert_ids_to_tokens(tokenizer.encode("an an12é"))
+    # Such files add a BOS token unless they say otherwise.
+    rest = ["1", "2", "<0xC3>", "<0xA9>"]
+    assert tokens == ["<s>", "▁an", "▁an", *rest]
+
+
 def test_a_split_without_a_name_is_that_of_gpt2_with_a_warning(
     written, tmp_path, caplog
 ):
