@@ -1,4 +1,4 @@
-"""Models: trained, downloaded, dequantised or given; described; tasks tokenized."""
+"""Models: trained or downloaded or given, described, and every task tokenized."""
 
 
 # The machine that starts the jobs has a network; those that run them may have none.
@@ -49,29 +49,6 @@ rule download_model:
         "Downloading {wildcards.model}"
     script:
         "../scripts/download_model.py"
-
-
-rule convert_gguf:
-    input:
-        file=lambda w: origins.gguf_file(w.model),
-    output:
-        checkpoint=paths("checkpoint", file=CHECKPOINT_FILES),
-        record=path("checkpoint", file="conversion.json"),
-    log:
-        job("convert_gguf").log,
-    benchmark:
-        job("convert_gguf").benchmark
-    wildcard_constraints:
-        model=origins.made_by("gguf"),
-    priority: FIRST
-    conda:
-        "../../envs/torch.yaml"
-    resources:
-        **conversion_resources(),
-    message:
-        "Dequantising {wildcards.model}"
-    script:
-        "../scripts/convert_gguf.py"
 
 
 rule describe_model:

@@ -96,29 +96,6 @@ rule summarise_leaderboard:
         "../scripts/summarise_leaderboard.py"
 
 
-rule summarise_gold:
-    input:
-        statistics=path("statistics"),
-        gold=paths("gold", task=study.tasks, method=study.methods),
-        scores=paths("scores", model="{target}", task=study.tasks, method=study.methods),
-    output:
-        table("gold"),
-    log:
-        job("summarise_gold").log,
-    benchmark:
-        job("summarise_gold").benchmark
-    group:
-        "summaries"
-    conda:
-        "../../envs/figures.yaml"
-    params:
-        **study.selected("tasks", "methods", "ablation"),
-    message:
-        "Tabulating the circuits of {wildcards.target}"
-    script:
-        "../scripts/summarise_gold.py"
-
-
 rule summarise_scaling:
     input:
         statistics=path("statistics"),
