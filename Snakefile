@@ -12,6 +12,7 @@ report: "workflow/report/workflow.rst"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/prompts.smk"
+include: "workflow/rules/gguf.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/attribution.smk"
 include: "workflow/rules/alignment.smk"
@@ -42,6 +43,7 @@ onstart:
     start_run(workflow)
     jobs = list(workflow.dag.needrun_jobs())
     check_hub(jobs, config)
+    check_gguf_files(jobs, origins)
     check_prompts(jobs, config, origins)
     warm_up(workflow)
 

@@ -224,6 +224,16 @@ def in_new_file(path: str, content: bytes) -> Callable:
     return lambda study, config: (study.folder / path).write_bytes(content)
 
 
+def gguf_file(content: bytes) -> Callable:
+    """Make a change that has a model read from a GGUF file."""
+
+    def change(study: Study, config: dict) -> None:
+        (study.folder / "x.gguf").write_bytes(content)
+        config["models"]["small"] = {"gguf": "x.gguf"}
+
+    return change
+
+
 def a_folder_for_a_file(study: Study, config: dict) -> None:
     (study.folder / "pairs.csv").mkdir()
     config["tasks"]["own"]["file"] = "pairs.csv"
@@ -304,6 +314,10 @@ AT_PARSING = {
     "no such file": (
         in_config("tasks", "own", "file", value="nowhere.csv"),
         "tasks.own.file: no file nowhere.csv in /",
+    ),
+    "no such GGUF file": (
+        in_config("models", "small", value={"gguf": "nowhere.gguf"}),
+        "models.small.gguf: no file nowhere.gguf in /",
     ),
     "folder for a file": (
         a_folder_for_a_file,
@@ -409,6 +423,14 @@ AT_START = {
     "number for text": (
         new_file("x.jsonl", LINE + json.dumps(GOOD | {"answer": 7}).encode()),
         "tasks.own.file: x.jsonl: row 2, column answer: expected text, found 7",
+    ),
+    "text for a GGUF file": (
+        gguf_file(b"hello"),
+        "models.small.gguf: x.gguf: not a GGUF file: expected the first bytes b'GGUF'",
+    ),
+    "cut GGUF file": (
+        gguf_file(b"GGUF\x03\0\0\0"),
+        "models.small.gguf: x.gguf: damaged or truncated in its header (8 bytes)",
     ),
     "cut Parquet": (
         new_file("x.parquet", b"PAR1 and no more"),

@@ -18,11 +18,16 @@ from pathlib import Path
 
 import pytest
 import yaml
+from gguf_models import tiny_model, write_gguf
 
 HOME = Path(__file__).parents[2]
 TINY = Path(__file__).with_name("tiny.yaml")
-# The study, and scores by a method that takes no steps.
-TARGETS = ["all", "results/scores/tiny-source/ioi/nap.safetensors"]
+# The study, scores by a method that takes no steps, and a model that none of it uses.
+TARGETS = [
+    "all",
+    "results/scores/tiny-source/ioi/nap.safetensors",
+    "results/models/quantised/model.json",
+]
 LIBRARY = "workflow/lib/circuit_transfer"
 
 
@@ -96,6 +101,7 @@ def own_study() -> dict:
     """Return the tiny study with a task from a file, and with fewer controls."""
     config = yaml.safe_load(TINY.read_text())
     config["tasks"]["own"] = {"file": "own.csv"}
+    config["models"]["quantised"] = {"gguf": "tiny.gguf"}
     study = config["study"]
     study["tasks"] = ["ioi", "arithmetic-addition", "own"]
     study["siblings"] = [["arithmetic-addition", "own"]]
@@ -116,6 +122,7 @@ def finished(tmp_path_factory) -> Repository:
         shutil.copytree(HOME / name, folder / name, ignore=left_out)
     shutil.copy(HOME / "Snakefile", folder)
     (folder / "own.csv").write_text(own_rows())
+    write_gguf(folder / "tiny.gguf", tiny_model("llama"), "llama")
     repository = Repository(folder, own_study())
     repository.snakemake()
     return repository
@@ -124,7 +131,8 @@ def finished(tmp_path_factory) -> Repository:
 @pytest.fixture
 def repository(finished):
     """The same, and after the test its sources and its config are put back."""
-    names = [finished.folder / name for name in ("Snakefile", "own.csv")]
+    own = ("Snakefile", "own.csv", "tiny.gguf")
+    names = [finished.folder / name for name in own]
     folders = [finished.folder / name for name in ("data", "workflow")]
     found = (file for folder in folders for file in folder.rglob("*.*"))
     files = [*names, *(file for file in found if file.suffix != ".pyc")]
@@ -201,6 +209,11 @@ def change_a_row(repository: Repository) -> None:
     """Change a row of a file, and make the file older than all results."""
     repository.edit("own.csv", "The sum of 11", "The sum of 13")
     os.utime(repository.folder / "own.csv", (0, 0))
+
+
+def write_other_weights(repository: Repository) -> None:
+    path = repository.folder / "tiny.gguf"
+    write_gguf(path, tiny_model("llama", seed=1), "llama")
 
 
 def add_a_task(repository: Repository) -> None:
@@ -292,6 +305,7 @@ CHANGES = {
             *("stitched/*/ioi", "carried/*", f"{SCORED}/*", *SHOWN, *TRANSFERRED),
         ],
     ),
+    "the weights in a GGUF file": Change(write_other_weights, ["models/quantised/*"]),
     # As before, but of its family is another task, which takes no gradients of it.
     "a row of a task's file": Change(
         change_a_row,
@@ -425,6 +439,7 @@ CHANGES = {
         commented(f"{LIBRARY}/interventions/hooks.py"),
         [
             *("models/tiny-source/model", "models/tiny-target/model", "pairs/*"),
+            "models/quantised/model",
             *("scores/*", "masks/*", "alignments/*", "stitched/*", "carried/*"),
             "faithfulness/*",
             *(f"{SCORED}/*", *SHOWN, *TRANSFERRED),
@@ -438,8 +453,8 @@ CHANGES = {
     "a word": Change(edited("data/words.yaml", "Anna", "Annabel"), ["*"]),
 }
 # The models were trained on what the generators make of the words: all but the prompts
-# that are read from a file depends on them.
-FROM_A_FILE = "prompts/own*"
+# and the model that are read from a file depends on them.
+FROM_A_FILE = ("prompts/own*", "models/quantised/*")
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
@@ -451,7 +466,11 @@ def test_a_change_runs_again_what_it_can_have_changed(repository, change):
         name for name in plan if any(fnmatchcase(name, each) for each in change.again)
     }
     if change.again == ["*"]:
-        expected = {name for name in expected if not fnmatchcase(name, FROM_A_FILE)}
+        expected = {
+            name
+            for name in expected
+            if not any(fnmatchcase(name, each) for each in FROM_A_FILE)
+        }
     assert {name for name, again in plan.items() if again} == expected
 
 

@@ -31,10 +31,18 @@ from circuit_transfer.study.shown import (
     table_pattern,
 )
 from circuit_transfer.study.study import Study
-from running.checks import check_hub, check_prompts  # next to the library
+from running.checks import (
+    check_gguf_files,
+    check_hub,
+    check_prompts,
+)  # next to the library
 from running.groups import plan_by_group
 from running.planning import plan_by_content
-from running.requests import model_resources, training_resources
+from running.requests import (
+    conversion_resources,
+    model_resources,
+    training_resources,
+)
 from running.sources import code_digest, files_digest, put_first, record_code
 from snakemake.exceptions import WorkflowError
 
@@ -60,6 +68,7 @@ study = Study(config)
 origins = Origins(config, HOME)
 model_resources = partial(model_resources, config)
 training_resources = partial(training_resources, config)
+conversion_resources = partial(conversion_resources, origins)
 
 
 wildcard_constraints:

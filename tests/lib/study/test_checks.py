@@ -127,11 +127,15 @@ def test_relative_paths_start_in_the_working_directory(folder, monkeypatch):
             [0.1, 0.5, 0.5, 1.0],
             "evaluation.proportions: 0.5 comes before 0.5",
         ),
-        ("models.small", {}, "models.small: expected either `path`, `hub` or `train`"),
+        (
+            "models.small",
+            {},
+            "models.small: expected either `path`, `hub`, `gguf` or `train`",
+        ),
         (
             "models.small.path",
             "models/large",
-            "models.small: expected either `path`, `hub` or `train`",
+            "models.small: expected either `path`, `hub`, `gguf` or `train`",
         ),
         (
             "models.small.train.d_model",
@@ -201,6 +205,16 @@ def test_relative_paths_start_in_the_working_directory(folder, monkeypatch):
         ),
         ("tasks.mine.file", "none.csv", "tasks.mine.file: no file none.csv in /"),
         ("models.large.path", "none", "models.large.path: no folder none in /"),
+        (
+            "models.large",
+            {"gguf": "none.gguf"},
+            "models.large.gguf: no file none.gguf in /",
+        ),
+        (
+            "models.large",
+            {"gguf": "models"},
+            "models.large.gguf: .*models is a folder; expected a file",
+        ),
     ],
 )
 def test_broken_rule_is_named_with_key_and_value(folder, keys, value, message):

@@ -18,7 +18,11 @@ from circuit_transfer.study.costs import (
     work_flops,
     work_memory,
 )
-from circuit_transfer.study.resources import requested, requested_by_training
+from circuit_transfer.study.resources import (
+    requested,
+    requested_by_conversion,
+    requested_by_training,
+)
 from circuit_transfer.study.validation import validate_config
 from circuit_transfer.study.workload import prompt_tokens, study_work
 
@@ -196,3 +200,12 @@ def test_a_training_asks_for_longer_than_the_shipped_models_took(record):
     assert training["seconds"] < 60 * asked["runtime"] < 24 * 3600
     assert again["mem_mb"] == 2 * asked["mem_mb"]
     assert 0 <= 2 * asked["runtime"] - again["runtime"] <= 1
+
+
+def test_a_conversion_asks_for_two_models_in_float32():
+    # SmolLM2 with 135 million parameters: 0.54 GB each, and the libraries.
+    asked = requested_by_conversion(134_515_008)
+    assert 4000 + 1076 < asked["mem_mb"] < 4000 + 2000
+    again = requested_by_conversion(134_515_008, attempt=2)
+    assert again["mem_mb"] == pytest.approx(2 * asked["mem_mb"], abs=1)
+    assert 15 < asked["runtime"] < 30

@@ -129,6 +129,7 @@ def test_a_study_of_attribution_alone_fits_nothing():
         "evaluate_random": 9,
     }
     assert "results/figures/gold-curves-by-task/unused/exact.png" in alone.results()
+    assert "results/tables/gold/unused.csv" in alone.results()
     assert not any("recovery" in each or "imported" in each for each in alone.results())
 
 

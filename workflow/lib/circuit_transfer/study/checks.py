@@ -176,7 +176,7 @@ def check_model(key: str, model: Mapping) -> None:
         key: where the entry is, for the message.
         model: the entry.
     """
-    _check_one_of(key, model, ("path", "hub", "train"))
+    _check_one_of(key, model, ("path", "hub", "gguf", "train"))
     if "revision" in model and "hub" not in model:
         raise ValueError(f"{key}.revision: only a `hub` model has one")
     if "train" in model:
@@ -280,6 +280,8 @@ def check_files(config: Mapping, directories: Sequence[Path]) -> None:
     for name in studied_models(study, models):
         if "path" in models[name]:
             _check_checkpoint(f"models.{name}.path", models[name]["path"], directories)
+        if "gguf" in models[name]:
+            _check_file(f"models.{name}.gguf", models[name]["gguf"], directories)
 
 
 def _check_file(key: str, path: str, directories: Sequence[Path]) -> None:

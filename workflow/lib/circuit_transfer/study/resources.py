@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from math import ceil
 
 from circuit_transfer.circuits.methods import Nodes
-from circuit_transfer.models.shape import ModelShape, described_shape
+from circuit_transfer.models.shape import FLOAT32_BYTES, ModelShape, described_shape
 from circuit_transfer.study.costs import PEAK_FLOPS, work_flops, work_memory
 from circuit_transfer.study.workload import Work, prompt_tokens, study_work
 
@@ -85,6 +85,25 @@ def requested_by_training(train: Mapping, attempt: int = 1) -> dict[str, int]:
     return {
         "mem_mb": attempt * LIBRARIES_MB,
         "runtime": ceil(attempt * (STARTING_MINUTES + seconds / MINUTE)),
+    }
+
+
+def requested_by_conversion(values: int, attempt: int = 1) -> dict[str, int]:
+    """Return `mem_mb` and `runtime` (minutes) of dequantising a GGUF file.
+
+    In float32, the tensors of the file and the model are in memory at once; then the
+    model is written.
+
+    Args:
+        values: number of values of all tensors.
+        attempt: how often the job is tried, with this time.
+    """
+    size = FLOAT32_BYTES * values
+    return {
+        "mem_mb": ceil(attempt * (LIBRARIES_MB + MEMORY_MARGIN * 2 * size / MEGA)),
+        "runtime": ceil(
+            attempt * (STARTING_MINUTES + size / BYTES_PER_SECOND / MINUTE)
+        ),
     }
 
 

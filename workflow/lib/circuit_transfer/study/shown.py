@@ -68,6 +68,7 @@ TABLES = {
     "break-even": Shown("study", COST),
     "startup": Shown("startup", COST),
     "imported": Shown("circuits", "Imported circuits"),
+    "gold": Shown("attribution", FAITHFUL, "{target}"),
     "scaling": Shown("transfers", FAITHFUL, "{task}"),
     "leaderboard": Shown("transfers", FAITHFUL, _PAIR),
     "controls": Shown("transfers", SOURCE, _PAIR),
