@@ -18,7 +18,7 @@ CIRCUIT = {"target": "llama-medium", "task": "ioi", "importances": "config.yaml"
 SETTINGS = {
     "models": {"remote": {"hub": "owner/name"}},
     "evaluation": {"circuits": {"own": CIRCUIT}},
-    "sensitivity": {"sparsity": [0.1, 1.0]},
+    "sensitivity": {"sparsity": [0.1, 1.0], "ig_steps": [5]},
 }
 WILDCARDS = {
     "model": "llama-small",

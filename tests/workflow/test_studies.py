@@ -76,6 +76,8 @@ PLANNED = {
         "evaluate_random": 2 * 3,
         "evaluate_aligned": 2 * 3 * METHODS,
     },
+    # Two models, by both methods that integrate.
+    "convergence": {"compare_steps": 2 * SIX * 2, "plot_convergence": 2},
 }
 # A proxy that nobody listens at: whoever asks the network fails at once.
 NO_NETWORK = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
@@ -168,7 +170,8 @@ def test_published_studies_are_complete(name):
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_studies_have_the_settings_of_the_paper(name):
     config = study_config(name)
-    assert config["attribution"]["ig_steps"] == 5
+    # The paper has no GPT-2, and 5 steps are too few for some models.
+    assert config["attribution"]["ig_steps"] == (10 if name == "gpt2" else 5)
     assert config["attribution"]["examples"] == 100
     alignment = config["alignment"]
     settings = ("epochs", "learning_rate", "sparsity", "batch_size")

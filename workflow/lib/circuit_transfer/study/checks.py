@@ -12,6 +12,7 @@ from circuit_transfer.importers import FORMATS, data_files
 from circuit_transfer.messages import quoted
 from circuit_transfer.models.architectures import architecture_of
 from circuit_transfer.models.checkpoints import check_checkpoint, read_model_type
+from circuit_transfer.study.convergence import check_step_counts
 from circuit_transfer.study.validation import nearest
 
 # Columns in addition to those of the tasks in the tables.
@@ -41,6 +42,7 @@ def check_config(config: Mapping, *directories: Path | str) -> None:
         check_proportions(key, sizes)
     check_circuits(config)
     check_ablation(config)
+    check_step_counts(config)
     for name, model in config["models"].items():
         check_model(f"models.{name}", model)
     for name, task in config["tasks"].items():
