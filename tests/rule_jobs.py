@@ -21,7 +21,7 @@ SETTINGS = {
         "quantised": {"gguf": "quantised.gguf"},
     },
     "evaluation": {"circuits": {"own": CIRCUIT}},
-    "sensitivity": {"sparsity": [0.1, 1.0]},
+    "sensitivity": {"sparsity": [0.1, 1.0], "ig_steps": [5]},
 }
 WILDCARDS = {
     "model": "llama-small",

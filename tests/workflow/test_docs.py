@@ -92,6 +92,9 @@ ELSEWHERE = {
     f"{STUDIES}/sensitivity.yaml -- sensitivity": (
         "test_workflow.py::test_sensitivity_is_run_where_it_is_asked_for"
     ),
+    f"{STUDIES}/convergence.yaml -- convergence": (
+        "test_workflow.py::test_numbers_of_steps_are_compared_where_it_is_asked_for"
+    ),
     f"{STUDIES}/benchmark.yaml -- benchmark": (
         "test_benchmark_study.py::test_a_benchmark_of_a_model_and_of_a_shape"
     ),

@@ -506,6 +506,54 @@ def test_without_transfers_a_removed_task_is_gone_from_summaries_alone(
     assert {name.partition("/")[0] for name in planned} <= {"tables", "figures"}
 
 
+CONVERGENCE = ("circuits/convergence.py", "figures/convergence.py")
+COMPARED = ["convergence/*", "tables/convergence", "figures/convergence/*"]
+
+
+@pytest.fixture(scope="module")
+def comparing(finished, tmp_path_factory) -> Repository:
+    """A copy that compares numbers of steps of one model, finished."""
+    folder = tmp_path_factory.mktemp("comparing") / "copy"
+    shutil.copytree(finished.folder, folder, copy_function=shutil.copyfile)
+    copy = Repository(folder, compared_study())
+    copy.snakemake()
+    return copy
+
+
+def compared_study() -> dict:
+    config = own_study()
+    config["study"].update(transfers=[], models=["tiny-target"])
+    return config | {"sensitivity": {"ig_steps": [3]}}
+
+
+@pytest.mark.parametrize(
+    ("change", "again", "stays"),
+    [
+        (lambda repository: None, [], ["*"]),
+        (setting("sensitivity", ig_steps=[4]), COMPARED, ["scores/*", "faith*"]),
+        # The configured number is among those that are compared.
+        (setting("attribution", ig_steps=4), COMPARED, ["scores/*/nap", "pairs/*"]),
+        (seed_a_task, ["convergence/*/ioi/*", *COMPARED[1:]], ["convergence/*/own/*"]),
+        (commented(f"{LIBRARY}/circuits/convergence.py"), COMPARED, ["scores/*"]),
+        (commented(f"{LIBRARY}/figures/convergence.py"), COMPARED[2:], ["tables/*"]),
+    ],
+)
+def test_compared_numbers_of_steps_run_again_for_their_own_causes(
+    comparing, change, again, stays
+):
+    comparing.config = compared_study()
+    files = [comparing.folder / LIBRARY / each for each in CONVERGENCE]
+    before = {file: file.read_bytes() for file in files}
+    change(comparing)
+    plan = comparing.plan()
+    for file, content in before.items():
+        file.write_bytes(content)
+    for patterns, expected in ((again, True), (stays, False)):
+        for pattern in patterns:
+            found = [name for name in plan if fnmatchcase(name, pattern)]
+            assert found and {plan[name] for name in found} == {expected}, pattern
+
+
 def _ages(repository: Repository) -> dict[str, int]:
     results = repository.folder / "results"
     return {

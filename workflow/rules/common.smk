@@ -10,6 +10,7 @@ sys.path.insert(0, str(HOME / "workflow/lib"))
 
 from circuit_transfer.prompts.frame import SPLITS
 from circuit_transfer.study.configuration import check_configuration, sorted_keys
+from circuit_transfer.study.convergence import comparison_settings
 from circuit_transfer.study.origins import CHECKPOINT_FILES, Origins
 from circuit_transfer.study.paths import BENCHMARKS, LOGS, filled, job, path, paths
 from circuit_transfer.study.settings import (

@@ -316,6 +316,40 @@ def test_integrated_inputs_need_corrupted_prompts(folder):
         check_config(config, folder)
 
 
+def steps_compared(*values, methods=("nap", "nap-ig-inputs")):
+    """The configuration with numbers of steps to compare; it has 10 itself."""
+    attribution = CONFIG["attribution"] | {"ig_steps": 10}
+    study = CONFIG["study"] | {"methods": list(methods)}
+    sensitivity = {"ig_steps": list(values)}
+    return CONFIG | {
+        "study": study,
+        "attribution": attribution,
+        "sensitivity": sensitivity,
+    }
+
+
+def test_several_numbers_of_steps_in_any_order_are_compared(folder):
+    for values in ([5], [40, 5, 20], [10, 5]):
+        check_config(steps_compared(*values), folder)
+
+
+def test_one_number_of_steps_is_nothing_to_compare(folder):
+    message = (
+        "^sensitivity.ig_steps: 10 alone, which is attribution.ig_steps too; expec"
+    )
+    with pytest.raises(ValueError, match=message):
+        check_config(steps_compared(10), folder)
+
+
+def test_methods_without_steps_have_no_numbers_of_them(folder):
+    message = (
+        r"^sensitivity.ig_steps: no method of study.methods \(nap, exact\) integrates "
+        "over steps; expected nap-ig-inputs or nap-ig-activations among them"
+    )
+    with pytest.raises(ValueError, match=message):
+        check_config(steps_compared(5, methods=("nap", "exact")), folder)
+
+
 def test_grids_of_the_sensitivity_must_increase_too(folder):
     config = CONFIG | {"sensitivity": {"proportions": {"dense": [0.1, 0.1]}}}
     with pytest.raises(ValueError, match=r"^sensitivity.proportions.dense: 0.1 comes"):

@@ -54,12 +54,11 @@ def test_weights_are_the_files_that_results_depend_on(home):
     origins = Origins(CONFIG, home)
     names = ("config.json", "model.safetensors", "tokenizer.json")
     assert origins.weights("shipped") == [str(folder / name) for name in names]
-    folder = "results/models/trained/checkpoint"
-    made = {"generation_config.json", "tokenizer_config.json", *names}
-    trained = [f"{folder}/{name}" for name in sorted(made)]
+    made = sorted({"generation_config.json", "tokenizer_config.json", *names})
+    trained = [f"results/models/trained/checkpoint/{name}" for name in made]
     download = "results/models/remote/download.json"
     assert origins.weights("trained", "remote") == [*trained, download]
-    converted = [f"results/models/quantised/checkpoint/{name}" for name in names]
+    converted = [f"results/models/quantised/checkpoint/{name}" for name in made]
     assert origins.weights("quantised") == converted
 
 

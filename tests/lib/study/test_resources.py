@@ -136,6 +136,25 @@ def test_more_values_of_a_setting_take_longer():
     assert three["runtime"] - 15 == pytest.approx(2 * (one["runtime"] - 15), abs=2)
 
 
+def test_more_numbers_of_steps_ask_for_more_and_others_for_as_much_as_before():
+    config = study("llama-3")
+    models = [described("llama-3.2-3b", config["models"]["llama-3.2-3b"])]
+
+    def asked(stage, *counts):
+        compared = config | {"sensitivity": {"ig_steps": counts} if counts else {}}
+        return requested(stage, models, compared)
+
+    few, many = asked("compare_steps", 10), asked("compare_steps", 10, 20, 40)
+    assert asked("attribute_nodes")["mem_mb"] < few["mem_mb"] < many["mem_mb"]
+    # 5 and 10 are among the 40: four times the steps of few.
+    assert many["runtime"] - 15 == pytest.approx(4 * (few["runtime"] - 15), abs=5)
+    assert asked("attribute_nodes") == asked("attribute_nodes", 10, 20)
+    # It scores with other numbers of steps, but compares none.
+    assert asked("vary_setting", 10) == requested(
+        "vary_setting", models, config | {"sensitivity": {"epochs": [10]}}
+    )
+
+
 # Llama-3 70B: 80 layers of 8192, 64 heads of 128, MLPs of 28672; 141 GB in bfloat16.
 SEVENTY = {
     "layers": 80,
