@@ -86,6 +86,9 @@ def curve(faithfulness, **keys):
             "logit_diffs": pl.Series(-1 + 4 * shares + scatter, dtype=lists),
             "empty_logit_diffs": pl.Series([empty] * n, dtype=lists),
             "full_logit_diffs": pl.Series([full] * n, dtype=lists),
+            "prompt_numbers": pl.Series(
+                [[*range(EXAMPLES)]] * n, dtype=pl.List(pl.Int32)
+            ),
         }
     )
 
@@ -108,6 +111,8 @@ def aligned_frame(task, method, source=SOURCE, target=TARGET):
 
     def add(value, training_set, control, seed, name):
         names = {"training_set": training_set, "map": name, "control": control}
+        # Of what has a mask; see `transfer.projection`.
+        names["collapsed"] = False if name == "free" else None
         curves.append(curve(value, **keys, **names, seed=seed))
 
     for seed in SEEDS:

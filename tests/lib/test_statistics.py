@@ -32,7 +32,7 @@ def _areas(circuits, empty, full):
 def test_every_resample_is_the_area_of_the_examples_it_drew(measured):
     circuits, empty, full = (each.astype(float) for each in measured)
     cpr, cmd = statistics.bootstrap_areas(*measured, SIZES, resamples=20, seed=3)
-    weights = statistics.resampling_weights(12, 20, statistics.generator(3))
+    weights = statistics.resampling_weights(np.arange(12), 20, statistics.generator(3))
     for draw, shares in enumerate(weights):
         drawn = np.repeat(np.arange(12), np.rint(shares * 12).astype(int))
         expected = _areas(circuits[..., drawn], empty[drawn], full[drawn])
@@ -46,6 +46,53 @@ def test_identical_examples_have_intervals_of_zero_width(measured):
     low, high = statistics.percentile_interval(draws)
     assert low == pytest.approx(high)
     assert low == pytest.approx(_areas(circuits, empty, full)[:, 0], rel=1e-6)
+
+
+def test_copies_of_rows_change_no_resample(measured):
+    once = statistics.bootstrap_areas(*measured, SIZES, resamples=50)
+    tenfold = (np.tile(each, 10) for each in measured)
+    clusters = np.tile(np.arange(12), 10)
+    copied = statistics.bootstrap_areas(
+        *tenfold, SIZES, clusters=clusters, resamples=50
+    )
+    for draws, expected in zip(copied, once, strict=True):
+        np.testing.assert_allclose(draws, expected, rtol=1e-9)
+
+
+def test_one_distinct_prompt_has_no_interval(measured):
+    draws, _ = statistics.bootstrap_areas(
+        *measured, SIZES, clusters=np.zeros(12, int), resamples=9
+    )
+    assert np.isnan(statistics.percentile_interval(draws)).all()
+
+
+def test_clusters_of_unequal_size_weigh_as_many_examples_as_they_have():
+    clusters = np.array([0, 1, 1, 1, 2])
+    random = statistics.generator(0)
+    for shares in statistics.resampling_weights(clusters, 200, random):
+        assert shares.sum() == pytest.approx(1)
+        assert shares[1] == shares[2] == shares[3]
+        # Three clusters are drawn: their counts give all weights.
+        counts = shares[[0, 1, 4]]
+        (unit,) = {round(c, 12) for c in (counts @ [1, 3, 1],)}
+        assert unit == 1
+        total = 3 / counts.sum()
+        drawn = counts * total
+        assert np.allclose(drawn, drawn.round(), atol=1e-9)
+
+
+def test_intervals_over_clusters_cover_where_those_over_rows_do_not():
+    random = np.random.default_rng(2)
+    clusters = np.repeat(np.arange(20), 5)
+    covered = {"clusters": 0, "rows": 0}
+    for _ in range(200):
+        sample = random.normal(size=20)[clusters] + 0.1 * random.normal(size=100)
+        for name, numbers in (("clusters", clusters), ("rows", np.arange(100))):
+            weights = statistics.resampling_weights(numbers, 400, random)
+            low, high = statistics.percentile_interval(weights @ sample)
+            covered[name] += low <= 0 <= high
+    assert covered["clusters"] / 200 > 0.88
+    assert covered["rows"] / 200 < 0.75
 
 
 def test_circuits_share_their_resamples(measured):
@@ -73,7 +120,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
     covered = []
     for _ in range(200):
         sample = random.normal(size=60)
-        weights = statistics.resampling_weights(60, 500, random)
+        weights = statistics.resampling_weights(np.arange(60), 500, random)
         low, high = statistics.percentile_interval(weights @ sample)
         covered.append(low < 0 < high)
     # 95 % of 200, within four standard deviations.

@@ -29,7 +29,8 @@ def test_scores_are_of_the_first_training_pairs(study, tmp_path, method):
     assert found.by_example.shape == (4, 10)
     assert np.allclose(found.by_example.mean(0), found.scores, atol=1e-7)
     assert list(found.nodes) == read_json(model_path)["nodes"]
-    assert found.metadata == {"model": "target", **settings, **expected.summary()}
+    labels = {"model": "target", "prompt_numbers": [0, 1, 2, 3]}
+    assert found.metadata == {**labels, **settings, **expected.summary()}
 
 
 @pytest.mark.parametrize("method", METHODS)

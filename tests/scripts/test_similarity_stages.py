@@ -49,6 +49,7 @@ def folder(tmp_path_factory):
             scores = by_example.mean(axis=0) if len(by_example) else unknown
             labels = {"model": model, "task": task, "method": "nap", "nodes": nodes}
             labels["by_example"] = by_example if len(by_example) else None
+            labels["prompt_numbers"] = [*range(len(by_example))]
             write_scores(made / model / f"{task}.safetensors", scores, **labels)
         write_frame(projections(task), made / "projections" / f"{task}.parquet")
     for name in {*training_sets("a"), *training_sets("b")}:

@@ -72,7 +72,8 @@ def test_summarise_faithfulness_writes_curves_and_areas(tables):
     cpr = read_frame(tables / "cpr.parquet")
     assert curves.height == cpr.height * len(study.PROPORTIONS)
     keys = ["kind", "source", "target", "task", "method", "ablation", "training_set"]
-    assert cpr.columns == [*keys, "map", "control", "seed", "regime", "cpr", "cmd"]
+    keys += ["map", "control", "seed", "regime"]
+    assert cpr.columns == [*keys, "cpr", "cmd", "collapsed"]
     assert set(cpr["regime"]) == {
         "gold",
         "random",
@@ -93,6 +94,15 @@ def test_a_frame_without_a_column_is_named(tmp_path):
         summarise_faithfulness(
             paths, [], [], [], tmp_path / "a", tmp_path / "b", **study.NAMES
         )
+
+
+def test_a_study_without_any_circuit_is_an_error(tmp_path):
+    gold = [frame.clear() for frame in study.gold_frames()]
+    aligned = [frame.clear() for frame in study.aligned_frames()]
+    with pytest.raises(ValueError, match="no circuit was measured: no task of this"):
+        summarised(tmp_path, gold=gold, random=study.random_frames(), aligned=aligned)
+    # Nothing that would pass for a result is left behind.
+    assert not (tmp_path / "cpr.parquet").exists()
 
 
 def test_a_task_without_usable_pairs_is_an_empty_cell(tmp_path):

@@ -76,3 +76,24 @@ def test_a_task_that_is_too_large_leaves_no_file(tmp_path):
     with pytest.raises(ValueError, match="'arithmetic-addition' can make only"):
         write_prompts(*paths, task="sums", split="test", entry=entry, **DATA)
     assert not any(path.exists() for path in paths)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_file_with_one_clean_prompt_says_why_a_split_is_empty(
+    tmp_path, caplog, split
+):
+    # The shape of a public file: one clean prompt, few corrupted ones, many copies.
+    names = ("Clara", "Daniel", "Emma")
+    rows = [
+        {"clean": "Ben went", "corrupt": f"{name} went", "answers": [" A"]}
+        | {"wrong_answers": [" B"]}
+        for name in names * 10
+    ]
+    source = tmp_path / "animals.json"
+    source.write_text(json.dumps({"prompts": rows}))
+    paths = tmp_path / "prompts.parquet", tmp_path / "rejects.parquet"
+    entry = {"file": "animals.json", "format": "auto-circuit"}
+    write_prompts(*paths, task="animals", split=split, path=source, entry=entry, **DATA)
+    assert "animals: no " in caplog.text
+    assert "all 30 rows are in the" in caplog.text
+    assert len(pl.read_parquet(paths[0])) in (0, 30)

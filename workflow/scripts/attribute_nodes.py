@@ -14,7 +14,7 @@ from circuit_transfer.circuits.passes import measured
 from circuit_transfer.jobs.resume import NO_RESUME, Resume
 from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.models.loading import load_described
-from circuit_transfer.prompts.batches import fitting_batches
+from circuit_transfer.prompts.batches import fitting_batches, prompt_numbers
 from circuit_transfer.prompts.pairs import select_pairs
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,11 @@ def attribute_nodes(
     labels = {"nodes": nodes, "model": name, "task": task, "examples": len(pairs)}
     costs = []
     if pairs.is_empty():
-        log.warning("no usable training pair of %s for this model", task)
+        log.warning(
+            "no usable training pair of %s for this model, so an empty cell: the table "
+            "of rejected rows and the log of write_prompts say why",
+            task,
+        )
         scores = np.full(len(nodes), np.nan, np.float32)
         labels["by_example"] = np.empty((0, len(nodes)), np.float32)
     else:
@@ -55,6 +59,7 @@ def attribute_nodes(
             result = attribute(model, batches, **how, resume=resume)
         scores, costs = result.mean().cpu().numpy(), [cost]
         labels["by_example"] = result.nodes.cpu().numpy()
+        labels["prompt_numbers"] = prompt_numbers(batches)
         labels |= result.summary()
         log.info("%d pairs: %s", len(pairs), result.summary())
     write_scores(scores_path, scores, **labels, **how)

@@ -98,9 +98,15 @@ def _resampled(
         if scores.by_example is None or not len(scores.by_example):
             log.warning("%s: no scores by example, an empty cell", task)
             continue
+        clusters = np.array(scores.metadata["prompt_numbers"])
+        if len(np.unique(clusters)) == 1:
+            log.warning("%s: one distinct prompt, so no resamples: an empty cell", task)
+            continue
         projections = _projections(fits, compared_sets(task, families))
         for labels, project in {(kind, None, None): _unchanged, **projections}.items():
-            sizes = bootstrap_jaccard(scores.by_example, proportions, project=project)
+            sizes = bootstrap_jaccard(
+                scores.by_example, proportions, clusters=clusters, project=project
+            )
             yield _labelled(sizes, (task, *labels))
 
 

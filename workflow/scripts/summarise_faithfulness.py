@@ -37,6 +37,7 @@ def summarise_faithfulness(
     families: Mapping[str, Sequence[str]],
 ) -> None:
     """Read every curve, write all of them in one frame and their areas in another."""
+    gold_paths = list(gold_paths)
     curves, cpr = summarise(
         [read_frame(path, GOLD_COLUMNS) for path in gold_paths],
         [read_frame(path, RANDOM_COLUMNS) for path in random_paths],
@@ -45,6 +46,13 @@ def summarise_faithfulness(
         families=families,
         imported=[read_frame(path, GOLD_COLUMNS) for path in imported_paths],
     )
+    if cpr.filter(pl.col("kind") != "random").is_empty() and gold_paths:
+        raise ValueError(
+            "no circuit was measured: no task of this study has usable train and test "
+            "pairs for its models. The log of write_prompts says where all rows of a "
+            "task are in one split and what to change, the table of rejected rows why "
+            "others cannot be used"
+        )
     log.info("%d circuits, %d rows of curves", cpr.height, curves.height)
     undefined = curves.filter(pl.col("faithfulness").is_null())
     places = undefined.select("target", "task", "ablation").unique(maintain_order=True)

@@ -10,6 +10,7 @@ from circuit_transfer.importers import Imported, import_task
 from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.models.hub import download_dataset
 from circuit_transfer.prompts.frame import reject_frame
+from circuit_transfer.prompts.splits import missing_split
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,8 @@ def write_prompts(
             counterfactual=entry.get("counterfactual"),
         )
         imported = Imported(prompts, reject_frame([]))
+    if problem := missing_split(imported.prompts) if "generator" not in entry else None:
+        log.warning("%s: %s", task, problem)
     imported = imported.of_split(split)
     _log_counts(f"{task}, {split}", imported)
     write_frame(imported.prompts, prompts_path)

@@ -214,7 +214,7 @@ def test_nothing_is_compared_with_nothing(projections, gold, known):
 
 
 def test_resampled_means_are_of_whole_examples():
-    means = resampled_means(6 * np.eye(6), resamples=500, seed=0)
+    means = resampled_means(6 * np.eye(6), np.arange(6), resamples=500, seed=0)
     counts = means.round(9)
     assert (counts == counts.astype(int)).all() and (counts.sum(axis=1) == 6).all()
     assert counts.mean(axis=0) == pytest.approx(np.ones(6), abs=0.2)
@@ -245,10 +245,23 @@ def test_the_interval_leaves_out_a_fortieth_on_each_side():
     assert bootstrap_jaccard(rarer, [0.5])["low"].item() == 1
 
 
+def test_copies_of_examples_are_not_resampled_apart():
+    by_example = random_scores(9, 12)
+    once = bootstrap_jaccard(by_example, [0.25, 0.5], resamples=300)
+    clusters = np.tile(np.arange(9), 10)
+    copied = bootstrap_jaccard(
+        np.tile(by_example, (10, 1)), [0.25, 0.5], clusters=clusters, resamples=300
+    )
+    assert copied.equals(once)
+    # One distinct prompt says nothing about others.
+    alone = bootstrap_jaccard(by_example, [0.5], clusters=np.zeros(9, int))
+    assert alone.is_empty()
+
+
 def test_resampling_agrees_with_sets():
     by_example = random_scores(9, 12)
     frame = bootstrap_jaccard(by_example, [0.25, 0.5], resamples=300, seed=3)
-    means = resampled_means(by_example, resamples=300, seed=3)
+    means = resampled_means(by_example, np.arange(9), resamples=300, seed=3)
     whole = by_example.mean(axis=0)
     for size, row in zip((3, 6), frame.iter_rows(named=True), strict=True):
         values = [jaccard(top(mean, size), top(whole, size)) for mean in means]

@@ -10,6 +10,7 @@ from circuit_transfer.prompts.batches import (
     PairBatch,
     fitting_batches,
     pair_batches,
+    prompt_numbers,
 )
 
 
@@ -111,3 +112,25 @@ def test_a_batch_that_does_not_fit_is_halved(megabytes, least, most):
         assert least <= int(found.stdout) <= most, found.stderr
     else:
         assert "two prompts of 3 tokens" in found.stderr
+
+
+def test_equal_pairs_of_prompts_have_one_number(tiny_pairs):
+    pairs = tiny_pairs(4)
+    copies = pl.concat([pairs, pairs[1:3], pairs[:1]])
+    numbers = prompt_numbers(pair_batches(copies, 2))
+    rows = [
+        (tuple(clean), tuple(corrupted))
+        for batch in pair_batches(copies, 2)
+        for clean, corrupted in zip(
+            batch.clean.tolist(), batch.corrupted.tolist(), strict=True
+        )
+    ]
+    for number, row in zip(numbers, rows, strict=True):
+        assert [n for n, other in zip(numbers, rows, strict=True) if other == row] == (
+            [number] * rows.count(row)
+        )
+    assert sorted(set(numbers)) == [0, 1, 2, 3]
+    # A shared clean prompt alone is no copy.
+    swapped = pairs.with_columns(corrupted_ids=pairs["corrupted_ids"].reverse())
+    both = pair_batches(pl.concat([pairs[:1], swapped[:1]]), 2)
+    assert prompt_numbers(both) == [0, 1]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from circuit_transfer.prompts.splits import count_generated, join_splits
+from circuit_transfer.prompts.splits import count_generated, join_splits, missing_split
 
 SCHEMA = {"file": pl.String, "row": pl.Int64, "split": pl.String, "clean": pl.String}
 
@@ -50,3 +50,20 @@ def test_rows_of_files_stand_in_their_order_again(places, data):
     assert count_generated(whole) == 0
     parts = [whole.filter(split=split) for split in ("train", "test")]
     assert_frame_equal(join_splits(*parts, generated=0), whole)
+
+
+def test_rows_that_are_all_in_one_split_are_explained():
+    schema = {"split": pl.String, "group": pl.String}
+
+    def prompts(*rows):
+        return pl.DataFrame(rows, schema=schema, orient="row")
+
+    assert missing_split(prompts(("train", "a"), ("test", "b"))) is None
+    assert missing_split(prompts()) is None
+    found = missing_split(prompts(*[("test", "one")] * 60))
+    assert "no train pairs, all 60 rows are in the test split" in found
+    assert "there is 1 of these" in found
+    assert "columns `split`" in found
+    found = missing_split(prompts(("train", "a"), ("train", "b")))
+    assert "no test pairs, all 2 rows are in the train split" in found
+    assert "there are 2 of these" in found

@@ -37,7 +37,7 @@ def test_only_integrated_gradients_take_steps(config):
 def test_a_fit_gets_every_setting_that_it_takes(config):
     made = FitSettings(**settings.fit_settings(config))
     assert len(fields(made)) == len(settings.fit_settings(config))
-    assert (made.epochs, made.sparsity) == (4, 2.0)
+    assert (made.epochs, made.sparsity) == (3, 2.0)
 
 
 def test_a_fit_depends_on_proportions_only_where_its_objective_does(config):

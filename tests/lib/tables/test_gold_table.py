@@ -18,11 +18,12 @@ def test_every_cell_has_whole_model_circuits_and_random_ones():
     # Of another model and of a transfer, as the frame of a whole study has them.
     columns = ["row", "source", "target", "task", "method"]
     areas = ["cpr", "cpr_low", "cpr_high", "cmd", "cmd_low", "cmd_high"]
+    areas += ["n_distinct"]
     rows = [
-        ("level", None, "mine", "ioi", "nap", 0.9, 0.8, 1.0, 0.1, 0.05, 0.15),
-        ("level", None, "mine", "ioi", "random", 0.3, 0.2, 0.4, 0.7, 0.6, 0.8),
-        ("level", None, "other", "ioi", "nap", 0.5, 0.4, 0.6, 0.5, 0.4, 0.6),
-        ("level", "other", "mine", "ioi", "nap", 0.2, 0.1, 0.3, 0.8, 0.7, 0.9),
+        ("level", None, "mine", "ioi", "nap", 0.9, 0.8, 1.0, 0.1, 0.05, 0.15, 3),
+        ("level", None, "mine", "ioi", "random", 0.3, 0.2, 0.4, 0.7, 0.6, 0.8, 3),
+        ("level", None, "other", "ioi", "nap", 0.5, 0.4, 0.6, 0.5, 0.4, 0.6, 4),
+        ("level", "other", "mine", "ioi", "nap", 0.2, 0.1, 0.3, 0.8, 0.7, 0.9, 2),
     ]
     table = gold_table(
         pl.DataFrame(rows, schema=[*columns, *areas], orient="row"),
@@ -37,6 +38,7 @@ def test_every_cell_has_whole_model_circuits_and_random_ones():
         "task": "ioi",
         "method": "nap",
         "pairs": 4,
+        "distinct": 3,
         "right_above_wrong": 0.75,
         "logit_diff": 2.0,
         "cpr": 0.9,

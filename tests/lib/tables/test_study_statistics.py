@@ -35,7 +35,7 @@ def one(frame, **labels):
 def resampled_areas(frames, task, *, resamples=200):
     """CPR and CMD of circuits of one task in every resample, one after another."""
     weights = plain.resampling_weights(
-        study.EXAMPLES, resamples, plain.generator(0, study.TARGET, task, 8)
+        np.arange(study.EXAMPLES), resamples, plain.generator(0, study.TARGET, task, 8)
     )
     areas = []
     for shares in weights:

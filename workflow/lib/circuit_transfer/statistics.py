@@ -59,14 +59,26 @@ def generator(*key: object) -> np.random.Generator:
 
 
 def resampling_weights(
-    examples: int, resamples: int, random: np.random.Generator
+    clusters: np.ndarray, resamples: int, random: np.random.Generator
 ) -> np.ndarray:
     """Return the weight of every example in every resample, `(resamples, examples)`.
 
-    Each resample draws `examples` examples with replacement; its weights sum to 1.
+    Examples with the same prompts are not independent, so whole clusters are drawn with
+    replacement, as many as there are; the weights of a resample sum to 1. One cluster
+    says nothing about other prompts: its weights are NaN.
+
+    Args:
+        clusters: the number of every example's cluster, `(examples,)`, from 0.
+        resamples: number of resamples.
+        random: the generator of the draws.
     """
-    even = np.full(examples, 1 / examples)
-    return random.multinomial(examples, even, size=resamples) / examples
+    n_clusters = len(np.unique(clusters))
+    even = np.full(n_clusters, 1 / n_clusters)
+    drawn = random.multinomial(n_clusters, even, size=resamples)
+    weights = drawn[:, clusters]
+    if n_clusters == 1:
+        return np.full(weights.shape, np.nan)
+    return weights / weights.sum(1, keepdims=True)
 
 
 def bootstrap_curves(
@@ -125,6 +137,7 @@ def bootstrap_areas(
     full: np.ndarray,
     proportions: Sequence[float],
     *,
+    clusters: np.ndarray | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -135,13 +148,15 @@ def bootstrap_areas(
         empty: logit differences of the circuit without nodes, `(examples,)`.
         full: logit differences of the whole model, `(examples,)`.
         proportions: circuit sizes as shares of all nodes, `(sizes,)`.
+        clusters: see `resampling_weights`; by default every example is one.
         resamples: number of resamples.
         seed: seed of the resampling.
 
     Returns:
         CPR and CMD, each float64 `(circuits, resamples)`.
     """
-    weights = resampling_weights(len(full), resamples, generator(seed))
+    clusters = np.arange(len(full)) if clusters is None else clusters
+    weights = resampling_weights(clusters, resamples, generator(seed))
     curves = bootstrap_curves(logit_diffs, empty, full, weights)
     return area_draws(curves, proportions)
 

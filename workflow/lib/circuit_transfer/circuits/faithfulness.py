@@ -17,9 +17,10 @@ from circuit_transfer.circuits.passes import measured
 from circuit_transfer.circuits.runs import run_circuits
 from circuit_transfer.jobs.resume import NO_RESUME, Resume
 from circuit_transfer.models.nodes import circuit_size
-from circuit_transfer.prompts.batches import PairBatch
+from circuit_transfer.prompts.batches import PairBatch, prompt_numbers
 
 MEASURES = {"proportion": pl.Float64, "n_nodes": pl.Int64} | METRIC_COLUMNS
+MEASURES |= {"prompt_numbers": pl.List(pl.Int32)}
 
 
 def evaluate_circuits(
@@ -55,7 +56,8 @@ def evaluate_circuits(
         full model's most likely token among those that the full model gets right and
         wrong (null where there is none), `complement_faithfulness` that of all other
         nodes (null where it was not measured), and the lists hold one logit difference
-        per example, in the order of the batches. A ranking with unknown scores (NaN,
+        per example, in the order of the batches, and the number of its pair of prompts
+        (`batches.prompt_numbers`). A ranking with unknown scores (NaN,
         for lack of usable pairs) has no rows; without pairs there are none at all.
     """
     known = pl.col("scores").list.eval(pl.element().is_finite().all()).list.first()
@@ -133,6 +135,7 @@ def _measure_rankings(
         "proportion": list(proportions) * rankings,
         "n_nodes": kept * rankings,
         **metric_columns(metrics, with_complement),
+        "prompt_numbers": [prompt_numbers(batches)] * len(circuits),
     }
     return pl.DataFrame(columns, schema={"ranking": pl.UInt32} | MEASURES)
 

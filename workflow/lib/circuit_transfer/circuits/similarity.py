@@ -99,18 +99,21 @@ def bootstrap_jaccard(
     by_example: np.ndarray,
     proportions: Sequence[float],
     *,
+    clusters: np.ndarray | None = None,
     project: Callable[[np.ndarray], np.ndarray] = lambda scores: scores,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> pl.DataFrame:
     """Return how stable circuits are when attribution resamples its examples.
 
-    Examples are drawn with replacement, as many as there are; the circuit of their mean
-    scores is compared with that of all examples by the Jaccard index.
+    Clusters of examples are drawn with replacement, as many as there are; the circuit
+    of their mean scores is compared with that of all examples by the Jaccard index.
 
     Args:
         by_example: scores `(examples, n_nodes)` of a model's nodes.
         proportions: sizes of the circuits, as shares of all ranked nodes.
+        clusters: the number of every example's pair of prompts, `(examples,)`; by
+            default all are distinct.
         project: turns mean scores `(n_nodes,)` into those that are ranked, of the same
             nodes or of another model's.
         resamples: how often examples are drawn.
@@ -118,11 +121,13 @@ def bootstrap_jaccard(
 
     Returns:
         One row per size with any node, see `STABILITY_SCHEMA`: the mean Jaccard index
-        and its 95 % percentile interval. No rows without examples.
+        and its 95 % percentile interval. No rows without two distinct pairs of prompts.
     """
-    if not len(by_example):
+    if clusters is None:
+        clusters = np.arange(len(by_example))
+    if len(np.unique(clusters)) < 2:
         return pl.DataFrame(schema=STABILITY_SCHEMA)
-    means = resampled_means(by_example, resamples=resamples, seed=seed)
+    means = resampled_means(by_example, clusters, resamples=resamples, seed=seed)
     whole = node_ranks(project(by_example.mean(axis=0, dtype=float)))
     ranks = node_ranks(np.stack([project(mean) for mean in means]))
     rows = []
@@ -133,12 +138,17 @@ def bootstrap_jaccard(
     return pl.DataFrame(rows, schema=STABILITY_SCHEMA, orient="row")
 
 
-def resampled_means(by_example: np.ndarray, *, resamples: int, seed: int) -> np.ndarray:
-    """Return mean scores `(resamples, n_nodes)` of examples drawn with replacement."""
-    examples = len(by_example)
+def resampled_means(
+    by_example: np.ndarray, clusters: np.ndarray, *, resamples: int, seed: int
+) -> np.ndarray:
+    """Return mean scores `(resamples, n_nodes)` of clusters drawn with replacement.
+
+    The other arguments are as in `bootstrap_jaccard`.
+    """
+    n_clusters = len(np.unique(clusters))
     generator = np.random.default_rng(seed)
     # A mean needs only the number of times that each example is drawn.
     counts = generator.multinomial(
-        examples, np.full(examples, 1 / examples), size=resamples
-    )
-    return counts @ by_example.astype(float) / examples
+        n_clusters, np.full(n_clusters, 1 / n_clusters), size=resamples
+    )[:, clusters]
+    return counts @ by_example.astype(float) / counts.sum(1, keepdims=True)

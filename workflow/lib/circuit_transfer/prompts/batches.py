@@ -1,6 +1,7 @@
 """Tokenized pairs as tensors, in batches of prompts of one length."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -114,6 +115,21 @@ def pair_batches(
         _batch(part, device)
         for length in sorted(buckets)
         for part in buckets[length].iter_slices(batch_size)
+    ]
+
+
+def prompt_numbers(batches: Sequence[PairBatch]) -> list[int]:
+    """Return the number of every example's pair of prompts, from 0, in order.
+
+    Examples with the same clean and the same corrupted prompt have the same number.
+    """
+    numbers: dict[tuple, int] = {}
+    return [
+        numbers.setdefault((tuple(clean), tuple(corrupted)), len(numbers))
+        for batch in batches
+        for clean, corrupted in zip(
+            batch.clean.tolist(), batch.corrupted.tolist(), strict=True
+        )
     ]
 
 

@@ -7,10 +7,33 @@ numbers of the test split continue those of the train split.
 
 import polars as pl
 
+from circuit_transfer.prompts.frame import SPLITS
+
 
 def count_generated(prompts: pl.DataFrame) -> int:
     """Return how many train rows of a frame of `PROMPT_SCHEMA` were generated."""
     return len(prompts.filter(pl.col("file").is_null(), split="train"))
+
+
+def missing_split(prompts: pl.DataFrame) -> str | None:
+    """Return what is wrong if all rows of a file are in one split, with the cure.
+
+    Args:
+        prompts: of both splits, see `frame.PROMPT_SCHEMA`.
+    """
+    present = set(prompts["split"])
+    if len(present) != 1:
+        return None
+    (only,) = present
+    (missing,) = {*SPLITS} - present
+    rows, groups = len(prompts), prompts["group"].n_unique()
+    return (
+        f"no {missing} pairs, all {rows} rows are in the {only} split: where the file "
+        "does not say it, a hash of the row's group, by default its clean prompt, "
+        f"decides, and there {'is' if groups == 1 else 'are'} {groups} of these; give "
+        f"pairs with more distinct clean prompts, or columns `split` ({missing} or "
+        f"{only}) and `group` in a file of the format `pairs`"
+    )
 
 
 def join_splits(

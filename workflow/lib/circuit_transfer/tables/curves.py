@@ -43,11 +43,12 @@ CURVE = {
 }
 # Of circuits that a mask was trained for, see `transfer.projection`.
 TRAINED = {"collapsed": pl.Boolean}
-# One number per evaluated example, in order.
+# One number per evaluated example, in order; see `batches.prompt_numbers`.
 BY_EXAMPLE = {
     "logit_diffs": pl.List(pl.Float32),
     "empty_logit_diffs": pl.List(pl.Float32),
     "full_logit_diffs": pl.List(pl.Float32),
+    "prompt_numbers": pl.List(pl.Int32),
 }
 # Trained on the evaluated task, or on its sibling.
 SEEN = ("in-distribution", "near-distribution")

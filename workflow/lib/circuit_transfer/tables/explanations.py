@@ -61,9 +61,9 @@ COLLAPSE_NOTE = (
     "learning rate. How many:"
 )
 INTERVAL_NOTE = (
-    "± half-width of the 95 % confidence interval over examples (bootstrap, with the "
-    "fitted alignments fixed); seed deviation: standard deviation of the mean over "
-    "seeds."
+    "± half-width of the 95 % confidence interval over examples (bootstrap of distinct "
+    "pairs of prompts, with the fitted alignments fixed); seed deviation: standard "
+    "deviation of the mean over seeds."
 )
 
 

@@ -19,11 +19,12 @@ NUMBERS = (
     "random_cpr",
 )
 SCHEMA = (
-    {"task": pl.String, "method": pl.String, "pairs": pl.Int64}
+    {"task": pl.String, "method": pl.String, "pairs": pl.Int64, "distinct": pl.Int64}
     | dict.fromkeys(NUMBERS, pl.Float64)
     | {"top_heads": pl.String}
 )
 NOTE = (
+    "distinct: pairs of prompts among the test pairs, without repetition. "
     "right above wrong: share of the test pairs in which the whole model gives the "
     "right answer the higher logit; logit diff: the mean difference. CPR: higher is "
     f"better; CMD: lower is better. random: {RANKINGS}, their mean. top heads: those "
@@ -81,6 +82,7 @@ def gold_table(
         lines.append(
             {"task": task, "method": method}
             | _whole_model(whole.get(cell, ()))
+            | {"distinct": found.get(cell, {}).get("n_distinct")}
             | _areas(found.get(cell, {}))
             | {"random_cpr": random, "top_heads": heads.get(cell)}
         )

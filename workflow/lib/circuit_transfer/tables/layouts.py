@@ -100,12 +100,28 @@ def models_table(
     schema |= {"task": pl.String}
     schema |= {"gguf": pl.String} if converted else {}
     schema |= {"accuracy": pl.Float64} | {column: pl.Int64 for column in counted}
-    note = "accuracy: of the full model on the test pairs; train, test: usable pairs."
+    note = _models_note(counts)
     if converted:
         note += " gguf: the file that a model was dequantised from, and its tensors."
     labels = 7 if converted else 6
     frame = pl.DataFrame(lines, schema=schema)
     return Table(frame, labels=labels, decimals=3, note=note)
+
+
+def _models_note(counts: Mapping[tuple[str, str], Mapping[str, int]]) -> str:
+    note = "accuracy: of the full model on the test pairs; train, test: usable pairs."
+    lone = [f"{task} ({name})" for (name, task), n in counts.items() if _lone(n)]
+    if not lone:
+        return note
+    return (
+        f"{note} All pairs in one split, so that no circuit is found or measured: "
+        f"{', '.join(lone)}; a hash of the clean prompt decides, unless the file has a "
+        "column `split`."
+    )
+
+
+def _lone(count: Mapping[str, int]) -> bool:
+    return bool(count["train"]) != bool(count["test"]) and not count["rejected"]
 
 
 def _gguf_file(record: Mapping[str, Any]) -> str:

@@ -56,6 +56,10 @@ LEVEL = {
     "seed_deviation": (pl.Float64, "standard deviation of the CPR over seeds"),
     "n_seeds": (pl.Int64, "how many seeds"),
     "n_examples": (pl.Int64, "how many examples; of mean rows: in all tasks"),
+    "n_distinct": (
+        pl.Int64,
+        "how many distinct pairs of prompts these have, which are what is resampled",
+    ),
     "n_collapsed": (
         pl.Int64,
         "how many of its fits collapsed: a mask ended all open or all closed",
@@ -97,6 +101,7 @@ class Draws:
         curve: `(sizes, resamples)`, the first column from all examples as they are.
         proportions: the sizes.
         examples: how many.
+        distinct: how many distinct pairs of prompts they have.
     """
 
     cpr: np.ndarray
@@ -104,6 +109,7 @@ class Draws:
     curve: np.ndarray | None
     proportions: tuple[float, ...]
     examples: int
+    distinct: int
 
 
 def study_statistics(
@@ -135,9 +141,10 @@ def study_statistics(
 def example_draws(
     frame: pl.DataFrame, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[Key, Draws]:
-    """Resample the examples of every level in a frame, see `study_statistics`.
+    """Resample the prompts of every level in a frame, see `study_statistics`.
 
-    The resamples belong to target and task: every circuit there sees the same ones.
+    Examples with the same prompts are drawn together. The resamples belong to target
+    and task: every circuit there sees the same ones.
 
     Raises:
         ValueError: if the circuits of a level were not all measured at the same sizes.
@@ -152,10 +159,12 @@ def example_draws(
             raise ValueError(f"circuits of {names}: not all at the sizes {sizes}")
         circuits = _examples(level["logit_diffs"])
         examples = circuits.shape[-1]
-        place = (names["target"], names["task"], examples)
+        clusters = level["prompt_numbers"][0].to_numpy()
+        distinct = len(np.unique(clusters))
+        place = (names["target"], names["task"], distinct)
         if place not in weights:
             random = generator(seed, *place)
-            drawn = resampling_weights(examples, resamples, random)
+            drawn = resampling_weights(clusters, resamples, random)
             even = np.full((1, examples), 1 / examples)
             weights[place] = np.concatenate([even, drawn])
         curves = bootstrap_curves(
@@ -166,7 +175,8 @@ def example_draws(
         )
         cpr, cmd = area_draws(curves[..., 1:], sizes)
         curve = curves.mean(0) if names["circuit"] in DRAWN else None
-        draws[key] = Draws(cpr.mean(0), cmd.mean(0), curve, sizes, examples)
+        areas = cpr.mean(0), cmd.mean(0)
+        draws[key] = Draws(*areas, curve, sizes, examples, distinct)
     return draws
 
 
@@ -254,6 +264,7 @@ def _level(
         row |= _interval("cpr", [draw.cpr for draw in draws])
         row |= _interval("cmd", [draw.cmd for draw in draws])
         row["n_examples"] = sum(draw.examples for draw in draws)
+        row["n_distinct"] = sum(draw.distinct for draw in draws)
     if shares:
         values, resampled = zip(*shares, strict=True)
         row["recovery"] = np.mean(values)

@@ -93,6 +93,20 @@ class Pair:
                     return self._levels[key]
         return {}
 
+    def examples(self, tasks: Sequence[str]) -> tuple[str, ...]:
+        """Return a note of how many examples the tasks have, and how many distinct."""
+        counts = {
+            row["task"]: (row["n_examples"], row["n_distinct"])
+            for row in self._levels.values()
+            if row["n_examples"] is not None
+        }
+        if not any(task in counts for task in tasks):
+            return ()
+        known = [
+            "{} {} ({})".format(task, *counts[task]) for task in tasks if task in counts
+        ]
+        return (f"Examples (distinct pairs of prompts): {', '.join(known)}.",)
+
     def collapsed(self, names: Sequence[str]) -> tuple[str, ...]:
         """Return a note of the circuits of maps whose training collapsed, if there are.
 
@@ -157,7 +171,7 @@ def leaderboard(
         for row, circuit in rows.items()
     ]
     notes = (MEAN_NOTE, RANDOM_NOTE[untrained], INTERVAL_NOTE, RANKS_NOTE)
-    notes += pair.collapsed([map_name])
+    notes += pair.examples(tasks) + pair.collapsed([map_name])
     return Table(
         _by_task(lines, ("method", "circuit"), tasks),
         labels=2,
@@ -200,6 +214,7 @@ def controls_table(
         f"best: the best of {', '.join((*SEEN, pair.protocols[first]))} on each task.",
         INTERVAL_NOTE,
         MARK_NOTE,
+        *pair.examples(tasks),
         *pair.collapsed([map_name]),
     )
     return Table(
