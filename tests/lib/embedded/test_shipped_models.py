@@ -4,9 +4,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from circuit_transfer.artifacts.text import read_json
+from circuit_transfer.circuits.attribution import attribute_by_steps
+from circuit_transfer.circuits.convergence import compare_counts, scores_by_steps
 from circuit_transfer.embedded.model import DEFAULT_GENERATORS
 from circuit_transfer.generators import generate_prompts, read_words
 from circuit_transfer.interventions import answer_logits
@@ -99,3 +102,18 @@ def test_the_auto_tokenizer_of_a_llama_is_its_own(name):
     assert (
         AutoTokenizer.from_pretrained(DATA / "models" / name).encode(text) == expected
     )
+
+
+def test_scores_have_converged_with_the_default_number_of_steps(words):
+    config = yaml.safe_load((DATA.parent / "config.yaml").read_text())
+    steps = config["attribution"]["ig_steps"]
+    folder = DATA / "models/llama-small"
+    prompts = generate_prompts("arithmetic-addition", words, "train", 100, seed=0)
+    batches = pair_batches(pairs_of(folder, prompts), 100)
+    model = load_model(folder).requires_grad_(False)
+    how = {"method": "nap-ig-inputs", "counts": [steps, 40]}
+    scores = scores_by_steps(attribute_by_steps(model, batches, **how))
+    (compared,) = compare_counts(scores).rows(named=True)
+    # With 5 steps .991 and .047.
+    assert compared["spearman"] > 0.995
+    assert compared["largest_change"] < 0.03

@@ -91,6 +91,17 @@ def test_the_figure_has_agreement_and_errors_of_every_method():
     assert cut_off(figure) == []
 
 
+@pytest.mark.parametrize("methods", [[INPUTS], [INPUTS, ACTIVATIONS]])
+def test_the_legend_fits(methods):
+    compared = comparisons(FRAMES).filter(pl.col("method").is_in(methods))
+    figure = convergence_figure(compared, title="small", methods=methods, configured=10)
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+    assert len(legend.get_texts()) == len(AGREEMENT) + len(ERRORS)
+
+
 def test_a_method_without_a_score_is_a_dash():
     frames = [labelled(no_scores([5, 10]), "none", INPUTS)]
     figure = convergence_figure(

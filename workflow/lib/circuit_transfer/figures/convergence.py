@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from circuit_transfer.circuits.convergence import OVERLAPS
 from circuit_transfer.figures.style import COLOURS, panels, say
 
+WIDTH = 5.2  # of the figure, at least: that of the legend
 APART = 1.03  # of the counts at which the measures of one count are drawn
 AGREEMENT = dict(
     zip(
@@ -50,8 +51,9 @@ def convergence_figure(
         *("method", "task"), steps="more_steps", effect_error="effect_error_of_more"
     )
     errors = pl.concat([with_most, last], how="diagonal")
+    width = max(3.2, WIDTH / len(methods))
     figure, axes = panels(
-        2 * len(methods), columns=len(methods), width=3.2, height=2.2, sharey="row"
+        2 * len(methods), columns=len(methods), width=width, height=2.2, sharey="row"
     )
     above, below = axes[: len(methods)], axes[len(methods) :]
     for method, upper, lower in zip(methods, above, below, strict=True):
