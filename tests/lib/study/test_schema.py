@@ -75,7 +75,7 @@ def test_defaults_are_filled_in_at_every_level():
     assert config["tasks"]["ioi"]["train"] == 200
     assert config["tasks"]["mine"] == {"file": "mine.csv", "format": "pairs"}
     assert config["evaluation"]["circuits"] == {}
-    assert config["attribution"]["ig_steps"] == 5
+    assert config["attribution"]["ig_steps"] == 10
     assert config["evaluation"]["proportions"][-1] == 1
 
 

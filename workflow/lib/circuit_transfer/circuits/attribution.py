@@ -71,7 +71,7 @@ def attribute(
     batches: Sequence[PairBatch],
     *,
     method: str,
-    ig_steps: int = 5,
+    ig_steps: int = 10,
     ablation: str = "counterfactual",
     resume: Resume = NO_RESUME,
 ) -> Attribution:
