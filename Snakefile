@@ -12,6 +12,7 @@ report: "workflow/report/workflow.rst"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/prompts.smk"
+include: "workflow/rules/gguf.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/attribution.smk"
 include: "workflow/rules/alignment.smk"
@@ -24,6 +25,7 @@ include: "workflow/rules/circuits.smk"
 include: "workflow/rules/exchange.smk"
 include: "workflow/rules/similarity.smk"
 include: "workflow/rules/sensitivity.smk"
+include: "workflow/rules/convergence.smk"
 include: "workflow/rules/costs.smk"
 include: "workflow/rules/estimate.smk"
 include: "workflow/rules/startup.smk"
@@ -42,6 +44,7 @@ onstart:
     start_run(workflow)
     jobs = list(workflow.dag.needrun_jobs())
     check_hub(jobs, config)
+    check_gguf_files(jobs, origins)
     check_prompts(jobs, config, origins)
     warm_up(workflow)
 

@@ -16,9 +16,12 @@ HOME = Path(__file__).parents[1]
 # Something of every kind that the default configuration lacks.
 CIRCUIT = {"target": "llama-medium", "task": "ioi", "importances": "config.yaml"}
 SETTINGS = {
-    "models": {"remote": {"hub": "owner/name"}},
+    "models": {
+        "remote": {"hub": "owner/name"},
+        "quantised": {"gguf": "quantised.gguf"},
+    },
     "evaluation": {"circuits": {"own": CIRCUIT}},
-    "sensitivity": {"sparsity": [0.1, 1.0]},
+    "sensitivity": {"sparsity": [0.1, 1.0], "ig_steps": [5]},
 }
 WILDCARDS = {
     "model": "llama-small",
@@ -32,7 +35,10 @@ WILDCARDS = {
     "setting": "sparsity",
     "benchmark": "growing",
 }
-REMOTE = {"download_model": {"model": "remote"}}
+MODELS = {
+    "download_model": {"model": "remote"},
+    "convert_gguf": {"model": "quantised"},
+}
 
 
 def make_jobs(folder: Path) -> list[tuple[str, Snakemake]]:
@@ -52,7 +58,7 @@ def make_jobs(folder: Path) -> list[tuple[str, Snakemake]]:
 
 def make_job(rule) -> Snakemake:
     """Return the job of a rule for one choice of its wildcards."""
-    names = WILDCARDS | REMOTE.get(rule.name, {})
+    names = WILDCARDS | MODELS.get(rule.name, {})
     names = {name: names[name] for name in rule.wildcard_names}
     wildcards = Wildcards(fromdict=names)
     inputs, *_ = rule.expand_input(wildcards)

@@ -17,7 +17,9 @@ PACKAGES = {"yaml": "pyyaml", "huggingface_hub": "huggingface-hub"}
 
 def project_pins():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return dict(pin.split("==") for pin in project["dependencies"])
+    # Stages in an environment of their own read GGUF files; elsewhere it is an extra.
+    pins = [*project["dependencies"], *project["optional-dependencies"]["gguf"]]
+    return dict(pin.split("==") for pin in pins)
 
 
 def environment_pins(path):

@@ -25,7 +25,8 @@ from circuit_transfer.circuits.mib import from_importances, to_importances
 from circuit_transfer.importers import import_task
 from circuit_transfer.importers.rows import split_by_hash
 from circuit_transfer.models.nodes import circuit_size, is_mlp, node_layers, node_names
-from circuit_transfer.prompts.pairs import Tokenizer, tokenize_pairs
+from circuit_transfer.prompts.encoding import pairs_tokenizer
+from circuit_transfer.prompts.pairs import tokenize_pairs
 from circuit_transfer.tables.curves import curve_areas, summarise
 from circuit_transfer.transfer.training_sets import (
     family_sets,
@@ -227,8 +228,7 @@ def test_every_pair_becomes_usable_tokens_or_a_reject(words, tiny_tokenizer, pla
     rows = [dict(zip(names, each, strict=True)) for each in words]
     assume(rows)
     prompts = import_task({"file": "x"}, write_jsonl(place / "x.jsonl", rows)).prompts
-    encode = tiny_tokenizer().encode
-    known = Tokenizer(encode, encode, context=4, vocabulary=49, unknown=0)
+    known = pairs_tokenizer(tiny_tokenizer(), 4, 49, (0, "<unk>"))
     found = tokenize_pairs(prompts, known)
     numbers = [*found.pairs["row"], *found.rejects["row"]]
     assert sorted(numbers) == list(range(1, len(rows) + 1))

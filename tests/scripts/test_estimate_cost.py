@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 import yaml
 from estimate_cost import estimate_cost
+from gguf_models import tiny_model, write_gguf
 
 from circuit_transfer.embedded.model import TrainingSettings, build_model
 from circuit_transfer.embedded.vocabulary import build_tokenizer
@@ -26,7 +27,13 @@ def config():
     return config
 
 
-def run(config, folder, checkpoints=None, configurations=ROOT / "data/configurations"):
+def run(
+    config,
+    folder,
+    checkpoints=None,
+    configurations=ROOT / "data/configurations",
+    gguf_files=None,
+):
     paths, schedule_paths = (
         [folder / f"{name}.{suffix}" for suffix in ("csv", "tex", "html")]
         for name in ("cost", "schedule")
@@ -36,6 +43,7 @@ def run(config, folder, checkpoints=None, configurations=ROOT / "data/configurat
         schedule_paths,
         config=config,
         checkpoints=checkpoints or {},
+        gguf_files=gguf_files or {},
         configurations=configurations,
         **WORDS,
     )
@@ -98,3 +106,14 @@ def test_a_missing_configuration_says_where_to_put_it(config, tmp_path):
     message = r"openai-community/gpt2\.json: no configuration of openai-community/gpt2;"
     with pytest.raises(FileNotFoundError, match=message):
         run(config, tmp_path, configurations=tmp_path)
+
+
+def test_a_gguf_file_is_estimated_without_its_weights(config, tmp_path):
+    path = tmp_path / "model.gguf"
+    model = tiny_model("llama")
+    write_gguf(path, model, "llama")
+    config["models"]["tiny-target"] = {"gguf": str(path), "dtype": "float32"}
+    csv, *_ = run(config, tmp_path, gguf_files={"tiny-target": path})
+    (row,) = pl.read_csv(csv).filter(stage="convert_gguf").to_dicts()
+    assert row["model"] == "tiny-target"
+    assert row["disk_gb"] == pytest.approx(4 * model.num_parameters() / 1e9)

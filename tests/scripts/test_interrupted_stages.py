@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from attribute_nodes import attribute_nodes
+from compare_steps import compare_steps
 from evaluate_aligned import evaluate_aligned
 from evaluate_gold import evaluate_gold
 from evaluate_imported import evaluate_imported
@@ -77,6 +78,23 @@ def attributing(study, folder, resume, *, method="nap", ablation="counterfactual
         batch_size=1,
         ig_steps=2,
         ablation=ablation,
+        resume=resume,
+    )
+
+
+def comparing(study, folder, resume):
+    """Four batches of one pair, with two numbers of steps."""
+    compare_steps(
+        _model(study, "target"),
+        _pairs(study, "target", "a"),
+        folder / "scores.parquet",
+        folder / "cost.json",
+        task="a",
+        method="nap-ig-inputs",
+        counts=[2, 3],
+        examples=4,
+        batch_size=1,
+        ablation="counterfactual",
         resume=resume,
     )
 
@@ -155,6 +173,7 @@ def training(_study, folder, resume):
 STAGES = {
     "nap": (attributing, {}),
     "mean": (attributing, {"method": "nap-ig-activations", "ablation": "mean"}),
+    "steps": (comparing, {}),
     "divergence": (aligning, {}),
     "area": (aligning, {"objective": "area"}),
     "free-mask": (masking, {}),

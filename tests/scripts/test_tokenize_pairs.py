@@ -1,3 +1,6 @@
+import json
+import shutil
+
 import polars as pl
 import pytest
 from tokenize_pairs import tokenize_pairs
@@ -38,7 +41,29 @@ def test_a_word_that_the_model_does_not_know_is_rejected(study, tmp_path):
         rejected,
     )
     reasons = set(read_frame(rejected)["reason"])
-    assert reasons == {"a word is not in the model's vocabulary"}
+    assert reasons == {"clean: 'hello' is not in the model's vocabulary"}
+
+
+def test_two_bos_tokens_are_counted_with_the_cure(study, tmp_path, caplog):
+    """`add_bos_token` of older checkpoints, and prompts that have the token."""
+    described = json.loads(study.model("source").read_text())
+    folder = shutil.copytree(described["path"], tmp_path / "model")
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    changed = json.dumps(settings | {"add_bos_token": True})
+    (folder / "tokenizer_config.json").write_text(changed)
+    (tmp_path / "model.json").write_text(json.dumps(described | {"path": str(folder)}))
+    prompts = read_frame(study.prompts("a"))
+    # In two of the rows.
+    start = pl.when(pl.col("row") < 3).then(pl.lit("<bos> ")).otherwise(pl.lit(""))
+    texts = {name: start + pl.col(name) for name in ("clean", "corrupted")}
+    write_frame(prompts.with_columns(**texts), tmp_path / "prompts")
+    paths = (tmp_path / "model.json", tmp_path / "pairs", tmp_path / "rejects")
+    tokenize_pairs(tmp_path / "prompts", *paths)
+    (warning,) = [each for each in caplog.messages if "twice" in each]
+    assert f"2 of {len(prompts)} pairs begin with <bos> twice" in warning
+    assert "remove it from the prompts" in warning
+    ids = read_frame(tmp_path / "pairs")["clean_ids"].to_list()
+    assert [each[:2].count(1) for each in ids] == [2, 2] + [1] * (len(prompts) - 2)
 
 
 def test_a_missing_column_is_named(study, tmp_path):

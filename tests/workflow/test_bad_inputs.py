@@ -224,6 +224,16 @@ def in_new_file(path: str, content: bytes) -> Callable:
     return lambda study, config: (study.folder / path).write_bytes(content)
 
 
+def gguf_file(content: bytes) -> Callable:
+    """Make a change that has a model read from a GGUF file."""
+
+    def change(study: Study, config: dict) -> None:
+        (study.folder / "x.gguf").write_bytes(content)
+        config["models"]["small"] = {"gguf": "x.gguf"}
+
+    return change
+
+
 def a_folder_for_a_file(study: Study, config: dict) -> None:
     (study.folder / "pairs.csv").mkdir()
     config["tasks"]["own"]["file"] = "pairs.csv"
@@ -238,6 +248,20 @@ def another_shard(study: Study, config: dict) -> None:
 
 def without_tokenizer(study: Study, config: dict) -> None:
     (study.folder / "models/small/tokenizer.json").unlink()
+
+
+def with_an_end_token(study: Study, config: dict) -> None:
+    """Put a token after every text, as a tokenizer of embeddings does."""
+    path = study.folder / "models/small/tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    end = {"id": "<eos>", "type_id": 0}
+    tokenizer["post_processor"]["single"].append({"SpecialToken": end})
+    tokenizer["post_processor"]["special_tokens"]["<eos>"] = {
+        "id": "<eos>",
+        "ids": [3],
+        "tokens": ["<eos>"],
+    }
+    path.write_text(json.dumps(tokenizer))
 
 
 WEIGHTS = "models/small/model.safetensors"
@@ -291,6 +315,10 @@ AT_PARSING = {
         in_config("tasks", "own", "file", value="nowhere.csv"),
         "tasks.own.file: no file nowhere.csv in /",
     ),
+    "no such GGUF file": (
+        in_config("models", "small", value={"gguf": "nowhere.gguf"}),
+        "models.small.gguf: no file nowhere.gguf in /",
+    ),
     "folder for a file": (
         a_folder_for_a_file,
         "tasks.own.file: pairs.csv is a folder; expected a file",
@@ -325,6 +353,10 @@ AT_PARSING = {
     "no tokenizer": (
         without_tokenizer,
         "models.small.path: models/small: no tokenizer (tokenizer.json); convert one",
+    ),
+    "a token after every text": (
+        with_an_end_token,
+        "models.small.path: models/small: the tokenizer puts '<eos>' after every text",
     ),
 }
 
@@ -391,6 +423,14 @@ AT_START = {
     "number for text": (
         new_file("x.jsonl", LINE + json.dumps(GOOD | {"answer": 7}).encode()),
         "tasks.own.file: x.jsonl: row 2, column answer: expected text, found 7",
+    ),
+    "text for a GGUF file": (
+        gguf_file(b"hello"),
+        "models.small.gguf: x.gguf: not a GGUF file: expected the first bytes b'GGUF'",
+    ),
+    "cut GGUF file": (
+        gguf_file(b"GGUF\x03\0\0\0"),
+        "models.small.gguf: x.gguf: damaged or truncated in its header (8 bytes)",
     ),
     "cut Parquet": (
         new_file("x.parquet", b"PAR1 and no more"),

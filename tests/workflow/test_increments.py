@@ -18,11 +18,16 @@ from pathlib import Path
 
 import pytest
 import yaml
+from gguf_models import tiny_model, write_gguf
 
 HOME = Path(__file__).parents[2]
 TINY = Path(__file__).with_name("tiny.yaml")
-# The study, and scores by a method that takes no steps.
-TARGETS = ["all", "results/scores/tiny-source/ioi/nap.safetensors"]
+# The study, scores by a method that takes no steps, and a model that none of it uses.
+TARGETS = [
+    "all",
+    "results/scores/tiny-source/ioi/nap.safetensors",
+    "results/models/quantised/model.json",
+]
 LIBRARY = "workflow/lib/circuit_transfer"
 
 
@@ -96,6 +101,7 @@ def own_study() -> dict:
     """Return the tiny study with a task from a file, and with fewer controls."""
     config = yaml.safe_load(TINY.read_text())
     config["tasks"]["own"] = {"file": "own.csv"}
+    config["models"]["quantised"] = {"gguf": "tiny.gguf"}
     study = config["study"]
     study["tasks"] = ["ioi", "arithmetic-addition", "own"]
     study["siblings"] = [["arithmetic-addition", "own"]]
@@ -116,6 +122,7 @@ def finished(tmp_path_factory) -> Repository:
         shutil.copytree(HOME / name, folder / name, ignore=left_out)
     shutil.copy(HOME / "Snakefile", folder)
     (folder / "own.csv").write_text(own_rows())
+    write_gguf(folder / "tiny.gguf", tiny_model("llama"), "llama")
     repository = Repository(folder, own_study())
     repository.snakemake()
     return repository
@@ -124,7 +131,8 @@ def finished(tmp_path_factory) -> Repository:
 @pytest.fixture
 def repository(finished):
     """The same, and after the test its sources and its config are put back."""
-    names = [finished.folder / name for name in ("Snakefile", "own.csv")]
+    own = ("Snakefile", "own.csv", "tiny.gguf")
+    names = [finished.folder / name for name in own]
     folders = [finished.folder / name for name in ("data", "workflow")]
     found = (file for folder in folders for file in folder.rglob("*.*"))
     files = [*names, *(file for file in found if file.suffix != ".pyc")]
@@ -201,6 +209,11 @@ def change_a_row(repository: Repository) -> None:
     """Change a row of a file, and make the file older than all results."""
     repository.edit("own.csv", "The sum of 11", "The sum of 13")
     os.utime(repository.folder / "own.csv", (0, 0))
+
+
+def write_other_weights(repository: Repository) -> None:
+    path = repository.folder / "tiny.gguf"
+    write_gguf(path, tiny_model("llama", seed=1), "llama")
 
 
 def add_a_task(repository: Repository) -> None:
@@ -292,6 +305,7 @@ CHANGES = {
             *("stitched/*/ioi", "carried/*", f"{SCORED}/*", *SHOWN, *TRANSFERRED),
         ],
     ),
+    "the weights in a GGUF file": Change(write_other_weights, ["models/quantised/*"]),
     # As before, but of its family is another task, which takes no gradients of it.
     "a row of a task's file": Change(
         change_a_row,
@@ -425,6 +439,7 @@ CHANGES = {
         commented(f"{LIBRARY}/interventions/hooks.py"),
         [
             *("models/tiny-source/model", "models/tiny-target/model", "pairs/*"),
+            "models/quantised/model",
             *("scores/*", "masks/*", "alignments/*", "stitched/*", "carried/*"),
             "faithfulness/*",
             *(f"{SCORED}/*", *SHOWN, *TRANSFERRED),
@@ -438,8 +453,8 @@ CHANGES = {
     "a word": Change(edited("data/words.yaml", "Anna", "Annabel"), ["*"]),
 }
 # The models were trained on what the generators make of the words: all but the prompts
-# that are read from a file depends on them.
-FROM_A_FILE = "prompts/own*"
+# and the model that are read from a file depends on them.
+FROM_A_FILE = ("prompts/own*", "models/quantised/*")
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
@@ -451,7 +466,11 @@ def test_a_change_runs_again_what_it_can_have_changed(repository, change):
         name for name in plan if any(fnmatchcase(name, each) for each in change.again)
     }
     if change.again == ["*"]:
-        expected = {name for name in expected if not fnmatchcase(name, FROM_A_FILE)}
+        expected = {
+            name
+            for name in expected
+            if not any(fnmatchcase(name, each) for each in FROM_A_FILE)
+        }
     assert {name for name, again in plan.items() if again} == expected
 
 
@@ -485,6 +504,54 @@ def test_without_transfers_a_removed_task_is_gone_from_summaries_alone(
     planned = {name for name, again in copy.plan().items() if again}
     assert {"tables/models", "tables/statistics"} <= planned
     assert {name.partition("/")[0] for name in planned} <= {"tables", "figures"}
+
+
+CONVERGENCE = ("circuits/convergence.py", "figures/convergence.py")
+COMPARED = ["convergence/*", "tables/convergence", "figures/convergence/*"]
+
+
+@pytest.fixture(scope="module")
+def comparing(finished, tmp_path_factory) -> Repository:
+    """A copy that compares numbers of steps of one model, finished."""
+    folder = tmp_path_factory.mktemp("comparing") / "copy"
+    shutil.copytree(finished.folder, folder, copy_function=shutil.copyfile)
+    copy = Repository(folder, compared_study())
+    copy.snakemake()
+    return copy
+
+
+def compared_study() -> dict:
+    config = own_study()
+    config["study"].update(transfers=[], models=["tiny-target"])
+    return config | {"sensitivity": {"ig_steps": [3]}}
+
+
+@pytest.mark.parametrize(
+    ("change", "again", "stays"),
+    [
+        (lambda repository: None, [], ["*"]),
+        (setting("sensitivity", ig_steps=[4]), COMPARED, ["scores/*", "faith*"]),
+        # The configured number is among those that are compared.
+        (setting("attribution", ig_steps=4), COMPARED, ["scores/*/nap", "pairs/*"]),
+        (seed_a_task, ["convergence/*/ioi/*", *COMPARED[1:]], ["convergence/*/own/*"]),
+        (commented(f"{LIBRARY}/circuits/convergence.py"), COMPARED, ["scores/*"]),
+        (commented(f"{LIBRARY}/figures/convergence.py"), COMPARED[2:], ["tables/*"]),
+    ],
+)
+def test_compared_numbers_of_steps_run_again_for_their_own_causes(
+    comparing, change, again, stays
+):
+    comparing.config = compared_study()
+    files = [comparing.folder / LIBRARY / each for each in CONVERGENCE]
+    before = {file: file.read_bytes() for file in files}
+    change(comparing)
+    plan = comparing.plan()
+    for file, content in before.items():
+        file.write_bytes(content)
+    for patterns, expected in ((again, True), (stays, False)):
+        for pattern in patterns:
+            found = [name for name in plan if fnmatchcase(name, pattern)]
+            assert found and {plan[name] for name in found} == {expected}, pattern
 
 
 def _ages(repository: Repository) -> dict[str, int]:

@@ -61,6 +61,19 @@ def test_sensitivity_is_run_where_it_is_asked_for(changed):
     assert figure.read_bytes().startswith(b"\x89PNG")
 
 
+def test_numbers_of_steps_are_compared_where_it_is_asked_for(changed):
+    changed.config["study"].update(transfers=[], models=["tiny-target"])
+    changed.config["sensitivity"] = {"ig_steps": [1, 4]}
+    result = changed.snakemake("--", "convergence")
+    assert result.returncode == 0, result.stdout + result.stderr
+    table = pl.read_csv(changed.result("tables/convergence.csv"))
+    # The configured number is compared too.
+    assert set(table.select("steps", "more_steps").rows()) == {(1, 2), (1, 4), (2, 4)}
+    assert set(table["model"]) == {"tiny-target"}
+    figure = changed.result("figures/convergence/tiny-target.png")
+    assert figure.read_bytes().startswith(b"\x89PNG")
+
+
 def test_the_report_opens_in_a_browser(study):
     result = study.snakemake("--report", "report.html")
     assert result.returncode == 0, result.stderr

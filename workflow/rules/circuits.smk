@@ -85,3 +85,26 @@ rule plot_losses:
         "Drawing the losses of {wildcards.source} to {wildcards.target} by {wildcards.method}"
     script:
         "../scripts/plot_losses.py"
+
+
+rule summarise_gold:
+    input:
+        statistics=path("statistics"),
+        gold=paths("gold", task=study.tasks, method=study.methods),
+        scores=paths("scores", model="{target}", task=study.tasks, method=study.methods),
+    output:
+        table("gold"),
+    log:
+        job("summarise_gold").log,
+    benchmark:
+        job("summarise_gold").benchmark
+    group:
+        "summaries"
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        **study.selected("tasks", "methods", "ablation"),
+    message:
+        "Tabulating the circuits of {wildcards.target}"
+    script:
+        "../scripts/summarise_gold.py"

@@ -10,6 +10,7 @@ sys.path.insert(0, str(HOME / "workflow/lib"))
 
 from circuit_transfer.prompts.frame import SPLITS
 from circuit_transfer.study.configuration import check_configuration, sorted_keys
+from circuit_transfer.study.convergence import comparison_settings
 from circuit_transfer.study.origins import CHECKPOINT_FILES, Origins
 from circuit_transfer.study.paths import BENCHMARKS, LOGS, filled, job, path, paths
 from circuit_transfer.study.settings import (
@@ -31,10 +32,18 @@ from circuit_transfer.study.shown import (
     table_pattern,
 )
 from circuit_transfer.study.study import Study
-from running.checks import check_hub, check_prompts  # next to the library
+from running.checks import (
+    check_gguf_files,
+    check_hub,
+    check_prompts,
+)  # next to the library
 from running.groups import plan_by_group
 from running.planning import plan_by_content
-from running.requests import model_resources, training_resources
+from running.requests import (
+    conversion_resources,
+    model_resources,
+    training_resources,
+)
 from running.sources import code_digest, files_digest, put_first, record_code
 from snakemake.exceptions import WorkflowError
 
@@ -60,6 +69,7 @@ study = Study(config)
 origins = Origins(config, HOME)
 model_resources = partial(model_resources, config)
 training_resources = partial(training_resources, config)
+conversion_resources = partial(conversion_resources, origins)
 
 
 wildcard_constraints:

@@ -18,6 +18,7 @@ rule estimate_cost:
     params:
         config=config,
         checkpoints=origins.given_checkpoints(),
+        gguf_files=origins.given_gguf_files(),
         configurations=str(origins.published),
     message:
         "Estimating the cost of the study"

@@ -17,6 +17,8 @@ rule train_model:
         job("train_model").log,
     benchmark:
         job("train_model").benchmark
+    wildcard_constraints:
+        model=origins.made_by("train"),
     conda:
         "../../envs/torch.yaml"
     resources:

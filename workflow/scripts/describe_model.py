@@ -25,14 +25,17 @@ def describe_model(
 ) -> None:
     """Write what the study needs to know of a model as JSON.
 
-    The record of its download, if it has one, has its folder and its origin;
-    that of its training its accuracy per task. `load` is how every stage loads it.
+    The record of its download, if it has one, has its folder and its origin; that of
+    its training its accuracy per task; that of its conversion the GGUF file. `load` is
+    how every stage loads it.
     """
     record = read_json(record_path) if record_path else {}
     folder = record.get("folder", checkpoint)
     description = {"model": model, **describe(folder, **load, check=check_sites)}
     if "accuracy" in record:
         description["accuracy"] = record["accuracy"]
+    if "gguf" in record:
+        description["gguf"] = record["gguf"]
     if "repository" in record:
         description["hub"] = {key: record[key] for key in ORIGIN}
     log.info("%s: %d nodes", model, len(description["nodes"]))

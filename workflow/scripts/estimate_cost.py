@@ -12,6 +12,7 @@ from circuit_transfer.embedded.model import TrainingSettings, build_model
 from circuit_transfer.embedded.vocabulary import build_tokenizer
 from circuit_transfer.generators import Words, read_words
 from circuit_transfer.jobs.stage import run_stage
+from circuit_transfer.models.gguf import read_gguf_configuration
 from circuit_transfer.models.shape import model_shape
 from circuit_transfer.study.checks import studied_models
 from circuit_transfer.study.costs import (
@@ -51,6 +52,7 @@ def estimate_cost(
     *,
     config: Mapping[str, Any],
     checkpoints: Mapping[str, Path | str],
+    gguf_files: Mapping[str, Path | str],
     configurations: Path | str,
     words_path: Path | str,
     facts_path: Path | str,
@@ -62,6 +64,7 @@ def estimate_cost(
         schedule_paths: where the times go.
         config: the study's whole configuration.
         checkpoints: folders of the models that are given by a path.
+        gguf_files: files of the models that are given by a GGUF file.
         configurations: folder with `{owner}/{name}.json` of models on the hub.
         words_path: words of the generators, which the embedded models know.
         facts_path: facts of the generators.
@@ -75,11 +78,10 @@ def estimate_cost(
         entry = config["models"][name]
         if "hub" in entry:
             configuration = _published(Path(configurations), entry["hub"])
+        elif "gguf" in entry:
+            configuration = read_gguf_configuration(gguf_files[name])
         elif "path" in entry:
-            path = Path(checkpoints[name]) / "config.json"
-            configuration = AutoConfig.from_pretrained(
-                path, local_files_only=True, trust_remote_code=False
-            )
+            configuration = _read(Path(checkpoints[name]) / "config.json")
         else:
             configuration = _embedded(entry["train"], words)
         shapes[name] = model_shape(configuration, dtype=entry["dtype"])
@@ -103,6 +105,10 @@ def _published(folder: Path, repository: str) -> PreTrainedConfig:
             f"{path}: no configuration of {repository}; expected a copy of "
             f"https://huggingface.co/{repository}/blob/main/config.json there"
         )
+    return _read(path)
+
+
+def _read(path: Path) -> PreTrainedConfig:
     return AutoConfig.from_pretrained(
         path, local_files_only=True, trust_remote_code=False
     )

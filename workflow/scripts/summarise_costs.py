@@ -28,6 +28,7 @@ PLACES = {
     "fit_alignment": ("source", "target", "method", "training_set"),
     "stitch_alignment": ("source", "target", "task"),
     "vary_setting": ("source", "target", "method"),
+    "compare_steps": ("model", "task", "method"),
 }
 
 

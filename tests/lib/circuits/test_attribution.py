@@ -3,8 +3,9 @@ import reference
 import torch
 from torch import nn
 
-from circuit_transfer.circuits.attribution import attribute
+from circuit_transfer.circuits.attribution import attribute, attribute_by_steps
 from circuit_transfer.circuits.methods import METHODS
+from circuit_transfer.interventions import counting
 from circuit_transfer.models.architectures import ARCHITECTURES
 from circuit_transfer.models.loading import load_model
 from circuit_transfer.prompts.batches import PairBatch, pair_batches
@@ -35,6 +36,46 @@ def test_scores_equal_the_slow_implementation(tiny_model, tiny_pairs, family, me
     assert result.nodes.dtype == torch.float32
     assert_scores(result.nodes, expected)
     assert_scores(result.mean(), expected.mean(0))
+
+
+@pytest.mark.parametrize("method", ["nap-ig-inputs", "nap-ig-activations"])
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_each_of_several_numbers_of_steps_gives_what_it_gives_alone(
+    tiny_model, tiny_pairs, family, method
+):
+    model = tiny_model(family).requires_grad_(False)
+    batches = pair_batches(tiny_pairs(5), 3)
+    together = attribute_by_steps(model, batches, method=method, counts=[6, 1, 4])
+    assert list(together) == [6, 1, 4]
+    for steps, found in together.items():
+        alone = [
+            reference.node_scores(model, pair, method, steps=steps)
+            for pair in pair_batches(tiny_pairs(5), 1)
+        ]
+        assert_scores(found.nodes, torch.stack(alone))
+        expected = attribute(model, batches, method=method, ig_steps=steps)
+        assert_scores(found.effect, expected.effect)
+        if method == "nap-ig-inputs":
+            assert_scores(found.input, expected.input)
+
+
+# Halves and quarters are among the eighths; sixths are at four further places.
+@pytest.mark.parametrize(("counts", "places"), [([2, 4, 8], 8), ([8, 6], 12)])
+def test_steps_in_the_same_place_run_once(tiny_model, tiny_pairs, counts, places):
+    model = tiny_model("llama").requires_grad_(False)
+    for method, sites in (("nap-ig-inputs", 1), ("nap-ig-activations", 4)):
+        with counting(model) as passes:
+            batches = pair_batches(tiny_pairs(4), 4)
+            attribute_by_steps(model, batches, method=method, counts=counts)
+        assert passes.summary()["forward_backwards"] == 4 * sites * places
+
+
+def test_numbers_of_steps_that_cannot_be_compared_are_refused(tiny_model):
+    model = tiny_model("llama")
+    with pytest.raises(ValueError, match=r"steps \[5, 5\]: expected different ones"):
+        attribute_by_steps(model, [], method="nap-ig-inputs", counts=[5, 5])
+    with pytest.raises(ValueError, match="2 numbers of steps with exact, which does"):
+        attribute_by_steps(model, [], method="exact", counts=[5, 10])
 
 
 @pytest.mark.parametrize("ablation", ["zero", "mean"])

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from circuit_transfer.circuits.methods import (
     check_method,
     implements,
     node_methods,
+    step_shares,
     steps_of,
 )
 from circuit_transfer.prompts.batches import pair_batches
@@ -52,9 +54,9 @@ def halved(monkeypatch):
     monkeypatch.setitem(FUNCTIONS, row.name, None)  # and out again after the test
 
     @implements(row.name)
-    def score(model, batch, ablated, ig_steps):
-        of_nap = FUNCTIONS["nap"](model, batch, ablated, ig_steps)
-        return Attribution(of_nap.nodes / 2, of_nap.effect)
+    def score(model, batch, ablated, counts):
+        (of_nap,) = FUNCTIONS["nap"](model, batch, ablated, counts)
+        return [Attribution(of_nap.nodes / 2, of_nap.effect)]
 
     return row.name
 
@@ -131,6 +133,12 @@ def test_a_row_agrees_with_itself(name):
     assert steps_of(name, 7) == (7 if row.steps else 1)
     # Only what moves one site of the clean run need not begin at the first layer.
     assert (row.layers < 1) == (row.gradients != "runs")
+
+
+def test_shares_of_several_numbers_of_steps_stand_once_in_order():
+    assert step_shares([3]) == [Fraction(1, 3), Fraction(2, 3), 1]
+    quarters = [Fraction(1, 4), Fraction(1, 2), Fraction(3, 4), 1]
+    assert step_shares([4, 2]) == step_shares([2, 4, 1]) == quarters
 
 
 def test_a_method_is_checked_under_an_ablation():

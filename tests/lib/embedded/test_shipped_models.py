@@ -12,8 +12,10 @@ from circuit_transfer.generators import generate_prompts, read_words
 from circuit_transfer.interventions import answer_logits
 from circuit_transfer.models.description import describe_model
 from circuit_transfer.models.loading import load_model, load_tokenizer
+from circuit_transfer.models.tokenizer_files import unknown_token
 from circuit_transfer.prompts.batches import pair_batches
-from circuit_transfer.prompts.pairs import Tokenizer, tokenize_pairs
+from circuit_transfer.prompts.encoding import pairs_tokenizer
+from circuit_transfer.prompts.pairs import tokenize_pairs
 
 DATA = Path(__file__).parents[3] / "data"
 NODES = {
@@ -36,16 +38,8 @@ def folder(request) -> Path:
 def pairs_of(folder, prompts) -> pl.DataFrame:
     """Tokenize the prompts of a task, which must not need an unknown word."""
     tokenizer = load_tokenizer(folder)
-    tokenized = tokenize_pairs(
-        prompts,
-        Tokenizer(
-            encode=tokenizer.encode,
-            encode_alone=tokenizer.encode,
-            context=128,
-            vocabulary=len(tokenizer),
-            unknown=tokenizer.unk_token_id,
-        ),
-    )
+    known = pairs_tokenizer(tokenizer, 128, len(tokenizer), unknown_token(folder))
+    tokenized = tokenize_pairs(prompts, known)
     reasons = " ".join(tokenized.rejects["reason"])
     assert "vocabulary" not in reasons
     return tokenized.pairs

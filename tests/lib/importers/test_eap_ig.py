@@ -123,3 +123,11 @@ def test_answers_may_be_text(tmp_path):
 def test_files_without_answers_are_named(text, message, tmp_path):
     with pytest.raises(ValueError, match=f"data.csv: {message}"):
         read_text(text, tmp_path)
+
+
+def test_a_list_of_texts_in_a_csv_is_no_text(tmp_path):
+    row = {"clean": "a b", "corrupted": "a c", "answer": "['d']", "wrong_answer": " e"}
+    found = import_task(
+        {"file": "x", "format": "eap-ig"}, write(tmp_path / "x.csv", [row])
+    )
+    assert reasons(found)[1].startswith("answer: expected one text: CSV has no lists")

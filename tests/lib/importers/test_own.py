@@ -27,7 +27,9 @@ def read(path):
     return imported.prompts
 
 
-@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+@pytest.mark.parametrize(
+    "suffix", [".jsonl", ".csv", ".tsv", ".parquet", ".JSONL", ".CSV", ".Parquet"]
+)
 def test_every_type_gives_the_same_frame(suffix, tmp_path):
     path = write(tmp_path / f"pairs{suffix}", ROWS)
     frame = read(path)
@@ -84,10 +86,46 @@ def test_an_answer_may_be_a_list(suffix, plural, tmp_path):
     assert frame["wrong_answers"].to_list() == [["c"]]
 
 
-def test_a_list_in_a_csv_is_text(tmp_path):
-    row = ROWS[0] | {"answer": '["a", "b"]'}
-    frame = read(write(tmp_path / "pairs.csv", [row]))
-    assert frame["answers"].to_list() == [['["a", "b"]']]
+@pytest.mark.parametrize("name", ["pairs.csv", "pairs.tsv"])
+@pytest.mark.parametrize("column", ["answer", "wrong_answer"])
+@pytest.mark.parametrize("cell", ['["a", "b"]', "[' Anna']", "['a', 'b']"])
+def test_a_list_in_a_csv_is_an_error(name, column, cell, tmp_path):
+    path = write(tmp_path / name, [ROWS[0], ROWS[1] | {column: cell}])
+    message = f"{name}: row 2, column {column}: expected one text: CSV has no lists"
+    with pytest.raises(ValueError, match=message):
+        read(path)
+
+
+@pytest.mark.parametrize("cell", ["[]", "[a]", "[1, 2]", " ['a']", "['a'", "['a'] + x"])
+def test_brackets_are_text_where_they_are_no_list(cell, tmp_path):
+    frame = read(write(tmp_path / "pairs.csv", [ROWS[0] | {"answer": cell}]))
+    assert frame["answers"].to_list() == [[cell]]
+    listed = ROWS[0] | {"answer": "['a']"}
+    assert read(write(tmp_path / "x.jsonl", [listed]))["answers"].to_list() == [
+        ["['a']"]
+    ]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_the_header_tells_what_separates_cells(separator, suffix, tmp_path):
+    """As spreadsheets save them, with or without quotes around every text."""
+    path, texts = tmp_path / f"pairs{suffix}", ["a, b; c", " d", "e", "f"]
+    for style in ("necessary", "always"):
+        row = dict(zip(ROWS[0], texts, strict=True))
+        frame = pl.DataFrame([row])
+        frame.write_csv(path, separator=separator, quote_style=style)
+        found = read(path).select("clean", "corrupted", "answers", "wrong_answers")
+        assert found.rows() == [("a, b; c", " d", ["e"], ["f"])]
+
+
+def test_a_row_of_too_many_cells_is_named(tmp_path):
+    path = tmp_path / "pairs.csv"
+    header = "clean,corrupted,answer,wrong_answer\n"
+    path.write_text(f'{header}"a\nb",c, d, e\nWhen A, and B,c, d, e\n')
+    message = "row 2 has 5 cells, the header 4: a text with ',' needs quotes around it"
+    with pytest.raises(ValueError, match=message):
+        read(path)
 
 
 def test_a_prompts_file_gives_its_pairs_again(tmp_path):

@@ -4,14 +4,17 @@ import json
 
 import polars as pl
 
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
+
 
 def write(path, rows):
-    """Write rows as JSON Lines, CSV or Parquet, by the suffix."""
+    """Write rows as JSON Lines, CSV, TSV or Parquet, by the suffix."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".jsonl":
+    suffix = path.suffix.lower()
+    if suffix == ".jsonl":
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    elif path.suffix == ".csv":
-        pl.DataFrame(rows).write_csv(path)
+    elif suffix in SEPARATORS:
+        pl.DataFrame(rows).write_csv(path, separator=SEPARATORS[suffix])
     else:
         pl.DataFrame(rows, infer_schema_length=None).write_parquet(path)
     return path

@@ -130,8 +130,8 @@ def test_a_configuration_of_another_model_is_named(folder, values, message):
     [
         ("tokenizer.json", "{", "tokenizer.json: not a JSON file"),
         ("tokenizer.json", "{}", "are no tokenizer that can be read"),
-        ("tokenizer.json", "[]", "are no tokenizer that can be read"),
-        ("tokenizer_config.json", "{", "are no tokenizer that can be read"),
+        ("tokenizer.json", "[]", "tokenizer.json: expected a JSON object"),
+        ("tokenizer_config.json", "{", "tokenizer_config.json: not a JSON file"),
         ("config.json", '{"model_type": ', "config.json: not a JSON file"),
     ],
 )

@@ -6,13 +6,9 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from circuit_transfer.importers import import_task
+from circuit_transfer.prompts.encoding import Encoding, Tokenizer, pairs_tokenizer
 from circuit_transfer.prompts.frame import REJECT_SCHEMA, Prompt, prompt_frame
-from circuit_transfer.prompts.pairs import (
-    PAIR_SCHEMA,
-    Tokenizer,
-    select_pairs,
-    tokenize_pairs,
-)
+from circuit_transfer.prompts.pairs import PAIR_SCHEMA, select_pairs, tokenize_pairs
 
 GOOD = ("w1 w2 :", "w1 w3 :", " w4", " w5")
 
@@ -39,8 +35,17 @@ def frame(*rows, **settings):
     )
 
 
-def made(encode, encode_alone=None, context=99, vocabulary=1000, unknown=None):
-    return Tokenizer(encode, encode_alone or encode, context, vocabulary, unknown)
+def made(encode, encode_alone=None, vocabulary=1000):
+    """A tokenizer by functions that return ids; every token is of the whole text."""
+
+    def encoder(ids_of):
+        def encoded(text):
+            ids = ids_of(text)
+            return Encoding(text, ids, [(0, len(text))] * len(ids))
+
+        return encoded
+
+    return Tokenizer(encoder(encode), encoder(encode_alone or encode), 99, vocabulary)
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +54,8 @@ def encode(tiny_tokenizer):
 
 
 @pytest.fixture(scope="module")
-def words(encode):
-    return made(encode, context=8, unknown=0)
+def words(tiny_tokenizer):
+    return pairs_tokenizer(tiny_tokenizer(), 8, 1000, (0, "<unk>"))
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +77,7 @@ def bytes_of(byte_level):
     return made(lambda text: byte_level.encode(text).ids)
 
 
+LOST = "is not in the model's vocabulary"
 REJECTS = [
     (("", *GOOD[1:]), "clean is empty"),
     ((GOOD[0], "  ", *GOOD[2:]), "corrupted is empty"),
@@ -89,10 +95,14 @@ REJECTS = [
         (*GOOD[:2], " w4 w1", " w4 w2"),
         "answer and wrong answer begin with the same token",
     ),
-    (("w1 hello :", *GOOD[1:]), "a word is not in the model's vocabulary"),
-    ((GOOD[0], "w1 hello :", *GOOD[2:]), "a word is not in the model's vocabulary"),
-    ((*GOOD[:2], " hello", " w5"), "a word is not in the model's vocabulary"),
-    ((*GOOD[:2], " w4", " hello"), "a word is not in the model's vocabulary"),
+    (("w1 hello :", *GOOD[1:]), f"clean: 'hello' {LOST}"),
+    ((GOOD[0], "w1 hello :", *GOOD[2:]), f"corrupted: 'hello' {LOST}"),
+    ((*GOOD[:2], " hello", " w5"), f"answer: 'hello' {LOST}"),
+    ((*GOOD[:2], " w4", " hello"), f"wrong_answer: 'hello' {LOST}"),
+    # Unknown words that become one token are not thereby the same.
+    (("w1 hello :", "w1 world :", *GOOD[2:]), f"clean: 'hello' {LOST}"),
+    ((*GOOD[:2], " hello", " world"), f"answer: 'hello' {LOST}"),
+    (("w1 hello :", "w1 w2 w3 :", *GOOD[2:]), f"clean: 'hello' {LOST}"),
     (("w1 w2", "w1 w3", "7", " w5"), "answer runs into the last token of the prompt"),
     (("w1 w2", "w1 w3", " w5", "7"), "wrong_answer runs into the last token of the"),
 ]
@@ -114,11 +124,10 @@ def test_an_answer_without_a_token_is_rejected():
     assert result.rejects["reason"].to_list() == ["answer has no token of its own"]
 
 
-def test_rows_keep_their_numbers_texts_and_order(words):
+def test_rows_keep_their_numbers_texts_and_order(words, encode):
     bad = (GOOD[0], "w1 :", *GOOD[2:])
     other = ("w6 w7 :", "w8 w9 :", " yes", " no")
     result = tokenize_pairs(frame(GOOD, bad, other), words)
-    encode = words.encode
     assert result.pairs.schema == PAIR_SCHEMA
     assert result.pairs["row"].to_list() == [1, 3]
     assert result.pairs["split"].to_list() == ["train", "train"]
@@ -179,23 +188,23 @@ def test_an_answer_of_several_tokens_counts_by_its_first(byte_level, bytes_of):
     assert needed.rejects["reason"].to_list() == reasons
 
 
-def test_several_answers_are_several_tokens_each_once(words):
+def test_several_answers_are_several_tokens_each_once(words, encode):
     row = (*GOOD[:2], (" w4", " w6", " w4 w1"), (" w5", " w7 w8"))
     result = tokenize_pairs(frame(row), words)
-    assert result.pairs["answer_ids"].to_list() == [words.encode("w4 w6")]
-    assert result.pairs["wrong_answer_ids"].to_list() == [words.encode("w5 w7")]
+    assert result.pairs["answer_ids"].to_list() == [encode("w4 w6")]
+    assert result.pairs["wrong_answer_ids"].to_list() == [encode("w5 w7")]
     both = (*GOOD[:2], (" w4", " w6"), (" w5", " w6"))
     reasons = tokenize_pairs(frame(both), words).rejects["reason"].to_list()
     assert reasons == ["answer and wrong answer begin with the same token"]
 
 
-def test_token_ids_of_a_file_are_taken_as_they_are(words):
+def test_token_ids_of_a_file_are_taken_as_they_are(words, encode):
     ids = {"answer_ids": (7, 9), "wrong_answer_ids": (8,)}
     row = (*GOOD[:2], (), ())
     result = tokenize_pairs(frame(row, **ids), words)
     assert result.pairs["answer_ids"].to_list() == [[7, 9]]
     assert result.pairs["wrong_answer_ids"].to_list() == [[8]]
-    small = made(words.encode, vocabulary=9)
+    small = made(encode, vocabulary=9)
     (reason,) = tokenize_pairs(frame(row, **ids), small).rejects["reason"]
     assert reason.startswith("a token id is not below the size of the model's vocab")
 

@@ -43,7 +43,7 @@ def folder(tmp_path):
     checkpoint = tmp_path / "models/large"
     checkpoint.mkdir(parents=True)
     (checkpoint / "model.safetensors").write_bytes(WHOLE)
-    (checkpoint / "tokenizer.json").touch()
+    (checkpoint / "tokenizer.json").write_text("{}")
     (checkpoint / "config.json").write_text('{"model_type": "llama"}')
     (tmp_path / "mine.csv").touch()
     return tmp_path
@@ -127,11 +127,15 @@ def test_relative_paths_start_in_the_working_directory(folder, monkeypatch):
             [0.1, 0.5, 0.5, 1.0],
             "evaluation.proportions: 0.5 comes before 0.5",
         ),
-        ("models.small", {}, "models.small: expected either `path`, `hub` or `train`"),
+        (
+            "models.small",
+            {},
+            "models.small: expected either `path`, `hub`, `gguf` or `train`",
+        ),
         (
             "models.small.path",
             "models/large",
-            "models.small: expected either `path`, `hub` or `train`",
+            "models.small: expected either `path`, `hub`, `gguf` or `train`",
         ),
         (
             "models.small.train.d_model",
@@ -201,6 +205,16 @@ def test_relative_paths_start_in_the_working_directory(folder, monkeypatch):
         ),
         ("tasks.mine.file", "none.csv", "tasks.mine.file: no file none.csv in /"),
         ("models.large.path", "none", "models.large.path: no folder none in /"),
+        (
+            "models.large",
+            {"gguf": "none.gguf"},
+            "models.large.gguf: no file none.gguf in /",
+        ),
+        (
+            "models.large",
+            {"gguf": "models"},
+            "models.large.gguf: .*models is a folder; expected a file",
+        ),
     ],
 )
 def test_broken_rule_is_named_with_key_and_value(folder, keys, value, message):
@@ -212,6 +226,16 @@ def test_broken_rule_is_named_with_key_and_value(folder, keys, value, message):
     entry[last] = value
     with pytest.raises(ValueError, match=f"^{message}"):
         check_config(config, folder)
+
+
+def test_a_tokenizer_that_ends_every_text_with_a_token_is_refused(folder):
+    settings = folder / "models/large/tokenizer_config.json"
+    settings.write_text('{"add_eos_token": true, "eos_token": "</s>"}')
+    message = "^models.large.path: .*large: the tokenizer puts '</s>' after every text"
+    with pytest.raises(ValueError, match=message):
+        check_config(CONFIG, folder)
+    settings.write_text('{"add_eos_token": false, "eos_token": "</s>"}')
+    check_config(CONFIG, folder)
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
@@ -290,6 +314,40 @@ def test_integrated_inputs_need_corrupted_prompts(folder):
     config["study"]["methods"] = ["nap", "nap-ig-inputs"]
     with pytest.raises(ValueError, match="'zero' with nap-ig-inputs"):
         check_config(config, folder)
+
+
+def steps_compared(*values, methods=("nap", "nap-ig-inputs")):
+    """The configuration with numbers of steps to compare; it has 10 itself."""
+    attribution = CONFIG["attribution"] | {"ig_steps": 10}
+    study = CONFIG["study"] | {"methods": list(methods)}
+    sensitivity = {"ig_steps": list(values)}
+    return CONFIG | {
+        "study": study,
+        "attribution": attribution,
+        "sensitivity": sensitivity,
+    }
+
+
+def test_several_numbers_of_steps_in_any_order_are_compared(folder):
+    for values in ([5], [40, 5, 20], [10, 5]):
+        check_config(steps_compared(*values), folder)
+
+
+def test_one_number_of_steps_is_nothing_to_compare(folder):
+    message = (
+        "^sensitivity.ig_steps: 10 alone, which is attribution.ig_steps too; expec"
+    )
+    with pytest.raises(ValueError, match=message):
+        check_config(steps_compared(10), folder)
+
+
+def test_methods_without_steps_have_no_numbers_of_them(folder):
+    message = (
+        r"^sensitivity.ig_steps: no method of study.methods \(nap, exact\) integrates "
+        "over steps; expected nap-ig-inputs or nap-ig-activations among them"
+    )
+    with pytest.raises(ValueError, match=message):
+        check_config(steps_compared(5, methods=("nap", "exact")), folder)
 
 
 def test_grids_of_the_sensitivity_must_increase_too(folder):

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import flop_registry
 from transformers import AutoConfig
 
 from circuit_transfer.artifacts.alignments import write_alignment
-from circuit_transfer.circuits.attribution import attribute
+from circuit_transfer.circuits.attribution import attribute, attribute_by_steps
 from circuit_transfer.circuits.faithfulness import evaluate_ablations, evaluate_circuits
 from circuit_transfer.circuits.masked_runs import masked_logits
 from circuit_transfer.circuits.methods import METHODS, Nodes, method_passes
@@ -87,6 +87,7 @@ CONFIG = {
         "batch_size": 4,
         "ablation": "counterfactual",
     },
+    "sensitivity": {},
     "alignment": {
         "map": "free",
         "compare": [*MAPS[1:], "stitched", "carried-gradients"],
@@ -207,6 +208,19 @@ def test_attribution_passes_are_those_that_run(tiny_model, tiny_pairs, method):
     )
     with counted(model) as passes:
         attribute(model, pair_batches(tiny_pairs(7), 4), method=method, ig_steps=3)
+    assert passes == expected(work)
+
+
+@pytest.mark.parametrize("method", ["nap-ig-inputs", "nap-ig-activations"])
+def test_passes_of_compared_steps_are_those_that_run(tiny_model, tiny_pairs, method):
+    model = tiny_model("llama").requires_grad_(False)
+    study = CONFIG["study"] | {"methods": ["nap", method], "transfers": []}
+    config = CONFIG | {"study": study, "sensitivity": {"ig_steps": [6, 4]}}
+    (*others, work) = jobs_of(tiny_model, "compare_steps", config)
+    assert len(others) + 1 == 2 * len(TASKS)
+    with counted(model) as passes:
+        batches = pair_batches(tiny_pairs(7), 4)
+        attribute_by_steps(model, batches, method=method, counts=[3, 4, 6])
     assert passes == expected(work)
 
 

@@ -1,5 +1,7 @@
 """Where models and tasks come from: folders on the disk, generators, the hub."""
 
+import re
+
 import pytest
 
 from circuit_transfer.study.origins import Origins
@@ -9,6 +11,7 @@ CONFIG = {
         "trained": {"train": {}},
         "shipped": {"path": "models/shipped", "dtype": "float32"},
         "remote": {"hub": "them/theirs", "revision": "abc"},
+        "quantised": {"gguf": "models/file.gguf"},
     },
     "tasks": {
         "drawn": {"generator": "ioi"},
@@ -51,11 +54,12 @@ def test_weights_are_the_files_that_results_depend_on(home):
     origins = Origins(CONFIG, home)
     names = ("config.json", "model.safetensors", "tokenizer.json")
     assert origins.weights("shipped") == [str(folder / name) for name in names]
-    folder = "results/models/trained/checkpoint"
-    made = {"generation_config.json", "tokenizer_config.json", *names}
-    trained = [f"{folder}/{name}" for name in sorted(made)]
+    made = sorted({"generation_config.json", "tokenizer_config.json", *names})
+    trained = [f"results/models/trained/checkpoint/{name}" for name in made]
     download = "results/models/remote/download.json"
     assert origins.weights("trained", "remote") == [*trained, download]
+    converted = [f"results/models/quantised/checkpoint/{name}" for name in made]
+    assert origins.weights("quantised") == converted
 
 
 def test_what_else_a_tokenizer_is_made_of_is_among_them(home):
@@ -84,6 +88,8 @@ def test_a_record_is_asked_for_where_there_is_one(home):
     assert origins.record("remote") == "results/models/remote/download.json"
     training = "results/models/trained/checkpoint/training.json"
     assert origins.record("trained") == training
+    conversion = "results/models/quantised/checkpoint/conversion.json"
+    assert origins.record("quantised") == conversion
     assert origins.record("shipped") == []
     (home / "models/shipped/training.json").touch()
     assert origins.record("shipped") == str(home / "models/shipped/training.json")
@@ -93,16 +99,30 @@ def test_checkpoints(home):
     origins = Origins(CONFIG, home)
     assert origins.checkpoint("trained") == "results/models/trained/checkpoint"
     assert origins.checkpoint("remote") is None
+    assert origins.checkpoint("quantised") == "results/models/quantised/checkpoint"
+    assert origins.given_gguf_files() == {"quantised": "models/file.gguf"}
+    (home / "models/file.gguf").touch()
+    assert origins.gguf_file("quantised") == str(home / "models/file.gguf")
     folder = str(home / "models/shipped")
     assert origins.checkpoint("shipped") == folder
     assert origins.given_checkpoints() == {"shipped": folder}
     assert origins.load_options("shipped") == {"dtype": "float32"}
 
 
+def test_a_rule_makes_the_checkpoints_of_its_own_models_alone(home):
+    origins = Origins(CONFIG, home)
+    assert origins.made_by("train") == "trained"
+    assert origins.made_by("gguf") == "quantised"
+    given = Origins({**CONFIG, "models": {"a": {"path": "b"}}}, home)
+    assert re.fullmatch(given.made_by("gguf"), "a") is None
+
+
 def test_remote_models_are_prepared_only_where_they_are_studied(home):
     origins = Origins(CONFIG, home)
     assert origins.available(["trained"]) == ["trained", "shipped"]
     assert origins.available(["remote"]) == ["trained", "shipped", "remote"]
+    studied = ["trained", "shipped", "quantised"]
+    assert origins.available(["quantised"]) == studied
 
 
 def test_sources_of_pairs(home):

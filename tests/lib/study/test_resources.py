@@ -18,7 +18,11 @@ from circuit_transfer.study.costs import (
     work_flops,
     work_memory,
 )
-from circuit_transfer.study.resources import requested, requested_by_training
+from circuit_transfer.study.resources import (
+    requested,
+    requested_by_conversion,
+    requested_by_training,
+)
 from circuit_transfer.study.validation import validate_config
 from circuit_transfer.study.workload import prompt_tokens, study_work
 
@@ -132,6 +136,25 @@ def test_more_values_of_a_setting_take_longer():
     assert three["runtime"] - 15 == pytest.approx(2 * (one["runtime"] - 15), abs=2)
 
 
+def test_more_numbers_of_steps_ask_for_more_and_others_for_as_much_as_before():
+    config = study("llama-3")
+    models = [described("llama-3.2-3b", config["models"]["llama-3.2-3b"])]
+
+    def asked(stage, *counts):
+        compared = config | {"sensitivity": {"ig_steps": counts} if counts else {}}
+        return requested(stage, models, compared)
+
+    few, many = asked("compare_steps", 10), asked("compare_steps", 10, 20, 40)
+    assert asked("attribute_nodes")["mem_mb"] < few["mem_mb"] < many["mem_mb"]
+    # 5 and 10 are among the 40: four times the steps of few.
+    assert many["runtime"] - 15 == pytest.approx(4 * (few["runtime"] - 15), abs=5)
+    assert asked("attribute_nodes") == asked("attribute_nodes", 10, 20)
+    # It scores with other numbers of steps, but compares none.
+    assert asked("vary_setting", 10) == requested(
+        "vary_setting", models, config | {"sensitivity": {"epochs": [10]}}
+    )
+
+
 # Llama-3 70B: 80 layers of 8192, 64 heads of 128, MLPs of 28672; 141 GB in bfloat16.
 SEVENTY = {
     "layers": 80,
@@ -196,3 +219,12 @@ def test_a_training_asks_for_longer_than_the_shipped_models_took(record):
     assert training["seconds"] < 60 * asked["runtime"] < 24 * 3600
     assert again["mem_mb"] == 2 * asked["mem_mb"]
     assert 0 <= 2 * asked["runtime"] - again["runtime"] <= 1
+
+
+def test_a_conversion_asks_for_two_models_in_float32():
+    # SmolLM2 with 135 million parameters: 0.54 GB each, and the libraries.
+    asked = requested_by_conversion(134_515_008)
+    assert 4000 + 1076 < asked["mem_mb"] < 4000 + 2000
+    again = requested_by_conversion(134_515_008, attempt=2)
+    assert again["mem_mb"] == pytest.approx(2 * asked["mem_mb"], abs=1)
+    assert 15 < asked["runtime"] < 30

@@ -28,8 +28,8 @@ def test_only_integrated_gradients_take_steps(config):
     }
     assert steps == {
         "nap": 1,
-        "nap-ig-inputs": 5,
-        "nap-ig-activations": 5,
+        "nap-ig-inputs": 10,
+        "nap-ig-activations": 10,
         "exact": 1,
     }
 

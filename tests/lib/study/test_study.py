@@ -20,6 +20,7 @@ CONFIG = {
     },
     "models": {"small": {}, "large": {}, "unused": {}},
     "tasks": {"ioi": {}, "add": {}, "sub": {}, "a.b": {}},
+    "attribution": {"ig_steps": 5},
     "alignment": {
         "map": "free",
         "compare": ["cka-prior", "stitched", "carried-gradients"],
@@ -118,6 +119,7 @@ def test_costly_jobs_are_those_that_the_study_has():
         "evaluate_aligned": 6,
         "evaluate_imported": 1,
         "vary_setting": 3,
+        "compare_steps": 6,
     }
 
 
@@ -127,9 +129,24 @@ def test_a_study_of_attribution_alone_fits_nothing():
         "attribute_nodes": 18,
         "evaluate_gold": 18,
         "evaluate_random": 9,
+        "compare_steps": 9,
     }
     assert "results/figures/gold-curves-by-task/unused/exact.png" in alone.results()
+    assert "results/tables/gold/unused.csv" in alone.results()
     assert not any("recovery" in each or "imported" in each for each in alone.results())
+
+
+def test_numbers_of_steps_are_compared_where_there_are_several():
+    figure = "results/figures/convergence/large.png"
+    assert study().results_of("convergence") == [
+        "results/tables/convergence.csv",
+        "results/figures/convergence/small.png",
+        figure,
+    ]
+    assert figure in study(study_transfers=[]).results()
+    without = Study({**CONFIG, "sensitivity": {"sparsity": [0.1]}})
+    assert without.results_of("convergence") == []
+    assert "compare_steps" not in costly(without)
 
 
 def test_results_of_transfers():

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from snakemake.exceptions import WorkflowError
 
 from circuit_transfer.importers import import_task
+from circuit_transfer.models.gguf import check_gguf
 from circuit_transfer.study.origins import Origins
 
 
@@ -35,6 +36,23 @@ def _remote(
     """Return the entries on the hub that jobs of a rule are about."""
     names = [job.wildcards[wildcard] for job in jobs if job.rule.name == rule]
     return {name: entries[name] for name in names if "hub" in entries[name]}
+
+
+def check_gguf_files(jobs: Iterable, origins: Origins) -> None:
+    """Check that the GGUF files that jobs are to dequantise can be.
+
+    Raises:
+        WorkflowError: one of them cannot.
+    """
+    problems = []
+    models = [job.wildcards.model for job in jobs if job.rule.name == "convert_gguf"]
+    for model in models:
+        try:
+            check_gguf(origins.gguf_file(model))
+        except (ValueError, OSError) as error:
+            problems.append(f"models.{model}.gguf: {error}")
+    if problems:
+        raise WorkflowError("\n".join(problems))
 
 
 def check_prompts(jobs: Iterable, config: Mapping, origins: Origins) -> None:

@@ -5,7 +5,13 @@ from functools import cache
 from pathlib import Path
 
 from circuit_transfer.artifacts.text import read_json
-from circuit_transfer.study.resources import requested, requested_by_training
+from circuit_transfer.models.gguf_files import read_header
+from circuit_transfer.study.origins import Origins
+from circuit_transfer.study.resources import (
+    requested,
+    requested_by_conversion,
+    requested_by_training,
+)
 
 
 def model_resources(config: Mapping, stage: str, *models: str) -> dict[str, Callable]:
@@ -47,6 +53,22 @@ def training_resources(config: Mapping) -> dict[str, Callable]:
         def of_job(w, attempt):
             train = config["models"][w.model]["train"]
             return requested_by_training(train, attempt)[resource]
+
+        return of_job
+
+    return {name: asked(name) for name in ("mem_mb", "runtime")}
+
+
+def conversion_resources(origins: Origins) -> dict[str, Callable]:
+    """Return the resources of dequantising, see `resources.requested_by_conversion`."""
+
+    @cache
+    def values(path: str) -> int:
+        return read_header(path).values
+
+    def asked(resource: str) -> Callable:
+        def of_job(w, input, attempt):
+            return requested_by_conversion(values(input.file), attempt)[resource]
 
         return of_job
 

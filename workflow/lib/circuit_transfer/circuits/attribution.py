@@ -7,14 +7,21 @@ MLP's *output*.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from circuit_transfer.circuits.ablations import Ablation, ablation_of
-from circuit_transfer.circuits.methods import FUNCTIONS, check_method, implements
+from circuit_transfer.circuits.methods import (
+    FUNCTIONS,
+    check_method,
+    implements,
+    step_shares,
+    takes_steps,
+)
+from circuit_transfer.circuits.totals import Total
 from circuit_transfer.interventions import (
     answer_logits,
     captured,
@@ -89,28 +96,85 @@ def attribute(
     Raises:
         ValueError: the method or the ablation is unknown, or they do not go together.
     """
+    how = {"method": method, "ablation": ablation, "resume": resume}
+    return attribute_by_steps(model, batches, counts=[ig_steps], **how)[ig_steps]
+
+
+def attribute_by_steps(
+    model: nn.Module,
+    batches: Sequence[PairBatch],
+    *,
+    method: str,
+    counts: Sequence[int],
+    ablation: str = "counterfactual",
+    resume: Resume = NO_RESUME,
+) -> dict[int, Attribution]:
+    """Score every node with several numbers of steps; steps that they share run once.
+
+    Args:
+        model: as in `attribute`, like the other arguments.
+        batches: the pairs.
+        method: one that integrates over steps, if there are several numbers of them.
+        counts: the numbers of steps, all different.
+        ablation: the output of an ablated node.
+        resume: as in `attribute`.
+
+    Raises:
+        ValueError: as in `attribute`, or the numbers do not go with the method.
+    """
     check_method(method, ablation)
+    _check_counts(method, counts)
     score = FUNCTIONS[method]
     ablated = ablation_of(model, batches, ablation)
     resume.expect(batches=[len(batch) for batch in batches])
-    parts: list[Attribution] = []
+    parts: dict[int, list[Attribution]] = {count: [] for count in counts}
     done = 0
 
-    def get_state() -> State:
-        return State(_joined(parts).tensors(), {"done": done})
-
-    state = resume.restore("batches", get_state)
+    state = resume.restore("batches", lambda: _state(parts, done))
     if state is not None:
-        parts.append(Attribution(**state.tensors))
+        for count, of_count in parts.items():
+            of_count.append(_restored(state, count))
         done = state.notes["done"]
         log.info("attribution: batch %d of %d", done, len(batches))
     left = len(batches) - done
     for batch in progress(batches[done:], left, "batches of pairs"):
-        found = score(model, ablated.shorten(batch), ablated, ig_steps).tensors()
-        parts.append(Attribution(**{name: each.cpu() for name, each in found.items()}))
+        found = score(model, ablated.shorten(batch), ablated, counts)
+        for of_count, result in zip(parts.values(), found, strict=True):
+            tensors = result.tensors().items()
+            of_count.append(Attribution(**{name: each.cpu() for name, each in tensors}))
         done += 1
         resume.save()
-    return _joined(parts)
+    return {count: _joined(of_count) for count, of_count in parts.items()}
+
+
+def _check_counts(method: str, counts: Sequence[int]) -> None:
+    if len(set(counts)) < len(counts):
+        raise ValueError(f"numbers of steps {list(counts)}: expected different ones")
+    if len(counts) > 1 and not takes_steps(method):
+        raise ValueError(
+            f"{len(counts)} numbers of steps with {method}, which does not integrate "
+            "over steps; expected one"
+        )
+
+
+def _state(parts: Mapping[int, Sequence[Attribution]], done: int) -> State:
+    tensors = {
+        f"{count}/{name}": tensor
+        for count, of_count in parts.items()
+        for name, tensor in _joined(of_count).tensors().items()
+    }
+    return State(tensors, {"done": done})
+
+
+def _restored(state: State, count: int) -> Attribution:
+    start = f"{count}/"
+    return Attribution(
+        **{
+            name.removeprefix(start): tensor
+            for name, tensor in state.tensors.items()
+            if name.startswith(start)
+        }
+    )
 
 
 def _joined(parts: Sequence[Attribution]) -> Attribution:
@@ -124,16 +188,16 @@ def _joined(parts: Sequence[Attribution]) -> Attribution:
 
 @implements("nap")
 def _gradient(
-    model: nn.Module, batch: PairBatch, ablated: Ablation, _ig_steps: int
-) -> Attribution:
+    model: nn.Module, batch: PairBatch, ablated: Ablation, _counts: Sequence[int]
+) -> list[Attribution]:
     """`nap`: the gradient at the clean run times the activation difference."""
-    return _integrated(model, batch, ablated, steps=1)
+    return _integrated(model, batch, ablated, [1])
 
 
 @implements("nap-ig-inputs")
 def _integrated(
-    model: nn.Module, batch: PairBatch, ablated: Ablation, steps: int
-) -> Attribution:
+    model: nn.Module, batch: PairBatch, ablated: Ablation, counts: Sequence[int]
+) -> list[Attribution]:
     """`nap-ig-inputs`: the gradient averaged on the way from corrupted to clean input.
 
     The last step is the clean run, which therefore needs no pass of its own.
@@ -141,27 +205,32 @@ def _integrated(
     embed = model.get_input_embeddings()
     clean, corrupted = embed(batch.clean), embed(batch.corrupted)
     ablated_logits, outside = ablated.run(batch)
-    total = _Total(steps)
-    for step in range(1, steps + 1):
-        point = torch.lerp(corrupted, clean, step / steps).requires_grad_()
+    totals = [Total(count) for count in counts]
+    shares = step_shares(counts)
+    for share in progress(shares, len(shares), "steps of a batch"):
+        point = torch.lerp(corrupted, clean, float(share)).requires_grad_()
         with captured(model) as sites:
             logits = answer_logits(model, embeddings=point, after=batch.prefix)
         diff = batch.logit_diff(logits)
-        total.add(torch.autograd.grad(diff.sum(), [point, *sites]))
-    of_input, *of_sites = total.mean()
-    effect = diff - batch.logit_diff(ablated_logits)
-    input_score = ((clean - corrupted).float() * of_input).sum((1, 2))
-    return Attribution(
-        nodes=products(sites, outside, of_sites),
-        effect=effect.detach(),
-        input=input_score if ablated.kind == "counterfactual" else None,
-    )
+        gradients = torch.autograd.grad(diff.sum(), [point, *sites])
+        for total in totals:
+            if total.includes(share):
+                total.add(gradients)
+    effect = (diff - batch.logit_diff(ablated_logits)).detach()
+    results = []
+    for total in totals:
+        of_input, *of_sites = total.mean()
+        nodes = products(sites, outside, of_sites)
+        of_input = ((clean - corrupted).float() * of_input).sum((1, 2))
+        known = of_input if ablated.kind == "counterfactual" else None
+        results.append(Attribution(nodes, effect, known))
+    return results
 
 
 @implements("nap-ig-activations")
 def _integrated_by_site(
-    model: nn.Module, batch: PairBatch, ablated: Ablation, steps: int
-) -> Attribution:
+    model: nn.Module, batch: PairBatch, ablated: Ablation, counts: Sequence[int]
+) -> list[Attribution]:
     """`nap-ig-activations`: one site at a time moves from ablated to clean.
 
     Only the moved site's own gradient counts, averaged over the way. What is below
@@ -170,32 +239,43 @@ def _integrated_by_site(
     clean = _run_clean(model, batch)
     ablated_logits, outside = ablated.run(batch)
     rows = rows_per_pass(model, batch) // len(batch)
-    average = []
-    for site, start in enumerate(outside):
+    averages: list[list[Tensor]] = [[] for _ in counts]
+    shares = step_shares(counts)
+    sites = progress(enumerate(outside), len(outside), "sites integrated")
+    for site, start in sites:
         # As many steps side by side as there is room for in the graph of a whole pass.
         together = max(1, min(rows, len(outside) // (len(outside) - site)))
-        total = _Total(steps)
+        totals = [Total(count) for count in counts]
         end = clean.sites[site]
-        shares = torch.arange(1, steps + 1, device=end.device) / steps
-        for part in shares.split(together):
-            way = part[:, None, None, None, None].to(end)
+        for first in range(0, len(shares), together):
+            part = shares[first : first + together]
+            way = torch.tensor([float(share) for share in part])
+            way = way[:, None, None, None, None].to(end)
             points = torch.lerp(start.to(end), end, way).flatten(0, 1).requires_grad_()
             with resumed(model, site, points, clean.sites, clean.stream):
                 repeated = batch.repeat(len(part))
                 logits = answer_logits(model, repeated.clean, after=batch.prefix)
             diff = repeated.logit_diff(logits).sum()
-            gradient = torch.autograd.grad(diff, points)[0].float()
-            total.add([gradient.unflatten(0, (len(part), -1)).sum(0)])
-        average += total.mean()
+            gradients = torch.autograd.grad(diff, points)[0].float()
+            gradients = gradients.unflatten(0, (len(part), -1))
+            for total in totals:
+                own = [n for n, share in enumerate(part) if total.includes(share)]
+                if own:
+                    total.add([gradients[own].sum(0)])
+        for average, total in zip(averages, totals, strict=True):
+            average += total.mean()
     effect = batch.logit_diff(clean.logits) - batch.logit_diff(ablated_logits)
-    return Attribution(products(clean.sites, outside, average), effect, input=None)
+    return [
+        Attribution(products(clean.sites, outside, average), effect, input=None)
+        for average in averages
+    ]
 
 
 @implements("exact")
 @torch.inference_mode()
 def _ablated_alone(
-    model: nn.Module, batch: PairBatch, ablated: Ablation, _ig_steps: int
-) -> Attribution:
+    model: nn.Module, batch: PairBatch, ablated: Ablation, _counts: Sequence[int]
+) -> list[Attribution]:
     """`exact`: ablate one node alone and take the drop of the metric.
 
     What is below the node is as in the clean run, and is not run again.
@@ -218,7 +298,7 @@ def _ablated_alone(
             drops.append((full - found).T)
     effect = full - batch.logit_diff(ablated_logits)
     of_input = effect if ablated.kind == "counterfactual" else None
-    return Attribution(torch.cat(drops, 1), effect, of_input)
+    return [Attribution(torch.cat(drops, 1), effect, of_input)]
 
 
 @dataclass(frozen=True)
@@ -233,26 +313,6 @@ def _run_clean(model: nn.Module, batch: PairBatch) -> _CleanRun:
     with captured(model) as sites, captured_stream(model) as stream:
         logits = answer_logits(model, batch.clean, after=batch.prefix)
     return _CleanRun(logits, sites, stream)
-
-
-class _Total:
-    """A sum of gradients over steps, in float32 whatever the model computes in."""
-
-    def __init__(self, steps: int):
-        self.steps = steps
-        self.sums: list[Tensor] = []
-
-    def add(self, gradients: Sequence[Tensor]) -> None:
-        """Add one gradient of every kind, in the order of the first ones."""
-        if not self.sums:
-            self.sums = [gradient.float() for gradient in gradients]
-        else:
-            for total, gradient in zip(self.sums, gradients, strict=True):
-                total += gradient
-
-    def mean(self) -> list[Tensor]:
-        """Return the sums over the number of steps, float32."""
-        return [total / self.steps for total in self.sums]
 
 
 def products(

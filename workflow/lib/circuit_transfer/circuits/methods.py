@@ -7,8 +7,9 @@ with `implements`. Nothing that runs a model is imported, so that planning a stu
 not load torch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
 
@@ -151,6 +152,16 @@ def takes_steps(name: str) -> bool:
 def steps_of(name: str, ig_steps: int) -> int:
     """Return how many steps a method integrates over: one where it does not."""
     return ig_steps if takes_steps(name) else 1
+
+
+def step_shares(counts: Iterable[int]) -> list[Fraction]:
+    """Return where the steps are on the way from ablated (0) to clean (1), in order.
+
+    Args:
+        counts: one or several numbers of steps; a share of several of them stands once.
+    """
+    steps = {Fraction(step, n) for n in counts for step in range(1, n + 1)}
+    return sorted(steps)
 
 
 def has_run_gradients(name: str) -> bool:

@@ -15,6 +15,7 @@ from circuit_transfer.generators.binding import COLORED_OBJECTS, POSSESSIONS
 from circuit_transfer.generators.comparison import COMPARISON
 from circuit_transfer.generators.contract import Generator, PromptPair, split_of
 from circuit_transfer.generators.copying import COPYING
+from circuit_transfer.generators.digits import DIGIT_ADDITION
 from circuit_transfer.generators.induction import INDUCTION
 from circuit_transfer.generators.ioi import IOI
 from circuit_transfer.generators.mcqa import MCQA
@@ -23,8 +24,10 @@ from circuit_transfer.generators.ordinal import ORDINAL
 from circuit_transfer.generators.parity import PARITY
 from circuit_transfer.generators.pronoun import PRONOUN
 from circuit_transfer.generators.recall import CATEGORY, HABITAT
+from circuit_transfer.generators.sequence import SEQUENCE
 from circuit_transfer.generators.successor import SUCCESSOR
 from circuit_transfer.generators.words import Words, read_words
+from circuit_transfer.generators.years import GREATER_THAN
 from circuit_transfer.prompts.frame import Prompt, prompt_frame
 
 __all__ = [
@@ -59,6 +62,9 @@ GENERATORS = {
     "opposite": OPPOSITE,
     "category": CATEGORY,
     "habitat": HABITAT,
+    "sequence": SEQUENCE,
+    "greater-than": GREATER_THAN,
+    "digit-addition": DIGIT_ADDITION,
 }
 OPTIONS = 4
 # Consecutive draws without a new prompt after which a generator counts as exhausted.

@@ -30,8 +30,8 @@ class Format:
 
 
 FORMATS = {
-    "pairs": Format(read_pairs, (".jsonl", ".csv", ".parquet")),
-    "eap-ig": Format(read_eap_ig, (".csv", ".jsonl", ".parquet")),
+    "pairs": Format(read_pairs, (".jsonl", ".csv", ".tsv", ".parquet")),
+    "eap-ig": Format(read_eap_ig, (".csv", ".tsv", ".jsonl", ".parquet")),
     "auto-circuit": Format(read_auto_circuit, (".json",)),
     "edge-pruning": Format(read_edge_pruning, (".jsonl",)),
 }

@@ -66,7 +66,11 @@ def _answers(table: Table) -> dict[str, Part]:
             }
     for right, wrong in TEXT_COLUMNS:
         if {right, wrong} <= {*table.columns}:
-            return {"answers": texts(right), "wrong_answers": texts(wrong)}
+            lists = table.has_lists
+            return {
+                "answers": texts(right, has_lists=lists),
+                "wrong_answers": texts(wrong, has_lists=lists),
+            }
     for column in YEAR_COLUMNS:
         if column in table.columns:
             return _years(column)

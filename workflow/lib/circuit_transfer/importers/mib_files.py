@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from circuit_transfer.importers.tables import check_file
+from circuit_transfer.importers.tables import check_file, suffix
 
 SUFFIXES = (".parquet", ".jsonl")
 SPLIT_NAMES = {"train": "train", "test": "test"} | dict.fromkeys(
@@ -61,7 +61,7 @@ def find_files(
             f"{path}: no data files ({', '.join(SUFFIXES)}) in this folder"
         )
     chosen = _of_configuration(path, inside, configuration, default)
-    if len({file.suffix for file in chosen}) > 1:
+    if len({suffix(file) for file in chosen}) > 1:
         names = [str(file) for file in chosen]
         raise ValueError(f"{path}: expected files of one type, found {names}")
     return [
@@ -76,7 +76,7 @@ def _data_files(folder: Path) -> list[Path]:
     return [
         file
         for file in found
-        if file.suffix in SUFFIXES
+        if suffix(file) in SUFFIXES
         and not any(part.startswith(".") for part in file.parts)
     ]
 

@@ -3,8 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from circuit_transfer.importers.rows import Imported, is_text, split_by_hash
-from circuit_transfer.importers.tables import Table, read_table
+from circuit_transfer.importers.rows import (
+    LIST_AS_TEXT,
+    Imported,
+    is_list_of_texts,
+    is_text,
+    split_by_hash,
+)
+from circuit_transfer.importers.tables import Table, read_table, suffix
 from circuit_transfer.messages import quoted
 from circuit_transfer.prompts.frame import (
     PROMPT_SCHEMA,
@@ -20,7 +26,7 @@ FURTHER = ("answer_ids", "wrong_answer_ids", "tokenized", "single_token")
 
 
 def read_pairs(path: Path | str) -> Imported:
-    """Read pairs from `.jsonl`, `.csv` or `.parquet`.
+    """Read pairs from `.jsonl`, `.csv`, `.tsv` or `.parquet`.
 
     Columns are `clean`, `corrupted`, `answer`, `wrong_answer`, and optionally `group`
     (by default the clean prompt) and `split`; others are ignored. Without `split`, a
@@ -39,7 +45,8 @@ def read_pairs(path: Path | str) -> Imported:
     if not table.rows:
         raise ValueError(f"{path}: no rows")
     table.require("clean", "corrupted", *columns.values())
-    complete = table.path.suffix == ".parquet" and {*PROMPT_SCHEMA} <= {*table.columns}
+    is_parquet = suffix(table.path) == ".parquet"
+    complete = is_parquet and {*PROMPT_SCHEMA} <= {*table.columns}
     prompts = [_prompt(table, row, columns, complete) for row in table.rows]
     _check_groups(table.path, prompts)
     return Imported(prompt_frame(prompts), reject_frame([]))
@@ -63,7 +70,12 @@ def _prompt(table: Table, row: Any, columns: dict[str, str], complete: bool) -> 
     further = {name: row.cells[name] for name in FURTHER} if complete else {}
     by_ids = bool(further.get("answer_ids") and further.get("wrong_answer_ids"))
     answers = {
-        f"{name}s": _texts(row.cells.get(column), f"{where} {column}", empty=by_ids)
+        f"{name}s": _texts(
+            row.cells.get(column),
+            f"{where} {column}",
+            empty=by_ids,
+            has_lists=table.has_lists,
+        )
         for name, column in columns.items()
     }
     group = given.setdefault("group", given["clean"])
@@ -81,7 +93,9 @@ def _text(cell: Any, where: str) -> str:
     return cell
 
 
-def _texts(cell: Any, where: str, *, empty: bool) -> tuple[str, ...]:
+def _texts(cell: Any, where: str, *, empty: bool, has_lists: bool) -> tuple[str, ...]:
+    if not has_lists and is_list_of_texts(cell):
+        raise ValueError(f"{where}: {LIST_AS_TEXT}, found {quoted(cell)}")
     if not isinstance(cell, list):
         return (_text(cell, where),)
     if not cell and not empty:

@@ -1,5 +1,6 @@
 """Convert rows to pairs, or to rejects with the reason."""
 
+import ast
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -22,6 +23,9 @@ from circuit_transfer.prompts.frame import (
 TEXTS = ("clean", "corrupted", "answers", "wrong_answers")
 # Token ids are stored as 32-bit integers.
 LARGEST_ID = 2**31 - 1
+
+# A list in a cell of CSV, taken for a text, would be a wrong answer without a word.
+LIST_AS_TEXT = "expected one text: CSV has no lists, use JSON Lines for several answers"
 
 # Extracts one attribute of a `Prompt` from the cells of a row.
 Part = Callable[[dict[str, Any]], Any]
@@ -120,11 +124,18 @@ def text(column: str) -> Part:
     return part
 
 
-def texts(column: str) -> Part:
-    """Return a function that extracts the texts of a column: one, or a list."""
+def texts(column: str, *, has_lists: bool = True) -> Part:
+    """Return a function that extracts the texts of a column: one, or a list.
+
+    Args:
+        column: the column.
+        has_lists: whether its file can have a list, see `Table`.
+    """
 
     def part(cells: dict[str, Any]) -> tuple[str, ...]:
         found = cells.get(column)
+        if not has_lists and is_list_of_texts(found):
+            raise UnusableRow(f"{column}: {LIST_AS_TEXT}, found {shortened(found)}")
         found = [found] if isinstance(found, str) else found
         if not isinstance(found, list) or not found:
             raise UnusableRow(f"{column}: expected texts, found {shortened(found)}")
@@ -173,6 +184,18 @@ def is_text(value: Any) -> bool:
         return isinstance(value, str) and value.encode() is not None
     except UnicodeEncodeError:
         return False
+
+
+def is_list_of_texts(cell: Any) -> bool:
+    """Return whether a text is a list of texts as Python or JSON writes it."""
+    if not isinstance(cell, str) or not cell.startswith("["):
+        return False
+    try:
+        found = ast.literal_eval(cell)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return False
+    is_list = isinstance(found, list) and bool(found)
+    return is_list and all(isinstance(each, str) for each in found)
 
 
 def as_integer(value: Any) -> int | None:

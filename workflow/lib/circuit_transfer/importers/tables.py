@@ -1,8 +1,10 @@
 """Read the rows of JSON Lines, CSV and Parquet files, locating errors by row."""
 
+import csv
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,9 @@ from circuit_transfer.messages import quoted
 # Deepest nesting of values; the files of MIB have four levels.
 DEEPEST = 10
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# What separates cells: the first of these that the header has. Spreadsheets write
+# semicolons where the comma is the decimal point.
+SEPARATORS = {".csv": ",;\t", ".tsv": "\t,;"}
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,11 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
 
+    @property
+    def has_lists(self) -> bool:
+        """Whether a cell may be a list; in CSV it can only be written as text."""
+        return suffix(self.path) not in SEPARATORS
+
     def require(self, *columns: str) -> None:
         """Check that columns exist.
 
@@ -47,11 +57,11 @@ class Table:
 
 
 def read_table(path: Path | str, suffixes: tuple[str, ...] = ()) -> Table:
-    """Read a file of type `.jsonl`, `.csv` or `.parquet`.
+    """Read a file of type `.jsonl`, `.csv`, `.tsv` or `.parquet`.
 
     Args:
         path: the file.
-        suffixes: the accepted types, by default all three.
+        suffixes: the accepted types, by default all four.
 
     Raises:
         ValueError: The file is missing, of another type or damaged; names the file and,
@@ -59,7 +69,7 @@ def read_table(path: Path | str, suffixes: tuple[str, ...] = ()) -> Table:
     """
     path = Path(path)
     check_file(path, suffixes or tuple(READERS))
-    return READERS[path.suffix](path)
+    return READERS[suffix(path)](path)
 
 
 def read_json(path: Path | str) -> Any:
@@ -80,15 +90,20 @@ def read_json(path: Path | str) -> Any:
 
 
 def check_file(path: Path, suffixes: tuple[str, ...]) -> None:
-    """Check that a file exists and has an accepted suffix.
+    """Check that a file exists and has an accepted suffix, in letters of any case.
 
     Raises:
         ValueError: The file does not exist, or has another suffix.
     """
-    if path.suffix not in suffixes:
+    if suffix(path) not in suffixes:
         raise ValueError(f"{path}: expected a file of type {', '.join(suffixes)}")
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
+
+
+def suffix(path: Path | str) -> str:
+    """Return the type of a file by its name, in lower-case letters."""
+    return Path(path).suffix.lower()
 
 
 def _read_jsonl(path: Path) -> Table:
@@ -116,13 +131,35 @@ def _objects(path: Path) -> Iterator[Row]:
 
 def _read_csv(path: Path) -> Table:
     content = _content(path)
-    _decoded(path, content, 1, "line")
+    text = _decoded(path, content, 1, "line")
+    known, header = SEPARATORS[suffix(path)], text.partition("\n")[0]
+    separator = next((each for each in known if each in header), known[0])
     try:
-        frame = pl.read_csv(content, infer_schema=False, empty_string_is_null=False)
+        frame = pl.read_csv(
+            content,
+            separator=separator,
+            infer_schema=False,
+            empty_string_is_null=False,
+        )
     except pl.exceptions.PolarsError as error:
-        reason = quoted(error)
+        reason = _too_long_row(text, separator) or quoted(error)
         raise ValueError(f"{path}: not a readable CSV file ({reason})") from error
     return _from_frame(path, frame)
+
+
+def _too_long_row(text: str, separator: str) -> str | None:
+    """Return which row has more cells than the header, and why it may, if one has."""
+    try:
+        header, *rows = csv.reader(StringIO(text, newline=""), delimiter=separator)
+    except (csv.Error, ValueError):
+        return None
+    for number, row in enumerate(rows, start=1):
+        if len(row) > len(header):
+            return (
+                f"row {number} has {len(row)} cells, the header {len(header)}: a text "
+                f"with {separator!r} needs quotes around it"
+            )
+    return None
 
 
 def _read_parquet(path: Path) -> Table:
@@ -142,7 +179,12 @@ def _read_parquet(path: Path) -> Table:
     return _from_frame(path, frame)
 
 
-READERS = {".jsonl": _read_jsonl, ".csv": _read_csv, ".parquet": _read_parquet}
+READERS = {
+    ".jsonl": _read_jsonl,
+    ".csv": _read_csv,
+    ".tsv": _read_csv,
+    ".parquet": _read_parquet,
+}
 
 
 def _from_frame(path: Path, frame: pl.DataFrame) -> Table:

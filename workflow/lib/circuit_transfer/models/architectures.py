@@ -80,6 +80,10 @@ ARCHITECTURES = {
     "qwen3": _LLAMA_LIKE,
 }
 
+# The name in GGUF files of the families that transformers reads from them. Mistral is
+# written as a llama there.
+GGUF_NAMES = ("gemma2", "gemma3", "gpt2", "llama", "phi3", "qwen2", "qwen3")
+
 
 def architecture_of(model_type: str) -> Architecture:
     """Return the module names of a model family.

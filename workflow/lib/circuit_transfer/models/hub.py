@@ -33,6 +33,7 @@ from circuit_transfer.models.checkpoints import (
     read_model_type,
     weight_files,
 )
+from circuit_transfer.models.tokenizer_files import check_text_is_last
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,8 @@ def check_model(repository: str, revision: str = "main") -> Path:
         FileNotFoundError: a part of the checkpoint is missing, or the hub cannot be
             reached.
         ValueError: the repository or revision does not exist or is not accessible, the
-            model family is not supported, or it is an adapter, or quantised.
+            model family is not supported, it is an adapter, or quantised, or its
+            tokenizer puts a token after every text.
     """
     # Never code (.py) or pickles.
     folder = _snapshot(repository, revision, SETTINGS)
@@ -109,6 +111,7 @@ def check_model(repository: str, revision: str = "main") -> Path:
     try:
         check_configuration(folder)
         architecture_of(read_model_type(folder))
+        check_text_is_last(folder)
     except ValueError as error:
         raise ValueError(f"{repository}@{revision}: {error}") from error
     return folder

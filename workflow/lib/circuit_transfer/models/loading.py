@@ -5,11 +5,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from circuit_transfer.artifacts.text import read_json
 from circuit_transfer.jobs.job import pick_device
 from circuit_transfer.messages import in_one_line
 from circuit_transfer.models.architectures import architecture_of
 from circuit_transfer.models.checkpoints import check_checkpoint, read_model_type
+from circuit_transfer.models.tokenizer_files import (
+    added_tokens,
+    asks_for_bos,
+    check_text_is_last,
+)
 from circuit_transfer.models.weights import (
     check_names,
     is_finite,
@@ -102,15 +106,15 @@ def load_tokenizer(folder: Path | str):
 
     Raises:
         FileNotFoundError: the folder has none.
-        ValueError: its file is damaged, or its settings ask for a BOS token and name
-            none.
+        ValueError: its file is damaged, it puts a token after every text, or its
+            settings ask for a BOS token and name none.
     """
     check_checkpoint(folder)
+    check_text_is_last(folder)
     # `tokenizer.json` is the whole tokenizer. AutoTokenizer would rebuild parts of it
     # from the name of the family (a qwen2 folder gets another pre-tokenizer).
     from transformers import PreTrainedTokenizerFast
 
-    read_json(Path(folder) / "tokenizer.json")
     try:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(
             folder, local_files_only=True
@@ -121,8 +125,8 @@ def load_tokenizer(folder: Path | str):
             f"{folder}: tokenizer.json and tokenizer_config.json are no tokenizer that "
             f"can be read ({in_one_line(error)})"
         ) from error
-    plain = tokenizer.encode("a", add_special_tokens=False)
-    if asks_for_bos(Path(folder)) and tokenizer.encode("a")[:1] == plain[:1]:
+    before, _ = added_tokens(folder)
+    if asks_for_bos(folder) and not before:
         # Older checkpoints say so only in their settings, which the class ignores.
         if tokenizer.bos_token_id is None:
             raise ValueError(
@@ -143,14 +147,6 @@ def _parameters(model) -> Iterator[tuple[str, Any]]:
                 yield from module.named_parameters(prefix, recurse=False)
         else:
             yield from own.items()
-
-
-def asks_for_bos(folder: Path) -> bool:
-    """Return whether the tokenizer's settings add a BOS token before every text."""
-    settings = folder / "tokenizer_config.json"
-    if not settings.is_file():
-        return False
-    return read_json(settings).get("add_bos_token") is True
 
 
 def read_settings(folder: Path | str):

@@ -1,17 +1,19 @@
 """Turn text pairs into token ids, and keep out the pairs that cannot be used.
 
 A pair is usable when both prompts have the same number of tokens, so that positions
-correspond, and right and wrong answers begin with different tokens.
+correspond, right and wrong answers begin with different tokens, and the tokenizer loses
+no word of them.
 """
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
 from circuit_transfer.jobs.job import progress
+from circuit_transfer.messages import quoted
+from circuit_transfer.prompts.encoding import Encoding, Tokenizer, lost_word
 from circuit_transfer.prompts.frame import ALONE, REJECT_SCHEMA
 
 log = logging.getLogger(__name__)
@@ -27,27 +29,6 @@ PAIR_SCHEMA = {
 }
 
 TEXT_COLUMNS = ("clean", "corrupted", "answers", "wrong_answers")
-
-Encode = Callable[[str], list[int]]
-
-
-@dataclass(frozen=True)
-class Tokenizer:
-    """What this room needs of a tokenizer.
-
-    Attributes:
-        encode: text to token ids, with the model's special tokens.
-        encode_alone: the same without special tokens.
-        context: the longest prompt that the model takes, in tokens.
-        vocabulary: the number of token ids that the model knows.
-        unknown: id of the token for unknown words, which a pair must not need.
-    """
-
-    encode: Encode
-    encode_alone: Encode
-    context: int
-    vocabulary: int
-    unknown: int | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +68,19 @@ def select_pairs(pairs: pl.DataFrame, split: str, examples: int) -> pl.DataFrame
     return pairs.filter(pl.col("split") == split).head(examples)
 
 
+def begin_twice(pairs: pl.DataFrame, added: list[int]) -> int:
+    """Return how many pairs have the tokens twice that the tokenizer puts first.
+
+    Args:
+        pairs: a frame of `PAIR_SCHEMA`.
+        added: the tokens that the tokenizer puts before every text.
+    """
+    twice = [*added, *added]
+    return bool(added) * sum(
+        ids[: len(twice)] == twice for ids in pairs["clean_ids"].to_list()
+    )
+
+
 class _Reject(Exception):
     """Why a row cannot be used."""
 
@@ -96,8 +90,8 @@ def _tokenize_row(row: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
         if not (row[column] or "").strip():
             raise _Reject(f"{column} is empty")
     clean, corrupted = (
-        tokenizer.encode(row["clean"]),
-        tokenizer.encode(row["corrupted"]),
+        _known_ids(column, tokenizer.encode(row[column]), tokenizer)
+        for column in TEXT_COLUMNS[:2]
     )
     if len(clean) != len(corrupted):
         raise _Reject(
@@ -112,8 +106,6 @@ def _tokenize_row(row: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
     if {*answers} & {*wrong}:
         raise _Reject("answer and wrong answer begin with the same token")
     used = {*clean, *corrupted, *answers, *wrong}
-    if tokenizer.unknown in used:
-        raise _Reject("a word is not in the model's vocabulary")
     if not 0 <= min(used) <= max(used) < tokenizer.vocabulary:
         raise _Reject(
             f"a token id is not below the size of the model's vocabulary, "
@@ -132,16 +124,16 @@ def _answer_tokens(
 ) -> list[int]:
     """Return the first token of every answer, each once, in order."""
     if row[f"{column}_ids"]:
-        return list(dict.fromkeys(row[f"{column}_ids"]))
+        return _given_tokens(row, column, tokenizer)
     texts = row[f"{column}s"]
     if not texts or not all((text or "").strip() for text in texts):
         raise _Reject(f"{column} is empty")
     tokens = []
     for text in texts:
         if row["tokenized"] == ALONE:
-            ids = tokenizer.encode_alone(text)
+            ids = _known_ids(column, tokenizer.encode_alone(text), tokenizer, 0, 1)
         else:
-            ids = _following(column, row["clean"], text, prompt, tokenizer.encode)
+            ids = _following(column, row["clean"], text, prompt, tokenizer)
         if not ids:
             raise _Reject(f"{column} has no token of its own")
         if row["single_token"] and len(ids) > 1:
@@ -150,11 +142,39 @@ def _answer_tokens(
     return list(dict.fromkeys(tokens))
 
 
+def _given_tokens(row: dict[str, Any], column: str, tokenizer: Tokenizer) -> list[int]:
+    """Return the token ids of a file, each once, in order."""
+    ids, unknown = list(dict.fromkeys(row[f"{column}_ids"])), tokenizer.unknown
+    if unknown and unknown.id in ids:
+        # Of whatever word: the program that wrote the file has lost it.
+        raise _Reject(
+            f"{column}: the token id {unknown.id} is that of every unknown word, "
+            f"{quoted(unknown.text)}"
+        )
+    return ids
+
+
 def _following(
-    column: str, clean: str, answer: str, prompt: list[int], encode: Encode
+    column: str, clean: str, answer: str, prompt: list[int], tokenizer: Tokenizer
 ) -> list[int]:
     """Return the tokens that follow the prompt when it is read with its answer."""
-    whole = encode(clean + answer)
-    if whole[: len(prompt)] != prompt:
+    whole, end = tokenizer.encode(clean + answer), len(prompt)
+    if whole.ids[:end] != prompt:
         raise _Reject(f"{column} runs into the last token of the prompt")
-    return whole[len(prompt) :]
+    return _known_ids(column, whole, tokenizer, end, end + 1)
+
+
+def _known_ids(
+    column: str,
+    encoding: Encoding,
+    tokenizer: Tokenizer,
+    start: int = 0,
+    stop: int | None = None,
+) -> list[int]:
+    """Return the tokens from `start`, of which those before `stop` must be known."""
+    lost = lost_word(encoding, tokenizer, start, stop)
+    if lost is not None:
+        raise _Reject(
+            f"{column}: {quoted(repr(lost))} is not in the model's vocabulary"
+        )
+    return encoding.ids[start:]

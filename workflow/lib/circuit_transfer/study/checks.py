@@ -1,26 +1,20 @@
 """Checks of a study's configuration, made before any job runs."""
 
-import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
 from circuit_transfer.circuits.methods import check_method
 from circuit_transfer.generators import GENERATORS
-from circuit_transfer.importers import FORMATS, data_files
-from circuit_transfer.messages import quoted
-from circuit_transfer.models.architectures import architecture_of
-from circuit_transfer.models.checkpoints import check_checkpoint, read_model_type
+from circuit_transfer.importers import FORMATS
+from circuit_transfer.study.convergence import check_step_counts
+from circuit_transfer.study.file_checks import check_files
 from circuit_transfer.study.validation import nearest
 
 # Columns in addition to those of the tasks in the tables.
 RESERVED = ("mean", "method", "circuit")
 # What follows a task's name in the names of files.
 REJECTS = ".rejects"
-# A wildcard or a variable of Snakemake in a path, or a tag in its report, which does
-# not escape the descriptions of jobs.
-SNAKEMAKES = re.compile(r"[{}<>\n\r]")
 
 
 def check_config(config: Mapping, *directories: Path | str) -> None:
@@ -41,6 +35,7 @@ def check_config(config: Mapping, *directories: Path | str) -> None:
         check_proportions(key, sizes)
     check_circuits(config)
     check_ablation(config)
+    check_step_counts(config)
     for name, model in config["models"].items():
         check_model(f"models.{name}", model)
     for name, task in config["tasks"].items():
@@ -52,7 +47,8 @@ def check_config(config: Mapping, *directories: Path | str) -> None:
         check_task(f"tasks.{name}", task)
     for name, entry in config["benchmark"].items():
         check_benchmark(f"benchmark.{name}", entry, config["models"])
-    check_files(config, [Path(directory) for directory in directories or ["."]])
+    used = studied_models(config["study"], config["models"])
+    check_files(config, used, [Path(directory) for directory in directories or ["."]])
 
 
 def studied_models(study: Mapping, models: Mapping) -> list[str]:
@@ -175,7 +171,7 @@ def check_model(key: str, model: Mapping) -> None:
         key: where the entry is, for the message.
         model: the entry.
     """
-    _check_one_of(key, model, ("path", "hub", "train"))
+    _check_one_of(key, model, ("path", "hub", "gguf", "train"))
     if "revision" in model and "hub" not in model:
         raise ValueError(f"{key}.revision: only a `hub` model has one")
     if "train" in model:
@@ -233,7 +229,7 @@ def check_task(key: str, task: Mapping) -> None:
         _check_mib(key, task)
     else:
         suffixes = FORMATS[task["format"]].suffixes
-        if Path(task["file"]).suffix not in suffixes:
+        if Path(task["file"]).suffix.lower() not in suffixes:
             raise ValueError(
                 f"{key}.file: {task['file']!r}; expected a name that ends in "
                 f"{' or '.join(suffixes)} for the format {task['format']}"
@@ -258,82 +254,6 @@ def _check_generated(key: str, task: Mapping) -> None:
         known = GENERATORS[name].counterfactuals
         what = f"counterfactual of {name}"
         _check_known(f"{key}.counterfactual", task["counterfactual"], known, what)
-
-
-def check_files(config: Mapping, directories: Sequence[Path]) -> None:
-    """Check that the files of the models and tasks that a study uses exist.
-
-    Args:
-        config: the whole config.
-        directories: where relative paths may start.
-    """
-    study, models, tasks = config["study"], config["models"], config["tasks"]
-    for name in study["tasks"]:
-        if "file" in tasks[name]:
-            _check_file(f"tasks.{name}.file", tasks[name]["file"], directories)
-        if "path" in tasks[name]:
-            _check_data(f"tasks.{name}.path", tasks[name], directories)
-    for name, circuit in config["evaluation"]["circuits"].items():
-        key = f"evaluation.circuits.{name}.importances"
-        _check_file(key, circuit["importances"], directories)
-    for name in studied_models(study, models):
-        if "path" in models[name]:
-            _check_checkpoint(f"models.{name}.path", models[name]["path"], directories)
-
-
-def _check_file(key: str, path: str, directories: Sequence[Path]) -> None:
-    found = _check_there(key, path, directories, "file")
-    if not found.is_file():
-        raise ValueError(f"{key}: {found} is a folder; expected a file")
-    _check_readable(key, found)
-
-
-def _check_there(
-    key: str, path: str, directories: Sequence[Path], what: str = "file or folder"
-) -> Path:
-    if own := SNAKEMAKES.search(path):
-        raise ValueError(
-            f"{key}: {quoted(repr(path))}: Snakemake reads {own[0]!r} in a path as "
-            "its own; expected another name"
-        )
-    paths = [directory / path for directory in directories]
-    found = next((path for path in paths if os.path.exists(path)), None)
-    if found is None:
-        raise ValueError(f"{key}: no {what} {quoted(path)} in {_join(directories)}")
-    return found
-
-
-def _check_data(key: str, entry: Mapping, directories: Sequence[Path]) -> None:
-    found = _check_there(key, entry["path"], directories)
-    try:
-        for file in data_files(dict(entry), found):
-            _check_readable(key, file)
-    except ValueError as error:
-        raise ValueError(f"{key}: {error}") from error
-
-
-def _check_readable(key: str, file: Path) -> None:
-    if not os.access(file, os.R_OK):
-        raise ValueError(f"{key}: {file} may not be read; expected a readable file")
-
-
-def _check_checkpoint(key: str, path: str, directories: Sequence[Path]) -> None:
-    folder = _check_there(key, path, directories, "folder")
-    if not folder.is_dir():
-        raise ValueError(f"{key}: {folder} is a file; expected a checkpoint folder")
-    for file in folder.iterdir():
-        _check_readable(key, file)
-    try:
-        check_checkpoint(folder)
-        architecture_of(read_model_type(folder))
-    except (FileNotFoundError, ValueError) as error:
-        problem = str(error)
-        where = "" if problem.startswith(str(folder)) else f"{folder}: "
-        raise ValueError(f"{key}: {where}{problem}") from error
-
-
-def _join(directories: Sequence[Path]) -> str:
-    return " or ".join(dict.fromkeys(str(each.resolve()) for each in directories))
 
 
 def _check_known(key: str, name: str, known: Iterable[str], what: str) -> None:

@@ -37,6 +37,8 @@ COSTS = dict.fromkeys(
 PEAKS = ("longest_job_hours", "peak_memory_gb")
 # Added to the computing time of every job: its start, and its weights from a fast disk.
 STARTING_SECONDS, BYTES_PER_SECOND = 30, 1e9
+# Stages that write the weights of a model, by the key of its entry.
+MADE_BY = {"hub": "download_model", "gguf": "convert_gguf"}
 # Stages that wait for another one, by the number of stages before; all others have 0.
 AFTER = {"fit_alignment": 1, "evaluate_gold": 1, "evaluate_aligned": 2}
 SCHEDULE = dict.fromkeys(("gpus", "jobs"), pl.Int64) | dict.fromkeys(
@@ -148,7 +150,7 @@ def estimate(
     costs = _summed(rows, COSTS)
     passes = pass_counts(work, tokens)
     stages = passes.join(costs, on=KEYS, how="left", maintain_order="left")
-    stages = pl.concat([_downloads(config["models"], shapes, stages.schema), stages])
+    stages = pl.concat([_made(config["models"], shapes, stages.schema), stages])
     whole = stages.with_columns(stage=pl.lit("all"), model=pl.lit(""))
     return pl.concat([stages, _summed(whole.rows(), PASSES | COSTS)])
 
@@ -209,19 +211,21 @@ def _nodes(shapes: Mapping[str, ModelShape]) -> dict[str, Nodes]:
     return {name: Nodes(s.n_nodes, 2 * s.layers) for name, s in shapes.items()}
 
 
-def _downloads(
+def _made(
     models: Mapping[str, Mapping], shapes: Mapping[str, ModelShape], schema: pl.Schema
 ) -> pl.DataFrame:
+    """Return the costs of the models that are downloaded or dequantised."""
     rows = [
         {
-            "stage": "download_model",
+            "stage": stage,
             "model": name,
             "jobs": 1,
             "moved_gb": shape.stored_bytes / GIGA,
             "disk_gb": shape.stored_bytes / GIGA,
         }
         for name, shape in shapes.items()
-        if "hub" in models[name]
+        for key, stage in MADE_BY.items()
+        if key in models[name]
     ]
     return pl.DataFrame(rows, schema=schema)
 

@@ -1,5 +1,6 @@
 """What a study begins with: text pairs and checkpoints, on the disk or on the hub."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ CHECKPOINT_FILES = [
     "tokenizer_config.json",
 ]
 PATTERNS = [*SETTINGS, "*.safetensors", "additional_chat_templates/*"]
+# What a checkpoint that the workflow makes records beside it, by the key of its entry.
+RECORDS = {"train": "training.json", "gguf": "conversion.json"}
 
 
 class Origins:
@@ -77,9 +80,24 @@ class Origins:
         remote = "hub" in self._tasks[task]
         return ("generators",) if remote else ("generators", "models.hub")
 
-    def is_trained(self, model: str) -> bool:
-        """Return whether the workflow trains a model."""
-        return "train" in self._models[model]
+    def made_by(self, key: str) -> str:
+        """Return a regular expression of the models whose checkpoint a rule makes.
+
+        Args:
+            key: the key of their entries, one of `RECORDS`.
+        """
+        names = [re.escape(name) for name, each in self._models.items() if key in each]
+        # Without a model, one that no name matches.
+        return "|".join(names) or "(?!)"
+
+    def gguf_file(self, model: str) -> str:
+        """Return the GGUF file that a model is dequantised from."""
+        return self.located(self._models[model]["gguf"])
+
+    def _record_name(self, model: str) -> str | None:
+        """Return the name of the record of a checkpoint that a rule makes."""
+        keys = RECORDS.keys() & self._models[model].keys()
+        return RECORDS[min(keys)] if keys else None
 
     def is_remote(self, model: str) -> bool:
         """Return whether a model is on the hub."""
@@ -87,7 +105,7 @@ class Origins:
 
     def checkpoint(self, model: str) -> str | None:
         """Return the checkpoint folder of a model; None where a download makes it."""
-        if self.is_trained(model):
+        if self._record_name(model):
             return str(Path(path("checkpoint", model=model)).parent)
         entry = self._models[model]
         return self.located(entry["path"]) if "path" in entry else None
@@ -100,6 +118,14 @@ class Origins:
             if "path" in entry
         }
 
+    def given_gguf_files(self) -> dict[str, str]:
+        """Return the GGUF files that the configuration names."""
+        return {
+            name: self.gguf_file(name)
+            for name, entry in self._models.items()
+            if "gguf" in entry
+        }
+
     def weights(self, *models: str) -> list[str]:
         """Return the files of checkpoints that the results depend on."""
         return [file for model in models for file in self._weights(model)]
@@ -108,7 +134,7 @@ class Origins:
         if self.is_remote(model):
             return [path("download", model=model)]
         folder = Path(self.checkpoint(model))
-        if self.is_trained(model):
+        if self._record_name(model):
             return [str(folder / name) for name in CHECKPOINT_FILES]
         return sorted(str(file) for each in PATTERNS for file in folder.glob(each))
 
@@ -128,13 +154,16 @@ class Origins:
         """Return the record of a model's download or training, if it has one."""
         if self.is_remote(model):
             return path("download", model=model)
-        record = Path(self.checkpoint(model)) / "training.json"
-        return str(record) if self.is_trained(model) or record.is_file() else []
+        made = self._record_name(model)
+        record = Path(self.checkpoint(model)) / (made or RECORDS["train"])
+        return str(record) if made or record.is_file() else []
 
     def available(self, studied: Sequence[str]) -> list[str]:
-        """Return the models to prepare: on the hub, only those that are studied."""
+        """Return the models to prepare: of `hub` and `gguf`, only the studied ones."""
         return [
-            each for each in self._models if each in studied or not self.is_remote(each)
+            name
+            for name, entry in self._models.items()
+            if name in studied or not entry.keys() & {"hub", "gguf"}
         ]
 
     def load_options(self, model: str) -> dict[str, Any]:

@@ -9,9 +9,14 @@ from collections.abc import Mapping, Sequence
 from math import ceil
 
 from circuit_transfer.circuits.methods import Nodes
-from circuit_transfer.models.shape import ModelShape, described_shape
+from circuit_transfer.models.shape import FLOAT32_BYTES, ModelShape, described_shape
 from circuit_transfer.study.costs import PEAK_FLOPS, work_flops, work_memory
-from circuit_transfer.study.workload import Work, prompt_tokens, study_work
+from circuit_transfer.study.workload import (
+    COMPARING,
+    Work,
+    prompt_tokens,
+    study_work,
+)
 
 VARYING = "vary_setting"
 MEGA, MINUTE = 1e6, 60
@@ -36,7 +41,7 @@ def requested(
     the GPU: without a GPU it computes there, and with one the weights pass through it.
 
     Args:
-        stage: the rule; `vary_setting` repeats all stages of a study.
+        stage: the rule; `vary_setting` repeats the stages of a study.
         descriptions: of the models that run, see `models.describe_model`; the target
             is the last.
         config: a valid configuration, defaults filled in.
@@ -88,6 +93,25 @@ def requested_by_training(train: Mapping, attempt: int = 1) -> dict[str, int]:
     }
 
 
+def requested_by_conversion(values: int, attempt: int = 1) -> dict[str, int]:
+    """Return `mem_mb` and `runtime` (minutes) of dequantising a GGUF file.
+
+    In float32, the tensors of the file and the model are in memory at once; then the
+    model is written.
+
+    Args:
+        values: number of values of all tensors.
+        attempt: how often the job is tried, with this time.
+    """
+    size = FLOAT32_BYTES * values
+    return {
+        "mem_mb": ceil(attempt * (LIBRARIES_MB + MEMORY_MARGIN * 2 * size / MEGA)),
+        "runtime": ceil(
+            attempt * (STARTING_MINUTES + size / BYTES_PER_SECOND / MINUTE)
+        ),
+    }
+
+
 def _work(
     stage: str, shapes: Mapping[str, ModelShape], target: str, config: Mapping
 ) -> dict[str, list[Work]]:
@@ -100,7 +124,8 @@ def _work(
     found = {name: [] for name in shapes}
     for work in study_work(config, every):
         in_stage = work.stage == stage and work.beside == (work.model != target)
-        if work.model in found and (in_stage or stage == VARYING):
+        repeated = stage == VARYING and work.stage != COMPARING
+        if work.model in found and (in_stage or repeated):
             found[work.model].append(work)
     return found
 

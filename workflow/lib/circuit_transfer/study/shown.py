@@ -24,8 +24,9 @@ class Shown:
 
     Attributes:
         part: what asks for it: every `study`; one with `transfers`, or without
-            (`attribution`); one that varies settings (`sensitivity`) or imports
-            `circuits`; or targets of their own, `benchmark` with `scaling`, `startup`.
+            (`attribution`); one that varies settings (`sensitivity`), compares numbers
+            of steps (`convergence`) or imports `circuits`; or targets of their own,
+            `benchmark` with `scaling`, `startup`.
         category: the question under which the report shows it.
         folders: the wildcards in its path, after its name.
         caption: the file of its caption, where that is not its name.
@@ -56,6 +57,7 @@ FIGURES = {
     "losses": Shown("transfers", "How did the training go?", _FIT),
     "break-even": Shown("transfers", COST, _PAIR),
     "sensitivity": Shown("sensitivity", SETTINGS, _VARIED),
+    "convergence": Shown("convergence", SETTINGS, "{model}"),
     "benchmark": Shown("benchmark", SPEED, "{benchmark}"),
     "benchmark-scaling": Shown("scaling", SPEED, "{benchmark}"),
 }
@@ -68,6 +70,7 @@ TABLES = {
     "break-even": Shown("study", COST),
     "startup": Shown("startup", COST),
     "imported": Shown("circuits", "Imported circuits"),
+    "gold": Shown("attribution", FAITHFUL, "{target}"),
     "scaling": Shown("transfers", FAITHFUL, "{task}"),
     "leaderboard": Shown("transfers", FAITHFUL, _PAIR),
     "controls": Shown("transfers", SOURCE, _PAIR),
@@ -75,6 +78,7 @@ TABLES = {
     "tests": Shown("transfers", SOURCE, _PAIR),
     "correlations": Shown("transfers", SOURCE, _PAIR),
     "sensitivity": Shown("sensitivity", SETTINGS),
+    "convergence": Shown("convergence", SETTINGS),
     "benchmark": Shown("benchmark", SPEED),
     "benchmark-scaling": Shown("benchmark", SPEED),
 }

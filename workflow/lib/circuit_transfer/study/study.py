@@ -17,20 +17,9 @@ from circuit_transfer.circuits.methods import (
 )
 from circuit_transfer.prompts.frame import SPLITS
 from circuit_transfer.study.checks import studied_models, studied_targets
-from circuit_transfer.study.paths import (
-    Job,
-    expanded,
-    job,
-    path,
-    paths,
-    wildcards,
-)
-from circuit_transfer.study.shown import (
-    FIGURES,
-    TABLES,
-    figure_pattern,
-    table_pattern,
-)
+from circuit_transfer.study.convergence import compared_methods
+from circuit_transfer.study.paths import Job, expanded, job, path, paths, wildcards
+from circuit_transfer.study.shown import FIGURES, TABLES, figure_pattern, table_pattern
 from circuit_transfer.transfer.controls import trained_controls
 from circuit_transfer.transfer.maps import (
     CARRIED,
@@ -143,6 +132,11 @@ class Study:
             if setting != "ig_steps" or takes_steps(method)
         ]
 
+    @cached_property
+    def compared_methods(self) -> list[str]:
+        """The methods of which numbers of steps are compared."""
+        return compared_methods(self.config)
+
     @property
     def growing(self) -> list[str]:
         """The benchmarks that measure how the time grows."""
@@ -244,6 +238,7 @@ class Study:
             "evaluate_aligned": {},
             "evaluate_imported": {},
             "vary_setting": {},
+            "compare_steps": {"method": self.compared_methods},
         }
         return [
             Job(name)
@@ -260,7 +255,7 @@ class Study:
 
     def results(self) -> list[str]:
         """Return what the study ends in: the files of its figures and tables."""
-        parts = ["study", "circuits", "sensitivity"]
+        parts = ["study", "circuits", "sensitivity", "convergence"]
         parts.append("transfers" if self.transfers else "attribution")
         return [file for part in parts for file in self.results_of(part)]
 
@@ -273,6 +268,7 @@ class Study:
         wanted = {
             "circuits": self.circuits,
             "sensitivity": self.varied,
+            "convergence": self.compared_methods,
             "benchmark": self.config["benchmark"],
         }
         if not wanted.get(part, True):

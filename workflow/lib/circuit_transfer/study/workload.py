@@ -13,10 +13,12 @@ from circuit_transfer.circuits.methods import (
     has_run_gradients,
     method_of,
     method_passes,
+    step_shares,
     steps_of,
 )
 from circuit_transfer.models.shape import FLOAT32_BYTES
 from circuit_transfer.study.checks import studied_models, studied_targets
+from circuit_transfer.study.convergence import compared_counts, compared_methods
 from circuit_transfer.study.rankings import count_circuits, count_rankings
 from circuit_transfer.transfer.controls import TARGET_ONLY, other_task, trained_controls
 from circuit_transfer.transfer.maps import (
@@ -34,6 +36,7 @@ from circuit_transfer.transfer.training_sets import (
     training_tasks,
 )
 
+COMPARING = "compare_steps"
 # About how many tokens a prompt has, by the name of its generator or of its MIB task:
 # of Llama-3 and Qwen-2.5 tokenizers, which differ by a few tokens.
 PROMPT_TOKENS = {
@@ -95,7 +98,8 @@ def study_work(config: Mapping, nodes: Mapping[str, Nodes]) -> list[Work]:
         config: a valid configuration, defaults filled in.
         nodes: the nodes of every model that the study uses.
     """
-    stages = (_attributions, _stitched, _alignments, _free_masks, _evaluations)
+    stages = (_attributions, _step_comparisons, _stitched)
+    stages += (_alignments, _free_masks, _evaluations)
     return list(chain.from_iterable(stage(config, nodes) for stage in stages))
 
 
@@ -112,15 +116,31 @@ def prompt_tokens(tasks: Mapping[str, Mapping]) -> dict[str, int]:
 
 
 def _attributions(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
-    settings = config["attribution"]
+    count = config["attribution"]["ig_steps"]
+    methods = config["study"]["methods"]
+    return _scored("attribute_nodes", methods, [count], config, nodes)
+
+
+def _step_comparisons(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
+    methods, counts = compared_methods(config), compared_counts(config)
+    return _scored(COMPARING, methods, counts, config, nodes)
+
+
+def _scored(
+    stage: str,
+    methods: Sequence[str],
+    counts: Sequence[int],
+    config: Mapping,
+    nodes: Mapping[str, Nodes],
+) -> Iterator[Work]:
+    """Yield the jobs that score nodes with one or several numbers of steps."""
+    settings, tasks = config["attribution"], config["study"]["tasks"]
     models = studied_models(config["study"], config["models"])
-    study = config["study"]
-    for model, method, task in product(models, study["methods"], study["tasks"]):
-        forwards, forward_backwards = method_passes(
-            method, nodes[model], settings["ig_steps"]
-        )
+    steps = len(step_shares(counts))
+    for model, method, task in product(models, methods, tasks):
+        forwards, forward_backwards = method_passes(method, nodes[model], steps)
         yield Work(
-            stage="attribute_nodes",
+            stage=stage,
             model=model,
             pairs={task: _available(config, task, "train", settings["examples"])},
             # The mean over the task takes a run of its prompts.
@@ -128,10 +148,10 @@ def _attributions(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]
             forward_backwards=forward_backwards,
             layers=method_of(method).layers,
             batch_size=_in_a_pass(settings),
-            # Clean, corrupted, their gradient, and the sum of gradients.
-            copies=4,
+            # Clean, corrupted, their gradient, and the sums of gradients.
+            copies=3 + len(counts),
             logits=2,
-            written_bytes=nodes[model].count * FLOAT32_BYTES,
+            written_bytes=len(counts) * nodes[model].count * FLOAT32_BYTES,
         )
 
 

@@ -1,6 +1,7 @@
 """What stands where in the tables of imported circuits, models and rejected rows."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -77,6 +78,7 @@ def models_table(
     full = curves.filter((pl.col("kind") == "gold") & (pl.col("proportion") == 1.0))
     full = full.group_by("target", "task").agg(pl.col("accuracy").mean())
     measured = {(target, task): accuracy for target, task, accuracy in full.iter_rows()}
+    converted = any("gguf" in model for model in models.values())
     lines = []
     for (name, task), count in counts.items():
         model = models[name]
@@ -88,15 +90,28 @@ def models_table(
             "nodes": len(model["nodes"]),
             "task": task,
         }
+        if converted:
+            shape["gguf"] = _gguf_file(model["gguf"]) if "gguf" in model else None
         stated = model.get("accuracy", {}).get(task)
         lines.append(shape | {"accuracy": measured.get((name, task), stated)} | count)
     counted = ("train", "test", "rejected")
     schema = {"model": pl.String, "architecture": pl.String}
     schema |= {column: pl.Int64 for column in ("layers", "heads", "nodes")}
-    schema |= {"task": pl.String, "accuracy": pl.Float64}
-    schema |= {column: pl.Int64 for column in counted}
+    schema |= {"task": pl.String}
+    schema |= {"gguf": pl.String} if converted else {}
+    schema |= {"accuracy": pl.Float64} | {column: pl.Int64 for column in counted}
     note = "accuracy: of the full model on the test pairs; train, test: usable pairs."
-    return Table(pl.DataFrame(lines, schema=schema), labels=6, decimals=3, note=note)
+    if converted:
+        note += " gguf: the file that a model was dequantised from, and its tensors."
+    labels = 7 if converted else 6
+    frame = pl.DataFrame(lines, schema=schema)
+    return Table(frame, labels=labels, decimals=3, note=note)
+
+
+def _gguf_file(record: Mapping[str, Any]) -> str:
+    """Return the name of a GGUF file and how many tensors it has of which type."""
+    types = ", ".join(f"{n} {name}" for name, n in record["quantisation"].items())
+    return f"{Path(record['file']).name} ({types})"
 
 
 def rejects_table(rejects: Mapping[tuple[str, str], pl.DataFrame]) -> Table:

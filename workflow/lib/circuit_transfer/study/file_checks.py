@@ -1,0 +1,98 @@
+"""Checks of the files that a study reads, made before any job runs."""
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from circuit_transfer.importers import data_files
+from circuit_transfer.messages import quoted
+from circuit_transfer.models.architectures import architecture_of
+from circuit_transfer.models.checkpoints import check_checkpoint, read_model_type
+from circuit_transfer.models.tokenizer_files import check_text_is_last
+
+# A wildcard or a variable of Snakemake in a path, or a tag in its report, which does
+# not escape the descriptions of jobs.
+SNAKEMAKES = re.compile(r"[{}<>\n\r]")
+
+
+def check_files(
+    config: Mapping, used: Iterable[str], directories: Sequence[Path]
+) -> None:
+    """Check that the files of the models and tasks that a study uses exist.
+
+    Args:
+        config: the whole config.
+        used: names of the models that the study uses.
+        directories: where relative paths may start.
+    """
+    study, models, tasks = config["study"], config["models"], config["tasks"]
+    for name in study["tasks"]:
+        if "file" in tasks[name]:
+            _check_file(f"tasks.{name}.file", tasks[name]["file"], directories)
+        if "path" in tasks[name]:
+            _check_data(f"tasks.{name}.path", tasks[name], directories)
+    for name, circuit in config["evaluation"]["circuits"].items():
+        key = f"evaluation.circuits.{name}.importances"
+        _check_file(key, circuit["importances"], directories)
+    for name in used:
+        if "path" in models[name]:
+            _check_checkpoint(f"models.{name}.path", models[name]["path"], directories)
+        if "gguf" in models[name]:
+            _check_file(f"models.{name}.gguf", models[name]["gguf"], directories)
+
+
+def _check_file(key: str, path: str, directories: Sequence[Path]) -> None:
+    found = _check_there(key, path, directories, "file")
+    if not found.is_file():
+        raise ValueError(f"{key}: {found} is a folder; expected a file")
+    _check_readable(key, found)
+
+
+def _check_there(
+    key: str, path: str, directories: Sequence[Path], what: str = "file or folder"
+) -> Path:
+    if own := SNAKEMAKES.search(path):
+        raise ValueError(
+            f"{key}: {quoted(repr(path))}: Snakemake reads {own[0]!r} in a path as "
+            "its own; expected another name"
+        )
+    paths = [directory / path for directory in directories]
+    found = next((path for path in paths if os.path.exists(path)), None)
+    if found is None:
+        raise ValueError(f"{key}: no {what} {quoted(path)} in {_join(directories)}")
+    return found
+
+
+def _check_data(key: str, entry: Mapping, directories: Sequence[Path]) -> None:
+    found = _check_there(key, entry["path"], directories)
+    try:
+        for file in data_files(dict(entry), found):
+            _check_readable(key, file)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from error
+
+
+def _check_readable(key: str, file: Path) -> None:
+    if not os.access(file, os.R_OK):
+        raise ValueError(f"{key}: {file} may not be read; expected a readable file")
+
+
+def _check_checkpoint(key: str, path: str, directories: Sequence[Path]) -> None:
+    folder = _check_there(key, path, directories, "folder")
+    if not folder.is_dir():
+        raise ValueError(f"{key}: {folder} is a file; expected a checkpoint folder")
+    for file in folder.iterdir():
+        _check_readable(key, file)
+    try:
+        check_checkpoint(folder)
+        architecture_of(read_model_type(folder))
+        check_text_is_last(folder)
+    except (FileNotFoundError, ValueError) as error:
+        problem = str(error)
+        where = "" if problem.startswith(str(folder)) else f"{folder}: "
+        raise ValueError(f"{key}: {where}{problem}") from error
+
+
+def _join(directories: Sequence[Path]) -> str:
+    return " or ".join(dict.fromkeys(str(each.resolve()) for each in directories))
