@@ -2,12 +2,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from small_fits import AREA, PRIOR, SETTINGS, SOURCES, N, scaled_prior, train
 
 from circuit_transfer.transfer.alignment import fit_maps
 from circuit_transfer.transfer.controls import control_sources
-from circuit_transfer.transfer.trained_maps import collapsed, initial_alignment
+from circuit_transfer.transfer.trained_maps import initial_alignment
 
 
 def fit_one(model, prepared, name="free", control="none", sources=SOURCES, prior=None):
@@ -57,10 +56,6 @@ def test_a_mask_that_ends_closed_for_all_nodes_is_a_warning(
     if end:
         expected = f"collapsed: the mask of a ended with all {N} nodes closed"
         assert expected in caplog.text
-
-
-def test_a_mask_collapses_at_both_ends_only():
-    assert collapsed(torch.tensor([0.0, 0.1, 1.0])) == [True, False, True]
 
 
 def test_the_share_of_open_nodes_is_that_of_the_mask(model, prepared):

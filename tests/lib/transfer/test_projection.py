@@ -14,7 +14,11 @@ from circuit_transfer.transfer.controls import (
     ridge,
 )
 from circuit_transfer.transfer.maps import transformed
-from circuit_transfer.transfer.projection import RANKING_SCHEMA, projected_rankings
+from circuit_transfer.transfer.projection import (
+    RANKING_SCHEMA,
+    collapsed,
+    projected_rankings,
+)
 from circuit_transfer.transfer.training_sets import training_tasks
 
 SOURCE_NODES, TARGET_NODES = node_names(1, 2), node_names(2, 1)
@@ -179,6 +183,14 @@ def test_controls_are_what_they_are_called(rankings, training_set, seed):
         np.testing.assert_allclose(found, scores, rtol=1e-5, atol=1e-6)
     found = scores_of(rankings, training_set, "free", "permuted-alignment", seed)
     assert sorted(found) == pytest.approx(sorted(SCALED @ fit.alignment), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shares", "expected"),
+    [([0.1, 0.9], False), ([0.1, 0.0], True), ([1.0, 0.9], True)],
+)
+def test_a_mask_collapses_at_both_ends_only(shares, expected):
+    assert collapsed(np.array(shares, np.float32)) is expected
 
 
 def test_what_is_projected_by_a_collapsed_fit_is_marked():

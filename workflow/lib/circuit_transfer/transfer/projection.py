@@ -25,7 +25,6 @@ from circuit_transfer.transfer.controls import (
     ridge,
 )
 from circuit_transfer.transfer.maps import CARRIED, STITCHED, TRAINED_MAPS, transformed
-from circuit_transfer.transfer.trained_maps import collapsed
 from circuit_transfer.transfer.training_sets import Families, family_of, zero_shot_sets
 
 LABELS = {
@@ -91,6 +90,15 @@ def projected_rankings(
     return frame.filter(pl.col("control").is_in(["none", *controls]))
 
 
+def collapsed(open_shares: np.ndarray) -> bool:
+    """Return whether any mask of a training ended with all nodes open, or all closed.
+
+    Args:
+        open_shares: `(tasks,)`, see `trained_maps.Fit`.
+    """
+    return bool(np.isin(open_shares, (0, 1)).any())
+
+
 def _mask_ends(alignments: Sequence[Alignment]) -> Iterator[tuple]:
     """Yield the labels of every trained map and control, and whether it collapsed."""
     for fit in alignments:
@@ -98,14 +106,14 @@ def _mask_ends(alignments: Sequence[Alignment]) -> Iterator[tuple]:
         for name, control in product(fit.maps, ("none", *TRAINED_CONTROLS)):
             key = tensor_name("open_share", name, control, fit.maps)
             if key in fit.tensors:
-                is_collapsed = any(collapsed(fit.tensors[key]))
+                is_collapsed = collapsed(fit.tensors[key])
                 yield place[0], name, control, place[1], is_collapsed
 
 
 def _free_mask_ends(masks: Sequence[Alignment], task: str) -> Iterator[tuple]:
     for mask in masks:
         if "open_share" in mask.tensors:
-            is_collapsed = any(collapsed(mask.tensors["open_share"]))
+            is_collapsed = collapsed(mask.tensors["open_share"])
             seed = mask.metadata["seed"]
             yield f"only-{task}", None, "free-mask", seed, is_collapsed
 

@@ -55,15 +55,6 @@ class Fit:
         return {k: each.numpy() for k, each in vars(self).items() if each is not None}
 
 
-def collapsed(open_share: Tensor | np.ndarray) -> list[bool]:
-    """Return which masks ended with all nodes open or all closed, by training task.
-
-    Args:
-        open_share: see `Fit`.
-    """
-    return [share in (0, 1) for share in open_share.tolist()]
-
-
 def initial_alignment(
     n_source: int, n_target: int, seed: int, scale: float = 0.02
 ) -> Tensor:
