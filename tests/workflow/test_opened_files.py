@@ -41,6 +41,7 @@ def test_every_stage_opens_only_what_it_declares(study):
         for home in (study.folder, HOME)
         # A partial file is what the job itself writes, before it is renamed.
         if file.suffix != ".partial"
+        and not file.is_relative_to(Path(sys.prefix).resolve())
         and file.is_relative_to(home)
         and file.relative_to(home).parts[0] not in NEITHER
     }

@@ -304,7 +304,8 @@ def test_a_benchmark_measures_its_own_job(workflow):
         for name in "abc"
     }
     used = {name: frame.row(0, named=True) for name, frame in read.items()}
-    assert 1.4 < used["b"]["cpu_time"] < 2
+    # Sampled: what follows the last sample is not counted.
+    assert 1 < used["b"]["cpu_time"] < 2
     assert 280 < used["b"]["max_rss"] - used["a"]["max_rss"] < 320
     for name in "ac":
         assert used[name]["cpu_time"] < 0.5
