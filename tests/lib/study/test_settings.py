@@ -49,7 +49,7 @@ def test_a_fit_depends_on_proportions_only_where_its_objective_does(config):
 
 def test_pairs_of_a_stage(config):
     pairs = settings.pairs_settings(config, "alignment")
-    assert pairs == {"examples": 60, "batch_size": 12}
+    assert pairs == {"examples": 60, "batch_size": 6}
 
 
 def test_repeated_keys_are_found_in_the_files(config, tmp_path):

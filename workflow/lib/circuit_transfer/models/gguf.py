@@ -106,7 +106,10 @@ def read_gguf_configuration(path: Path | str):
     check_gguf(path)
     try:
         return AutoConfig.from_pretrained(
-            path.parent, gguf_file=path.name, local_files_only=True
+            path.parent,
+            gguf_file=path.name,
+            local_files_only=True,
+            trust_remote_code=False,
         )
     # Missing settings raise errors of many types, none of which names the file.
     except Exception as error:
@@ -199,6 +202,7 @@ def _dequantised(path: Path | str, config):
         dtype=torch.float32,
         output_loading_info=True,
         local_files_only=True,
+        trust_remote_code=False,
     )
     if report["missing_keys"]:
         raise ValueError(f"{path}: no tensors for {sorted(report['missing_keys'])}")
