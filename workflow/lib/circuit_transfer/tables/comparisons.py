@@ -65,7 +65,7 @@ def maps_table(
         "real scores lie above all three others, with the family left out.",
         INTERVAL_NOTE,
         MARK_NOTE,
-        *pair.collapsed(maps),
+        *pair.collapsed(maps, [*pair.protocols.values(), *GIVEN, *REFERENCES]),
     )
     return Table(
         pl.DataFrame(lines, schema=schema),

@@ -107,7 +107,9 @@ class Pair:
         ]
         return (f"Examples (distinct pairs of prompts): {', '.join(known)}.",)
 
-    def collapsed(self, names: Sequence[str]) -> tuple[str, ...]:
+    def collapsed(
+        self, names: Sequence[str], circuits: Sequence[str]
+    ) -> tuple[str, ...]:
         """Return a note of the circuits of maps whose training collapsed, if there are.
 
         A circuit of no map, such as the free mask, is counted as well.
@@ -118,7 +120,7 @@ class Pair:
             if row["n_collapsed"]
             and row["map"] in (*names, None)
             and row["task"] != MEAN
-            and row["circuit"] != "best"
+            and row["circuit"] in circuits
         ]
         places = [
             "{circuit} by {method} on {task}: {n_collapsed}".format(**row)
@@ -171,7 +173,7 @@ def leaderboard(
         for row, circuit in rows.items()
     ]
     notes = (MEAN_NOTE, RANDOM_NOTE[untrained], INTERVAL_NOTE, RANKS_NOTE)
-    notes += pair.examples(tasks) + pair.collapsed([map_name])
+    notes += pair.examples(tasks) + pair.collapsed([map_name], [*rows.values()])
     return Table(
         _by_task(lines, ("method", "circuit"), tasks),
         labels=2,
@@ -215,7 +217,7 @@ def controls_table(
         INTERVAL_NOTE,
         MARK_NOTE,
         *pair.examples(tasks),
-        *pair.collapsed([map_name]),
+        *pair.collapsed([map_name], [*controls, *pair.protocols.values()]),
     )
     return Table(
         _by_task(lines, ("method", "left_out", "circuit"), tasks),
