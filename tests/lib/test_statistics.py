@@ -59,6 +59,20 @@ def test_copies_of_rows_change_no_resample(measured):
         np.testing.assert_allclose(draws, expected, rtol=1e-9)
 
 
+def test_distinct_rows_have_the_very_draws_of_a_plain_bootstrap(measured):
+    circuits, empty, full = measured
+    random = statistics.generator(0)
+    plain = random.multinomial(12, np.full(12, 1 / 12), size=500) / 12
+    found = statistics.resampling_weights(np.arange(12), 500, statistics.generator(0))
+    # Bit by bit, in sums as well: those depend on the order in memory.
+    assert np.array_equal(found, plain)
+    curves = [
+        statistics.bootstrap_curves(circuits, empty, full, weights)
+        for weights in (found, plain)
+    ]
+    assert np.array_equal(*curves)
+
+
 def test_one_distinct_prompt_has_no_interval(measured):
     draws, _ = statistics.bootstrap_areas(
         *measured, SIZES, clusters=np.zeros(12, int), resamples=9

@@ -284,7 +284,10 @@ def test_summarise_scaling(tables, tmp_path):
 def test_summarise_models(tables, tmp_path):
     model = {"architecture": "llama", "layers": 1, "heads": 1, "nodes": ["a0.h0", "m0"]}
     write_json(model, tmp_path / "model.json")
-    write_frame(pl.DataFrame({"split": ["train", "test", "test"]}), tmp_path / "pairs")
+    # The last one again, with another counterfactual, and once more as it is.
+    pairs = {"split": ["train", "test", "test", "test"]}
+    pairs |= {"clean_ids": [[1], [2], [2], [2]], "corrupted_ids": [[3], [4], [5], [5]]}
+    write_frame(pl.DataFrame(pairs), tmp_path / "pairs")
     rejects = {"row": [5], "reason": ["lengths differ: 4 and 5"], "clean": ["A b c"]}
     rejects |= {"file": ["own.csv"]}
     write_frame(pl.DataFrame(rejects), tmp_path / "rejects")
@@ -312,7 +315,9 @@ def test_summarise_models(tables, tmp_path):
             "task": "ioi",
             "accuracy": 0.98,
             "train": 1,
-            "test": 2,
+            "distinct_train": 1,
+            "test": 3,
+            "distinct_test": 2,
             "rejected": 1,
         }
     ]

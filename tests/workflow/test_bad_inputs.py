@@ -424,6 +424,10 @@ AT_START = {
         new_file("x.jsonl", LINE + json.dumps(GOOD | {"answer": 7}).encode()),
         "tasks.own.file: x.jsonl: row 2, column answer: expected text, found 7",
     ),
+    "one split": (
+        new_file("x.jsonl", LINE * 4),
+        "tasks.own.file: no train pairs, all 4 rows are in the test split: ",
+    ),
     "text for a GGUF file": (
         gguf_file(b"hello"),
         "models.small.gguf: x.gguf: not a GGUF file: expected the first bytes b'GGUF'",

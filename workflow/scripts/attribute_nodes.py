@@ -46,8 +46,8 @@ def attribute_nodes(
     costs = []
     if pairs.is_empty():
         log.warning(
-            "no usable training pair of %s for this model, so an empty cell: the table "
-            "of rejected rows and the log of write_prompts say why",
+            "no usable training pair of %s for this model, so an empty cell: the logs "
+            "of write_prompts and tokenize_pairs and the table of models say why",
             task,
         )
         scores = np.full(len(nodes), np.nan, np.float32)

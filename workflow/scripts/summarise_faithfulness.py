@@ -50,8 +50,8 @@ def summarise_faithfulness(
         raise ValueError(
             "no circuit was measured: no task of this study has usable train and test "
             "pairs for its models. The log of write_prompts says where all rows of a "
-            "task are in one split and what to change, the table of rejected rows why "
-            "others cannot be used"
+            "task are in one split and what to change, that of tokenize_pairs why a "
+            "model can use none"
         )
     log.info("%d circuits, %d rows of curves", cpr.height, curves.height)
     undefined = curves.filter(pl.col("faithfulness").is_null())

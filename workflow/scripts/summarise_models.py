@@ -9,6 +9,7 @@ import polars as pl
 from circuit_transfer.artifacts.frames import read_frame
 from circuit_transfer.artifacts.text import read_json
 from circuit_transfer.jobs.stage import run_stage
+from circuit_transfer.prompts.frame import SPLITS
 from circuit_transfer.tables.layouts import (
     models_table,
     rejects_summary_table,
@@ -17,6 +18,9 @@ from circuit_transfer.tables.layouts import (
 from circuit_transfer.tables.typesetting import write_table
 
 log = logging.getLogger(__name__)
+
+PROMPTS = ("clean_ids", "corrupted_ids")
+PAIRS = ("split", *PROMPTS)
 
 
 def summarise_models(
@@ -48,11 +52,9 @@ def summarise_models(
     """
     names = [tuple(cell) for cell in cells]
     shapes = dict(zip(models, map(read_json, models_paths), strict=True))
-    pairs = dict(
-        zip(names, (read_frame(p, ["split"]) for p in pairs_paths), strict=True)
-    )
+    pairs = dict(zip(names, (read_frame(p, PAIRS) for p in pairs_paths), strict=True))
     rejects = dict(zip(names, map(read_frame, rejects_paths), strict=True))
-    counts = {cell: _counts(pairs[cell]["split"], rejects[cell]) for cell in names}
+    counts = {cell: _counts(pairs[cell], rejects[cell]) for cell in names}
     for (model, task), count in counts.items():
         if not count["test"]:
             log.warning("%s has no usable test pair of %s: empty cells", model, task)
@@ -65,12 +67,13 @@ def summarise_models(
     write_table(summary, *rejects_summary_paths, title="Reasons of rejected rows")
 
 
-def _counts(split: pl.Series, rejects: pl.DataFrame) -> dict[str, int]:
-    return {
-        "train": int((split == "train").sum()),
-        "test": int((split == "test").sum()),
-        "rejected": rejects.height,
-    }
+def _counts(pairs: pl.DataFrame, rejects: pl.DataFrame) -> dict[str, int]:
+    counts = {"rejected": rejects.height}
+    for split in SPLITS:
+        of_split = pairs.filter(split=split)
+        counts |= {split: len(of_split)}
+        counts |= {f"distinct_{split}": of_split.select(PROMPTS).n_unique()}
+    return counts
 
 
 if __name__ == "__main__":

@@ -116,6 +116,15 @@ def test_every_reason_to_reject_a_row(words, row, reason):
     assert result.rejects["reason"][0].startswith(reason)
 
 
+def test_a_model_that_can_use_no_row_is_a_warning_with_the_reason(words, caplog):
+    short, empty = (GOOD[0], "w1 :", *GOOD[2:]), ("", *GOOD[1:])
+    tokenize_pairs(frame(short, empty, GOOD), words)
+    assert not [each for each in caplog.records if each.levelname == "WARNING"]
+    tokenize_pairs(frame(empty, short, short), words)
+    reason = "2 because: clean prompt has 3 tokens, corrupted 2"
+    assert f"no row is usable for this model, {reason}" in caplog.text
+
+
 def test_an_answer_without_a_token_is_rejected():
     def encode(text):
         return [ord(letter) for letter in text if letter.isalnum()]

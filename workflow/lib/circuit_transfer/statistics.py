@@ -75,7 +75,9 @@ def resampling_weights(
     n_clusters = len(np.unique(clusters))
     even = np.full(n_clusters, 1 / n_clusters)
     drawn = random.multinomial(n_clusters, even, size=resamples)
-    weights = drawn[:, clusters]
+    # In the memory order of the draws: by an index it would be the other one, and sums
+    # would differ in the last digit.
+    weights = np.take(drawn, clusters, axis=1)
     if n_clusters == 1:
         return np.full(weights.shape, np.nan)
     return weights / weights.sum(1, keepdims=True)

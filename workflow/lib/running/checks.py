@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 
 from snakemake.exceptions import WorkflowError
 
-from circuit_transfer.importers import import_task
+from circuit_transfer.importers import Imported, import_task
 from circuit_transfer.models.gguf import check_gguf
+from circuit_transfer.prompts.splits import missing_split
 from circuit_transfer.study.origins import Origins
 
 
@@ -56,22 +57,37 @@ def check_gguf_files(jobs: Iterable, origins: Origins) -> None:
 
 
 def check_prompts(jobs: Iterable, config: Mapping, origins: Origins) -> None:
-    """Check that the files of tasks can be read, by reading them once more.
+    """Check the files of tasks, by reading them once more.
 
     200,000 rows take 5 seconds.
 
     Raises:
-        WorkflowError: one of them cannot be used.
+        WorkflowError: one of them cannot be read; or circuits are to be measured, and
+            every task of the study lacks the pairs of a split.
     """
-    problems = []
+    problems, incomplete = [], {}
     tasks = [job.wildcards.task for job in jobs if job.rule.name == "write_prompts"]
     for task in dict.fromkeys(tasks):
         entry, path = config["tasks"][task], origins.pairs_path(task)
+        where = f"tasks.{task}.{'file' if 'file' in entry else 'path'}"
         try:
-            if path:
-                import_task(entry, path)
+            if path and (reason := _incomplete(import_task(entry, path))):
+                incomplete[task] = f"{where}: {reason}"
         except (ValueError, OSError) as error:
-            key = "file" if "file" in entry else "path"
-            problems.append(f"tasks.{task}.{key}: {error}")
+            problems.append(f"{where}: {error}")
     if problems:
         raise WorkflowError("\n".join(problems))
+    measured = any(job.rule.name == "summarise_faithfulness" for job in jobs)
+    imported = config["evaluation"]["circuits"]  # need test pairs only
+    studied = config["study"]["tasks"]
+    if measured and not imported and {*studied} <= {*incomplete}:
+        start = "no task has both train pairs, to find circuits, and test pairs:"
+        raise WorkflowError("\n".join([start, *map(incomplete.get, studied)]))
+
+
+def _incomplete(imported: Imported) -> str | None:
+    """Return why a task has no pairs of one split or both, or None if it has."""
+    if len(imported.prompts):
+        return missing_split(imported.prompts)
+    reasons = imported.rejects["reason"]
+    return f"all {len(reasons)} rows are rejected, the first one because: {reasons[0]}"

@@ -148,7 +148,7 @@ def resampled_means(
     n_clusters = len(np.unique(clusters))
     generator = np.random.default_rng(seed)
     # A mean needs only the number of times that each example is drawn.
-    counts = generator.multinomial(
-        n_clusters, np.full(n_clusters, 1 / n_clusters), size=resamples
-    )[:, clusters]
+    even = np.full(n_clusters, 1 / n_clusters)
+    drawn = generator.multinomial(n_clusters, even, size=resamples)
+    counts = np.take(drawn, clusters, axis=1)
     return counts @ by_example.astype(float) / counts.sum(1, keepdims=True)

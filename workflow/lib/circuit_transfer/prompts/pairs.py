@@ -6,6 +6,7 @@ no word of them.
 """
 
 import logging
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +58,9 @@ def tokenize_pairs(prompts: pl.DataFrame, tokenizer: Tokenizer) -> Tokenized:
             place = {name: row[name] for name in ("file", "row", "split")}
             pairs.append(place | ids)
     log.info("%d usable pairs, %d rejected", len(pairs), len(rejects))
+    if rejects and not pairs:
+        reason, rows = Counter(each["reason"] for each in rejects).most_common(1)[0]
+        log.warning("no row is usable for this model, %d because: %s", rows, reason)
     return Tokenized(
         pl.DataFrame(pairs, schema=PAIR_SCHEMA),
         pl.DataFrame(rejects, schema=REJECT_SCHEMA),

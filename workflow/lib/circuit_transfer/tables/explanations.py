@@ -62,8 +62,8 @@ COLLAPSE_NOTE = (
 )
 INTERVAL_NOTE = (
     "± half-width of the 95 % confidence interval over examples (bootstrap of distinct "
-    "pairs of prompts, with the fitted alignments fixed); seed deviation: standard "
-    "deviation of the mean over seeds."
+    "pairs of prompts, with the fitted alignments fixed; none of a single pair); seed "
+    "deviation: standard deviation of the mean over seeds."
 )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from circuit_transfer.prompts.frame import SPLITS
 from circuit_transfer.tables.curves import RANKINGS
 from circuit_transfer.tables.explanations import INTERVAL_NOTE
 from circuit_transfer.tables.statistics import DOCUMENTATION
@@ -73,7 +74,8 @@ def models_table(
         models: by name, the descriptions of the models.
         curves: all curves; the accuracy is read from the gold curves' full circuit,
             or from the description for a model that no circuit was evaluated on.
-        counts: by model and task the number of `train`, `test` and `rejected` pairs.
+        counts: by model and task the number of `train`, `test` and `rejected` pairs,
+            and of distinct pairs of prompts, `distinct_train` and `distinct_test`.
     """
     full = curves.filter((pl.col("kind") == "gold") & (pl.col("proportion") == 1.0))
     full = full.group_by("target", "task").agg(pl.col("accuracy").mean())
@@ -94,7 +96,7 @@ def models_table(
             shape["gguf"] = _gguf_file(model["gguf"]) if "gguf" in model else None
         stated = model.get("accuracy", {}).get(task)
         lines.append(shape | {"accuracy": measured.get((name, task), stated)} | count)
-    counted = ("train", "test", "rejected")
+    counted = ("train", "distinct_train", "test", "distinct_test", "rejected")
     schema = {"model": pl.String, "architecture": pl.String}
     schema |= {column: pl.Int64 for column in ("layers", "heads", "nodes")}
     schema |= {"task": pl.String}
@@ -109,19 +111,26 @@ def models_table(
 
 
 def _models_note(counts: Mapping[tuple[str, str], Mapping[str, int]]) -> str:
-    note = "accuracy: of the full model on the test pairs; train, test: usable pairs."
-    lone = [f"{task} ({name})" for (name, task), n in counts.items() if _lone(n)]
-    if not lone:
+    """Explain the columns, and why a task has an empty cell everywhere else."""
+    note = (
+        "accuracy: of the full model on the test pairs; train, test: usable pairs; "
+        "distinct: without repetitions of the same two prompts."
+    )
+    lacking = [
+        f"{task} ({name}) has no {split} pairs"
+        for (name, task), count in counts.items()
+        for split in SPLITS
+        if not count[split]
+    ]
+    if not lacking:
         return note
     return (
-        f"{note} All pairs in one split, so that no circuit is found or measured: "
-        f"{', '.join(lone)}; a hash of the clean prompt decides, unless the file has a "
-        "column `split`."
+        f"{note} Without train pairs no circuit is found, without test pairs none is "
+        f"measured: {', '.join(lacking)}. Where a file has no column `split`, a hash "
+        "of `group`, by default of the clean prompt, decides, so that rows with one "
+        "clean prompt are all in one split: give both columns. Why rows are rejected "
+        "is in the table of rejected rows."
     )
-
-
-def _lone(count: Mapping[str, int]) -> bool:
-    return bool(count["train"]) != bool(count["test"]) and not count["rejected"]
 
 
 def _gguf_file(record: Mapping[str, Any]) -> str:

@@ -58,7 +58,8 @@ LEVEL = {
     "n_examples": (pl.Int64, "how many examples; of mean rows: in all tasks"),
     "n_distinct": (
         pl.Int64,
-        "how many distinct pairs of prompts these have, which are what is resampled",
+        "how many distinct pairs of prompts these have, which are what is resampled; "
+        "one alone gives no interval",
     ),
     "n_collapsed": (
         pl.Int64,
