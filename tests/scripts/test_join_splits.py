@@ -90,7 +90,7 @@ def test_answers_without_a_space_are_counted_once_a_task(
     path = tmp_path / "own.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     Task(tmp_path, study.model("source"), {"file": "own.jsonl"}, path)
-    warnings = [each.message for each in caplog.records if each.levelname == "WARNING"]
+    warnings = [each.message for each in caplog.records if each.name == "join_prompts"]
     assert len(warnings) == bool(glued)
     if glued:
         assert "in 12 of 12 pairs" in warnings[0] and "'w5w3'" in warnings[0]
