@@ -84,8 +84,8 @@ def curve(faithfulness, **keys):
             "agreement_wrong": None,
             "complement_faithfulness": [1.0, 0.9, 0.4, 0.0],
             "logit_diffs": pl.Series(-1 + 4 * shares + scatter, dtype=lists),
-            "empty_logit_diffs": pl.Series([empty] * n, dtype=lists),
-            "full_logit_diffs": pl.Series([full] * n, dtype=lists),
+            "empty_logit_diffs": pl.Series([empty.tolist()] * n, dtype=lists),
+            "full_logit_diffs": pl.Series([full.tolist()] * n, dtype=lists),
             "prompt_numbers": pl.Series(
                 [[*range(EXAMPLES)]] * n, dtype=pl.List(pl.Int32)
             ),

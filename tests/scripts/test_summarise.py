@@ -15,6 +15,7 @@ from summarise_tests import summarise_tests
 
 from circuit_transfer.artifacts.frames import read_frame, write_frame
 from circuit_transfer.artifacts.text import write_json
+from circuit_transfer.tables.curves import MEASURES
 
 MODELS = {"source": study.SOURCE, "target": study.TARGET}
 PAIR = MODELS | {"map_name": "free"}
@@ -73,7 +74,8 @@ def test_summarise_faithfulness_writes_curves_and_areas(tables):
     assert curves.height == cpr.height * len(study.PROPORTIONS)
     keys = ["kind", "source", "target", "task", "method", "ablation", "training_set"]
     keys += ["map", "control", "seed", "regime"]
-    assert cpr.columns == [*keys, "cpr", "cmd", "collapsed"]
+    assert cpr.columns == [*keys, *MEASURES, "collapsed"]
+    assert {"accuracy_area", "right_above_wrong_area", "max_faithfulness"} < {*MEASURES}
     assert set(cpr["regime"]) == {
         "gold",
         "random",

@@ -1,5 +1,7 @@
 """Levels, intervals and differences of a study against plain loops and by hand."""
 
+from itertools import pairwise
+
 import numpy as np
 import polars as pl
 import pytest
@@ -81,6 +83,46 @@ def test_a_level_has_the_interval_of_its_seeds_mean(statistics):
     assert (row["n_seeds"], row["n_examples"], row["n_tasks"]) == (3, 8, 1)
     assert row["seed_deviation"] == pytest.approx(0.999 * 0.02)
     assert row["protocol"] == "task"
+
+
+def test_the_accuracy_area_is_resampled_with_the_same_examples(statistics):
+    seeds = study.random_frame("ioi").partition_by("seed")
+    weights = plain.resampling_weights(
+        np.arange(8), 200, plain.generator(0, study.TARGET, "ioi", 8)
+    )
+    shares = np.array([np.array(each["logit_diffs"].to_list()) > 0 for each in seeds])
+    areas = [
+        # Over three decades: the mean of neighbouring sizes, the mean of them.
+        np.mean([(a + b) / 2 for a, b in pairwise(shares.mean(0) @ drawn)])
+        for drawn in weights
+    ]
+    row = one(statistics, row="level", circuit="random-rankings", task="ioi")
+    ends = row["right_above_wrong_area_low"], row["right_above_wrong_area_high"]
+    assert ends == pytest.approx(tuple(np.quantile(areas, [0.025, 0.975])))
+    even = [np.mean([(a + b) / 2 for a, b in pairwise(s.mean(1))]) for s in shares]
+    assert row["right_above_wrong_area"] == pytest.approx(np.mean(even))
+    assert 0 < row["right_above_wrong_area"] < 1
+
+
+def test_the_largest_faithfulness_is_that_of_the_mean_curve():
+    frames = [study.aligned_frame(task, "nap") for task in ("ioi", "addition")]
+    # Every seed, and every task, has its peak at another size.
+    shift = pl.when(pl.col("proportion") == 0.01 * 10 ** pl.col("seed")).then(1.2)
+    taller = pl.col("logit_diffs").list.eval(pl.element() + 4 * 1.2)
+    frames = [
+        frame.with_columns(
+            pl.when(shift.is_not_null()).then(taller).otherwise("logit_diffs")
+        )
+        for frame in frames
+    ]
+    _, cpr = summarise([], [], frames, **study.NAMES)
+    named = study.named_frames(aligned=frames)
+    found, _ = study_statistics(study.named_cpr(cpr), named, resamples=9)
+    rows = found.filter(row="level", circuit="in-distribution", map="free").sort("task")
+    peaks = dict(rows.select("task", "max_faithfulness").iter_rows())
+    # Of three seeds each, so that the mean has a third of each one's peak.
+    expected = {"ioi": 0.7 + 0.4, "addition": 0.71 + 0.4, "mean": 0.705 + 0.4}
+    assert peaks == pytest.approx(expected)
 
 
 def test_recovery_divides_the_same_examples(statistics):

@@ -61,6 +61,23 @@ def test_areas_have_their_closed_forms():
     assert curve_areas(MIB_PROPORTIONS, [1.5] * size) == pytest.approx((1.4985, 0.4995))
 
 
+def test_every_circuit_has_its_accuracy_areas_and_its_largest_faithfulness():
+    peak = study.gold_frame("ioi", "nap").with_columns(
+        faithfulness=pl.Series([0.0, 1.3, 0.9, 1.0]),
+        # Right on none, a quarter, half and all of the examples; 0 is not above.
+        logit_diffs=pl.Series([[-1.0, 0.0, -1.0, 0.0], [1.0, 0.0, -1.0, 0.0]])
+        .append(pl.Series([[1.0, 2.0, -1.0, 0.0], [1.0] * 4]))
+        .cast(pl.List(pl.Float32)),
+    )
+    curves, cpr = summarise([peak], [], [], **study.NAMES)
+    assert curves["right_above_wrong"].to_list() == [0.0, 0.25, 0.5, 1.0]
+    (row,) = cpr.to_dicts()
+    assert row["max_faithfulness"] == 1.3
+    # Three decades of equal weight, each with the mean of its ends.
+    assert row["right_above_wrong_area"] == pytest.approx((0.125 + 0.375 + 0.75) / 3)
+    assert row["accuracy_area"] == pytest.approx((0.05 + 0.3 + 0.74) / 3)
+
+
 def test_areas_need_a_curve():
     with pytest.raises(ValueError, match="must increase"):
         curve_areas([0.1, 0.1, 1.0], [0, 0, 1])

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import polars as pl
 
+from circuit_transfer.statistics import log_size_area
 from circuit_transfer.transfer.training_sets import (
     ONE_PROTOCOL,
     PROTOCOLS,
@@ -41,6 +42,11 @@ CURVE = {
     "agreement_wrong": pl.Float64,
     "complement_faithfulness": pl.Float64,
 }
+# Each describes a whole curve by one number, see `curve_measures`.
+MEASURES = dict.fromkeys(
+    ("cpr", "cmd", "accuracy_area", "right_above_wrong_area", "max_faithfulness"),
+    pl.Float64,
+)
 # Of circuits that a mask was trained for, see `transfer.projection`.
 TRAINED = {"collapsed": pl.Boolean}
 # One number per evaluated example, in order; see `batches.prompt_numbers`.
@@ -50,6 +56,8 @@ BY_EXAMPLE = {
     "full_logit_diffs": pl.List(pl.Float32),
     "prompt_numbers": pl.List(pl.Int32),
 }
+# The share of examples with the right answer's logit above the wrong one's.
+SHARE = {"right_above_wrong": pl.Float64}
 # Trained on the evaluated task, or on its sibling.
 SEEN = ("in-distribution", "near-distribution")
 ZERO_SHOT = (*PROTOCOLS.values(), *ONE_PROTOCOL.values())
@@ -83,6 +91,25 @@ def curve_areas(
     cpr = np.trapezoid(values, sizes)
     cmd = np.trapezoid(np.abs(1 - values), sizes)
     return float(cpr), float(cmd)
+
+
+def curve_measures(curve: pl.DataFrame) -> tuple[float | None, ...]:
+    """Return the `MEASURES` of one curve, a row per size.
+
+    Beside `curve_areas` these are the areas over log size of `accuracy`, over the whole
+    vocabulary, and of `right_above_wrong`, both in [0, 1], and the largest
+    faithfulness: where that is above 1, CPR rewards a circuit for exaggerating.
+
+    Raises:
+        ValueError: as `curve_areas`.
+    """
+    sizes = curve["proportion"]
+    areas = curve_areas(sizes, curve["faithfulness"])
+    shares = (
+        float(log_size_area(curve[name].to_numpy(), sizes))
+        for name in ("accuracy", *SHARE)
+    )
+    return (*areas, *shares, curve["faithfulness"].max())
 
 
 def regime(
@@ -128,7 +155,7 @@ def summarise(
     families: Families,
     imported: Iterable[pl.DataFrame] = (),
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Stack all curves with their regime, and reduce each to its CPR and CMD.
+    """Stack all curves with their regime, and reduce each to its `MEASURES`.
 
     Circuits from elsewhere, `imported`, have their own name as method.
 
@@ -138,7 +165,13 @@ def summarise(
     pairs = [tuple(pair) for pair in siblings]
     kinds = {"gold": gold, "random": random, "aligned": aligned, "imported": imported}
     curves = pl.concat(
-        stacked(frames, kind, siblings=pairs, families=families)
+        stacked(
+            map(_with_share, frames),
+            kind,
+            siblings=pairs,
+            families=families,
+            columns=CURVE | SHARE | TRAINED,
+        )
         for kind, frames in kinds.items()
     )
     curves = curves.sort(*KEYS, "proportion")
@@ -151,7 +184,7 @@ def stacked(
     *,
     siblings: Iterable[Sequence[str]],
     families: Families,
-    columns: Mapping[str, pl.DataType] = CURVE | TRAINED,
+    columns: Mapping[str, pl.DataType],
 ) -> pl.DataFrame:
     """Stack frames of one kind of circuits: their keys, regime and some columns."""
     columns = KEYS | dict(columns)
@@ -169,6 +202,11 @@ def stacked(
     return stack.select(*columns)
 
 
+def _with_share(frame: pl.DataFrame) -> pl.DataFrame:
+    above = pl.col("logit_diffs").list.eval(pl.element() > 0)
+    return frame.with_columns(right_above_wrong=above.list.mean())
+
+
 def _row_regime(
     row: Mapping[str, str], siblings: Iterable[Sequence[str]], families: Families
 ) -> str:
@@ -183,12 +221,11 @@ def _areas(curves: pl.DataFrame) -> pl.DataFrame:
     rows = []
     for key, curve in curves.group_by(*KEYS, maintain_order=True):
         try:
-            areas = curve_areas(curve["proportion"], curve["faithfulness"])
+            measures = curve_measures(curve)
         except ValueError as error:
             raise ValueError(f"curve of {dict(zip(KEYS, key, strict=True))}") from error
-        rows.append((*key, *areas, curve["collapsed"][0]))
-    measures = {"cpr": pl.Float64, "cmd": pl.Float64} | TRAINED
-    areas = pl.DataFrame(rows, schema=KEYS | measures, orient="row")
+        rows.append((*key, *measures, curve["collapsed"][0]))
+    areas = pl.DataFrame(rows, schema=KEYS | MEASURES | TRAINED, orient="row")
     # A model that corruption leaves unchanged has no faithfulness: an empty cell.
     return areas.with_columns(pl.col("cpr", "cmd").fill_nan(None))
 

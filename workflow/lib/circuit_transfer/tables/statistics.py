@@ -19,6 +19,7 @@ from circuit_transfer.statistics import (
     area_draws,
     bootstrap_curves,
     generator,
+    log_size_area,
     percentile_interval,
     resampling_weights,
 )
@@ -26,6 +27,8 @@ from circuit_transfer.tables.curves import BEST_OF, RANKINGS, ZERO_SHOT
 from circuit_transfer.tables.differences import MEAN, PLACE, Key, differences
 
 LEVEL_KEYS = (*PLACE, "circuit", "protocol", "task")
+# The measures that are shown together, each with an interval.
+AREAS = ("cpr", "cmd", "right_above_wrong_area")
 # Whose curves are drawn with a band.
 DRAWN = ("gold", RANKINGS, "in-distribution", *ZERO_SHOT)
 KEYS = {
@@ -50,6 +53,21 @@ LEVEL = {
     "cmd": (pl.Float64, "CMD, mean over seeds"),
     "cmd_low": (pl.Float64, "lower end of its 95 % interval over examples"),
     "cmd_high": (pl.Float64, "upper end of it"),
+    "right_above_wrong_area": (
+        pl.Float64,
+        "accuracy area: area, over log circuit size, of the share of examples whose "
+        "right answer has the higher logit; in [0, 1], mean over seeds",
+    ),
+    "right_above_wrong_area_low": (
+        pl.Float64,
+        "lower end of its 95 % interval over examples",
+    ),
+    "right_above_wrong_area_high": (pl.Float64, "upper end of it"),
+    "max_faithfulness": (
+        pl.Float64,
+        "the largest faithfulness of the curve, which is the mean over seeds (of mean "
+        "rows: and tasks); above 1 the circuit exaggerates, which CPR rewards",
+    ),
     "recovery": (pl.Float64, "CPR as a share of the gold circuit's; null if that is 0"),
     "recovery_low": (pl.Float64, "lower end of its 95 % interval over examples"),
     "recovery_high": (pl.Float64, "upper end of it (same examples for both circuits)"),
@@ -99,7 +117,9 @@ class Draws:
     Attributes:
         cpr: `(resamples,)`.
         cmd: `(resamples,)`.
-        curve: `(sizes, resamples)`, the first column from all examples as they are.
+        right_above_wrong_area: `(resamples,)`.
+        faithfulness: `(sizes,)`, from all examples as they are.
+        curve: faithfulness, `(sizes, resamples)`, of the circuits that are drawn.
         proportions: the sizes.
         examples: how many.
         distinct: how many distinct pairs of prompts they have.
@@ -107,6 +127,8 @@ class Draws:
 
     cpr: np.ndarray
     cmd: np.ndarray
+    right_above_wrong_area: np.ndarray
+    faithfulness: np.ndarray
     curve: np.ndarray | None
     proportions: tuple[float, ...]
     examples: int
@@ -160,6 +182,7 @@ def example_draws(
             raise ValueError(f"circuits of {names}: not all at the sizes {sizes}")
         circuits = _examples(level["logit_diffs"])
         examples = circuits.shape[-1]
+        circuits = circuits.reshape(-1, len(sizes), examples)
         clusters = level["prompt_numbers"][0].to_numpy()
         distinct = len(np.unique(clusters))
         place = (names["target"], names["task"], distinct)
@@ -169,15 +192,18 @@ def example_draws(
             even = np.full((1, examples), 1 / examples)
             weights[place] = np.concatenate([even, drawn])
         curves = bootstrap_curves(
-            circuits.reshape(-1, len(sizes), examples),
+            circuits,
             _examples(level["empty_logit_diffs"][:1])[0],
             _examples(level["full_logit_diffs"][:1])[0],
             weights[place],
         )
         cpr, cmd = area_draws(curves[..., 1:], sizes)
-        curve = curves.mean(0) if names["circuit"] in DRAWN else None
-        areas = cpr.mean(0), cmd.mean(0)
-        draws[key] = Draws(*areas, curve, sizes, examples, distinct)
+        # The area first: it is linear, and the examples are many.
+        above = log_size_area(circuits > 0, sizes, axis=-2).mean(0)
+        areas = cpr.mean(0), cmd.mean(0), weights[place][1:] @ above
+        drawn = curves[..., 1:].mean(0) if names["circuit"] in DRAWN else None
+        mean = curves[..., 0].mean(0)
+        draws[key] = Draws(*areas, mean, drawn, sizes, examples, distinct)
     return draws
 
 
@@ -210,7 +236,7 @@ def _with_best(cpr: pl.DataFrame, draws: dict[Key, Draws]) -> pl.DataFrame:
 def levels(cpr: pl.DataFrame, draws: Mapping[Key, Draws]) -> Iterator[dict[str, Any]]:
     """Yield a row per level and task, and one over its tasks, with their intervals."""
     by_seed = cpr.group_by(*LEVEL_KEYS, "seed", maintain_order=True)
-    by_seed = by_seed.agg(pl.mean("cpr", "cmd"), n_collapsed=pl.sum("collapsed"))
+    by_seed = by_seed.agg(pl.mean(*AREAS), n_collapsed=pl.sum("collapsed"))
     across = by_seed.group_by(*LEVEL_KEYS[:-1], "seed", maintain_order=True)
     mean_by_seed = across.agg(pl.mean("cpr")).with_columns(task=pl.lit(MEAN))
     deviations = {
@@ -220,9 +246,9 @@ def levels(cpr: pl.DataFrame, draws: Mapping[Key, Draws]) -> Iterator[dict[str, 
     }
     points = by_seed.group_by(LEVEL_KEYS, maintain_order=True)
     points = points.agg(
-        pl.mean("cpr", "cmd"), pl.sum("n_collapsed"), n_seeds=pl.col("seed").n_unique()
+        pl.mean(*AREAS), pl.sum("n_collapsed"), n_seeds=pl.col("seed").n_unique()
     )
-    of_task = {tuple(row[:-4]): row[-4:] for row in points.sort(LEVEL_KEYS).iter_rows()}
+    of_task = {tuple(row[:-5]): row[-5:] for row in points.sort(LEVEL_KEYS).iter_rows()}
     for place, tasks in groupby(of_task, key=lambda key: key[:-1]):
         of_level = {key: (*of_task[key], draws.get(key)) for key in tasks}
         shares = {key: _recovery(key, of_task, draws) for key in of_level}
@@ -254,16 +280,19 @@ def _level(
     shares: Sequence[tuple | None],
     deviation: float | None,
 ) -> dict[str, Any]:
-    cpr, cmd, n_collapsed, n_seeds, draws = zip(*measured, strict=True)
+    *areas, n_collapsed, n_seeds, draws = zip(*measured, strict=True)
     shares = [share for share in shares if share]
     known = all(draw is not None for draw in draws)
     row = dict(zip(LEVEL_KEYS, key, strict=True)) | {"row": "level"}
-    row |= {"cpr": np.mean(cpr), "cmd": np.mean(cmd), "seed_deviation": deviation}
+    row |= dict(zip(AREAS, map(np.mean, areas), strict=True))
+    row["seed_deviation"] = deviation
     row |= {"n_seeds": max(n_seeds), "n_tasks": len(measured)}
     row["n_collapsed"] = sum(n_collapsed)
     if known:
-        row |= _interval("cpr", [draw.cpr for draw in draws])
-        row |= _interval("cmd", [draw.cmd for draw in draws])
+        for area in AREAS:
+            row |= _interval(area, [getattr(draw, area) for draw in draws])
+        curve = np.mean([draw.faithfulness for draw in draws], axis=0)
+        row["max_faithfulness"] = curve.max()
         row["n_examples"] = sum(draw.examples for draw in draws)
         row["n_distinct"] = sum(draw.distinct for draw in draws)
     if shares:
@@ -287,7 +316,7 @@ def curve_intervals(draws: Mapping[Key, Draws]) -> pl.DataFrame:
         `proportion`, `faithfulness`, `low`, `high`.
     """
     whole = {key: draw for key, draw in draws.items() if draw.curve is not None}
-    known = {key: d for key, d in whole.items() if not np.isnan(d.curve[:, 0]).any()}
+    known = {key: d for key, d in whole.items() if not np.isnan(d.faithfulness).any()}
 
     def level(key: Key) -> tuple:
         return tuple(map(str, key[:-1]))
@@ -295,12 +324,14 @@ def curve_intervals(draws: Mapping[Key, Draws]) -> pl.DataFrame:
     blocks = []
     for _, keys in groupby(sorted(known, key=lambda key: tuple(map(str, key))), level):
         keys = list(keys)
+        points = [known[key].faithfulness for key in keys]
         curves = [known[key].curve for key in keys]
-        rows = [*zip(keys, curves, strict=True)]
-        rows.append(((*keys[0][:-1], MEAN), np.mean(curves, axis=0)))
-        for key, curve in rows:
-            low, high = percentile_interval(curve[:, 1:])
-            numbers = (known[keys[0]].proportions, curve[:, 0], low, high)
+        rows = [*zip(keys, points, curves, strict=True)]
+        means = (np.mean(each, axis=0) for each in (points, curves))
+        rows.append(((*keys[0][:-1], MEAN), *means))
+        for key, curve, resampled in rows:
+            low, high = percentile_interval(resampled)
+            numbers = (known[keys[0]].proportions, curve, low, high)
             blocks += [(*key, *map(float, size)) for size in zip(*numbers, strict=True)]
     frame = pl.DataFrame(blocks, schema=CURVE_SCHEMA, orient="row")
     return frame.fill_nan(None)
