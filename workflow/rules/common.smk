@@ -38,6 +38,7 @@ from running.checks import (
     check_prompts,
 )  # next to the library
 from running.groups import plan_by_group
+from running.overlays import apply_overlays
 from running.planning import plan_by_content
 from running.requests import (
     conversion_resources,
@@ -50,6 +51,7 @@ from snakemake.exceptions import WorkflowError
 put_first()
 plan_by_content(workflow)
 plan_by_group()
+apply_overlays(workflow)
 try:
     check_configuration(config, workflow.configfiles, HOME)
 except (ValueError, OSError) as error:

@@ -3,6 +3,8 @@
 - `sources`: hashes of the code that a job runs. Snakemake compares only the
   modification time of a script, not the modules that it imports, so a changed method
   reruns nothing.
+- `overlays`: an empty mapping in an overlay clears what the files before it say, and
+  models without transfers have none. For Snakemake, an empty mapping adds nothing.
 - `planning`: jobs rerun when the content of files changes. For Snakemake, a `git
   checkout` changes the modification time of every file.
 - `groups`: groups of jobs are checked once each. Snakemake checks them once for every
