@@ -14,6 +14,7 @@ from matplotlib.image import AxesImage
 from matplotlib.text import Text
 
 from circuit_transfer.artifacts.files import atomic
+from circuit_transfer.jobs.progress import activity
 
 log = logging.getLogger(__name__)
 # fontTools logs every step of embedding a font in a PDF.
@@ -160,6 +161,6 @@ def save(figure: Figure, *paths: Path | str) -> None:
         suffix = Path(path).suffix[1:]
         # Without the date, so that equal figures have equal bytes.
         metadata = {"CreationDate": None} if suffix == "pdf" else {}
-        with atomic(path) as partial:
+        with activity(f"drawing {path}"), atomic(path) as partial:
             figure.savefig(partial, format=suffix, dpi=160, metadata=metadata)
         log.info("drew %s", path)

@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from circuit_transfer.jobs.job import progress
+from circuit_transfer.jobs.progress import progress
 from circuit_transfer.messages import quoted
 from circuit_transfer.prompts.encoding import Encoding, Tokenizer, lost_word
 from circuit_transfer.prompts.frame import ALONE, REJECT_SCHEMA
@@ -47,7 +47,7 @@ def tokenize_pairs(prompts: pl.DataFrame, tokenizer: Tokenizer) -> Tokenized:
     """
     pairs, rejects = [], []
     rows = prompts.iter_rows(named=True)
-    for row in progress(rows, len(prompts), "rows of prompts"):
+    for row in progress(rows, len(prompts), "row"):
         try:
             ids = _tokenize_row(row, tokenizer)
         except _Reject as reject:
