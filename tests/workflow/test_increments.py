@@ -148,17 +148,21 @@ def repository(finished):
 # tests are of the whole study, and so are the costs, which are known anew.
 SUMMARIES = [
     *("tables/cpr", "tables/curves", "tables/curve-intervals", "tables/statistics*"),
-    *("tables/models", "tables/rejects*", "tables/costs", "tables/break-even"),
+    *("tables/costs", "tables/break-even"),
     *(f"tables/{each}/*" for each in ("leaderboard", "controls", "maps", "tests")),
     *("tables/scaling/*", "figures/recovery", "figures/curves-by-*"),
     *(f"figures/{each}/*" for each in ("transfer-matrix", "controls", "maps")),
     *("figures/completeness/*", "figures/break-even/*"),
 ]
+# What lists the models, and their pairs and rejected rows.
+LISTED = ["tables/models", "tables/rejects*"]
 # All that is made of circuits of the target for transfers, and shown of it.
 TRANSFERRED = [
     *("faithfulness/aligned/*", "projections/*", *SUMMARIES),
     *("tables/correlations*", "figures/correlations/*"),
 ]
+# What whole models do, and what it costs.
+MEASURED = ["baselines/*", "tables/costs", "tables/break-even", "figures/break-even/*"]
 # What shows scores and alignments themselves.
 SHOWN = [
     *("figures/node-map/*", "figures/alignment-matrix/*", "figures/losses/*"),
@@ -280,6 +284,7 @@ CHANGES = {
             *fits("only-ioi", "without-arithmetic-addition", "without-own"),
             *fits("without-family-arithmetic", "all"),
             *("stitched/*/ioi", "carried/*", f"{SCORED}/*", *SHOWN, *TRANSFERRED),
+            *("baselines/*/ioi", *LISTED),
         ],
     ),
     # Nothing that is made of train pairs.
@@ -291,6 +296,7 @@ CHANGES = {
             *("faithfulness/gold/*/ioi/*", "faithfulness/random/*/ioi"),
             *("faithfulness/aligned/*/ioi/*", "projections/*/ioi/*", *SUMMARIES),
             *("tables/correlations*", "figures/correlations/*"),
+            *("baselines/*/ioi", *LISTED),
         ],
     ),
     # The circuits that are measured are others; the pairs that measure them stay.
@@ -303,6 +309,7 @@ CHANGES = {
             *fits("only-ioi", "without-arithmetic-addition", "without-own"),
             *fits("without-family-arithmetic", "all"),
             *("stitched/*/ioi", "carried/*", f"{SCORED}/*", *SHOWN, *TRANSFERRED),
+            *LISTED,
         ],
     ),
     "the weights in a GGUF file": Change(write_other_weights, ["models/quantised/*"]),
@@ -315,6 +322,7 @@ CHANGES = {
             *fits("only-own", "without-arithmetic-addition", "without-ioi", "all"),
             *("stitched/*/own", "carried/*/own/*", "carried/*/ioi/*"),
             *(f"{SCORED}/*", *SHOWN, *TRANSFERRED),
+            *("baselines/*/own", *LISTED),
         ],
     ),
     # Alignments on one task, and on all but a family that it joins, stay.
@@ -331,6 +339,7 @@ CHANGES = {
             *fits("without-ioi", "without-arithmetic-addition", "without-own", "all"),
             *("stitched/*/*-subtraction", "carried/*/*-subtraction/*"),
             *("carried/*/ioi/*", f"{SCORED}/*", *SHOWN, *TRANSFERRED),
+            *("baselines/*/*-subtraction", *LISTED),
         ],
     ),
     # Nothing that is of one task. Training sets that had it are other sets now.
@@ -338,7 +347,7 @@ CHANGES = {
         remove_a_task,
         [
             *fits("without-ioi", "without-arithmetic-addition", "all"),
-            *("carried/*/ioi/*", f"{SCORED}/*", *SHOWN, *TRANSFERRED),
+            *("carried/*/ioi/*", f"{SCORED}/*", *SHOWN, *TRANSFERRED, *LISTED),
         ],
     ),
     # The source's own scores stay.
@@ -348,6 +357,7 @@ CHANGES = {
             *(f"{each}/tiny-target/*" for each in ("models", "pairs", "scores")),
             *("masks/*", "faithfulness/gold/*", "faithfulness/random/*"),
             *("alignments/*", "stitched/*", "carried/*"),
+            *("baselines/tiny-target/*", *LISTED),
             *(f"{SCORED}/tiny-target", *SHOWN, *TRANSFERRED),
         ],
     ),
@@ -357,6 +367,7 @@ CHANGES = {
         [
             *(f"{each}/tiny-source/*" for each in ("models", "pairs", "scores")),
             *("alignments/*", "stitched/*", "carried/*"),
+            *("baselines/tiny-source/*", *LISTED),
             *(f"{SCORED}/tiny-source", *SHOWN, *TRANSFERRED),
         ],
     ),
@@ -422,13 +433,16 @@ CHANGES = {
     "a module of tests": Change(
         commented(f"{LIBRARY}/statistics.py"),
         [
-            *("tables/statistics*", "tables/curve-intervals", "tables/models"),
-            *("tables/rejects*", "tables/scaling/*", "figures/recovery"),
+            *("tables/statistics*", "tables/curve-intervals", *MEASURED, *LISTED),
+            *("tables/scaling/*", "figures/recovery"),
             *(f"tables/{each}/*" for each in ("leaderboard", "controls", "tests")),
             *("tables/maps/*", "figures/curves-by-*", "figures/completeness/*"),
             *(f"figures/{each}/*" for each in ("controls", "maps", "losses")),
             *("figures/transfer-matrix/*",),
         ],
+    ),
+    "how whole models are measured": Change(
+        commented(f"{LIBRARY}/circuits/baseline.py"), [*MEASURED, *LISTED]
     ),
     "how alignments are trained": Change(
         commented(f"{LIBRARY}/transfer/alignment.py"),
@@ -441,7 +455,7 @@ CHANGES = {
             *("models/tiny-source/model", "models/tiny-target/model", "pairs/*"),
             "models/quantised/model",
             *("scores/*", "masks/*", "alignments/*", "stitched/*", "carried/*"),
-            "faithfulness/*",
+            *("faithfulness/*", "baselines/*", *LISTED),
             *(f"{SCORED}/*", *SHOWN, *TRANSFERRED),
         ],
     ),
