@@ -18,6 +18,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/prompts.smk"
 include: "workflow/rules/gguf.smk"
 include: "workflow/rules/models.smk"
+include: "workflow/rules/baselines.smk"
 include: "workflow/rules/attribution.smk"
 include: "workflow/rules/alignment.smk"
 include: "workflow/rules/stitching.smk"
@@ -38,6 +39,7 @@ include: "workflow/rules/benchmark.smk"
 
 
 # Beside the library, which common.smk has put on the path.
+from running.endings import end_run
 from running.runs import hold_folder, start_run
 from running.warm import warm_up
 
@@ -52,6 +54,10 @@ onstart:
     check_gguf_files(jobs, origins)
     check_prompts(jobs, config, origins)
     warm_up(workflow)
+
+
+onsuccess:
+    end_run(workflow)
 
 
 rule all:

@@ -15,6 +15,7 @@ from summarise_tests import summarise_tests
 
 from circuit_transfer.artifacts.frames import read_frame, write_frame
 from circuit_transfer.artifacts.text import write_json
+from circuit_transfer.circuits.baseline import baseline_measures
 from circuit_transfer.tables.curves import MEASURES
 
 MODELS = {"source": study.SOURCE, "target": study.TARGET}
@@ -283,7 +284,7 @@ def test_summarise_scaling(tables, tmp_path):
     assert shares == pytest.approx([87.5] * 2)
 
 
-def test_summarise_models(tables, tmp_path):
+def test_summarise_models(tmp_path):
     model = {"architecture": "llama", "layers": 1, "heads": 1, "nodes": ["a0.h0", "m0"]}
     write_json(model, tmp_path / "model.json")
     # The last one again, with another counterfactual, and once more as it is.
@@ -295,19 +296,23 @@ def test_summarise_models(tables, tmp_path):
     write_frame(pl.DataFrame(rejects), tmp_path / "rejects")
     models, rejected = formats(tmp_path, "models"), formats(tmp_path, "rejects")
     summary = formats(tmp_path, "rejects-summary")
+    measured = baseline_measures([True] * 3, [2.0, 1.0, 3.0], [0.0] * 3, [0, 1, 1])
+    write_json({"model": "x", "task": "ioi"} | measured, tmp_path / "baseline.json")
     summarise_models(
         [tmp_path / "model.json"],
+        [tmp_path / "baseline.json"],
         [tmp_path / "pairs"],
         [tmp_path / "rejects"],
-        tables / "curves.parquet",
         models,
         rejected,
         summary,
         models=[study.TARGET],
         cells=[[study.TARGET, "ioi"]],
-        ablation="counterfactual",
     )
-    assert pl.read_csv(models[0]).to_dicts() == [
+    (row,) = pl.read_csv(models[0]).to_dicts()
+    widths = {name: row.pop(name) for name in [*row] if name.endswith("_half_width")}
+    assert len(widths) == 4 and None not in widths.values()
+    assert row == (
         {
             "model": "big_model",
             "architecture": "llama",
@@ -315,14 +320,21 @@ def test_summarise_models(tables, tmp_path):
             "heads": 1,
             "nodes": 2,
             "task": "ioi",
-            "accuracy": 0.98,
+            "pairs": 3,
+            "distinct": 2,
+            "accuracy": 1.0,
+            "right_above_wrong": 1.0,
+            "logit_diff": 2.0,
+            "corrupted_logit_diff": 0.0,
+            "verdict": "yes",
+            "objection": None,
             "train": 1,
             "distinct_train": 1,
             "test": 3,
             "distinct_test": 2,
             "rejected": 1,
         }
-    ]
+    )
     assert pl.read_csv(rejected[0])["row"].to_list() == [5]
     assert "lengths differ: 4 and 5" in rejected[2].read_text()
     assert pl.read_csv(summary[0]).rows() == [

@@ -148,17 +148,21 @@ def repository(finished):
 # tests are of the whole study, and so are the costs, which are known anew.
 SUMMARIES = [
     *("tables/cpr", "tables/curves", "tables/curve-intervals", "tables/statistics*"),
-    *("tables/models", "tables/rejects*", "tables/costs", "tables/break-even"),
+    *("tables/costs", "tables/break-even"),
     *(f"tables/{each}/*" for each in ("leaderboard", "controls", "maps", "tests")),
     *("tables/scaling/*", "figures/recovery", "figures/curves-by-*"),
     *(f"figures/{each}/*" for each in ("transfer-matrix", "controls", "maps")),
     *("figures/completeness/*", "figures/break-even/*"),
 ]
+# What lists the models, and their pairs and rejected rows.
+LISTED = ["tables/models", "tables/rejects*"]
 # All that is made of circuits of the target for transfers, and shown of it.
 TRANSFERRED = [
     *("faithfulness/aligned/*", "projections/*", *SUMMARIES),
     *("tables/correlations*", "figures/correlations/*"),
 ]
+# What whole models do, and what it costs.
+MEASURED = ["baselines/*", "tables/costs", "tables/break-even", "figures/break-even/*"]
 # What shows scores and alignments themselves.
 SHOWN = [
     *("figures/node-map/*", "figures/alignment-matrix/*", "figures/losses/*"),
@@ -285,6 +289,10 @@ CHANGES = {
             *fits("only-ioi", "without-arithmetic-addition", "without-own"),
             *fits("without-family-arithmetic", "all"),
             *("stitched/*/ioi", "carried/*", *scored(), *SHOWN, *TRANSFERRED),
+            *(
+                "baselines/*/ioi",
+                *LISTED,
+            ),
         ],
     ),
     # Nothing that is made of train pairs.
@@ -296,6 +304,7 @@ CHANGES = {
             *("faithfulness/gold/*/ioi/*", "faithfulness/random/*/ioi"),
             *("faithfulness/aligned/*/ioi/*", "projections/*/ioi/*", *SUMMARIES),
             *("tables/correlations*", "figures/correlations/*"),
+            *("baselines/*/ioi", *LISTED),
         ],
     ),
     # The circuits that are measured are others; the pairs that measure them stay.
@@ -308,6 +317,7 @@ CHANGES = {
             *fits("only-ioi", "without-arithmetic-addition", "without-own"),
             *fits("without-family-arithmetic", "all"),
             *("stitched/*/ioi", "carried/*", *scored(), *SHOWN, *TRANSFERRED),
+            *LISTED,
         ],
     ),
     "the weights in a GGUF file": Change(write_other_weights, ["models/quantised/*"]),
@@ -320,6 +330,10 @@ CHANGES = {
             *fits("only-own", "without-arithmetic-addition", "without-ioi", "all"),
             *("stitched/*/own", "carried/*/own/*", "carried/*/ioi/*"),
             *(*scored(), *SHOWN, *TRANSFERRED),
+            *(
+                "baselines/*/own",
+                *LISTED,
+            ),
         ],
     ),
     # Alignments on one task, and on all but a family that it joins, stay.
@@ -336,6 +350,10 @@ CHANGES = {
             *fits("without-ioi", "without-arithmetic-addition", "without-own", "all"),
             *("stitched/*/*-subtraction", "carried/*/*-subtraction/*"),
             *("carried/*/ioi/*", *scored(), *SHOWN, *TRANSFERRED),
+            *(
+                "baselines/*/*-subtraction",
+                *LISTED,
+            ),
         ],
     ),
     # Nothing that is of one task. Training sets that had it are other sets now.
@@ -344,6 +362,7 @@ CHANGES = {
         [
             *fits("without-ioi", "without-arithmetic-addition", "all"),
             *("carried/*/ioi/*", *scored(), *SHOWN, *TRANSFERRED),
+            *LISTED,
         ],
     ),
     # The source's own scores stay.
@@ -354,6 +373,10 @@ CHANGES = {
             *("masks/*", "faithfulness/gold/*", "faithfulness/random/*"),
             *("alignments/*", "stitched/*", "carried/*"),
             *(*scored("tiny-target"), *SHOWN, *TRANSFERRED),
+            *(
+                "baselines/tiny-target/*",
+                *LISTED,
+            ),
         ],
     ),
     # What the target does by itself stays.
@@ -363,6 +386,10 @@ CHANGES = {
             *(f"{each}/tiny-source/*" for each in ("models", "pairs", "scores")),
             *("alignments/*", "stitched/*", "carried/*"),
             *(*scored("tiny-source"), *SHOWN, *TRANSFERRED),
+            *(
+                "baselines/tiny-source/*",
+                *LISTED,
+            ),
         ],
     ),
     # Both models were scored before. What shows one transfer alone stays.
@@ -428,14 +455,17 @@ CHANGES = {
     "a module of tests": Change(
         commented(f"{LIBRARY}/statistics.py"),
         [
-            *("tables/statistics*", "tables/curve-intervals", "tables/models"),
-            *("tables/rejects*", "tables/scaling/*", "figures/recovery"),
+            *("tables/statistics*", "tables/curve-intervals", *MEASURED, *LISTED),
+            *("tables/scaling/*", "figures/recovery"),
             *(f"tables/{each}/*" for each in ("leaderboard", "controls", "tests")),
             *("tables/maps/*", "figures/curves-by-*", "figures/completeness/*"),
             "tables/top-nodes/*",
             *(f"figures/{each}/*" for each in ("controls", "maps", "losses")),
             *("figures/transfer-matrix/*",),
         ],
+    ),
+    "how whole models are measured": Change(
+        commented(f"{LIBRARY}/circuits/baseline.py"), [*MEASURED, *LISTED]
     ),
     "how alignments are trained": Change(
         commented(f"{LIBRARY}/transfer/alignment.py"),
@@ -450,6 +480,10 @@ CHANGES = {
             *("scores/*", "masks/*", "alignments/*", "stitched/*", "carried/*"),
             "faithfulness/*",
             *(*scored(), *SHOWN, *TRANSFERRED),
+            *(
+                "baselines/*",
+                *LISTED,
+            ),
         ],
     ),
     "a stage": Change(

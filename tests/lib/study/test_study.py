@@ -109,6 +109,7 @@ def test_costly_jobs_are_those_that_the_study_has():
     # Two models, one pair, three tasks, two methods, eight training sets (three tasks
     # alone, three left out, one family of several left out, all); gradients of one.
     assert costly(study()) == {
+        "measure_baseline": 6,
         "attribute_nodes": 12,
         "fit_alignment": 16,
         "stitch_alignment": 3,
@@ -126,6 +127,7 @@ def test_costly_jobs_are_those_that_the_study_has():
 def test_a_study_of_attribution_alone_fits_nothing():
     alone = study(study_transfers=[], evaluation_circuits={})
     assert costly(alone) == {
+        "measure_baseline": 9,
         "attribute_nodes": 18,
         "evaluate_gold": 18,
         "evaluate_random": 9,

@@ -19,7 +19,6 @@ from circuit_transfer.tables.explanations import (
 )
 from circuit_transfer.tables.layouts import (
     imported_table,
-    models_table,
     rejects_summary_table,
     rejects_table,
     statistics_columns,
@@ -524,35 +523,6 @@ def test_explanations_stand_below_a_page():
 def test_the_columns_of_the_statistics_are_documented(statistics):
     documented = statistics_columns().frame["column"].to_list()
     assert documented == statistics.columns
-
-
-def test_models_table(summary):
-    shape = {"architecture": "llama", "layers": 1, "heads": 2, "nodes": ["a", "b", "c"]}
-    models = {
-        "big_model": {**shape, "accuracy": {"ioi": 0.5}},
-        "small_model": {**shape, "accuracy": {"ioi": 0.5}},
-        "unknown": shape,
-    }
-    count = {"train": 7, "test": 3, "rejected": 2}
-    count |= {"distinct_train": 5, "distinct_test": 1}
-    counts = {(name, "ioi"): count for name in models}
-    table = models_table(models, summary[0], counts)
-    # Measured by the evaluation; stated by the description; neither.
-    assert table.frame["accuracy"].to_list() == [0.98, 0.5, None]
-    assert table.frame.row(0)[:6] == ("big_model", "llama", 1, 2, 3, "ioi")
-    assert table.frame.row(0)[-5:] == (7, 5, 3, 1, 2)
-    assert "Without train pairs" not in table.note
-
-
-def test_the_table_of_models_says_why_a_cell_is_empty(summary):
-    models = {"m": {"architecture": "llama", "layers": 1, "heads": 2, "nodes": ["a"]}}
-    pairs = {"train": 0, "distinct_train": 0, "test": 60, "distinct_test": 6}
-    # Whether or not a row was rejected besides.
-    for rejected in (0, 1):
-        counts = {("m", "animals"): pairs | {"rejected": rejected}}
-        note = models_table(models, summary[0], counts).note
-        assert "animals (m) has no train pairs. " in note
-        assert "rows with one clean prompt are all in one split: give both" in note
 
 
 REJECTS = pl.DataFrame(

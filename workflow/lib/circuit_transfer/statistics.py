@@ -198,6 +198,21 @@ def percentile_interval(
     return np.where(known, low, np.nan), np.where(known, high, np.nan)
 
 
+def wilson_interval(
+    share: float, n: int, *, level: float = 0.95
+) -> tuple[float, float]:
+    """Return the interval of a share of `n` independent cases, by Wilson's formula.
+
+    Unlike a bootstrap it has a width where the share is 0 or 1 (Wilson, Probable
+    inference, the law of succession, and statistical inference, 1927).
+    """
+    z2 = stats.norm.ppf((1 + level) / 2) ** 2
+    centre = share + z2 / (2 * n)
+    half = np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n)))
+    scale = 1 + z2 / n
+    return float((centre - half) / scale), float((centre + half) / scale)
+
+
 def sign_flip_p(differences: np.ndarray, *, seed: int = 0) -> float:
     """Return the two-sided p value of a mean difference by the sign-flip test.
 

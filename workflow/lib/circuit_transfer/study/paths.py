@@ -22,6 +22,7 @@ PATTERNS = {
     "split-pairs-rejects": "results/pairs/{model}/{task}/{split}.rejects.parquet",
     "pairs": "results/pairs/{model}/{task}.parquet",
     "pairs-rejects": "results/pairs/{model}/{task}.rejects.parquet",
+    "baseline": "results/baselines/{model}/{task}.json",
     "scores": "results/scores/{model}/{task}/{method}.safetensors",
     "alignment": "results/alignments/{source}/{target}/{method}/{training_set}/"
     "seed-{seed}.safetensors",
@@ -63,6 +64,7 @@ JOBS = {
     "describe_model": "{model}",
     "tokenize_pairs": "{model}/{task}/{split}",
     "join_pairs": "{model}/{task}",
+    "measure_baseline": "{model}/{task}",
     "attribute_nodes": "{model}/{task}/{method}",
     "fit_alignment": "{source}/{target}/{method}/{training_set}",
     "fit_free_mask": "{target}/{task}",

@@ -228,6 +228,7 @@ class Study:
         """Return the jobs that run models and count what it costs."""
         free_mask = self.transfers and "free-mask" in self.controls
         stages = {
+            "measure_baseline": {},
             "attribute_nodes": {},
             "fit_alignment": {},
             "stitch_alignment": {} if STITCHED in self.compared else None,

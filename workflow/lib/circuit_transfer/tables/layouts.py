@@ -1,12 +1,9 @@
-"""What stands where in the tables of imported circuits, models and rejected rows."""
+"""What stands where in the tables of imported circuits and of rejected rows."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import polars as pl
 
-from circuit_transfer.prompts.frame import SPLITS
 from circuit_transfer.prompts.reasons import count_kinds
 from circuit_transfer.tables.curves import RANKINGS
 from circuit_transfer.tables.explanations import INTERVAL_NOTE
@@ -62,82 +59,6 @@ def statistics_columns() -> Table:
     frame = pl.DataFrame([*DOCUMENTATION.items()], ["column", "meaning"], orient="row")
     note = "Of results/tables/statistics.parquet, which has these texts as metadata."
     return Table(frame, labels=2, note=note)
-
-
-def models_table(
-    models: Mapping[str, Mapping[str, Any]],
-    curves: pl.DataFrame,
-    counts: Mapping[tuple[str, str], Mapping[str, int]],
-) -> Table:
-    """Each model's shape, and by task its accuracy and how many pairs it was given.
-
-    Args:
-        models: by name, the descriptions of the models.
-        curves: all curves; the accuracy is read from the gold curves' full circuit,
-            or from the description for a model that no circuit was evaluated on.
-        counts: by model and task the number of `train`, `test` and `rejected` pairs,
-            and of distinct pairs of prompts, `distinct_train` and `distinct_test`.
-    """
-    full = curves.filter((pl.col("kind") == "gold") & (pl.col("proportion") == 1.0))
-    full = full.group_by("target", "task").agg(pl.col("accuracy").mean())
-    measured = {(target, task): accuracy for target, task, accuracy in full.iter_rows()}
-    converted = any("gguf" in model for model in models.values())
-    lines = []
-    for (name, task), count in counts.items():
-        model = models[name]
-        shape = {
-            "model": name,
-            "architecture": model["architecture"],
-            "layers": model["layers"],
-            "heads": model["heads"],
-            "nodes": len(model["nodes"]),
-            "task": task,
-        }
-        if converted:
-            shape["gguf"] = _gguf_file(model["gguf"]) if "gguf" in model else None
-        stated = model.get("accuracy", {}).get(task)
-        lines.append(shape | {"accuracy": measured.get((name, task), stated)} | count)
-    counted = ("train", "distinct_train", "test", "distinct_test", "rejected")
-    schema = {"model": pl.String, "architecture": pl.String}
-    schema |= {column: pl.Int64 for column in ("layers", "heads", "nodes")}
-    schema |= {"task": pl.String}
-    schema |= {"gguf": pl.String} if converted else {}
-    schema |= {"accuracy": pl.Float64} | {column: pl.Int64 for column in counted}
-    note = _models_note(counts)
-    if converted:
-        note += " gguf: the file that a model was dequantised from, and its tensors."
-    labels = 7 if converted else 6
-    frame = pl.DataFrame(lines, schema=schema)
-    return Table(frame, labels=labels, decimals=3, note=note)
-
-
-def _models_note(counts: Mapping[tuple[str, str], Mapping[str, int]]) -> str:
-    """Explain the columns, and why a task has an empty cell everywhere else."""
-    note = (
-        "accuracy: of the full model on the test pairs; train, test: usable pairs; "
-        "distinct: without repetitions of the same two prompts."
-    )
-    lacking = [
-        f"{task} ({name}) has no {split} pairs"
-        for (name, task), count in counts.items()
-        for split in SPLITS
-        if not count[split]
-    ]
-    if not lacking:
-        return note
-    return (
-        f"{note} Without train pairs no circuit is found, without test pairs none is "
-        f"measured: {', '.join(lacking)}. Where a file has no column `split`, a hash "
-        "of `group`, by default of the clean prompt, decides, so that rows with one "
-        "clean prompt are all in one split: give both columns. Why rows are rejected "
-        "is in the table of rejected rows."
-    )
-
-
-def _gguf_file(record: Mapping[str, Any]) -> str:
-    """Return the name of a GGUF file and how many tensors it has of which type."""
-    types = ", ".join(f"{n} {name}" for name, n in record["quantisation"].items())
-    return f"{Path(record['file']).name} ({types})"
 
 
 def rejects_table(rejects: Mapping[tuple[str, str], pl.DataFrame]) -> Table:
