@@ -214,7 +214,7 @@ def test_summarise_controls(tables, tmp_path):
 
 def test_summarise_maps(tables, tmp_path):
     paths = formats(tmp_path, "maps")
-    names = {"maps": study.MAPS, "methods": study.METHODS}
+    names = {"maps": study.MAPS, "methods": study.METHODS, "controls": study.CONTROLS}
     summarise_maps(
         statistics_path=tables / "statistics.parquet",
         table_paths=paths,

@@ -338,6 +338,9 @@ def test_maps_are_drawn_at_their_value_without_the_family(statistics):
         if circuit in comparisons.GIVEN
     }
     assert len(drawn) >= 2
+    # Neither random-source nor node-changes was run.
+    named = ["the task's source scores", "a constant", "another family's scores"]
+    assert names_below(figure) == [*named, "gold"]
     assert cut_off(figure) == []
 
 
@@ -358,7 +361,7 @@ def test_protocols_that_are_one_are_drawn_once(cpr):
         alone, **PAIR, methods=["nap"], controls=["source-free"]
     )
     shown = [text.get_text() for text in figure.axes[0].texts]
-    assert shown == ["0.81", "0.71", "0.61", "0.56", "0.31", "task = family"]
+    assert shown == ["0.81", "0.71", "0.61", "0.56", "0.31", "task (its family)"]
     rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert rows[2] == one and cut_off(figure) == []
     figure = comparisons.maps_figure(alone, **MODELS, maps=["free"], methods=["nap"])

@@ -173,7 +173,7 @@ def test_lines_can_be_distinguished():
 def test_protocols_that_are_one_are_shown_once():
     seen = pl.col("circuit") == "in-distribution"
     of_family = pl.col("protocol").is_null() | (pl.col("protocol") == "family") | seen
-    names = {"zero-shot-family": "zero-shot(-family)", "family": "task = family"}
+    names = {"zero-shot-family": "zero-shot(-family)", "family": "task (its family)"}
     areas = areas_of("sparsity", ["1", "4"], "4").filter(of_family)
     areas = areas.with_columns(pl.col("circuit", "protocol").replace(names))
     table = sensitivity_table(areas)

@@ -145,7 +145,7 @@ def test_a_circuit_is_listed_under_every_protocol_that_it_serves():
         *("zero-shot(-family)", "source-free", "zero-shot(-family)"),
         *("in-distribution", "random-alignment", "gold", "random-rankings"),
     ]
-    expected = ["task = family"] * 3 + [None] * 4
+    expected = ["task (its family)"] * 3 + [None] * 4
     assert found["protocol"].to_list() == expected
 
 
@@ -407,7 +407,10 @@ def test_twice_shown_is_marked_twice(statistics):
 
 
 def test_maps_stand_above_what_needs_none(statistics):
-    table = maps_table(statistics, **MODELS, maps=study.MAPS, methods=["nap"])
+    controls = [*study.CONTROLS, "random-source", "ridge"]
+    table = maps_table(
+        statistics, **MODELS, maps=study.MAPS, methods=["nap"], controls=controls
+    )
     free = _row(table, left_out="family", map="free")
     means = {
         column: sum(study.cell(row, task, "family") for task in study.TASKS) / 3
@@ -425,6 +428,19 @@ def test_maps_stand_above_what_needs_none(statistics):
     gold = _row(table, left_out="task", map="gold")
     assert gold["real"] is None
     assert gold["reference"] == pytest.approx(0.999 * study.level("gold", "addition"))
+
+
+def test_maps_stand_beside_the_controls_of_the_study_alone(statistics):
+    lists = {"maps": ["free"], "methods": ["nap"]}
+    table = maps_table(statistics, **MODELS, **lists, controls=["mean-gold"])
+    rows = ["free", "gold", "random-rankings", "mean-gold"]
+    assert table.frame["map"].to_list() == rows * 2
+    shown = ["method", "left_out", "map", "real", "reference"]
+    values = [each for each in table.frame.columns if "_half" not in each]
+    assert [each for each in values if not each.endswith("_mark")] == shown
+    assert set(table.explanations) == {"free", "gold", "random-rankings", "mean-gold"}
+    one = maps_table(statistics, **MODELS, **lists, controls=["other-family"])
+    assert "other-family" in one.frame.columns and "random-source" not in one.frame
 
 
 def test_tests_say_yes_no_or_lower(statistics):
@@ -450,7 +466,7 @@ def test_tests_say_yes_no_or_lower(statistics):
 def test_protocols_that_are_one_are_shown_once(statistics):
     alone = study.statistics_of_lone_tasks()[0]
     lists = {"tasks": study.TASKS, "methods": ["nap"]}
-    one, both = "zero-shot(-family)", "task = family"
+    one, both = "zero-shot(-family)", "task (its family)"
     table, known = (leaderboard(each, **PAIR, **lists) for each in (alone, statistics))
     rows = ["random", "gold", "in-distribution", "near-distribution", one]
     assert table.frame["circuit"].to_list() == rows
@@ -464,7 +480,7 @@ def test_protocols_that_are_one_are_shown_once(statistics):
         [make(each, **place) for each in (alone, statistics)]
         for make, place in (
             (controls_table, PAIR | lists | named),
-            (maps_table, MODELS | {"maps": study.MAPS, "methods": ["nap"]}),
+            (maps_table, MODELS | {"maps": study.MAPS, "methods": ["nap"]} | named),
             (comparisons_table, MODELS | {"maps": study.MAPS, "methods": ["nap"]}),
         )
     ]

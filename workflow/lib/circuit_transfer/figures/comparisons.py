@@ -35,17 +35,17 @@ NO_TRANSFER = "No transfer was evaluated: there is no aligned circuit to draw."
 LEFT_OUT = {
     "task": "all but the task",
     "family": "all but its family",
-    "task = family": "all but the task (its family)",
+    "task (its family)": "all but the task (its family)",
 }
 # What was left out of training, or nothing: colour and marker.
 MARKERS = {
     "task": (COLOURS["zero-shot"], "o"),
     "family": (COLOURS["zero-shot-family"], "D"),
-    "task = family": (COLOURS["zero-shot-family"], "D"),
+    "task (its family)": (COLOURS["zero-shot-family"], "D"),
     None: ("#555555", "s"),
 }
 # Where its number stands beside a panel.
-ASIDE = {"task": 12, "family": 34, "task = family": 23, None: 23}
+ASIDE = {"task": 12, "family": 34, "task (its family)": 23, None: 23}
 # What a map is given: label, colour and marker.
 GIVEN = {
     "real": ("the task's source scores", "#000000", "o"),
@@ -227,11 +227,13 @@ def maps_figure(
     label_outermost(axes)
     handles = [
         Line2D([], [], linestyle="", marker=marker, color=colour, label=label)
-        for label, colour, marker in GIVEN.values()
+        for given, (label, colour, marker) in GIVEN.items()
+        if given == "real" or pair.has(given)
     ]
     handles += [
         Line2D([], [], color=colour, linestyle=style, linewidth=0.8, label=circuit)
         for circuit, (colour, style) in LEVELS.items()
+        if pair.has(circuit)
     ]
     columns = len(handles) if len(methods) > 2 else 2
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)

@@ -11,10 +11,9 @@ from circuit_transfer.tables.transfers import LEVEL, Pair, mean_cell, verdict
 from circuit_transfer.tables.typesetting import HALF_WIDTH, MARK, Table
 from circuit_transfer.transfer.controls import TARGET_ONLY
 
-# What a map is given, and the circuits that need no map.
+# The controls of what a map is given, and those that need no map.
 GIVEN = ("source-free", "random-source", "other-family")
-REFERENCES = ("gold", RANKINGS, "mlps-first", "mean-gold", "ridge", *TARGET_ONLY)
-REFERENCES += ("free-mask",)
+WITHOUT_MAP = ("mlps-first", "mean-gold", "ridge", *TARGET_ONLY, "free-mask")
 TESTED = ("p_permutation_holm", "p_wilcoxon_holm", "p_tasks", "p_tasks_holm")
 TESTS_NOTE = (
     "CPR of the aligned circuit minus that of the other, mean over tasks; low, high: "
@@ -34,25 +33,30 @@ def maps_table(
     target: str,
     maps: Sequence[str],
     methods: Sequence[str],
+    controls: Sequence[str],
 ) -> Table:
     """CPR of one pair, mean over tasks: every map by the source scores it is given.
 
-    Below the maps, in a column of their own, what needs no map.
+    Below the maps, in a column of their own, what needs no map. Of the controls only
+    those that the study has.
     """
     pair = Pair(statistics, source, target)
-    columns = ("real", *GIVEN, "reference")
+    given = [each for each in GIVEN if each in controls]
+    without_map = [each for each in WITHOUT_MAP if each in controls]
+    references = ("gold", RANKINGS, *without_map)
+    columns = ("real", *given, "reference")
     lines = []
     for method in methods:
         for protocol, aligned in pair.protocols.items():
             start = {"method": method, "left_out": protocol}
             for name in maps:
                 line = start | {"map": name}
-                for column, circuit in zip(columns, (aligned, *GIVEN), strict=False):
+                for column, circuit in zip(columns, (aligned, *given), strict=False):
                     level = pair.level(method, circuit, name=name, protocol=protocol)
                     mark = pair.mark(method, name, protocol, circuit)
                     line |= mean_cell(column, level) | {column + MARK: mark}
                 lines.append(line)
-            for circuit in REFERENCES:
+            for circuit in references:
                 level = pair.level(method, circuit, name="", protocol=protocol)
                 cell = mean_cell("reference", level)
                 lines.append(start | {"map": circuit} | cell)
@@ -62,17 +66,17 @@ def maps_table(
         schema |= {column + MARK: pl.String}
     notes = (
         "Columns: the source scores that a map is given. A map uses the source where "
-        "real scores lie above all three others, with the family left out.",
+        f"real scores lie above {', '.join(GIVEN)}, with the family left out.",
         INTERVAL_NOTE,
         MARK_NOTE,
-        *pair.collapsed(maps, [*pair.protocols.values(), *GIVEN, *REFERENCES]),
+        *pair.collapsed(maps, [*pair.protocols.values(), *given, *references]),
     )
     return Table(
         pl.DataFrame(lines, schema=schema),
         labels=3,
         blocks=2,
         note=" ".join(notes),
-        explanations=explain([*maps, *GIVEN, *REFERENCES]),
+        explanations=explain([*maps, *given, *references]),
     )
 
 

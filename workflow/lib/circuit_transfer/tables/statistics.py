@@ -41,7 +41,7 @@ KEYS = {
     "circuit": (pl.String, "regime of an aligned circuit, gold, or name of a control"),
     "protocol": (
         pl.String,
-        "left out of training: task, family; task = family where every task of the "
+        "left out of training: task, family; task (its family) where every task of the "
         "study is a family by itself; null for neither",
     ),
     "task": (pl.String, "evaluated task; mean: over the tasks"),
