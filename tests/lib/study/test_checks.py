@@ -23,8 +23,8 @@ CONFIG = {
     "tasks": {
         "ioi": {"generator": "ioi"},
         "mcqa": {"generator": "mcqa"},
-        "mine": {"file": "mine.csv", "format": "pairs"},
-        "unused": {"file": "nowhere.csv", "format": "pairs"},
+        "mine": {"file": "mine.csv"},
+        "unused": {"file": "nowhere.csv"},
         "theirs": {"mib": "ioi", "path": "mib"},
     },
     "attribution": {"ablation": "counterfactual"},
@@ -45,7 +45,7 @@ def folder(tmp_path):
     (checkpoint / "model.safetensors").write_bytes(WHOLE)
     (checkpoint / "tokenizer.json").write_text("{}")
     (checkpoint / "config.json").write_text('{"model_type": "llama"}')
-    (tmp_path / "mine.csv").touch()
+    (tmp_path / "mine.csv").write_text("clean,corrupted,answer,wrong_answer\na,b,c,d")
     return tmp_path
 
 
@@ -169,6 +169,16 @@ def test_relative_paths_start_in_the_working_directory(folder, monkeypatch):
             "tasks.ioi.counterfactual: no counterfactual of ioi .* 'other-operands'",
         ),
         ("tasks.mine.file", "mine.txt", "tasks.mine.file: 'mine.txt'; .* .parquet"),
+        (
+            "tasks.mine.file",
+            "mine.XLSX",
+            "tasks.mine.file: 'mine.XLSX'; .* .* \"CSV UTF-8\"$",
+        ),
+        (
+            "tasks.mine.file",
+            "mine.csv.zip",
+            "tasks.mine.file: 'mine.csv.zip'; .*; unpack it first$",
+        ),
         (
             "tasks.mine.format",
             "auto-circuit",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from circuit_transfer.circuits.methods import check_method
 from circuit_transfer.generators import GENERATORS
-from circuit_transfer.importers import FORMATS
+from circuit_transfer.importers import wrong_type
 from circuit_transfer.study.convergence import check_step_counts
 from circuit_transfer.study.file_checks import check_files
 from circuit_transfer.study.validation import nearest
@@ -228,13 +228,8 @@ def check_task(key: str, task: Mapping) -> None:
         _check_generated(key, task)
     elif "mib" in task:
         _check_mib(key, task)
-    else:
-        suffixes = FORMATS[task["format"]].suffixes
-        if Path(task["file"]).suffix.lower() not in suffixes:
-            raise ValueError(
-                f"{key}.file: {task['file']!r}; expected a name that ends in "
-                f"{' or '.join(suffixes)} for the format {task['format']}"
-            )
+    elif problem := wrong_type(task):
+        raise ValueError(f"{key}.file: {task['file']!r}; {problem}")
 
 
 def _check_mib(key: str, task: Mapping) -> None:
