@@ -29,6 +29,7 @@ include: "workflow/rules/convergence.smk"
 include: "workflow/rules/costs.smk"
 include: "workflow/rules/estimate.smk"
 include: "workflow/rules/startup.smk"
+include: "workflow/rules/summary.smk"
 include: "workflow/rules/benchmark.smk"
 
 

@@ -83,6 +83,15 @@ TABLES = {
     "benchmark-scaling": Shown("benchmark", SPEED),
 }
 
+# The figures of the page, by the anchor of the section that shows them.
+SUMMARISED = {
+    "node-map": "nodes",
+    "curves-by-pair": "faithful",
+    "gold-curves-by-task": "faithful",
+    "maps": "source",
+    "break-even": "cost",
+}
+
 
 def figure_pattern(name: str, suffix: str = "png") -> str:
     """Return the path of a figure, with its wildcards."""
