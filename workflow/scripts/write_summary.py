@@ -10,8 +10,13 @@ import polars as pl
 from circuit_transfer.artifacts.frames import read_frame, read_table
 from circuit_transfer.artifacts.text import write_text
 from circuit_transfer.jobs.stage import run_stage
+from circuit_transfer.summary.costs import COSTS
+from circuit_transfer.summary.models import MODELS
+from circuit_transfer.summary.names import Names
+from circuit_transfer.summary.nodes import TOP_NODES
+from circuit_transfer.summary.omissions import REJECTS
 from circuit_transfer.summary.page import Image
-from circuit_transfer.summary.sections import Frames, Names, study_page
+from circuit_transfer.summary.sections import Frames, study_page
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +34,7 @@ def write_summary(
     *,
     names: Mapping[str, Any],
     ablation: str,
-    sections: Mapping[str, str],
+    sections: Mapping[str, Sequence[str]],
     index: Mapping[str, Sequence[str]],
 ) -> None:
     """Read what the study has found, and write the page.
@@ -44,9 +49,9 @@ def write_summary(
         top_nodes_paths: the highest nodes of every target (CSV), in their order.
         figures_paths: the figures that the page shows (PNG).
         summary_path: the page, above all files that it links to.
-        names: what the study is of, see `sections.Names`.
+        names: what the study is of, see `summary.names`.
         ablation: which of the ablations is shown.
-        sections: by the name of a figure, the section that shows it.
+        sections: by the name of a figure, the section that shows it, and its title.
         index: by topic, files that the page links to.
     """
     study = Names(**names)
@@ -55,33 +60,29 @@ def write_summary(
     frames = Frames(
         statistics=read_frame(statistics_path).filter(of_ablation),
         cpr=read_frame(cpr_path).filter(of_ablation),
-        models=read_table(models_path),
-        rejects=read_table(rejects_path),
-        costs=read_table(costs_path),
+        models=read_table(models_path, MODELS),
+        rejects=read_table(rejects_path, REJECTS),
+        costs=read_table(costs_path, COSTS),
         balance=read_frame(break_even_path),
-        top_nodes=dict(
-            zip(study.targets, map(read_table, top_nodes_paths), strict=True)
-        ),
+        top_nodes={
+            target: read_table(path, TOP_NODES)
+            for target, path in zip(study.targets, top_nodes_paths, strict=True)
+        },
     )
     figures: dict[str, list[Image]] = {}
     for path in figures_paths:
-        image = _image(Path(path), home)
-        name = Path(image.link).with_suffix("").parts[1]
-        figures.setdefault(sections[name], []).append(image)
+        link = Path(path).relative_to(home)
+        name, *places = link.with_suffix("").parts[1:]
+        section, title = sections[name]
+        title = ": ".join(filter(None, [title, ", ".join(places)]))
+        image = Image(Path(path).read_bytes(), title, link.as_posix())
+        figures.setdefault(section, []).append(image)
     links = {
         topic: [Path(path).relative_to(home).as_posix() for path in paths]
         for topic, paths in index.items()
     }
     write_text(study_page(frames, study, figures, links), summary_path)
     log.info("%s: %d figures", summary_path, sum(map(len, figures.values())))
-
-
-def _image(path: Path, home: Path) -> Image:
-    """Return a figure, titled by its place among the figures."""
-    link = path.relative_to(home)
-    name, *places = link.with_suffix("").parts[1:]
-    title = ", ".join([name.replace("-", " "), *places])
-    return Image(path.read_bytes(), title[0].upper() + title[1:], link.as_posix())
 
 
 if __name__ == "__main__":

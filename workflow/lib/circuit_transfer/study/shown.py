@@ -83,13 +83,13 @@ TABLES = {
     "benchmark-scaling": Shown("benchmark", SPEED),
 }
 
-# The figures of the page, by the anchor of the section that shows them.
+# The figures of the page: the section that shows them, and their titles.
 SUMMARISED = {
-    "node-map": "nodes",
-    "curves-by-pair": "faithful",
-    "gold-curves-by-task": "faithful",
-    "maps": "source",
-    "break-even": "cost",
+    "node-map": ("nodes", "Scores of the nodes by layer and head"),
+    "curves-by-pair": ("faithful", "Faithfulness by circuit size, mean over tasks"),
+    "gold-curves-by-task": ("faithful", "Faithfulness by circuit size"),
+    "maps": ("source", "CPR of every map by the source scores that it is given"),
+    "break-even": ("cost", "Cost of a number of new tasks"),
 }
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import polars as pl
 
 from circuit_transfer.summary.differences import aligned_circuit, compared, difference
-from circuit_transfer.summary.wording import listed, number, with_interval
+from circuit_transfer.summary.wording import joined, listed, number, with_interval
 from circuit_transfer.tables.curves import RANKINGS, SEEN, UNTRAINED
-from circuit_transfer.tables.explanations import INTERVAL_NOTE, explain
+from circuit_transfer.tables.explanations import explain
 from circuit_transfer.tables.transfers import Pair
 from circuit_transfer.tables.typesetting import HALF_WIDTH, Table, half_width
 
@@ -20,12 +20,14 @@ MEASURES = {"cpr": "CPR", "cmd": "CMD", "right_above_wrong_area": "accuracy area
 HEADINGS = {"cpr": "CPR", "cmd": "CMD", "right_above_wrong_area": "accuracy_area"}
 # Above this faithfulness a circuit is said to exaggerate.
 EXAGGERATED = 1.05
+NOT_BY_CPR = "a high CPR does not show a good circuit there, CMD has to be read"
+INTERVALS = "± half of the 95 % interval over test examples, for the fits as they are."
 NOTE = (
     "CPR: area under the curve of faithfulness over circuit size, higher is better; "
     "CMD: area between this curve and 1, lower is better; accuracy area: the same of "
     "the share of examples in which the right answer has a higher logit than the wrong "
     "one, over log size, higher is better. Where faithfulness exceeds 1, a high CPR "
-    f"does not show a good circuit. {INTERVAL_NOTE}"
+    f"does not show a good circuit. {INTERVALS}"
 )
 
 
@@ -46,11 +48,8 @@ def transfer_answer(
     level = pair.level(method, circuit, name=map_name, protocol=protocol)
     if level.get("cpr") is None:
         return f"{start} no transferred circuit could be measured."
-    over = _tasks(level)
     gold = pair.level(method, "gold", name=map_name)
-    parts = [
-        f"{start} {circuit} circuits have {_measured(level)}{over}{_share(level, gold)}."
-    ]
+    parts = [f"{start} {circuit} circuits {_reach(level, gold)}."]
     if protocol is None:
         parts.append("No task was left out of training, so none of them is new.")
     else:
@@ -87,10 +86,10 @@ def gold_answer(pair: Pair, *, target: str, method: str, tasks: Sequence[str]) -
         if (row.get("max_faithfulness") or 0) > EXAGGERATED
     }
     if high:
-        names = [f"{task} ({number(value)})" for task, value in high.items()]
+        names = [f"{task} (up to {number(value)})" for task, value in high.items()]
         parts.append(
-            f"They exaggerate on {listed(names, 'tasks')}, the largest faithfulness: "
-            "there a high CPR does not show a good circuit, and CMD is to be read."
+            f"They exaggerate, with faithfulness above 1, on {listed(names, 'tasks')}: "
+            f"{NOT_BY_CPR}."
         )
     return " ".join(parts)
 
@@ -129,7 +128,7 @@ def _measured(level: Mapping[str, Any]) -> str:
     texts = [
         f"{words} {with_interval(level, name)}" for name, words in MEASURES.items()
     ]
-    return f"{texts[0]}, {texts[1]} and {texts[2]}"
+    return joined(texts)
 
 
 def _tasks(level: Mapping[str, Any]) -> str:
@@ -138,22 +137,29 @@ def _tasks(level: Mapping[str, Any]) -> str:
     return f" (means over {count} tasks)" if count > 1 else ""
 
 
-def _share(level: Mapping[str, Any], gold: Mapping[str, Any]) -> str:
-    """Say which share of the gold circuits' CPR is reached, where there are any."""
+def _reach(level: Mapping[str, Any], gold: Mapping[str, Any]) -> str:
+    """Say what a transferred circuit reaches of the gold one, by every measure."""
     share = level.get("recovery")
     if share is None or gold.get("cpr") is None:
-        return ""
+        return f"have {_measured(level)}{_tasks(level)}"
     ends = level.get("recovery_low"), level.get("recovery_high")
     between = "" if None in ends else f" [{100 * ends[0]:.0f}, {100 * ends[1]:.0f}]"
-    return f", {100 * share:.0f}{between} % of the gold circuits' CPR of {with_interval(gold, 'cpr')}"
+    measured = [
+        f"{words} {with_interval(level, name)} against {with_interval(gold, name)}"
+        for name, words in MEASURES.items()
+    ]
+    return (
+        f"reach {100 * share:.0f}{between} % of the gold circuits' CPR: "
+        f"{joined(measured)}{_tasks(level)}"
+    )
 
 
 def _exaggeration(level: Mapping[str, Any]) -> Iterator[str]:
     highest = level.get("max_faithfulness")
     if highest is not None and highest > EXAGGERATED:
         yield (
-            f"They exaggerate: their mean faithfulness reaches {number(highest)}, so "
-            "that a high CPR does not show a good circuit, and CMD is to be read."
+            "They exaggerate: their mean faithfulness reaches "
+            f"{number(highest)}. {NOT_BY_CPR[0].upper()}{NOT_BY_CPR[1:]}."
         )
 
 
@@ -216,4 +222,4 @@ def transfers_by_task(
             }
         lines.append(line)
     frame = pl.DataFrame(lines, infer_schema_length=None)
-    return Table(frame, labels=2, note=f"CPR. {INTERVAL_NOTE}")
+    return Table(frame, labels=2, note=f"CPR. {INTERVALS}")

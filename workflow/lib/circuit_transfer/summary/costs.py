@@ -10,6 +10,12 @@ from circuit_transfer.tables.typesetting import Table
 
 QUESTION = "What did it cost?"
 FLOPS = "FLOP"
+# The columns that are read; a column with the FLOPs is named after their unit.
+COSTS = {
+    **dict.fromkeys(("stage", "model"), pl.String),
+    **dict.fromkeys(("jobs", "forwards", "forward_backwards"), pl.Int64),
+    "seconds_computing": pl.Float64,
+}
 NOTE = (
     "Passes are counted per prompt. seconds computing: without starting jobs and "
     "loading models, summed over jobs that ran at the same time."
@@ -65,8 +71,8 @@ def _break_even(balance: pl.DataFrame) -> Iterator[str]:
 
 def costs_overview(costs: pl.DataFrame) -> Table:
     """Return the costs of every stage and model, and their sum."""
-    columns = ("stage", "model", "jobs", "forwards", "forward_backwards")
-    shown = costs.select(*columns, _unit(costs), "seconds_computing")
+    *counts, seconds = COSTS
+    shown = costs.select(*counts, _unit(costs), seconds)
     return Table(shown, labels=2, decimals=1, note=NOTE)
 
 

@@ -10,6 +10,12 @@ from circuit_transfer.tables.typesetting import Table
 QUESTION = "Which nodes?"
 # The highest and the lowest nodes that the table names.
 HIGHEST, LOWEST = 5, 2
+# The columns that are read.
+TOP_NODES = {
+    **dict.fromkeys(("task", "method", "node"), pl.String),
+    "rank": pl.Int64,
+    **dict.fromkeys(("score", "low", "high"), pl.Float64),
+}
 NOTE = (
     "The nodes with the highest scores, in descending order, and those with the most "
     "negative ones, which oppose the right answer. aL.hH: attention head H of layer L; "
@@ -21,8 +27,8 @@ def nodes_answer(top: pl.DataFrame, *, target: str) -> list[str]:
     """Return one sentence per method: which node has the highest score of a task.
 
     Args:
-        top: the highest nodes of a model, with `task`, `method`, `rank` from 1, `node`,
-            `score`, and `low` and `high` of its interval, null without one.
+        top: the highest nodes of a model by task and method, see `TOP_NODES`; `low`
+            and `high` are null where there is no interval.
         target: the model.
     """
     first = top.filter(pl.col("rank") == 1, pl.col("score") > 0)
@@ -45,7 +51,8 @@ def _sentence(first: pl.DataFrame, target: str) -> str:
     tasks = counted(len(first), "task")
     if most == 1:
         return f"{start} every one of {tasks} has another node at the top."
-    text = f"{start} {node} has the highest score on {most} of {tasks}"
+    share = f"{most} of {tasks}" if others else f"all {tasks}"
+    text = f"{start} {node} has the highest score on {share}"
     if others:
         more = [f"{other} on {count}" for other, count in others]
         text += f", {listed(more, 'nodes')}"

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import polars as pl
 
+from circuit_transfer.prompts.frame import SPLITS
 from circuit_transfer.summary.wording import counted, listed
 from circuit_transfer.tables.typesetting import Table
 
@@ -13,20 +14,28 @@ NOTHING = (
     "every circuit has a faithfulness, and no fit collapsed."
 )
 REJECTED, LACKING, UNDEFINED = "rejected rows", "no pairs", "undefined faithfulness"
-SAME, COLLAPSED = "a single pair of prompts", "collapsed fits"
+SAME, FEW = "a single pair of prompts", "few pairs of prompts"
+COLLAPSED = "collapsed fits"
+# Fewer distinct test pairs than this are called few.
+FEWEST = 10
 # By kind, the sentence that is about all of its places.
 SENTENCES = {
-    REJECTED: "{count} rejected, of {places}; the table says why.",
-    LACKING: "An empty cell: {places}. Without train pairs no circuit is found, "
+    REJECTED: "{count} rejected, of {places}; most often: {reason}.",
+    LACKING: "Empty cells: {places}. Without train pairs no circuit is found, "
     "without test pairs none is measured.",
     UNDEFINED: "Faithfulness is undefined where the corrupted prompts do not change "
     "what the model answers: {places}.",
     SAME: "All test pairs are the same two prompts, so that there is no interval: "
     "{places}.",
+    FEW: "Intervals are rough where distinct test pairs are few: {places}.",
     COLLAPSED: "{count} collapsed, so that their rankings mean little: {places}.",
 }
 NOUNS = {REJECTED: "row was,rows were", COLLAPSED: "fit,fits"}
+Row = tuple[str, str, str | None, int | None]
+NONE = (None, None)  # reason and count
 SCHEMA = dict.fromkeys(("kind", "place", "reason"), pl.String) | {"count": pl.Int64}
+# The columns of the rejected rows that are read.
+REJECTS = dict.fromkeys(("model", "task", "reason"), pl.String) | {"rows": pl.Int64}
 NOTE = "count: rows, or fits; reason: of rejected rows that of the file or tokenizer."
 
 
@@ -44,9 +53,6 @@ def left_out(
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
 
 
-Row = tuple[str, str, str | None, int | None]
-
-
 def _rejected(rejects: pl.DataFrame) -> Iterator[Row]:
     for row in rejects.iter_rows(named=True):
         place = f"{row['task']} ({row['model']})"
@@ -55,12 +61,18 @@ def _rejected(rejects: pl.DataFrame) -> Iterator[Row]:
 
 def _lacking(models: pl.DataFrame) -> Iterator[Row]:
     for row in models.iter_rows(named=True):
-        place = f"{row['task']} ({row['model']})"
-        lacking = [split for split in ("train", "test") if not row[split]]
+        task, model, distinct = (row[key] for key in ("task", "model", "distinct_test"))
+        lacking = [split for split in SPLITS if not row[split]]
         if lacking:
-            yield LACKING, place, f"no {' and no '.join(lacking)} pairs", None
-        if row["distinct_test"] == 1:
-            yield SAME, place, None, None
+            yield (
+                LACKING,
+                f"{task} ({model}: no {' and no '.join(lacking)} pairs)",
+                *NONE,
+            )
+        if distinct == 1:
+            yield SAME, f"{task} ({model})", *NONE
+        elif 1 < distinct < FEWEST:
+            yield FEW, f"{task} ({model}: {distinct})", *NONE
 
 
 def _undefined(cpr: pl.DataFrame) -> Iterator[Row]:
@@ -68,7 +80,7 @@ def _undefined(cpr: pl.DataFrame) -> Iterator[Row]:
     gold = cpr.filter(kind="gold").group_by("target", "task", maintain_order=True)
     for target, task, known in gold.agg(pl.col("cpr").count()).iter_rows():
         if not known:
-            yield UNDEFINED, f"{task} ({target})", None, None
+            yield UNDEFINED, f"{task} ({target})", *NONE
 
 
 def _collapsed(cpr: pl.DataFrame) -> Iterator[Row]:
@@ -91,16 +103,18 @@ def omissions_answer(found: pl.DataFrame) -> list[str]:
     """
     if found.is_empty():
         return [NOTHING]
-    parts = found.partition_by("kind", maintain_order=True)
-    return [_sentence(part) for part in parts]
+    parts = ((kind, found.filter(kind=kind)) for kind in SENTENCES)
+    return [_sentence(kind, part) for kind, part in parts if len(part)]
 
 
-def _sentence(part: pl.DataFrame) -> str:
-    kind = part["kind"][0]
+def _sentence(kind: str, part: pl.DataFrame) -> str:
     places = part["place"].unique(maintain_order=True).to_list()
     noun, plural = NOUNS.get(kind, ",").split(",")
     count = counted(part["count"].sum(), noun, plural)
-    return SENTENCES[kind].format(count=count, places=listed(places, "others"))
+    reasons = part.group_by("reason", maintain_order=True).agg(pl.sum("count"))
+    reason = reasons.sort("count", descending=True, maintain_order=True)["reason"][0]
+    texts = {"count": count, "places": listed(places), "reason": reason}
+    return SENTENCES[kind].format(**texts)
 
 
 def omissions_table(found: pl.DataFrame) -> Table:

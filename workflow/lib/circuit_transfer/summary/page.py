@@ -11,7 +11,7 @@ from circuit_transfer.summary.wording import counted
 from circuit_transfer.tables.typesetting import Table, headings, shown_lines
 
 # Longer tables are folded; of bars, the lowest are shown.
-LONGEST, MOST_BARS = 12, 12
+LONGEST, MOST_BARS = 20, 12
 RANKS = {0: "{}", 1: "<b>{}</b>", 2: "<u>{}</u>"}
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -235,10 +235,10 @@ def _html(title: str, table: Table) -> str:
         for term, text in table.explanations.items()
     )
     words = f"<dl>\n{terms}</dl>" if terms else ""
+    box = f'class="scroll" role="region" tabindex="0" aria-label="{escape(title)}"'
     return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(title)}">\n'
-        f"<table>\n<thead><tr>{names}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n"
-        f'</table>\n</div>\n<p class="note">{escape(table.note)}</p>\n{words}'
+        f"<div {box}>\n<table>\n<thead><tr>{names}</tr></thead>\n<tbody>\n{rows}\n"
+        f'</tbody>\n</table>\n</div>\n<p class="note">{escape(table.note)}</p>\n{words}'
     )
 
 

@@ -6,14 +6,17 @@ from dataclasses import dataclass
 import polars as pl
 
 from circuit_transfer.summary import circuits, costs, models, nodes, omissions, source
+from circuit_transfer.summary.names import Names
 from circuit_transfer.summary.page import Bars, Image, Section, page
 from circuit_transfer.summary.wording import counted, joined, listed
 from circuit_transfer.tables.transfers import Pair
 
 READING = (
-    "In brackets: 95 % intervals. p values are two-sided and adjusted by Holm's "
-    "method. What is not significant at .05 is called not shown."
+    "In brackets: 95 % intervals, of measures over test examples, of differences over "
+    "tasks and seeds. p values are two-sided and adjusted by Holm's method; a "
+    "difference that is not significant at .05 is called not shown."
 )
+RIGHT = "Share of test pairs with the right answer above the wrong one; line: chance"
 CHANCE = 0.5
 
 
@@ -38,27 +41,6 @@ class Frames:
     costs: pl.DataFrame
     balance: pl.DataFrame
     top_nodes: Mapping[str, pl.DataFrame]
-
-
-@dataclass(frozen=True)
-class Names:
-    """What a study is of, in the order of the configuration.
-
-    Attributes:
-        tasks: the tasks.
-        methods: the attribution methods.
-        targets: the models whose circuits are measured.
-        pairs: source and target of every transfer.
-        maps: the maps from source to target scores, the main one first.
-        seeds: the seeds of the alignments.
-    """
-
-    tasks: Sequence[str]
-    methods: Sequence[str]
-    targets: Sequence[str]
-    pairs: Sequence[tuple[str, str]]
-    maps: Sequence[str]
-    seeds: Sequence[int]
 
 
 def study_page(
@@ -96,8 +78,8 @@ def _title(names: Names) -> str:
 
 
 def _introduction(names: Names) -> Iterator[str]:
-    tasks = listed(names.tasks, "others")
-    yield f"{counted(len(names.tasks), 'task')}: {tasks}. Nodes scored by {joined(names.methods)}."
+    tasks = f"{counted(len(names.tasks), 'task')}: {listed(names.tasks, 'others')}"
+    yield f"{tasks}. Nodes scored by {joined(names.methods)}."
     if names.pairs:
         pairs = [f"{source} → {target}" for source, target in names.pairs]
         yield (
@@ -108,8 +90,7 @@ def _introduction(names: Names) -> Iterator[str]:
 
 
 def _models(frames: Frames) -> Section:
-    title = "Share of test pairs in which the right answer beats the wrong one; line: chance"
-    bars = Bars(title, models.right_shares(frames.models), CHANCE)
+    bars = Bars(RIGHT, models.right_shares(frames.models), CHANCE)
     table = models.models_overview(frames.models)
     answer = models.models_answer(frames.models)
     tables = {"Models and tasks": table}

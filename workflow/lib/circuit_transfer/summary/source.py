@@ -49,23 +49,24 @@ def source_answer(
     rows = dict(_tested(pair, method, map_name))
     if not rows:
         return f"{start} no control was run: whether the source matters is not tested."
-    shown = {test: _exceeded(rows, test) for test in (SEEDS, TASKS)}
     against = joined([_difference(name, row) for name, row in rows.items()])
-    end = f"{circuit} circuits minus controls: {against}."
-    if len(shown[TASKS]) == len(rows):
-        return f"{start} the source matters, also over tasks alone; {end}"
-    if len(shown[SEEDS]) == len(rows):
-        return (
-            f"{start} the source matters over tasks x seeds; over tasks alone this was "
-            f"not shown; {end}"
-        )
-    if shown[SEEDS]:
-        missed = [name for name in rows if name not in shown[SEEDS]]
-        return (
-            f"{start} that the source matters was not shown: the transfer exceeds "
-            f"{joined(shown[SEEDS])} over tasks x seeds, but not {joined(missed)}; {end}"
-        )
-    return f"{start} that the source matters was not shown; {end}"
+    verdict = "; ".join(_verdicts(rows))
+    return f"{start} {verdict}; {circuit} circuits minus controls: {against}."
+
+
+def _verdicts(rows: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Yield whether all controls are exceeded, else which, and which exceed it."""
+    seeds, tasks = _beyond(rows, SEEDS, 1), _beyond(rows, TASKS, 1)
+    if len(tasks) == len(rows):
+        yield "the source matters, also over tasks alone"
+    elif len(seeds) == len(rows):
+        yield "the source matters over tasks x seeds (not shown over tasks alone)"
+    else:
+        yield "the source was not shown to matter"
+        if seeds:
+            yield f"the circuits exceed only {joined(seeds)} over tasks x seeds"
+        if lower := _beyond(rows, SEEDS, -1):
+            yield f"the circuits are below {joined(lower)} over tasks x seeds"
 
 
 def maps_answer(
@@ -83,8 +84,8 @@ def maps_answer(
     found = []
     for name, method in product(maps, methods):
         rows = dict(_tested(pair, method, name))
-        if rows and len(_exceeded(rows, SEEDS)) == len(rows):
-            also = len(_exceeded(rows, TASKS)) == len(rows)
+        if rows and len(_beyond(rows, SEEDS, 1)) == len(rows):
+            also = len(_beyond(rows, TASKS, 1)) == len(rows)
             found.append(
                 f"{name} by {method}{' (also over tasks alone)' if also else ''}"
             )
@@ -108,11 +109,12 @@ def _tested(
             yield name, row
 
 
-def _exceeded(rows: Mapping[str, Mapping[str, Any]], test: str) -> list[str]:
+def _beyond(rows: Mapping[str, Mapping[str, Any]], test: str, side: int) -> list[str]:
+    """Return the controls that differ by a test, on the side of a sign."""
     return [
         name
         for name, row in rows.items()
-        if is_shown(row, test) and row["mean_difference"] > 0
+        if is_shown(row, test) and side * row["mean_difference"] > 0
     ]
 
 
@@ -135,7 +137,8 @@ def floor(pair: Pair) -> Iterator[str]:
     if least > LEVEL:
         yield (
             f"With {counted(tasks, 'task')} and {counted(comparisons, 'control')}, no "
-            f"difference can be shown over tasks alone: p is at least {min(1, least):.2f}."
+            "difference can be shown over tasks alone: p is at least "
+            f"{min(1, least):.2f}."
         )
 
 

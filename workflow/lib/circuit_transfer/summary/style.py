@@ -23,7 +23,7 @@ ul { padding-left: 1.25rem; }
 .answer li { margin-bottom: .5rem; }
 .note, figcaption, dl, header p { color: var(--quiet); }
 figure { margin: 1rem 0; }
-img { display: block; max-width: 100%; height: auto; background: #fff; }
+img { display: block; max-width: 100%; max-height: 56rem; background: #fff; }
 .bar { display: grid; grid-template-columns: minmax(8rem, 18rem) 1fr 8rem;
   gap: .75rem; align-items: center; max-width: 60rem; margin: .25rem 0; }
 .track { position: relative; height: 1rem; background: var(--track); }

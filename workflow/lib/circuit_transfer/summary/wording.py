@@ -46,16 +46,18 @@ def joined(parts: Sequence[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def listed(names: Sequence[str], noun: str) -> str:
-    """Return names as one list, or how many there are where a list would be long."""
+def listed(names: Sequence[str], noun: str = "") -> str:
+    """Return names as one list, of many the first and how many more there are."""
     if len(names) <= LISTED + 1:
         return joined(names)
-    rest = len(names) - LISTED
-    return f"{', '.join(names[:LISTED])} and {rest:,} more {noun}"
+    rest = f"{len(names) - LISTED:,} more {noun}".rstrip()
+    return f"{', '.join(names[:LISTED])} and {rest}"
 
 
-def percent(share: float) -> str:
+def percent(share: float, half_width: float | None = None) -> str:
     """Return a share in percent, such that only all is 100 and only nothing is 0."""
+    if half_width is not None:
+        return f"{100 * share:.0f} ± {100 * half_width:.0f} %"
     whole = round(100 * share)
     if whole == 100 and share < 1:
         return "over 99 %"
