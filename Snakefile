@@ -1,10 +1,14 @@
 # Circuits of a small language model, carried over to a larger one. See README.md.
+import os
+
 from snakemake.utils import min_version
 
 min_version("9.0")
 
+# Without it, the files given by --configfile must be a whole configuration.
+if os.path.exists("config.yaml"):
 
-configfile: "config.yaml"
+    configfile: "config.yaml"
 
 
 report: "workflow/report/workflow.rst"
@@ -22,6 +26,7 @@ include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/controls.smk"
 include: "workflow/rules/circuits.smk"
+include: "workflow/rules/nodes.smk"
 include: "workflow/rules/exchange.smk"
 include: "workflow/rules/similarity.smk"
 include: "workflow/rules/sensitivity.smk"
@@ -38,12 +43,12 @@ from running.runs import hold_folder, start_run
 from running.warm import warm_up
 
 hold_folder(workflow)
-record_code(workflow, SCRIPTS)
+record_code(workflow.modifier.rules)
 
 
 onstart:
-    start_run(workflow)
-    jobs = list(workflow.dag.needrun_jobs())
+    start_run(workflow, placed("results"))
+    jobs = jobs_of_study(workflow.dag.needrun_jobs(), config)
     check_hub(jobs, config)
     check_gguf_files(jobs, origins)
     check_prompts(jobs, config, origins)
@@ -51,6 +56,5 @@ onstart:
 
 
 rule all:
-    default_target: True
     input:
         study.results(),

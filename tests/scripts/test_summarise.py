@@ -326,5 +326,8 @@ def test_summarise_models(tables, tmp_path):
     assert pl.read_csv(rejected[0])["row"].to_list() == [5]
     assert "lengths differ: 4 and 5" in rejected[2].read_text()
     assert pl.read_csv(summary[0]).rows() == [
-        ("big_model", "ioi", "lengths differ: N and N", "own.csv, row 5", 1)
+        (
+            *("big_model", "ioi", "lengths differ: N and N"),
+            *("lengths differ: 4 and 5", "own.csv, row 5", 1),
+        )
     ]

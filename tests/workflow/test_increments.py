@@ -164,8 +164,13 @@ SHOWN = [
     *("figures/node-map/*", "figures/alignment-matrix/*", "figures/losses/*"),
     *("figures/stability/*", "tables/stability/*"),
 ]
-SCORED = "figures/task-correlation"
 PAIR, BACK = "tiny-source/tiny-target", "tiny-target/tiny-source"
+
+
+def scored(model: str = "*") -> list[str]:
+    """Name what shows the scores of a model, whatever else the study has."""
+    names = ("figures/task-correlation", "tables/task-correlation", "tables/top-nodes")
+    return [f"{name}/{model}" for name in names]
 
 
 @dataclass
@@ -279,7 +284,7 @@ CHANGES = {
             *("faithfulness/gold/*/ioi/*", "faithfulness/random/*/ioi"),
             *fits("only-ioi", "without-arithmetic-addition", "without-own"),
             *fits("without-family-arithmetic", "all"),
-            *("stitched/*/ioi", "carried/*", f"{SCORED}/*", *SHOWN, *TRANSFERRED),
+            *("stitched/*/ioi", "carried/*", *scored(), *SHOWN, *TRANSFERRED),
         ],
     ),
     # Nothing that is made of train pairs.
@@ -302,7 +307,7 @@ CHANGES = {
             *("scores/*/ioi/*", "masks/*/ioi/*", "faithfulness/gold/*/ioi/*"),
             *fits("only-ioi", "without-arithmetic-addition", "without-own"),
             *fits("without-family-arithmetic", "all"),
-            *("stitched/*/ioi", "carried/*", f"{SCORED}/*", *SHOWN, *TRANSFERRED),
+            *("stitched/*/ioi", "carried/*", *scored(), *SHOWN, *TRANSFERRED),
         ],
     ),
     "the weights in a GGUF file": Change(write_other_weights, ["models/quantised/*"]),
@@ -314,7 +319,7 @@ CHANGES = {
             *("faithfulness/gold/*/own/*", "faithfulness/random/*/own"),
             *fits("only-own", "without-arithmetic-addition", "without-ioi", "all"),
             *("stitched/*/own", "carried/*/own/*", "carried/*/ioi/*"),
-            *(f"{SCORED}/*", *SHOWN, *TRANSFERRED),
+            *(*scored(), *SHOWN, *TRANSFERRED),
         ],
     ),
     # Alignments on one task, and on all but a family that it joins, stay.
@@ -330,7 +335,7 @@ CHANGES = {
             *fits("only-arithmetic-subtraction", "without-arithmetic-subtraction"),
             *fits("without-ioi", "without-arithmetic-addition", "without-own", "all"),
             *("stitched/*/*-subtraction", "carried/*/*-subtraction/*"),
-            *("carried/*/ioi/*", f"{SCORED}/*", *SHOWN, *TRANSFERRED),
+            *("carried/*/ioi/*", *scored(), *SHOWN, *TRANSFERRED),
         ],
     ),
     # Nothing that is of one task. Training sets that had it are other sets now.
@@ -338,7 +343,7 @@ CHANGES = {
         remove_a_task,
         [
             *fits("without-ioi", "without-arithmetic-addition", "all"),
-            *("carried/*/ioi/*", f"{SCORED}/*", *SHOWN, *TRANSFERRED),
+            *("carried/*/ioi/*", *scored(), *SHOWN, *TRANSFERRED),
         ],
     ),
     # The source's own scores stay.
@@ -348,7 +353,7 @@ CHANGES = {
             *(f"{each}/tiny-target/*" for each in ("models", "pairs", "scores")),
             *("masks/*", "faithfulness/gold/*", "faithfulness/random/*"),
             *("alignments/*", "stitched/*", "carried/*"),
-            *(f"{SCORED}/tiny-target", *SHOWN, *TRANSFERRED),
+            *(*scored("tiny-target"), *SHOWN, *TRANSFERRED),
         ],
     ),
     # What the target does by itself stays.
@@ -357,7 +362,7 @@ CHANGES = {
         [
             *(f"{each}/tiny-source/*" for each in ("models", "pairs", "scores")),
             *("alignments/*", "stitched/*", "carried/*"),
-            *(f"{SCORED}/tiny-source", *SHOWN, *TRANSFERRED),
+            *(*scored("tiny-source"), *SHOWN, *TRANSFERRED),
         ],
     ),
     # Both models were scored before. What shows one transfer alone stays.
@@ -397,7 +402,7 @@ CHANGES = {
         setting("attribution", ig_steps=3),
         [
             *("scores/*/nap-ig-inputs", "faithfulness/gold/*", "carried/*"),
-            *("alignments/*", f"{SCORED}/*", *SHOWN, *TRANSFERRED),
+            *("alignments/*", *scored(), *SHOWN, *TRANSFERRED),
         ],
     ),
     # The same two numbers, in each other's place.
@@ -405,12 +410,13 @@ CHANGES = {
         swap_examples_and_batch_size,
         [
             *("scores/*", "faithfulness/gold/*", "carried/*", "stitched/*"),
-            *("alignments/*", f"{SCORED}/*", *SHOWN, *TRANSFERRED),
+            *("alignments/*", *scored(), *SHOWN, *TRANSFERRED),
         ],
     ),
-    # The stability has its table from the same job.
+    # The stability and the correlation of tasks have tables from the same jobs.
     "the style of figures": Change(
-        commented(f"{LIBRARY}/figures/style.py"), ["figures/*", "tables/stability/*"]
+        commented(f"{LIBRARY}/figures/style.py"),
+        ["figures/*", "tables/stability/*", "tables/task-correlation/*"],
     ),
     "a module of some figures": Change(
         commented(f"{LIBRARY}/figures/comparisons.py"),
@@ -426,6 +432,7 @@ CHANGES = {
             *("tables/rejects*", "tables/scaling/*", "figures/recovery"),
             *(f"tables/{each}/*" for each in ("leaderboard", "controls", "tests")),
             *("tables/maps/*", "figures/curves-by-*", "figures/completeness/*"),
+            "tables/top-nodes/*",
             *(f"figures/{each}/*" for each in ("controls", "maps", "losses")),
             *("figures/transfer-matrix/*",),
         ],
@@ -442,7 +449,7 @@ CHANGES = {
             "models/quantised/model",
             *("scores/*", "masks/*", "alignments/*", "stitched/*", "carried/*"),
             "faithfulness/*",
-            *(f"{SCORED}/*", *SHOWN, *TRANSFERRED),
+            *(*scored(), *SHOWN, *TRANSFERRED),
         ],
     ),
     "a stage": Change(

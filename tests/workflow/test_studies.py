@@ -133,8 +133,9 @@ def snakemake(folder, study, *arguments):
     )
 
 
-def planned_jobs(folder, study):
-    result = snakemake(folder, study, "--dry-run", "--quiet", "host")
+def planned_jobs(folder, study, *values):
+    config = ["--config", *values] if values else []
+    result = snakemake(folder, study, "--dry-run", "--quiet", "host", *config)
     assert result.returncode == 0, result.stdout + result.stderr
     text = (result.stdout + result.stderr).split("total")[0]
     counts = re.findall(r"^(\w+) +(\d+)$", text, re.MULTILINE)
@@ -170,6 +171,30 @@ def test_every_study_plans_a_run_without_a_network(tmp_path, study):
         # The estimate counts the jobs that Snakemake plans.
         estimated = estimated_jobs(study.stem)
         assert {rule: jobs[rule] for rule in estimated} == estimated
+
+
+OVERLAY = """
+study:
+  tasks: [arithmetic]        # the name of a family of the default study
+  methods: [nap]
+  models: [llama-small]
+  families: {}
+tasks:
+  arithmetic: {generator: ioi}
+"""
+
+
+def test_an_overlay_that_names_models_has_no_transfers(tmp_path):
+    study = tmp_path / "study.yaml"
+    study.write_text(OVERLAY)
+    jobs = planned_jobs(tmp_path, study)
+    assert jobs["attribute_nodes"] == jobs["summarise_top_nodes"] == 1
+    assert not jobs.keys() & {"fit_alignment", "plot_break_even"}
+    # The command line has the last word.
+    pair = "{source: llama-small, target: llama-medium}"
+    jobs = planned_jobs(tmp_path, study, f"study={{transfers: [{pair}]}}")
+    assert jobs["attribute_nodes"] == 2
+    assert jobs["fit_alignment"] == 2  # on the task alone, and on all
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

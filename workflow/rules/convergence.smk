@@ -19,7 +19,7 @@ rule compare_steps:
         **model_resources("compare_steps", "model"),
     params:
         settings=comparison_settings(config),
-        state=job("compare_steps").state,
+        state=placed(job("compare_steps").state),
     message:
         "Comparing numbers of steps: {wildcards.model} on {wildcards.task} by {wildcards.method}"
     script:

@@ -12,8 +12,8 @@ rule summarise_startup:
     conda:
         "../../envs/figures.yaml"
     params:
-        benchmarks=BENCHMARKS,
-        logs=LOGS,
+        benchmarks=placed(BENCHMARKS),
+        logs=placed(LOGS),
     message:
         "Adding up the start-up times of the jobs"
     script:

@@ -46,6 +46,13 @@ def by_pair(measured, methods, transfers=(MODELS,)):
     )
 
 
+def labelled(figure, axis):
+    """Whether the ticks of every panel are labelled, on the left or below."""
+    side = {"x": "labelbottom", "y": "labelleft"}[axis]
+    axes = [getattr(panel, f"{axis}axis") for panel in figure.axes]
+    return [each.get_tick_params()[side] for each in axes]
+
+
 def names_below(figure):
     (legend,) = figure.legends
     return [text.get_text() for text in legend.get_texts()]
@@ -181,7 +188,22 @@ def test_completeness_shows_circuit_complement_and_agreement(summary):
     assert of_family[0] == pytest.approx([(0.6 + 0.56 + 0.57) / 3] * 4)
     # The whole model is never wrong: there is no such agreement.
     assert [text.get_text() for text in figure.axes[4].texts] == ["-"]
+    # So the sizes stand below the row above.
+    assert labelled(figure, "x") == [False, False, True, True, False, False]
+    assert labelled(figure, "y") == [True, False] * 2 + [False, False]
     assert cut_off(figure) == []
+
+
+def test_names_stand_beside_the_first_panel_that_is_not_empty(statistics):
+    methods = {"methods": ["no-such-method", "nap"]}
+    drawn = [
+        comparisons.maps_figure(statistics, **MODELS, maps=["free"], **methods),
+        comparisons.controls_figure(
+            statistics, **PAIR, controls=["source-free"], **methods
+        ),
+    ]
+    for figure in drawn:
+        assert labelled(figure, "y") == [False, True] and cut_off(figure) == []
 
 
 def test_bands_over_seeds_are_of_the_mean_over_tasks(summary):

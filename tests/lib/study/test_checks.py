@@ -119,7 +119,7 @@ def test_relative_paths_start_in_the_working_directory(folder, monkeypatch):
         ),
         (
             "study.families",
-            {"ioi": ["mcqa"]},
+            {"ioi": ["mine"]},
             "study.families: 'ioi' is a task of another family",
         ),
         (
@@ -297,6 +297,12 @@ def test_a_study_that_names_no_model_is_about_all():
     study = {"transfers": [], "models": []}
     assert studied_models(study, {"a": {}, "b": {}}) == ["a", "b"]
     assert studied_models(study | {"models": ["b"]}, {"a": {}, "b": {}}) == ["b"]
+
+
+def test_a_family_of_tasks_that_are_not_studied_takes_no_name(folder):
+    config = deepcopy(CONFIG)
+    config["study"].update(tasks=["ioi"], families={"ioi": ["mcqa"]}, siblings=[])
+    check_config(config, folder)
 
 
 def test_a_task_may_not_read_as_a_family(folder):

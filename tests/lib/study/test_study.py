@@ -133,6 +133,11 @@ def test_a_study_of_attribution_alone_fits_nothing():
     }
     assert "results/figures/gold-curves-by-task/unused/exact.png" in alone.results()
     assert "results/tables/gold/unused.csv" in alone.results()
+    assert "results/tables/top-nodes/small.csv" in alone.results()
+    assert "results/tables/task-correlation/small.csv" in alone.results()
+    assert "results/figures/gold-node-map/unused/exact.png" in alone.results()
+    # There is no transfer whose costs could be compared.
+    assert not any("break-even" in each for each in alone.results())
     assert not any("recovery" in each or "imported" in each for each in alone.results())
 
 
@@ -154,9 +159,11 @@ def test_results_of_transfers():
     assert len(results) == len(set(results))
     assert "results/tables/imported.csv" in results
     assert "results/tables/scaling/sub.csv" in results
+    assert "results/tables/top-nodes/small.csv" in results
+    assert "results/tables/top-nodes/large.csv" in results
     assert "results/figures/losses/small/large/exact.png" in results
     assert "results/figures/sensitivity/small/large/exact/sparsity.png" in results
-    assert not any(each.startswith("results/figures/gold-curves") for each in results)
+    assert not any(each.startswith("results/figures/gold-") for each in results)
     assert not any("benchmark" in each or "startup" in each for each in results)
 
 

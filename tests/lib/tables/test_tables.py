@@ -574,13 +574,24 @@ def test_rejects_table_lists_rows_and_reasons():
     assert "no rows" in to_html(rejects_table({}), "Rejects")
 
 
-def test_rejects_are_counted_by_reason_whatever_its_numbers():
-    table = rejects_summary_table({("m", "ioi"): REJECTS, ("n", "ioi"): REJECTS[:1]})
+def test_rejects_are_counted_by_kind_of_reason():
+    lost = "answer: {!r} is not in the model's vocabulary"
+    words = pl.DataFrame({"row": [10, 11, 12]}).with_columns(
+        file=pl.lit("own.csv"),
+        reason=pl.Series([lost.format(word) for word in ("hello", "don't", "so")]),
+    )
+    rejects = pl.concat([REJECTS.drop("clean"), words.select("file", "row", "reason")])
+    table = rejects_summary_table({("m", "ioi"): rejects, ("n", "ioi"): rejects[:1]})
+    lengths = ("N tokens, N fit", "12 tokens, 11 fit", "own.csv, row 4")
     assert table.frame.rows() == [
-        ("m", "ioi", "N tokens, N fit", "own.csv, row 4", 2),
-        ("m", "ioi", "answer is empty", "own.csv, row 7", 1),
-        ("m", "ioi", "odd", "row 2", 1),
-        ("n", "ioi", "N tokens, N fit", "own.csv, row 4", 1),
+        (
+            *("m", "ioi", "answer: '...' is not in the model's vocabulary"),
+            *(lost.format("hello"), "own.csv, row 10", 3),
+        ),
+        ("m", "ioi", *lengths, 2),
+        ("m", "ioi", "answer is empty", None, "own.csv, row 7", 1),
+        ("m", "ioi", "odd", None, "row 2", 1),
+        ("n", "ioi", *lengths, 1),
     ]
     assert rejects_summary_table({}).frame.is_empty()
 

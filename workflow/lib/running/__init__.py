@@ -3,10 +3,14 @@
 - `sources`: hashes of the code that a job runs. Snakemake compares only the
   modification time of a script, not the modules that it imports, so a changed method
   reruns nothing.
+- `overlays`: an empty mapping in an overlay clears what the files before it say, and
+  models without transfers have none. For Snakemake, an empty mapping adds nothing.
 - `planning`: jobs rerun when the content of files changes. For Snakemake, a `git
   checkout` changes the modification time of every file.
 - `groups`: groups of jobs are checked once each. Snakemake checks them once for every
   pair of their jobs: planning a study of 40 tasks took twice as long.
+- `configurations`: errors say where the configuration was looked for. Snakemake's
+  message does not say that a file given by `--configfile` is added to `config.yaml`.
 - `checks`: what is to be downloaded or read is tried before the first job starts.
 - `requests`: what jobs request of a cluster, as functions that Snakemake calls.
 - `runs`: stale locks of a killed run are removed, and its jobs are terminated with it.

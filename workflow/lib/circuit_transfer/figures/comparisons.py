@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from circuit_transfer.figures.style import (
     COLOURS,
     heatmap,
+    label_outermost,
     matrix_panels,
     message,
     panels,
@@ -139,7 +140,8 @@ def transfer_matrices(
         panel.set(title=method, xlabel="evaluated on")
         if panel.get_subplotspec().is_first_col():
             panel.set_ylabel("trained on")
-    figure.colorbar(image, ax=axes, label="CPR", shrink=0.6)
+    shrink = 0.6 / axes[0].get_gridspec().nrows
+    figure.colorbar(image, ax=axes, label="CPR", shrink=shrink)
     figure.suptitle(f"{source} → {target}", fontsize=9)
     return figure
 
@@ -190,6 +192,7 @@ def controls_figure(
         panel.set(title=method, xlabel="CPR, mean over tasks")
     axes[0].set_yticks(range(len(rows)), rows)
     axes[0].invert_yaxis()
+    label_outermost(axes)
     _protocol_legend(figure, pair.protocols)
     figure.suptitle(f"{source} → {target}", fontsize=9)
     return figure
@@ -221,6 +224,7 @@ def maps_figure(
         panel.set(title=method, xlabel="CPR, mean over tasks")
     axes[0].set_yticks(range(len(maps)), maps)
     axes[0].invert_yaxis()
+    label_outermost(axes)
     handles = [
         Line2D([], [], linestyle="", marker=marker, color=colour, label=label)
         for label, colour, marker in GIVEN.values()

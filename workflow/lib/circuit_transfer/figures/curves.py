@@ -9,7 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from circuit_transfer.artifacts.alignments import Alignment
-from circuit_transfer.figures.style import COLOURS, message, panels, say
+from circuit_transfer.figures.style import (
+    COLOURS,
+    label_outermost,
+    message,
+    panels,
+    say,
+)
 from circuit_transfer.tables.curves import (
     RANKINGS,
     ZERO_SHOT,
@@ -153,6 +159,7 @@ def completeness(
     for column, method in enumerate(methods):
         grid[0, column].set_title(method)
         grid[-1, column].set_xlabel(SIZE)
+    label_outermost(axes)
     handles = [Line2D([], [], color=COLOURS[row], label=row) for row in shown]
     # Under a single panel there is no room for all of them side by side.
     columns = len(handles) if len(methods) > 1 else 1
@@ -302,6 +309,7 @@ def _label_edges(axes: Sequence[Axes], xlabel: str, ylabel: str) -> None:
         if below >= len(axes):
             panel.set_xlabel(xlabel)
             panel.tick_params(labelbottom=True)
+    label_outermost(axes)
 
 
 def _kind(training_set: str) -> str:

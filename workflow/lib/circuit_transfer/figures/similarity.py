@@ -7,7 +7,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from circuit_transfer.figures.style import COLOURS, message, panels, say
+from circuit_transfer.figures.style import (
+    COLOURS,
+    label_outermost,
+    message,
+    panels,
+    say,
+)
 from circuit_transfer.tables.curves import shown_protocols
 from circuit_transfer.tables.similarity import CORRELATIONS, similarity_means
 from circuit_transfer.transfer.correlation import BEFORE, CHANCE, DEPTH, GOLD
@@ -64,6 +70,7 @@ def correlations_figure(
         panel.set_xlabel("circuit size (share of nodes)")
     axes[0].set_ylabel("correlation with gold")
     axes[len(methods)].set_ylabel("Jaccard index with gold")
+    label_outermost(axes)
     figure.suptitle(f"{source} → {target}, map {map_name}", fontsize=9)
     _legend(figure, rows)
     return figure
@@ -171,6 +178,7 @@ def stability_figure(
         if place.num1 + place.get_gridspec().ncols >= len(axes):
             panel.set_xlabel("circuit size (share of nodes)")
             panel.tick_params(labelbottom=True)
+    label_outermost(axes)
     handles = [Line2D([], [], color=SERIES[name]) for name in drawn]
     labels = [names.get(name, name) for name in drawn]
     figure.legend(handles, labels, loc="outside lower center", ncols=2)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from circuit_transfer.jobs.job import pick_device
+from circuit_transfer.jobs.progress import activity
 from circuit_transfer.messages import in_one_line
 from circuit_transfer.models.architectures import architecture_of
 from circuit_transfer.models.checkpoints import check_checkpoint, read_model_type
@@ -52,14 +53,15 @@ def load_model(
         safetensors.SafetensorError: the weights' file is damaged.
     """
     check_checkpoint(folder)
-    model = _read_weights(
-        folder,
-        dtype=dtype,
-        attn_implementation=attn_implementation,
-        device_map=device_map,
-    )
-    if device_map is None:
-        model.to(device or pick_device())
+    with activity(f"loading {folder}"):
+        model = _read_weights(
+            folder,
+            dtype=dtype,
+            attn_implementation=attn_implementation,
+            device_map=device_map,
+        )
+        if device_map is None:
+            model.to(device or pick_device())
     where = device_map or model.device
     log.info("loaded %s: %s, %s on %s", folder, model.config.model_type, dtype, where)
     return model.requires_grad_(False).eval()

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from circuit_transfer.jobs.progress import progress
 from circuit_transfer.messages import some
 from circuit_transfer.models.checkpoints import BUFFERS, read_header, weight_files
 from circuit_transfer.models.shape import skeleton
@@ -56,7 +57,7 @@ def check_weights(folder: Path | str, config) -> None:
     check_names(folder, config)
     for file, tensors in _stored(folder).items():
         with safe_open(file, framework="pt") as opened:
-            for name in tensors:
+            for name in progress(tensors, len(tensors), f"tensor of {file.name},"):
                 if not is_finite(opened.get_tensor(name)):
                     raise ValueError(f"{file}: weight {name} is not finite")
 

@@ -109,7 +109,8 @@ def _check_families(
                 f"study.tasks: {name!r} would read as a family in the name of a "
                 "training set; expected a name that does not begin with `family-`"
             )
-        if name in families and name not in families[name]:
+        members = families.get(name, [])
+        if name not in members and any(each in studied for each in members):
             raise ValueError(
                 f"study.families: {name!r} is a task of another family; expected "
                 "another name for the family"

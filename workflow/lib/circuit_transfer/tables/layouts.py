@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from circuit_transfer.prompts.frame import SPLITS
+from circuit_transfer.prompts.reasons import count_kinds
 from circuit_transfer.tables.curves import RANKINGS
 from circuit_transfer.tables.explanations import INTERVAL_NOTE
 from circuit_transfer.tables.statistics import DOCUMENTATION
@@ -150,25 +151,31 @@ def rejects_table(rejects: Mapping[tuple[str, str], pl.DataFrame]) -> Table:
 def rejects_summary_table(rejects: Mapping[tuple[str, str], pl.DataFrame]) -> Table:
     """How many rows of every model and task could not be used, by reason.
 
-    Reasons that differ only in their numbers are one, with N in place of the numbers.
+    Reasons of one kind are one, the most frequent first, see `reasons`.
     """
-    columns = {"file": pl.String, "row": pl.Int64, "reason": pl.String}
-    frame = _by_cell(rejects, columns).with_columns(
-        reason=pl.col("reason").str.replace_all(r"\d+", "N"),
-        first=pl.format(
-            "{}row {}",
-            pl.when(pl.col("file").is_null())
-            .then(pl.lit(""))
-            .otherwise(pl.col("file") + ", "),
-            pl.col("row"),
-        ),
+    lines = []
+    for (model, task), frame in rejects.items():
+        for kind, rows, example in count_kinds(frame["reason"]):
+            place = frame.filter(reason=example).row(0, named=True)
+            lines.append(
+                {
+                    "model": model,
+                    "task": task,
+                    "reason": kind,
+                    "example": None if example == kind else example,
+                    "first": ", ".join(
+                        filter(None, [place["file"], f"row {place['row']}"])
+                    ),
+                    "rows": rows,
+                }
+            )
+    names = ("model", "task", "reason", "example", "first")
+    schema = dict.fromkeys(names, pl.String) | {"rows": pl.Int64}
+    note = (
+        "reason: without the words and numbers of the single row, which example has; "
+        "first: the first such row. Every row is in rejects.csv."
     )
-    keys = ("model", "task", "reason")
-    summary = frame.group_by(keys, maintain_order=True).agg(
-        pl.col("first").first(), rows=pl.len().cast(pl.Int64)
-    )
-    note = "first: the first such row. Every row is in rejects.csv."
-    return Table(summary, labels=4, note=note)
+    return Table(pl.DataFrame(lines, schema=schema), labels=5, note=note)
 
 
 def _by_cell(

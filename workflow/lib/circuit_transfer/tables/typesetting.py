@@ -17,8 +17,8 @@ log = logging.getLogger(__name__)
 EMPTY = "-"
 # Suffixes of columns that are shown behind the value of the column they qualify.
 HALF_WIDTH, MARK = "_half_width", "_mark"
-# Text that spreadsheets would evaluate as a formula.
-FORMULA = r"^[=+\-@\t\r]"
+# Text that spreadsheets would evaluate as a formula; a sign alone is none.
+FORMULA = r"^[=+\-@\t\r](?s:.)"
 # A column that is not ranked, and shown with an additional decimal.
 SPREAD = "seed_deviation"
 TEX_ESCAPES = {
