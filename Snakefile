@@ -39,6 +39,7 @@ include: "workflow/rules/benchmark.smk"
 
 
 # Beside the library, which common.smk has put on the path.
+from running.endings import end_run, end_without_jobs
 from running.runs import hold_folder, start_run
 from running.warm import warm_up
 
@@ -53,6 +54,10 @@ onstart:
     check_gguf_files(jobs, origins)
     check_prompts(jobs, config, origins)
     warm_up(workflow)
+
+
+onsuccess:
+    end_run(workflow)
 
 
 rule all:

@@ -91,6 +91,7 @@ TABLES = {
 # The figures of the page: the section that shows them, and their titles.
 SUMMARISED = {
     "node-map": ("nodes", "Scores of the nodes by layer and head"),
+    "gold-node-map": ("nodes", "Scores of the nodes by layer and head"),
     "curves-by-pair": ("faithful", "Faithfulness by circuit size, mean over tasks"),
     "gold-curves-by-task": ("faithful", "Faithfulness by circuit size"),
     "maps": ("source", "CPR of every map by the source scores that it is given"),
