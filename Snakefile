@@ -35,16 +35,18 @@ include: "workflow/rules/convergence.smk"
 include: "workflow/rules/costs.smk"
 include: "workflow/rules/estimate.smk"
 include: "workflow/rules/startup.smk"
+include: "workflow/rules/summary.smk"
 include: "workflow/rules/benchmark.smk"
 
 
 # Beside the library, which common.smk has put on the path.
-from running.endings import end_run
+from running.endings import end_run, end_without_jobs
 from running.runs import hold_folder, start_run
 from running.warm import warm_up
 
 hold_folder(workflow)
 record_code(workflow.modifier.rules)
+end_without_jobs(workflow)
 
 
 onstart:

@@ -289,10 +289,7 @@ CHANGES = {
             *fits("only-ioi", "without-arithmetic-addition", "without-own"),
             *fits("without-family-arithmetic", "all"),
             *("stitched/*/ioi", "carried/*", *scored(), *SHOWN, *TRANSFERRED),
-            *(
-                "baselines/*/ioi",
-                *LISTED,
-            ),
+            *("baselines/*/ioi", *LISTED),
         ],
     ),
     # Nothing that is made of train pairs.
@@ -330,10 +327,7 @@ CHANGES = {
             *fits("only-own", "without-arithmetic-addition", "without-ioi", "all"),
             *("stitched/*/own", "carried/*/own/*", "carried/*/ioi/*"),
             *(*scored(), *SHOWN, *TRANSFERRED),
-            *(
-                "baselines/*/own",
-                *LISTED,
-            ),
+            *("baselines/*/own", *LISTED),
         ],
     ),
     # Alignments on one task, and on all but a family that it joins, stay.
@@ -350,10 +344,7 @@ CHANGES = {
             *fits("without-ioi", "without-arithmetic-addition", "without-own", "all"),
             *("stitched/*/*-subtraction", "carried/*/*-subtraction/*"),
             *("carried/*/ioi/*", *scored(), *SHOWN, *TRANSFERRED),
-            *(
-                "baselines/*/*-subtraction",
-                *LISTED,
-            ),
+            *("baselines/*/*-subtraction", *LISTED),
         ],
     ),
     # Nothing that is of one task. Training sets that had it are other sets now.
@@ -373,10 +364,7 @@ CHANGES = {
             *("masks/*", "faithfulness/gold/*", "faithfulness/random/*"),
             *("alignments/*", "stitched/*", "carried/*"),
             *(*scored("tiny-target"), *SHOWN, *TRANSFERRED),
-            *(
-                "baselines/tiny-target/*",
-                *LISTED,
-            ),
+            *("baselines/tiny-target/*", *LISTED),
         ],
     ),
     # What the target does by itself stays.
@@ -386,10 +374,7 @@ CHANGES = {
             *(f"{each}/tiny-source/*" for each in ("models", "pairs", "scores")),
             *("alignments/*", "stitched/*", "carried/*"),
             *(*scored("tiny-source"), *SHOWN, *TRANSFERRED),
-            *(
-                "baselines/tiny-source/*",
-                *LISTED,
-            ),
+            *("baselines/tiny-source/*", *LISTED),
         ],
     ),
     # Both models were scored before. What shows one transfer alone stays.
@@ -480,10 +465,7 @@ CHANGES = {
             *("scores/*", "masks/*", "alignments/*", "stitched/*", "carried/*"),
             "faithfulness/*",
             *(*scored(), *SHOWN, *TRANSFERRED),
-            *(
-                "baselines/*",
-                *LISTED,
-            ),
+            *("baselines/*", *LISTED),
         ],
     ),
     "a stage": Change(

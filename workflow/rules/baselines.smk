@@ -60,7 +60,10 @@ rule summarise_models:
 
 rule preflight:
     input:
-        rules.summarise_models.output,
+        models=table_pattern("models"),
+        judged=table_pattern("models", "html"),
+        reasons=table_pattern("rejects-summary"),
+        rejects=table_pattern("rejects", "html"),
     message:
         "Which tasks are worth studying is printed at the end"
     # Something to run, so that it is printed also where every table is there already.

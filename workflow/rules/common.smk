@@ -32,6 +32,7 @@ from circuit_transfer.study.settings import (
 )
 from circuit_transfer.study.shown import (
     FIGURES,
+    SUMMARISED,
     TABLE_SUFFIXES,
     TABLES,
     figure_pattern,

@@ -15,7 +15,8 @@
 - `requests`: what jobs request of a cluster, as functions that Snakemake calls.
 - `runs`: stale locks of a killed run are removed, and its jobs are terminated with it.
   Snakemake asks the user to unlock, while its jobs may continue to write.
-- `endings`: what a run prints when it has ended, which Snakemake leaves to the user.
+- `endings`: the main table is printed at the end of a run, also of one that had nothing
+  to do. Snakemake calls no hook then.
 - `warm`: jobs are forked from one process that has imported torch and transformers.
   Snakemake starts an interpreter per job, which takes longer than most stages.
 """

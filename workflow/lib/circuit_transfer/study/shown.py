@@ -88,6 +88,16 @@ TABLES = {
     "benchmark-scaling": Shown("benchmark", SPEED),
 }
 
+# The figures of the page: the section that shows them, and their titles.
+SUMMARISED = {
+    "node-map": ("nodes", "Scores of the nodes by layer and head"),
+    "gold-node-map": ("nodes", "Scores of the nodes by layer and head"),
+    "curves-by-pair": ("faithful", "Faithfulness by circuit size, mean over tasks"),
+    "gold-curves-by-task": ("faithful", "Faithfulness by circuit size"),
+    "maps": ("source", "CPR of every map by the source scores that it is given"),
+    "break-even": ("cost", "Cost of a number of new tasks"),
+}
+
 
 def figure_pattern(name: str, suffix: str = "png") -> str:
     """Return the path of a figure, with its wildcards."""

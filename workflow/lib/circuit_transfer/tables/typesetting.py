@@ -177,6 +177,11 @@ def to_html(table: Table, title: str) -> str:
     )
 
 
+def headings(table: Table) -> list[str]:
+    """Return the headings of the displayed columns."""
+    return [*map(_heading, _shown_columns(table))]
+
+
 def _left_out(table: Table) -> Iterator[str]:
     """Yield a sentence about the rows that are not displayed, if there are any."""
     rows = table.frame.height
