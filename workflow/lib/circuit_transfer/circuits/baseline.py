@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from circuit_transfer.interventions import answer_logits
-from circuit_transfer.jobs.job import progress
+from circuit_transfer.jobs.progress import progress
 from circuit_transfer.prompts.batches import PairBatch, prompt_numbers
 from circuit_transfer.statistics import (
     RESAMPLES,
@@ -35,7 +35,7 @@ def measure_baseline(model: nn.Module, batches: Sequence[PairBatch]) -> dict[str
         The measures of `baseline_measures`.
     """
     correct, clean, corrupted = [], [], []
-    for batch in progress(batches, len(batches), "batches of pairs"):
+    for batch in progress(batches, len(batches), "batch"):
         logits = answer_logits(model, batch.clean)
         correct += batch.correct(logits).tolist()
         clean += batch.logit_diff(logits).tolist()
