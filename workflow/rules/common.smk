@@ -20,6 +20,12 @@ from circuit_transfer.prompts.frame import SPLITS
 from circuit_transfer.study.convergence import comparison_settings
 from circuit_transfer.study.origins import CHECKPOINT_FILES, Origins
 from circuit_transfer.study.paths import BENCHMARKS, LOGS, filled, job, path, paths
+from circuit_transfer.study.results import (
+    results,
+    results_by_category,
+    results_of,
+    summarised_figures,
+)
 from circuit_transfer.study.settings import (
     attribution_settings,
     evaluation_settings,
