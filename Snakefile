@@ -64,4 +64,4 @@ onsuccess:
 
 rule all:
     input:
-        study.results(),
+        results.all(),

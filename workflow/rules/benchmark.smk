@@ -117,6 +117,6 @@ rule plot_benchmark_scaling:
 
 rule benchmark:
     input:
-        [*study.results_of("benchmark"), *study.results_of("scaling")],
+        [*results.of("benchmark"), *results.of("scaling")],
     message:
         "The benchmark is complete"

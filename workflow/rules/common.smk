@@ -20,6 +20,7 @@ from circuit_transfer.prompts.frame import SPLITS
 from circuit_transfer.study.convergence import comparison_settings
 from circuit_transfer.study.origins import CHECKPOINT_FILES, Origins
 from circuit_transfer.study.paths import BENCHMARKS, LOGS, filled, job, path, paths
+from circuit_transfer.study.results import Results
 from circuit_transfer.study.settings import (
     attribution_settings,
     evaluation_settings,
@@ -72,6 +73,7 @@ FIRST = 1
 
 # Inputs that no rule makes have no prefix.
 study = Study(config)
+results = Results(study)
 origins = Origins(config, HOME, given=local, made=PATHS.replace_prefix)
 log_where_read(workflow, HOME, origins.found_at_home(study))
 model_resources = partial(model_resources, config)

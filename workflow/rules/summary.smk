@@ -10,7 +10,7 @@ rule write_summary:
         costs=table_pattern("costs"),
         break_even=path("break-even"),
         top_nodes=study.every(table_pattern("top-nodes"), model=study.targets),
-        figures=study.summarised_figures(),
+        figures=results.summarised_figures(),
     output:
         summary=path("summary"),
     log:
@@ -25,7 +25,7 @@ rule write_summary:
         names=study.selected("tasks", "methods", "targets", "pairs", "maps", "seeds"),
         ablation=study.selected("ablation")["ablation"],
         sections=SUMMARISED,
-        index=study.results_by_category(),
+        index=results.by_category(),
     message:
         "Writing the summary of the study"
     script:

@@ -57,6 +57,7 @@ def write_summary(
     study = Names(**names)
     home = Path(summary_path).parent
     of_ablation = pl.col("ablation") == ablation
+    top_nodes = (read_table(path, TOP_NODES) for path in top_nodes_paths)
     frames = Frames(
         statistics=read_frame(statistics_path).filter(of_ablation),
         cpr=read_frame(cpr_path).filter(of_ablation),
@@ -64,25 +65,30 @@ def write_summary(
         rejects=read_table(rejects_path, REJECTS),
         costs=read_table(costs_path, COSTS),
         balance=read_frame(break_even_path),
-        top_nodes={
-            target: read_table(path, TOP_NODES)
-            for target, path in zip(study.targets, top_nodes_paths, strict=True)
-        },
+        top_nodes=dict(zip(study.targets, top_nodes, strict=True)),
     )
-    figures: dict[str, list[Image]] = {}
-    for path in figures_paths:
+    figures = _images(figures_paths, sections, home)
+    links = {
+        topic: [Path(each).relative_to(home).as_posix() for each in files]
+        for topic, files in index.items()
+    }
+    write_text(study_page(frames, study, figures, links), summary_path)
+    log.info("%s: %d figures", summary_path, sum(map(len, figures.values())))
+
+
+def _images(
+    paths: Iterable[Path | str], sections: Mapping[str, Sequence[str]], home: Path
+) -> dict[str, list[Image]]:
+    """Read the figures by the section that shows them; links are relative to `home`."""
+    images: dict[str, list[Image]] = {}
+    for path in paths:
         link = Path(path).relative_to(home)
         name, *places = link.with_suffix("").parts[1:]
         section, title = sections[name]
         title = ": ".join(filter(None, [title, ", ".join(places)]))
         image = Image(Path(path).read_bytes(), title, link.as_posix())
-        figures.setdefault(section, []).append(image)
-    links = {
-        topic: [Path(path).relative_to(home).as_posix() for path in paths]
-        for topic, paths in index.items()
-    }
-    write_text(study_page(frames, study, figures, links), summary_path)
-    log.info("%s: %d figures", summary_path, sum(map(len, figures.values())))
+        images.setdefault(section, []).append(image)
+    return images
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from circuit_transfer.study.results import Results
 from circuit_transfer.study.study import Study
 
 CONFIG = {
@@ -133,31 +134,32 @@ def test_a_study_of_attribution_alone_fits_nothing():
         "evaluate_random": 9,
         "compare_steps": 9,
     }
-    assert "results/figures/gold-curves-by-task/unused/exact.png" in alone.results()
-    assert "results/tables/gold/unused.csv" in alone.results()
-    assert "results/tables/top-nodes/small.csv" in alone.results()
-    assert "results/tables/task-correlation/small.csv" in alone.results()
-    assert "results/figures/gold-node-map/unused/exact.png" in alone.results()
+    results = Results(alone).all()
+    assert "results/figures/gold-curves-by-task/unused/exact.png" in results
+    assert "results/tables/gold/unused.csv" in results
+    assert "results/tables/top-nodes/small.csv" in results
+    assert "results/tables/task-correlation/small.csv" in results
+    assert "results/figures/gold-node-map/unused/exact.png" in results
     # There is no transfer whose costs could be compared.
-    assert not any("break-even" in each for each in alone.results())
-    assert not any("recovery" in each or "imported" in each for each in alone.results())
+    assert not any("break-even" in each for each in results)
+    assert not any("recovery" in each or "imported" in each for each in results)
 
 
 def test_numbers_of_steps_are_compared_where_there_are_several():
     figure = "results/figures/convergence/large.png"
-    assert study().results_of("convergence") == [
+    assert Results(study()).of("convergence") == [
         "results/tables/convergence.csv",
         "results/figures/convergence/small.png",
         figure,
     ]
-    assert figure in study(study_transfers=[]).results()
+    assert figure in Results(study(study_transfers=[])).all()
     without = Study({**CONFIG, "sensitivity": {"sparsity": [0.1]}})
-    assert without.results_of("convergence") == []
+    assert Results(without).of("convergence") == []
     assert "compare_steps" not in costly(without)
 
 
 def test_results_of_transfers():
-    results = study().results()
+    results = Results(study()).all()
     assert len(results) == len(set(results))
     assert "results/tables/imported.csv" in results
     assert "results/tables/scaling/sub.csv" in results
@@ -171,8 +173,8 @@ def test_results_of_transfers():
 
 def test_only_growing_benchmarks_have_a_figure_of_their_growth():
     folder = "results/figures"
-    assert study().results_of("scaling") == [f"{folder}/benchmark-scaling/steep.png"]
-    assert study().results_of("benchmark")[-2:] == [
+    assert Results(study()).of("scaling") == [f"{folder}/benchmark-scaling/steep.png"]
+    assert Results(study()).of("benchmark")[-2:] == [
         f"{folder}/benchmark/flat.png",
         f"{folder}/benchmark/steep.png",
     ]
@@ -181,7 +183,7 @@ def test_only_growing_benchmarks_have_a_figure_of_their_growth():
     config = {**CONFIG, "benchmark": {}, "sensitivity": {}}
     none = Study(config)
     parts = ("benchmark", "scaling", "sensitivity")
-    assert [none.results_of(part) for part in parts] == [[], [], []]
+    assert [Results(none).of(part) for part in parts] == [[], [], []]
 
 
 def test_a_fit_reads_the_tasks_of_its_training_set():

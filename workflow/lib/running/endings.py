@@ -21,7 +21,7 @@ PLAIN = str.maketrans({"±": "+-", "→": ">"})
 
 
 def end_run(workflow) -> None:
-    """Print what a run has made of what was asked for."""
+    """Print what a run has made of what was requested."""
     if not workflow.is_main_process:
         return
     for job in workflow.dag.jobs:

@@ -19,13 +19,6 @@ from circuit_transfer.prompts.frame import SPLITS
 from circuit_transfer.study.checks import studied_models, studied_targets
 from circuit_transfer.study.convergence import compared_methods
 from circuit_transfer.study.paths import Job, expanded, job, path, paths, wildcards
-from circuit_transfer.study.shown import (
-    FIGURES,
-    SUMMARISED,
-    TABLES,
-    figure_pattern,
-    table_pattern,
-)
 from circuit_transfer.transfer.controls import trained_controls
 from circuit_transfer.transfer.maps import (
     CARRIED,
@@ -262,62 +255,6 @@ class Study:
         """The methods with carried gradients, if the study compares them."""
         carried = CARRIED in self.compared
         return [each for each in self.methods if carried and has_run_gradients(each)]
-
-    def results(self) -> list[str]:
-        """Return what the study ends in: its page, and its figures and tables."""
-        shown = [file for part in self._parts for file in self.results_of(part)]
-        return [path("summary"), *shown]
-
-    @property
-    def _parts(self) -> list[str]:
-        """The parts of the study, see `shown`."""
-        parts = ["study", "circuits", "sensitivity", "convergence"]
-        return [*parts, "transfers" if self.transfers else "attribution"]
-
-    def summarised_figures(self) -> list[str]:
-        """Return the figures (PNG) that the page shows, those of the first method."""
-        first = self.methods[:1]
-        return [
-            file
-            for name in SUMMARISED
-            if FIGURES[name].part in self._parts
-            for file in self.every(figure_pattern(name), method=first)
-        ]
-
-    def results_by_category(self) -> dict[str, list[str]]:
-        """Return the tables (HTML) and figures (PNG) by the question they answer."""
-        by_category: dict[str, list[str]] = {}
-        for part in self._parts:
-            for category, file in self._shown(part):
-                page = re.sub(r"\.csv$", ".html", file)
-                by_category.setdefault(category, []).append(page)
-        return by_category
-
-    def results_of(self, part: str) -> list[str]:
-        """Return the tables (CSV) and figures (PNG) of a part of the study.
-
-        Args:
-            part: one of those in `shown`.
-        """
-        return [file for _, file in self._shown(part)]
-
-    def _shown(self, part: str) -> Iterator[tuple[str, str]]:
-        """Yield the question that a table or figure of a part answers, and its file."""
-        wanted = {
-            "circuits": self.circuits,
-            "sensitivity": self.varied,
-            "convergence": self.compared_methods,
-            "benchmark": self.config["benchmark"],
-        }
-        if not wanted.get(part, True):
-            return
-        shown = {table_pattern(name): each for name, each in TABLES.items()}
-        shown |= {figure_pattern(name): each for name, each in FIGURES.items()}
-        own = {"benchmark": self.growing} if part == "scaling" else {}
-        for pattern, each in shown.items():
-            if each.part == part:
-                for file in self.every(pattern, **own):
-                    yield each.category, file
 
     def break_even_sets(self) -> dict[str, list[str]]:
         """Return the tasks of the training sets that a break-even is counted for."""
