@@ -68,12 +68,13 @@ def write_summary(
         top_nodes=dict(zip(study.targets, top_nodes, strict=True)),
     )
     figures = _images(figures_paths, sections, home)
-    links = {
-        topic: [Path(each).relative_to(home).as_posix() for each in files]
-        for topic, files in index.items()
-    }
+    links = {key: [_link(each, home) for each in files] for key, files in index.items()}
     write_text(study_page(frames, study, figures, links), summary_path)
     log.info("%s: %d figures", summary_path, sum(map(len, figures.values())))
+
+
+def _link(path: Path | str, home: Path) -> str:
+    return Path(path).relative_to(home).as_posix()
 
 
 def _images(
@@ -82,11 +83,10 @@ def _images(
     """Read the figures by the section that shows them; links are relative to `home`."""
     images: dict[str, list[Image]] = {}
     for path in paths:
-        link = Path(path).relative_to(home)
-        name, *places = link.with_suffix("").parts[1:]
+        name, *places = Path(path).relative_to(home).with_suffix("").parts[1:]
         section, title = sections[name]
         title = ": ".join(filter(None, [title, ", ".join(places)]))
-        image = Image(Path(path).read_bytes(), title, link.as_posix())
+        image = Image(Path(path).read_bytes(), title, _link(path, home))
         images.setdefault(section, []).append(image)
     return images
 
