@@ -37,13 +37,11 @@ def maps_table(
 ) -> Table:
     """CPR of one pair, mean over tasks: every map by the source scores it is given.
 
-    Below the maps, in a column of their own, what needs no map. Of the controls only
-    those that the study has.
+    Below the maps, in a column of their own, those controls that need no map.
     """
     pair = Pair(statistics, source, target)
     given = [each for each in GIVEN if each in controls]
-    without_map = [each for each in WITHOUT_MAP if each in controls]
-    references = ("gold", RANKINGS, *without_map)
+    references = ["gold", RANKINGS, *(each for each in WITHOUT_MAP if each in controls)]
     columns = ("real", *given, "reference")
     lines = []
     for method in methods:
