@@ -312,29 +312,27 @@ def test_summarise_models(tmp_path):
     (row,) = pl.read_csv(models[0]).to_dicts()
     widths = {name: row.pop(name) for name in [*row] if name.endswith("_half_width")}
     assert len(widths) == 4 and None not in widths.values()
-    assert row == (
-        {
-            "model": "big_model",
-            "architecture": "llama",
-            "layers": 1,
-            "heads": 1,
-            "nodes": 2,
-            "task": "ioi",
-            "pairs": 3,
-            "distinct": 2,
-            "accuracy": 1.0,
-            "right_above_wrong": 1.0,
-            "logit_diff": 2.0,
-            "corrupted_logit_diff": 0.0,
-            "verdict": "yes",
-            "objection": None,
-            "train": 1,
-            "distinct_train": 1,
-            "test": 3,
-            "distinct_test": 2,
-            "rejected": 1,
-        }
-    )
+    assert row == {
+        "model": "big_model",
+        "architecture": "llama",
+        "layers": 1,
+        "heads": 1,
+        "nodes": 2,
+        "task": "ioi",
+        "pairs": 3,
+        "distinct": 2,
+        "accuracy": 1.0,
+        "right_above_wrong": 1.0,
+        "logit_diff": 2.0,
+        "corrupted_logit_diff": 0.0,
+        "verdict": "yes",
+        "objection": None,
+        "train": 1,
+        "distinct_train": 1,
+        "test": 3,
+        "distinct_test": 2,
+        "rejected": 1,
+    }
     assert pl.read_csv(rejected[0])["row"].to_list() == [5]
     assert "lengths differ: 4 and 5" in rejected[2].read_text()
     assert pl.read_csv(summary[0]).rows() == [
