@@ -8,6 +8,11 @@ HOME = Path(workflow.basedir)
 # No installation is needed.
 sys.path.insert(0, str(HOME / "workflow/lib"))
 
+# Before all other imports, during which an interrupt must not end in a traceback.
+from running.interrupts import end_on_interrupt
+
+end_on_interrupt()
+
 from circuit_transfer.prompts.frame import SPLITS
 from circuit_transfer.study.configuration import check_configuration, sorted_keys
 from circuit_transfer.study.convergence import comparison_settings

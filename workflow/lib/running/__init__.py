@@ -9,6 +9,7 @@
   pair of their jobs: planning a study of 40 tasks took twice as long.
 - `checks`: what is to be downloaded or read is tried before the first job starts.
 - `requests`: what jobs request of a cluster, as functions that Snakemake calls.
+- `interrupts`: Ctrl-C before the first job ends in a line. Snakemake shows a traceback.
 - `runs`: stale locks of a killed run are removed, and its jobs are terminated with it.
   Snakemake asks the user to unlock, while its jobs may continue to write.
 - `warm`: jobs are forked from one process that has imported torch and transformers.
