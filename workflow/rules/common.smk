@@ -16,6 +16,11 @@ if not HOME.is_dir():
 # No installation is needed.
 sys.path.insert(0, str(HOME / "workflow/lib"))
 
+# Before all other imports, during which an interrupt must not end in a traceback.
+from running.interrupts import end_on_interrupt
+
+end_on_interrupt()
+
 from circuit_transfer.prompts.frame import SPLITS
 from circuit_transfer.study.convergence import comparison_settings
 from circuit_transfer.study.origins import CHECKPOINT_FILES, Origins

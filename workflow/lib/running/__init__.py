@@ -13,6 +13,7 @@
   message does not say that a file given by `--configfile` is added to `config.yaml`.
 - `checks`: what is to be downloaded or read is tried before the first job starts.
 - `requests`: what jobs request of a cluster, as functions that Snakemake calls.
+- `interrupts`: Ctrl-C before the first job ends in a line. Snakemake shows a traceback.
 - `runs`: stale locks of a killed run are removed, and its jobs are terminated with it.
   Snakemake asks the user to unlock, while its jobs may continue to write.
 - `endings`: the main table is printed at the end of a run, also of one that had nothing
