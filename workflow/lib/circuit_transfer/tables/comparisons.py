@@ -67,8 +67,8 @@ def maps_table(
             lines.append(line)
         for circuit in references:
             level = pair.level(method, circuit, name="", protocol=protocol)
-            cell = level_cell("reference", level, measure)
-            lines.append(start | {"map": circuit} | cell)
+            line = start | {"map": circuit}
+            lines.append(line | level_cell("reference", level, measure))
     schema = dict.fromkeys(("method", "left_out", "measure", "map"), pl.String)
     for column in columns:
         schema |= cell_schema(column) | {column + MARK: pl.String}

@@ -136,11 +136,17 @@ class Pair:
         ]
         return (f"{COLLAPSE_NOTE} {'; '.join(places)}.",) if places else ()
 
+    def test(
+        self, method: str, name: str, protocol: str, against: str, measure: Measure
+    ) -> dict[str, Any] | None:
+        """Return the tested difference of a map's aligned circuit to another one."""
+        return self._tests.get((method, name, protocol, against, measure.column))
+
     def mark(
         self, method: str, name: str, protocol: str, against: str, measure: Measure
     ) -> str:
         """Return the mark of a circuit that the aligned one was shown to exceed."""
-        row = self._tests.get((method, name, protocol, against, measure.column))
+        row = self.test(method, name, protocol, against, measure)
         if not row or verdict(row, "p_permutation_holm") != "yes":
             return ""
         return "‡" if verdict(row, "p_tasks_holm") == "yes" else "†"
