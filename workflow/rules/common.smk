@@ -43,7 +43,7 @@ from running.checks import (
     check_prompts,
 )  # next to the library
 from running.groups import plan_by_group
-from running.planning import plan_by_content
+from running.planning import plan_by_content, say_while_planning
 from running.requests import (
     conversion_resources,
     model_resources,
@@ -55,6 +55,7 @@ from snakemake.exceptions import WorkflowError
 put_first()
 plan_by_content(workflow)
 plan_by_group()
+say_while_planning()
 try:
     check_configuration(config, workflow.configfiles, HOME)
 except (ValueError, OSError) as error:

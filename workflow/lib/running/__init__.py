@@ -4,7 +4,8 @@
   modification time of a script, not the modules that it imports, so a changed method
   reruns nothing.
 - `planning`: jobs rerun when the content of files changes. For Snakemake, a `git
-  checkout` changes the modification time of every file.
+  checkout` changes the modification time of every file. And Snakemake says that it is
+  still planning.
 - `groups`: groups of jobs are checked once each. Snakemake checks them once for every
   pair of their jobs: planning a study of 40 tasks took twice as long.
 - `checks`: what is to be downloaded or read is tried before the first job starts.
