@@ -6,7 +6,8 @@
 - `overlays`: an empty mapping in an overlay clears what the files before it say, and
   models without transfers have none. For Snakemake, an empty mapping adds nothing.
 - `planning`: jobs rerun when the content of files changes. For Snakemake, a `git
-  checkout` changes the modification time of every file.
+  checkout` changes the modification time of every file. And Snakemake says that it is
+  still planning.
 - `groups`: groups of jobs are checked once each. Snakemake checks them once for every
   pair of their jobs: planning a study of 40 tasks took twice as long.
 - `configurations`: errors say where the configuration was looked for. Snakemake's

@@ -84,6 +84,7 @@ def warm_up(workflow) -> None:
         return
     # Forks and scripts also import the modules of the main program, `snakemake`.
     multiprocessing.set_forkserver_preload(["snakemake.cli", *modules])
+    logger.info("Importing the libraries of all jobs, once.")
     if _starts():
         PythonScript.execute_script = _execute_forked
     else:
