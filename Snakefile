@@ -64,4 +64,4 @@ onsuccess:
 
 rule all:
     input:
-        results.all(),
+        results(study),

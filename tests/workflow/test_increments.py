@@ -152,7 +152,7 @@ SUMMARIES = [
     *(f"tables/{each}/*" for each in ("leaderboard", "controls", "maps", "tests")),
     *("tables/scaling/*", "figures/recovery", "figures/curves-by-*"),
     *(f"figures/{each}/*" for each in ("transfer-matrix", "controls", "maps")),
-    *("figures/completeness/*", "figures/break-even/*"),
+    *("figures/completeness/*", "figures/break-even/*", "summary"),
 ]
 # What lists the models, and their pairs and rejected rows.
 LISTED = ["tables/models", "tables/rejects*"]
@@ -428,14 +428,12 @@ CHANGES = {
     # The stability and the correlation of tasks have tables from the same jobs.
     "the style of figures": Change(
         commented(f"{LIBRARY}/figures/style.py"),
-        ["figures/*", "tables/stability/*", "tables/task-correlation/*"],
+        ["figures/*", "tables/stability/*", "tables/task-correlation/*", "summary"],
     ),
     "a module of some figures": Change(
         commented(f"{LIBRARY}/figures/comparisons.py"),
-        [
-            f"figures/{each}*"
-            for each in ("recovery", "transfer-", "controls/", "maps/")
-        ],
+        [f"figures/{each}*" for each in ("recovery", "transfer-", "controls/", "maps/")]
+        + ["summary"],
     ),
     "a module of tests": Change(
         commented(f"{LIBRARY}/statistics.py"),
@@ -446,11 +444,15 @@ CHANGES = {
             *("tables/maps/*", "figures/curves-by-*", "figures/completeness/*"),
             "tables/top-nodes/*",
             *(f"figures/{each}/*" for each in ("controls", "maps", "losses")),
-            *("figures/transfer-matrix/*",),
+            *("figures/transfer-matrix/*", "summary"),
         ],
     ),
+    "a module of the page": Change(
+        commented(f"{LIBRARY}/summary/sections.py"), ["summary"]
+    ),
     "how whole models are measured": Change(
-        commented(f"{LIBRARY}/circuits/baseline.py"), [*MEASURED, *LISTED]
+        commented(f"{LIBRARY}/circuits/baseline.py"),
+        [*MEASURED, *LISTED, "summary"],
     ),
     "how alignments are trained": Change(
         commented(f"{LIBRARY}/transfer/alignment.py"),
@@ -526,7 +528,8 @@ def test_without_transfers_a_removed_task_is_gone_from_summaries_alone(
     remove_a_task(copy)
     planned = {name for name, again in copy.plan().items() if again}
     assert {"tables/models", "tables/statistics"} <= planned
-    assert {name.partition("/")[0] for name in planned} <= {"tables", "figures"}
+    kinds = {name.partition("/")[0] for name in planned}
+    assert kinds <= {"tables", "figures", "summary"}
 
 
 CONVERGENCE = ("circuits/convergence.py", "figures/convergence.py")

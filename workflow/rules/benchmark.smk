@@ -117,6 +117,6 @@ rule plot_benchmark_scaling:
 
 rule benchmark:
     input:
-        [*results.of("benchmark"), *results.of("scaling")],
+        [*results_of(study, "benchmark"), *results_of(study, "scaling")],
     message:
         "The benchmark is complete"

@@ -25,7 +25,12 @@ from circuit_transfer.prompts.frame import SPLITS
 from circuit_transfer.study.convergence import comparison_settings
 from circuit_transfer.study.origins import CHECKPOINT_FILES, Origins
 from circuit_transfer.study.paths import BENCHMARKS, LOGS, filled, job, path, paths
-from circuit_transfer.study.results import Results
+from circuit_transfer.study.results import (
+    results,
+    results_by_category,
+    results_of,
+    summarised_figures,
+)
 from circuit_transfer.study.settings import (
     attribution_settings,
     evaluation_settings,
@@ -79,7 +84,6 @@ FIRST = 1
 
 # Inputs that no rule makes have no prefix.
 study = Study(config)
-results = Results(study)
 origins = Origins(config, HOME, given=local, made=PATHS.replace_prefix)
 log_where_read(workflow, HOME, origins.found_at_home(study))
 model_resources = partial(model_resources, config)

@@ -69,4 +69,4 @@ rule plot_convergence:
 
 rule convergence:
     input:
-        results.of("convergence"),
+        results_of(study, "convergence"),

@@ -72,4 +72,4 @@ rule summarise_sensitivity:
 
 rule sensitivity:
     input:
-        results.of("sensitivity"),
+        results_of(study, "sensitivity"),

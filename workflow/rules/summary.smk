@@ -10,7 +10,7 @@ rule write_summary:
         costs=table_pattern("costs"),
         break_even=path("break-even"),
         top_nodes=study.every(table_pattern("top-nodes"), model=study.targets),
-        figures=results.summarised_figures(),
+        figures=summarised_figures(study),
     output:
         summary=path("summary"),
     log:
@@ -25,7 +25,10 @@ rule write_summary:
         names=study.selected("tasks", "methods", "targets", "pairs", "maps", "seeds"),
         ablation=study.selected("ablation")["ablation"],
         sections=SUMMARISED,
-        index=results.by_category(),
+        index={
+            category: [*map(placed, files)]
+            for category, files in results_by_category(study).items()
+        },
     message:
         "Writing the summary of the study"
     script:

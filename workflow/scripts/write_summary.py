@@ -1,11 +1,8 @@
 """Write the page that answers the questions of the study."""
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import polars as pl
 
 from circuit_transfer.artifacts.frames import read_frame, read_table
 from circuit_transfer.artifacts.text import write_text
@@ -17,8 +14,6 @@ from circuit_transfer.summary.nodes import TOP_NODES
 from circuit_transfer.summary.omissions import REJECTS
 from circuit_transfer.summary.page import Image
 from circuit_transfer.summary.sections import Frames, study_page
-
-log = logging.getLogger(__name__)
 
 
 def write_summary(
@@ -46,9 +41,9 @@ def write_summary(
         rejects_path: the summary of rejected rows (CSV).
         costs_path: the table of costs (CSV).
         break_even_path: the break-even of every pair.
-        top_nodes_paths: the highest nodes of every target (CSV), in their order.
+        top_nodes_paths: the highest nodes of the targets (CSV), in their order.
         figures_paths: the figures that the page shows (PNG).
-        summary_path: the page, above all files that it links to.
+        summary_path: the page; all files that it links to are below its folder.
         names: what the study is of, see `summary.names`.
         ablation: which of the ablations is shown.
         sections: by the name of a figure, the section that shows it, and its title.
@@ -56,39 +51,44 @@ def write_summary(
     """
     study = Names(**names)
     home = Path(summary_path).parent
-    of_ablation = pl.col("ablation") == ablation
-    top_nodes = (read_table(path, TOP_NODES) for path in top_nodes_paths)
+    measured = (read_frame(path) for path in (statistics_path, cpr_path))
+    statistics, cpr = (frame.filter(ablation=ablation) for frame in measured)
+    nodes = zip(study.targets, top_nodes_paths, strict=True)
     frames = Frames(
-        statistics=read_frame(statistics_path).filter(of_ablation),
-        cpr=read_frame(cpr_path).filter(of_ablation),
+        statistics=statistics,
+        cpr=cpr,
         models=read_table(models_path, MODELS),
         rejects=read_table(rejects_path, REJECTS),
         costs=read_table(costs_path, COSTS),
         balance=read_frame(break_even_path),
-        top_nodes=dict(zip(study.targets, top_nodes, strict=True)),
+        top_nodes={target: read_table(path, TOP_NODES) for target, path in nodes},
     )
-    figures = _images(figures_paths, sections, home)
-    links = {key: [_link(each, home) for each in files] for key, files in index.items()}
-    write_text(study_page(frames, study, figures, links), summary_path)
-    log.info("%s: %d figures", summary_path, sum(map(len, figures.values())))
+    figures = _figures(map(Path, figures_paths), home, sections)
+    page = study_page(frames, study, figures, _links(index, home))
+    write_text(page, summary_path)
 
 
-def _link(path: Path | str, home: Path) -> str:
-    return Path(path).relative_to(home).as_posix()
+def _links(index: Mapping[str, Sequence[str]], home: Path) -> dict[str, list[str]]:
+    """Return the files of every topic, relative to the page."""
+    return {
+        topic: [Path(path).relative_to(home).as_posix() for path in paths]
+        for topic, paths in index.items()
+    }
 
 
-def _images(
-    paths: Iterable[Path | str], sections: Mapping[str, Sequence[str]], home: Path
+def _figures(
+    paths: Iterable[Path], home: Path, sections: Mapping[str, Sequence[str]]
 ) -> dict[str, list[Image]]:
-    """Read the figures by the section that shows them; links are relative to `home`."""
-    images: dict[str, list[Image]] = {}
+    """Return the figures by section, titled by what they are of."""
+    figures: dict[str, list[Image]] = {}
     for path in paths:
-        name, *places = Path(path).relative_to(home).with_suffix("").parts[1:]
+        link = path.relative_to(home)
+        name, *places = link.with_suffix("").parts[1:]
         section, title = sections[name]
         title = ": ".join(filter(None, [title, ", ".join(places)]))
-        image = Image(Path(path).read_bytes(), title, _link(path, home))
-        images.setdefault(section, []).append(image)
-    return images
+        image = Image(path.read_bytes(), title, link.as_posix())
+        figures.setdefault(section, []).append(image)
+    return figures
 
 
 if __name__ == "__main__":

@@ -298,18 +298,18 @@ def test_what_a_model_does_not_do_is_named_with_the_reason():
     rows = models(
         {"task": "a"},
         {"task": "b", "verdict": "doubtful", "objection": "right in fewer than 0.75"},
-        {"task": "c", "objection": "not above chance", **chance},
+        {"task": "c", "objection": "no better than chance", **chance},
         {"task": "d", **EMPTY},
         {"task": "e", "objection": "no train pairs", "train": 0},
     )
     assert models_answer(rows) == [
-        "In m, 1 of 5 tasks is worth studying: it does a (90 ± 5 %); doubtful: b "
-        "(90 ± 5 %, right in fewer than 0.75); not worth studying: c (50 ± 5 %, not "
-        "above chance); d has no pairs; e has no train pairs."
+        "In m, 1 of 5 tasks is worth studying: a (90 ± 5 %). Doubtful: b (90 ± 5 %, "
+        "right in fewer than 0.75). Not worth studying: c (50 ± 5 %, no better than "
+        "chance). d has no pairs. e has no train pairs."
     ]
     assert [*right_shares(rows)] == ["m, a", "m, b", "m, c", "m, e"]
     assert models_answer(models({"task": "d", **EMPTY})) == [
-        "In m, no task is worth studying: d has no pairs."
+        "In m, no task is worth studying. d has no pairs."
     ]
 
 

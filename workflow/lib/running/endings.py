@@ -24,8 +24,10 @@ def end_run(workflow) -> None:
     """Print what a run has made of what was requested."""
     if not workflow.is_main_process:
         return
-    for job in workflow.dag.jobs:
-        if not _is_made(job, workflow.dag):
+    dag = workflow.dag
+    # Targets are other jobs after `--until`.
+    for job in dag.bfs(dag._dependencies, *dag.targetjobs):
+        if not _is_made(job, dag):
             continue
         script = script_of(job.rule)
         if script and script.stem == SUMMARY:
@@ -54,7 +56,7 @@ class _Nothing(logging.Handler):
 
 
 def _is_made(job, dag) -> bool:
-    """Return whether the outputs of a job are up to date: not after `--until`."""
+    """Return whether the outputs of a job are up to date."""
     return dag.finished(job) or not dag.needrun(job)
 
 

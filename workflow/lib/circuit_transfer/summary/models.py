@@ -1,6 +1,6 @@
 """Which models and tasks: whether every model does every task."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -10,8 +10,8 @@ from circuit_transfer.tables.models import DOUBTFUL, LACKING, NO, YES
 from circuit_transfer.tables.typesetting import HALF_WIDTH, Table
 
 QUESTION = "Which models and tasks?"
-# The verdicts on tasks, and the words for their lists.
-VERDICTS = {YES: "it does", DOUBTFUL: "doubtful:", NO: "not worth studying:"}
+# The words for tasks with these verdicts.
+VERDICTS = {DOUBTFUL: "Doubtful", NO: "Not worth studying"}
 RIGHT = "right_above_wrong"
 MEASURED = (RIGHT, "accuracy", "logit_diff", "corrupted_logit_diff")
 SHOWN = {
@@ -48,16 +48,17 @@ def _sentence(rows: pl.DataFrame) -> str:
     done = rows.filter(_is_judged(YES))
     if len(done) == count:
         return f"{model} does {_all_tasks(done)}."
-    lacking = rows.filter(pl.col("objection").is_in(LACKING))
-    clauses = [
-        f"{words} {listed([*map(_with_share, found)], 'tasks')}"
-        for verdict, words in VERDICTS.items()
-        if (found := rows.filter(_is_judged(verdict)).to_dicts())
-    ]
-    clauses += [f"{task} has {why}" for task, why in _columns(lacking, "objection")]
     worth = f"{len(done)} of {count} tasks" if len(done) else "no task"
     verb = "are" if len(done) > 1 else "is"
-    return f"In {model}, {worth} {verb} worth studying: {'; '.join(clauses)}."
+    names = f": {_named(done)}" if len(done) else ""
+    sentences = [f"In {model}, {worth} {verb} worth studying{names}."]
+    for verdict, words in VERDICTS.items():
+        if len(found := rows.filter(_is_judged(verdict))):
+            sentences.append(f"{words}: {_named(found)}.")
+    lacking = rows.filter(pl.col("objection").is_in(LACKING))
+    for task, why in lacking.select("task", "objection").iter_rows():
+        sentences.append(f"{task} has {why}.")
+    return " ".join(sentences)
 
 
 def _all_tasks(done: pl.DataFrame) -> str:
@@ -78,19 +79,18 @@ def _is_judged(verdict: str) -> pl.Expr:
     return (pl.col("verdict") == verdict) & ~lacking
 
 
-def _with_share(row: Mapping[str, Any]) -> str:
-    """Return a task, its share with the right answer above, and what is against it."""
-    what = [_share(row), row["objection"]]
-    return f"{row['task']} ({', '.join(filter(None, what))})"
+def _named(rows: pl.DataFrame) -> str:
+    """Return tasks, their share with the right answer above, and the objection."""
+    names = [
+        f"{row['task']} ({', '.join(filter(None, [_share(row), row['objection']]))})"
+        for row in rows.to_dicts()
+    ]
+    return listed(names, "tasks")
 
 
 def _share(row: Mapping[str, Any]) -> str:
     """Return the share with the right answer above, and half of its interval."""
     return percent(row[RIGHT], row[RIGHT + HALF_WIDTH])
-
-
-def _columns(rows: pl.DataFrame, column: str) -> Iterator[tuple[str, str]]:
-    return rows.select("task", column).iter_rows()
 
 
 def models_overview(models: pl.DataFrame) -> Table:
