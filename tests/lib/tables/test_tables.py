@@ -27,6 +27,7 @@ from circuit_transfer.tables.measures import agreed_best
 from circuit_transfer.tables.statistics import study_statistics
 from circuit_transfer.tables.transfers import controls_table, leaderboard, scaling
 from circuit_transfer.tables.typesetting import (
+    QUALIFIERS,
     Table,
     shown_lines,
     to_csv,
@@ -402,7 +403,8 @@ def test_a_circuit_that_exaggerates_is_marked_beside_its_cpr(statistics):
     assert shown["gold_exaggerates"].to_list() == [True, None, None]
     controls = controls_table(frame, **PAIR, **names, controls=study.CONTROLS)
     assert _row(controls, circuit="gold", left_out="task")["ioi_exaggerates"]
-    maps = maps_table(frame, **MODELS, maps=["free"], methods=["nap"])
+    names = {"maps": ["free"], "methods": ["nap"], "controls": []}
+    maps = maps_table(frame, **MODELS, **names)
     assert _row(maps, map="gold", left_out="task")["reference_exaggerates"] is False
 
 
@@ -497,11 +499,12 @@ def test_maps_stand_beside_the_controls_of_the_study_alone(statistics):
     lists = {"maps": ["free"], "methods": ["nap"]}
     table = maps_table(statistics, **MODELS, **lists, controls=["mean-gold"])
     rows = ["free", "gold", "random-rankings", "mean-gold"]
-    assert table.frame["map"].to_list() == rows * 2
-    shown = ["method", "left_out", "map", "real", "reference"]
-    values = [each for each in table.frame.columns if "_half" not in each]
-    assert [each for each in values if not each.endswith("_mark")] == shown
-    assert set(table.explanations) == {"free", "gold", "random-rankings", "mean-gold"}
+    # For both protocols, by every measure.
+    assert table.frame["map"].to_list() == rows * 2 * 3
+    shown = ["method", "left_out", "measure", "map", "real", "reference"]
+    columns = [each for each in table.frame.columns if not each.endswith(QUALIFIERS)]
+    assert columns == shown
+    assert {*table.explanations} == {*rows, "CPR", "CMD", "accuracy area"}
     one = maps_table(statistics, **MODELS, **lists, controls=["other-family"])
     assert "other-family" in one.frame.columns and "random-source" not in one.frame
 

@@ -34,6 +34,10 @@ TESTS_NOTE = (
     "the tasks' means alone: seeds of a task are not further tasks, so that is the "
     "stricter test. better: yes at .05, or worse, else no."
 )
+GIVEN_NOTE = (
+    "Columns: the source scores that a map is given. A map uses the source where real "
+    f"scores are better than {', '.join(GIVEN)}, with the family left out."
+)
 
 
 def maps_table(
@@ -47,34 +51,33 @@ def maps_table(
 ) -> Table:
     """Circuits of one pair, mean over tasks: every map by the scores it is given.
 
-    A block for each method, for what was left out of training, and for each measure.
-    Below the maps, in a column of their own, those controls that need no map.
+    A block for each method, protocol and measure. Below the maps, in a column of their
+    own, those controls that need no map.
     """
     pair = Pair(statistics, source, target)
-    given = [each for each in GIVEN if each in controls]
-    references = ["gold", RANKINGS, *(each for each in WITHOUT_MAP if each in controls)]
+    given, others = ([c for c in of if c in controls] for of in (GIVEN, WITHOUT_MAP))
+    references = ["gold", RANKINGS, *others]
     columns = ("real", *given, "reference")
     lines = []
     for method, protocol, measure in product(methods, pair.protocols, SHOWN):
         start = {"method": method, "left_out": protocol, "measure": measure.name}
-        circuits = (pair.protocols[protocol], *given)
+        circuits = dict(zip(columns, (pair.protocols[protocol], *given), strict=False))
         for name in maps:
             line = start | {"map": name}
-            for column, circuit in zip(columns, circuits, strict=False):
+            for column, circuit in circuits.items():
                 level = pair.level(method, circuit, name=name, protocol=protocol)
                 mark = pair.mark(method, name, protocol, circuit, measure)
                 line |= level_cell(column, level, measure) | {column + MARK: mark}
             lines.append(line)
-        for circuit in references:
-            level = pair.level(method, circuit, name="", protocol=protocol)
-            line = start | {"map": circuit}
+        for name in references:
+            level = pair.level(method, name, name="", protocol=protocol)
+            line = start | {"map": name}
             lines.append(line | level_cell("reference", level, measure))
     schema = dict.fromkeys(("method", "left_out", "measure", "map"), pl.String)
-    for column in columns:
-        schema |= cell_schema(column) | {column + MARK: pl.String}
+    for each in columns:
+        schema |= cell_schema(each) | {each + MARK: pl.String}
     notes = (
-        "Columns: the source scores that a map is given. A map uses the source where "
-        f"real scores are better than {', '.join(GIVEN)}, with the family left out.",
+        GIVEN_NOTE,
         INTERVAL_NOTE,
         EXAGGERATION_NOTE,
         MARK_NOTE,
