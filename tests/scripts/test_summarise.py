@@ -342,3 +342,16 @@ def test_summarise_models(tmp_path):
             *("lengths differ: 4 and 5", "own.csv, row 5", 1),
         )
     ]
+
+
+def test_a_baseline_of_an_older_version_is_named_with_the_way_out(tmp_path):
+    write_json({"nodes": []}, tmp_path / "model.json")
+    write_json({"pairs": 3}, tmp_path / "baseline.json")
+    with pytest.raises(ValueError, match=r"baseline.json: no \['distinct', .* delete"):
+        summarise_models(
+            [tmp_path / "model.json"],
+            [tmp_path / "baseline.json"],
+            *([[]] * 5),
+            models=["m"],
+            cells=[["m", "ioi"]],
+        )
