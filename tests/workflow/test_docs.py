@@ -43,6 +43,7 @@ TYPED = [
     "mkdir -p my",
     "cp -r data/models/llama-small my/model",
     f"{OWN} --dry-run",
+    f"{OWN} -- preflight",
     OWN,
     "snakemake --cores all --configfile my/study.yaml --report my/report.html",
     f"{OWN} --rerun-incomplete",

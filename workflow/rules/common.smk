@@ -16,6 +16,11 @@ if not HOME.is_dir():
 # No installation is needed.
 sys.path.insert(0, str(HOME / "workflow/lib"))
 
+# Before all other imports, during which an interrupt must not end in a traceback.
+from running.interrupts import end_on_interrupt
+
+end_on_interrupt()
+
 from circuit_transfer.prompts.frame import SPLITS
 from circuit_transfer.study.convergence import comparison_settings
 from circuit_transfer.study.origins import CHECKPOINT_FILES, Origins
@@ -55,7 +60,7 @@ from running.checks import (
 from running.configurations import check_and_sort, log_where_read
 from running.groups import plan_by_group
 from running.overlays import apply_overlays
-from running.planning import plan_by_content
+from running.planning import plan_by_content, say_while_planning
 from running.requests import (
     conversion_resources,
     model_resources,
@@ -66,6 +71,7 @@ from running.sources import code_digest, files_digest, put_first, record_code
 put_first()
 plan_by_content(workflow)
 plan_by_group()
+say_while_planning()
 apply_overlays(workflow)
 check_and_sort(config, workflow, HOME)
 

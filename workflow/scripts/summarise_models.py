@@ -6,12 +6,13 @@ from pathlib import Path
 
 import polars as pl
 
+from circuit_transfer.artifacts.descriptions import read_record
 from circuit_transfer.artifacts.frames import read_frame
 from circuit_transfer.artifacts.text import read_json
 from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.prompts.frame import SPLITS
 from circuit_transfer.tables.layouts import rejects_summary_table, rejects_table
-from circuit_transfer.tables.models import models_table
+from circuit_transfer.tables.models import READ, models_table
 from circuit_transfer.tables.typesetting import write_table
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,8 @@ def summarise_models(
     """
     names = [tuple(cell) for cell in cells]
     shapes = dict(zip(models, map(read_json, models_paths), strict=True))
-    baselines = dict(zip(names, map(read_json, baselines_paths), strict=True))
+    read = [read_record(path, READ) for path in baselines_paths]
+    baselines = dict(zip(names, read, strict=True))
     pairs = dict(zip(names, (read_frame(p, PAIRS) for p in pairs_paths), strict=True))
     rejects = dict(zip(names, map(read_frame, rejects_paths), strict=True))
     counts = {cell: _counts(pairs[cell], rejects[cell]) for cell in names}

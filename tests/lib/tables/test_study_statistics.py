@@ -10,9 +10,9 @@ import synthetic_study as study
 from circuit_transfer import statistics as plain
 from circuit_transfer.tables import curve_areas, summarise
 from circuit_transfer.tables.differences import differences
+from circuit_transfer.tables.resampling import example_draws
 from circuit_transfer.tables.statistics import (
     DOCUMENTATION,
-    example_draws,
     study_statistics,
 )
 
@@ -169,7 +169,8 @@ def test_best_is_the_best_of_the_papers_regimes(statistics):
     of = {"row": "level", "method": "nap", "map": "free", "task": "ioi"}
     best = one(statistics, **of, circuit="best")
     same = one(statistics, **of, circuit="in-distribution")
-    for name in ("cpr", "cpr_low", "cpr_high", "seed_deviation", "recovery_low"):
+    names = ("cpr", "cpr_low", "cpr_high", "seed_deviation", "recovery_low")
+    for name in (*names, "cmd_seed_deviation", "right_above_wrong_area_low"):
         assert best[name] == same[name]
     cpr = study.named_cpr(study.summary()[1]).filter(
         pl.col("circuit") != "in-distribution"
@@ -241,6 +242,7 @@ def areas(rows):
     names = ("circuit", "protocol", "map", "task", "seed", "cpr")
     schema = dict.fromkeys(names[:4], pl.String) | {"seed": pl.Int64, "cpr": float}
     frame = pl.DataFrame(rows, schema=schema, orient="row")
+    frame = frame.with_columns(cmd=1 - pl.col("cpr"), right_above_wrong_area=0.5)
     own = pl.col("circuit").is_in(["gold", "random-rankings"])
     method = pl.when(pl.col("circuit") == "random-rankings").then(pl.lit("random"))
     return frame.with_columns(
@@ -260,8 +262,20 @@ OURS = [("x", 0, 0.5), ("x", 1, 0.7), ("y", 0, 0.6), ("y", 1, 0.6)]
 
 def difference(rows, against):
     frame = areas(rows)
-    (row,) = [row for row in differences(frame) if row["against"] == against]
+    found = [row for row in differences(frame) if row["against"] == against]
+    (row,) = [row for row in found if row["measure"] == "cpr"]
     return row
+
+
+def test_every_measure_is_tested_by_itself():
+    control = [("x", 0, 0.4), ("x", 1, 0.5), ("y", 0, 0.3), ("y", 1, 0.6)]
+    rows = [("source-free", "task", "free", *cell) for cell in control]
+    cpr, cmd, area = differences(areas(zero_shot(OURS) + rows))
+    assert [cpr["measure"], cmd["measure"]] == ["cpr", "cmd"]
+    assert cmd["mean_difference"] == pytest.approx(-cpr["mean_difference"])
+    # No more comparisons to adjust for than by one measure.
+    assert cmd["p_wilcoxon_holm"] == pytest.approx(cpr["p_wilcoxon"])
+    assert area["mean_difference"] == 0 and area["p_permutation"] == 1
 
 
 def test_seeds_are_paired_with_their_own():
@@ -315,11 +329,12 @@ def test_controls_of_another_protocol_or_map_do_not_count():
         ("mlps-first", None, None, "x", None, 0.1),
     ]
     found = list(differences(areas(rows)))
-    assert [row["against"] for row in found] == ["mlps-first"]
+    assert [row["against"] for row in found] == ["mlps-first"] * 3
 
 
 def test_holm_is_over_the_controls_of_one_map(statistics):
     place = {"row": "difference", "method": "nap", "protocol": "task", "map": "free"}
+    place["measure"] = "cpr"
     rows = statistics.filter(**place, comparison="control").to_dicts()
     assert len(rows) == 5
     for test in ("p_permutation", "p_wilcoxon", "p_tasks"):
@@ -328,6 +343,7 @@ def test_holm_is_over_the_controls_of_one_map(statistics):
     gold = one(statistics, **place, comparison="gold")
     assert gold["p_wilcoxon_holm"] == gold["p_wilcoxon"]
     assert gold["mean_difference"] == pytest.approx(-0.999 * 0.2)
-    kinds = statistics.filter(row="difference").group_by("comparison").len()
+    compared = statistics.filter(row="difference", measure="cpr")
+    kinds = compared.group_by("comparison").len()
     # Of 2 methods and 2 protocols: 5 controls of the free map, 2 of the other.
     assert dict(kinds.iter_rows()) == {"control": 4 * 7, "gold": 8, "map": 4}

@@ -46,6 +46,15 @@ def test_few_nodes_are_listed_once(scores, listed):
     assert [(row["node"], row["sign"]) for row in found] == listed
 
 
+@pytest.mark.parametrize(
+    ("scores", "decimals"),
+    [([20, -7], 3), ([0.1, -3], 3), ([0.00078, 0.0001], 6), ([0, 0], 3), ([1e-30], 8)],
+)
+def test_scores_have_three_digits_whatever_their_size(scores, decimals):
+    table, _ = rows(scores)
+    assert table.decimals == decimals
+
+
 def test_the_interval_is_over_distinct_pairs_of_prompts():
     # The first pair of prompts twice. Drawn twice from two pairs: only the first, both
     # or only the second, a quarter of the draws each end.

@@ -275,15 +275,22 @@ def cluster_draws(
     Returns:
         float64 `(resamples,)`.
     """
-    random = generator("clusters", seed)
-    n_tasks = len(cells)
-    picked = random.integers(n_tasks, size=(resamples, n_tasks))
+    picked, seeds = _clusters(tuple(map(len, cells)), resamples, seed)
     means = np.empty(picked.shape)
     for task, of_task in enumerate(cells):
-        shape = (*picked.shape, len(of_task))
-        seeds = random.integers(len(of_task), size=shape)
-        np.copyto(means, of_task[seeds].mean(-1), where=picked == task)
+        np.copyto(means, of_task[seeds[task]].mean(-1), where=picked == task)
     return means.mean(1)
+
+
+@lru_cache(maxsize=8)
+def _clusters(
+    sizes: tuple[int, ...], resamples: int, seed: int
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Return drawn tasks `(resamples, tasks)` and, by task, seeds for each of them."""
+    random = generator("clusters", seed)
+    picked = random.integers(len(sizes), size=(resamples, len(sizes)))
+    seeds = [random.integers(size, size=(*picked.shape, size)) for size in sizes]
+    return picked, seeds
 
 
 def paired_effect(differences: np.ndarray) -> float:

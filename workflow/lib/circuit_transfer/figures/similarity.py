@@ -198,7 +198,10 @@ def _draw_stability(
     )
     for number, name in enumerate(circuits):
         line = stability.filter(circuit=name).group_by("proportion")
-        line = line.agg(pl.col("jaccard", "low", "high").mean()).sort("proportion")
+        line = line.agg(pl.col("jaccard", "low", "high").mean(), pl.first("n_nodes"))
+        # Sizes that round to the same circuit are one point.
+        line = line.sort("proportion").unique("n_nodes", keep="first")
+        line = line.sort("proportion")
         # Side by side, so that the intervals do not overlap.
         places = line["proportion"] * APART ** (number - (len(circuits) - 1) / 2)
         # Not error bars, since a skewed distribution can have its mean outside.

@@ -15,6 +15,7 @@ from matplotlib.text import Text
 
 from circuit_transfer.artifacts.files import atomic
 from circuit_transfer.jobs.progress import activity
+from circuit_transfer.tables.typesetting import EXAGGERATION
 
 log = logging.getLogger(__name__)
 # fontTools logs every step of embedding a font in a PDF.
@@ -34,6 +35,13 @@ COLOURS = {
 }
 MISSING = "#dddddd"
 MANY_CELLS = 16  # in a row of a matrix, above which it is drawn smaller
+NO_TRANSFER = "No transfer was evaluated: there is no aligned circuit to draw."
+# What an alignment was not trained on, by protocol.
+LEFT_OUT = {
+    "task": "all but the task",
+    "family": "all but its family",
+    "task (its family)": "all but the task (its family)",
+}
 STYLE = {
     "font.size": 8,
     "axes.titlesize": 9,
@@ -122,8 +130,13 @@ def heatmap(
     columns: Sequence[str],
     colours: Colormap | str,
     norm: Normalize,
+    marked: np.ndarray | None = None,
 ) -> AxesImage:
-    """Draw values `(row, column)` as coloured cells with their numbers."""
+    """Draw values `(row, column)` as coloured cells with their numbers.
+
+    The number of a cell that is `marked`, bool `(row, column)`, has the mark of a
+    circuit that exaggerates.
+    """
     colours = matplotlib.colormaps[colours].with_extremes(bad=MISSING)
     image = axes.imshow(np.ma.masked_invalid(values), cmap=colours, norm=norm)
     if len(columns) <= MANY_CELLS:
@@ -138,6 +151,7 @@ def heatmap(
     axes.spines[:].set_visible(False)
     for (row, column), value in np.ndenumerate(values):
         text = f"{value:.2f}" if np.isfinite(value) else "-"
+        text += EXAGGERATION if marked is not None and marked[row, column] else ""
         colour = readable_on(colours(norm(value))) if np.isfinite(value) else "black"
         axes.text(column, row, text, ha="center", va="center", color=colour, size=size)
     return image

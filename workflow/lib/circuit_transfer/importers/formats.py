@@ -45,7 +45,8 @@ FORMATS = {
         read_eap_ig,
         is_eap_ig,
         f"clean and corrupted, and token ids in {' and '.join(ID_COLUMNS[0])} (or "
-        "another pair of its columns), or in label the last two digits of the year in the prompt",
+        "another pair of its columns), or in label the last two digits of the year in "
+        "the prompt",
     ),
     "auto-circuit": Format(
         read_auto_circuit,

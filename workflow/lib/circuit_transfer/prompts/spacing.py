@@ -104,9 +104,12 @@ def _may_lack_space(clean: str, answer: str) -> bool:
     if word[-1] in PAUSES:
         is_glued = re.search(rf"{re.escape(word[-1])}[^\W\d_]", clean)
         return not is_glued and not word[-2:-1].isdigit()
-    # A variable may have a number. Numbers have units, and are continued by numbers.
-    is_variable = len(word) == 1 and answer[0].isdigit()
-    return unicodedata.category(word[-1])[0] in "LM" and not is_variable
+    if answer[0].isdigit():
+        # A number is continued by a number, and a variable may have one.
+        return unicodedata.category(word[-1])[0] in "LM" and len(word) > 1
+    # A number may have a unit.
+    has_letter = any(each.isalpha() for each in word)
+    return unicodedata.category(word[-1])[0] in "LMN" and has_letter
 
 
 def _boundary(clean: str, answer: str, tokenizer: Tokenizer) -> Boundary:

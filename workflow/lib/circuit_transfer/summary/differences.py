@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from circuit_transfer.summary.wording import bracketed, p_value
+from circuit_transfer.tables.measures import CPR
 from circuit_transfer.tables.transfers import LEVEL, Pair
 
 # p values over tasks x seeds, and over tasks alone, which is the stricter test.
@@ -28,12 +29,7 @@ def difference(
     pair: Pair, method: str, map_name: str, protocol: str, against: str
 ) -> Mapping[str, Any] | None:
     """Return the tested difference of CPR to another circuit, None without one."""
-    key = (method, map_name, protocol, against)
-    for row in pair.differences:
-        found = (row["method"], row["map"], row["protocol"], row["against"])
-        if row["comparison"] != "map" and found == key:
-            return row
-    return None
+    return pair.test(method, map_name, protocol, against, CPR)
 
 
 def is_shown(row: Mapping[str, Any], test: str) -> bool:

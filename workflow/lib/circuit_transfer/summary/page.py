@@ -12,7 +12,6 @@ from circuit_transfer.tables.typesetting import Table, headings, shown_lines
 
 # Longer tables are folded; of bars, the lowest are shown.
 LONGEST, MOST_BARS = 20, 12
-RANKS = {0: "{}", 1: "<b>{}</b>", 2: "<u>{}</u>"}
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -222,9 +221,9 @@ def _html(title: str, table: Table) -> str:
     lines = []
     for line in shown_lines(table):
         cells = "".join(
-            f"<td{_name(place, table)}>{RANKS[rank].format(escape(text))}</td>"
-            for place, (text, rank) in enumerate(
-                zip(line.texts, line.ranks, strict=True)
+            f"<td{_name(place, table)}>{_cell(text, bold)}</td>"
+            for place, (text, bold) in enumerate(
+                zip(line.texts, line.bold, strict=True)
             )
         )
         block = ' class="block"' if line.opens_block else ""
@@ -240,6 +239,10 @@ def _html(title: str, table: Table) -> str:
         f"<div {box}>\n<table>\n<thead><tr>{names}</tr></thead>\n<tbody>\n{rows}\n"
         f'</tbody>\n</table>\n</div>\n<p class="note">{escape(table.note)}</p>\n{words}'
     )
+
+
+def _cell(text: str, bold: bool) -> str:
+    return f"<b>{escape(text)}</b>" if bold else escape(text)
 
 
 def _name(place: int, table: Table) -> str:

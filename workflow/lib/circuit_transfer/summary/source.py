@@ -16,6 +16,7 @@ from circuit_transfer.summary.differences import (
 from circuit_transfer.summary.wording import bracketed, counted, joined, listed, p_value
 from circuit_transfer.tables.comparisons import GIVEN
 from circuit_transfer.tables.explanations import explain
+from circuit_transfer.tables.measures import CPR
 from circuit_transfer.tables.transfers import LEVEL, Pair
 from circuit_transfer.tables.typesetting import Table
 
@@ -127,7 +128,11 @@ def _difference(name: str, row: Mapping[str, Any]) -> str:
 
 def floor(pair: Pair) -> Iterator[str]:
     """Yield a sentence where no difference at all could be shown over tasks alone."""
-    rows = [row for row in pair.differences if row["comparison"] == "control"]
+    rows = [
+        row
+        for row in pair.differences
+        if row["comparison"] == "control" and row["measure"] == CPR.column
+    ]
     if not rows:
         return
     places = [(row["method"], row["map"], row["protocol"]) for row in rows]

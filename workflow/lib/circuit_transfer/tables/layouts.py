@@ -5,13 +5,20 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from circuit_transfer.prompts.reasons import count_kinds
+from circuit_transfer.tables.cells import measure_cells, measure_schema
 from circuit_transfer.tables.curves import RANKINGS
-from circuit_transfer.tables.explanations import INTERVAL_NOTE
+from circuit_transfer.tables.explanations import (
+    EXAGGERATION_NOTE,
+    INTERVAL_NOTE,
+    MEASURE_EXPLANATIONS,
+    explain,
+)
 from circuit_transfer.tables.statistics import DOCUMENTATION
-from circuit_transfer.tables.typesetting import HALF_WIDTH, Table, half_width
+from circuit_transfer.tables.typesetting import Table
 
 # Rejected rows that a page shows: the report would otherwise grow with every one.
 LONGEST = 1000
+IMPORTED = ("name", "target", "task", "circuit")
 
 
 def imported_table(
@@ -20,7 +27,7 @@ def imported_table(
     circuits: Mapping[str, Mapping[str, str]],
     methods: Sequence[str],
 ) -> Table:
-    """CPR and CMD of imported circuits beside gold and random ones, a block for each.
+    """Imported circuits beside gold and random ones, a block for each.
 
     Args:
         statistics: the levels of all circuits.
@@ -40,18 +47,15 @@ def imported_table(
         rows |= {RANKINGS: (RANKINGS, "random")}
         for row, circuit in rows.items():
             level = found.get((*circuit, *on), {})
-            values = [
-                value
-                for area in ("cpr", "cmd")
-                for value in (level.get(area), half_width(level, area))
-            ]
-            lines.append((name, *on, row, *values))
-    schema = dict.fromkeys(("name", "target", "task", "circuit"), pl.String)
-    areas = ("cpr", f"cpr{HALF_WIDTH}", "cmd", f"cmd{HALF_WIDTH}")
-    schema |= dict.fromkeys(areas, pl.Float64)
-    note = "CPR: higher is better; CMD: lower is better. random-rankings: their mean. "
-    frame = pl.DataFrame(lines, schema=schema, orient="row")
-    return Table(frame, labels=4, note=note + INTERVAL_NOTE)
+            labels = dict(zip(IMPORTED, (name, *on, row), strict=True))
+            lines.append(labels | measure_cells(level))
+    schema = dict.fromkeys(IMPORTED, pl.String) | measure_schema()
+    return Table(
+        pl.DataFrame(lines, schema=schema),
+        labels=4,
+        note=f"random-rankings: their mean. {INTERVAL_NOTE} {EXAGGERATION_NOTE}",
+        explanations=explain(MEASURE_EXPLANATIONS),
+    )
 
 
 def statistics_columns() -> Table:

@@ -20,6 +20,11 @@ UNCLEAR_EFFECT = "unclear effect of corruption"
 LACKING = NO_TRAIN, NO_TEST, NO_PAIRS = "no train pairs", "no test pairs", "no pairs"
 BELOW_MOST = f"better than chance, below {MOST}"
 SHOWN = ("accuracy", "right_above_wrong", "logit_diff", "corrupted_logit_diff")
+# What is read of a baseline, see `baseline.baseline_measures`.
+READ = (
+    *("pairs", "distinct", "corruption_effect", "corruption_effect_low"),
+    *(name + end for name in SHOWN for end in ("", "_low", "_high")),
+)
 COUNTED = ("train", "distinct_train", "test", "distinct_test", "rejected")
 NOTE = (
     "pairs: test pairs that were measured; distinct: without repetitions of the same "

@@ -7,30 +7,25 @@ its p values are over tasks and seeds. No number mixes the two.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from circuit_transfer.statistics import (
-    RESAMPLES,
-    area_draws,
-    bootstrap_curves,
-    generator,
-    log_size_area,
-    percentile_interval,
-    resampling_weights,
-)
-from circuit_transfer.tables.curves import BEST_OF, RANKINGS, ZERO_SHOT
+from circuit_transfer.statistics import RESAMPLES, percentile_interval
+from circuit_transfer.tables.curves import BEST_OF
 from circuit_transfer.tables.differences import MEAN, PLACE, Key, differences
+from circuit_transfer.tables.measures import SHOWN
+from circuit_transfer.tables.resampling import (
+    LEVEL_KEYS,
+    Draws,
+    curve_intervals,
+    example_draws,
+)
 
-LEVEL_KEYS = (*PLACE, "circuit", "protocol", "task")
 # The measures that are shown together, each with an interval.
-AREAS = ("cpr", "cmd", "right_above_wrong_area")
-# Whose curves are drawn with a band.
-DRAWN = ("gold", RANKINGS, "in-distribution", *ZERO_SHOT)
+AREAS = tuple(measure.column for measure in SHOWN)
 KEYS = {
     "row": (pl.String, "level: how good a circuit is; difference: aligned minus other"),
     "source": (pl.String, "source model; null for gold and random circuits"),
@@ -72,6 +67,8 @@ LEVEL = {
     "recovery_low": (pl.Float64, "lower end of its 95 % interval over examples"),
     "recovery_high": (pl.Float64, "upper end of it (same examples for both circuits)"),
     "seed_deviation": (pl.Float64, "standard deviation of the CPR over seeds"),
+    "cmd_seed_deviation": (pl.Float64, "that of the CMD"),
+    "right_above_wrong_area_seed_deviation": (pl.Float64, "that of the accuracy area"),
     "n_seeds": (pl.Int64, "how many seeds"),
     "n_examples": (pl.Int64, "how many examples; of mean rows: in all tasks"),
     "n_distinct": (
@@ -87,7 +84,12 @@ LEVEL = {
 DIFFERENCE = {
     "comparison": (pl.String, "tests adjusted together: control, gold, map"),
     "against": (pl.String, "the other circuit, or the map that is compared with"),
-    "mean_difference": (pl.Float64, "CPR minus the other's, mean over tasks"),
+    "measure": (
+        pl.String,
+        "what is compared: cpr, cmd (lower is better) or right_above_wrong_area; each "
+        "is tested by itself",
+    ),
+    "mean_difference": (pl.Float64, "the measure minus the other's, mean over tasks"),
     "low": (pl.Float64, "lower end of its 95 % interval over tasks and seeds within"),
     "high": (pl.Float64, "upper end of it (percentiles of the cluster bootstrap)"),
     "d_z": (pl.Float64, "mean / standard deviation of differences, tasks x seeds"),
@@ -105,34 +107,6 @@ SHARED = {"n_tasks": (pl.Int64, "how many tasks")}
 COLUMNS = KEYS | LEVEL | DIFFERENCE | SHARED
 SCHEMA = {name: dtype for name, (dtype, _) in COLUMNS.items()}
 DOCUMENTATION = {name: meaning for name, (_, meaning) in COLUMNS.items()}
-CURVE_SCHEMA = dict.fromkeys(LEVEL_KEYS, pl.String) | dict.fromkeys(
-    ("proportion", "faithfulness", "low", "high"), pl.Float64
-)
-
-
-@dataclass(frozen=True)
-class Draws:
-    """What the resamples of the examples make of one circuit, mean over its seeds.
-
-    Attributes:
-        cpr: `(resamples,)`.
-        cmd: `(resamples,)`.
-        right_above_wrong_area: `(resamples,)`.
-        faithfulness: `(sizes,)`, from all examples as they are.
-        curve: faithfulness, `(sizes, resamples)`, of the circuits that are drawn.
-        proportions: the sizes.
-        examples: how many.
-        distinct: how many distinct pairs of prompts they have.
-    """
-
-    cpr: np.ndarray
-    cmd: np.ndarray
-    right_above_wrong_area: np.ndarray
-    faithfulness: np.ndarray
-    curve: np.ndarray | None
-    proportions: tuple[float, ...]
-    examples: int
-    distinct: int
 
 
 def study_statistics(
@@ -158,57 +132,7 @@ def study_statistics(
     cpr = cpr.drop_nulls("cpr").sort(*LEVEL_KEYS, "training_set", "seed")
     rows = [*levels(_with_best(cpr, draws), draws), *differences(cpr, seed=seed)]
     frame = pl.DataFrame(rows, schema=SCHEMA).fill_nan(None)
-    return frame.sort(*KEYS, "comparison", "against"), curve_intervals(draws)
-
-
-def example_draws(
-    frame: pl.DataFrame, *, resamples: int = RESAMPLES, seed: int = 0
-) -> dict[Key, Draws]:
-    """Resample the prompts of every level in a frame, see `study_statistics`.
-
-    Examples with the same prompts are drawn together. The resamples belong to target
-    and task: every circuit there sees the same ones.
-
-    Raises:
-        ValueError: if the circuits of a level were not all measured at the same sizes.
-    """
-    frame = frame.drop_nulls("logit_diffs")
-    frame = frame.sort("training_set", "seed", "proportion")
-    draws, weights = {}, {}
-    for key, level in frame.group_by(LEVEL_KEYS, maintain_order=True):
-        names = dict(zip(LEVEL_KEYS, key, strict=True))
-        sizes = tuple(level["proportion"].unique().sort())
-        if level["proportion"].to_list() != list(sizes) * (len(level) // len(sizes)):
-            raise ValueError(f"circuits of {names}: not all at the sizes {sizes}")
-        circuits = _examples(level["logit_diffs"])
-        examples = circuits.shape[-1]
-        circuits = circuits.reshape(-1, len(sizes), examples)
-        clusters = level["prompt_numbers"][0].to_numpy()
-        distinct = len(np.unique(clusters))
-        place = (names["target"], names["task"], distinct)
-        if place not in weights:
-            random = generator(seed, *place)
-            drawn = resampling_weights(clusters, resamples, random)
-            even = np.full((1, examples), 1 / examples)
-            weights[place] = np.concatenate([even, drawn])
-        curves = bootstrap_curves(
-            circuits,
-            _examples(level["empty_logit_diffs"][:1])[0],
-            _examples(level["full_logit_diffs"][:1])[0],
-            weights[place],
-        )
-        cpr, cmd = area_draws(curves[..., 1:], sizes)
-        # The area first: it is linear, and the examples are many.
-        above = log_size_area(circuits > 0, sizes, axis=-2).mean(0)
-        areas = cpr.mean(0), cmd.mean(0), weights[place][1:] @ above
-        drawn = curves[..., 1:].mean(0) if names["circuit"] in DRAWN else None
-        mean = curves[..., 0].mean(0)
-        draws[key] = Draws(*areas, mean, drawn, sizes, examples, distinct)
-    return draws
-
-
-def _examples(lists: pl.Series) -> np.ndarray:
-    return lists.list.to_array(len(lists[0])).to_numpy()
+    return frame.sort(*KEYS, "comparison", "against", "measure"), curve_intervals(draws)
 
 
 def _with_best(cpr: pl.DataFrame, draws: dict[Key, Draws]) -> pl.DataFrame:
@@ -238,11 +162,11 @@ def levels(cpr: pl.DataFrame, draws: Mapping[Key, Draws]) -> Iterator[dict[str, 
     by_seed = cpr.group_by(*LEVEL_KEYS, "seed", maintain_order=True)
     by_seed = by_seed.agg(pl.mean(*AREAS), n_collapsed=pl.sum("collapsed"))
     across = by_seed.group_by(*LEVEL_KEYS[:-1], "seed", maintain_order=True)
-    mean_by_seed = across.agg(pl.mean("cpr")).with_columns(task=pl.lit(MEAN))
+    mean_by_seed = across.agg(pl.mean(*AREAS)).with_columns(task=pl.lit(MEAN))
     deviations = {
-        tuple(row[:-1]): row[-1]
+        tuple(row[: len(LEVEL_KEYS)]): row[len(LEVEL_KEYS) :]
         for frame in (by_seed, mean_by_seed)
-        for row in frame.group_by(LEVEL_KEYS).agg(pl.std("cpr")).iter_rows()
+        for row in frame.group_by(LEVEL_KEYS).agg(pl.col(AREAS).std()).iter_rows()
     }
     points = by_seed.group_by(LEVEL_KEYS, maintain_order=True)
     points = points.agg(
@@ -253,9 +177,9 @@ def levels(cpr: pl.DataFrame, draws: Mapping[Key, Draws]) -> Iterator[dict[str, 
         of_level = {key: (*of_task[key], draws.get(key)) for key in tasks}
         shares = {key: _recovery(key, of_task, draws) for key in of_level}
         for key, measured in of_level.items():
-            yield _level(key, [measured], [shares[key]], deviations.get(key))
+            yield _level(key, [measured], [shares[key]], deviations[key])
         key = (*place, MEAN)
-        yield _level(key, [*of_level.values()], [*shares.values()], deviations.get(key))
+        yield _level(key, [*of_level.values()], [*shares.values()], deviations[key])
 
 
 def _recovery(
@@ -278,14 +202,14 @@ def _level(
     key: Key,
     measured: Sequence[tuple],
     shares: Sequence[tuple | None],
-    deviation: float | None,
+    deviations: Sequence[float | None],
 ) -> dict[str, Any]:
     *areas, n_collapsed, n_seeds, draws = zip(*measured, strict=True)
     shares = [share for share in shares if share]
     known = all(draw is not None for draw in draws)
     row = dict(zip(LEVEL_KEYS, key, strict=True)) | {"row": "level"}
     row |= dict(zip(AREAS, map(np.mean, areas), strict=True))
-    row["seed_deviation"] = deviation
+    row |= dict(zip((m.deviation for m in SHOWN), deviations, strict=True))
     row |= {"n_seeds": max(n_seeds), "n_tasks": len(measured)}
     row["n_collapsed"] = sum(n_collapsed)
     if known:
@@ -306,32 +230,3 @@ def _level(
 def _interval(name: str, draws: Sequence[np.ndarray]) -> dict[str, float]:
     low, high = percentile_interval(np.mean(draws, axis=0))
     return {f"{name}_low": float(low), f"{name}_high": float(high)}
-
-
-def curve_intervals(draws: Mapping[Key, Draws]) -> pl.DataFrame:
-    """Faithfulness over size with 95 % intervals over examples, by task and their mean.
-
-    Returns:
-        One row per level of `DRAWN`, task (or `mean`) and size: `LEVEL_KEYS`,
-        `proportion`, `faithfulness`, `low`, `high`.
-    """
-    whole = {key: draw for key, draw in draws.items() if draw.curve is not None}
-    known = {key: d for key, d in whole.items() if not np.isnan(d.faithfulness).any()}
-
-    def level(key: Key) -> tuple:
-        return tuple(map(str, key[:-1]))
-
-    blocks = []
-    for _, keys in groupby(sorted(known, key=lambda key: tuple(map(str, key))), level):
-        keys = list(keys)
-        points = [known[key].faithfulness for key in keys]
-        curves = [known[key].curve for key in keys]
-        rows = [*zip(keys, points, curves, strict=True)]
-        means = (np.mean(each, axis=0) for each in (points, curves))
-        rows.append(((*keys[0][:-1], MEAN), *means))
-        for key, curve, resampled in rows:
-            low, high = percentile_interval(resampled)
-            numbers = (known[keys[0]].proportions, curve, low, high)
-            blocks += [(*key, *map(float, size)) for size in zip(*numbers, strict=True)]
-    frame = pl.DataFrame(blocks, schema=CURVE_SCHEMA, orient="row")
-    return frame.fill_nan(None)

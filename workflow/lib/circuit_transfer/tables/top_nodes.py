@@ -59,7 +59,17 @@ def top_nodes_table(
         for line in _node_lines(scores[task, method])
     ]
     frame = pl.DataFrame(lines, schema=SCHEMA)
-    return Table(frame, labels=4, blocks=2, decimals=3, note=NOTE)
+    return Table(frame, labels=4, blocks=2, decimals=_decimals(frame), note=NOTE)
+
+
+def _decimals(frame: pl.DataFrame) -> int:
+    """Return how many decimals give the highest score of every task three digits.
+
+    Three at least, and eight at most: the scores of an untrained model are tiny.
+    """
+    sizes = frame.group_by("task", "method").agg(pl.col("score").abs().max())["score"]
+    least = sizes.filter(sizes > 0).min()
+    return 3 if least is None else int(np.clip(2 - np.floor(np.log10(least)), 3, 8))
 
 
 def _node_lines(found: Scores) -> list[dict[str, Any]]:
