@@ -67,8 +67,7 @@ def transfer_matrices(
         of_measure = [matrices[each, measure] for each in methods]
         norm = Normalize(np.nanmin(of_measure), np.nanmax(of_measure))
         largest = transfer_matrix(of_method[method], "max_faithfulness", **names)
-        is_marked = (largest > EXAGGERATED) & (measure is CPR)
-        marks = np.where(is_marked, EXAGGERATION, "")
+        marks = np.where((largest > EXAGGERATED) & (measure is CPR), EXAGGERATION, "")
         image = _draw_matrix(panel, matrix, measure, marks, norm, rows, tasks)
         panel.set_title(f"{method}\n{measure.name}")
         place = panel.get_subplotspec()
