@@ -177,7 +177,7 @@ def test_undefined_faithfulness_is_said_and_leaves_cells_empty(study):
     areas = pl.read_parquet(study.folder / "results/tables/cpr.parquet")
     assert areas["cpr"].null_count() == areas["cmd"].null_count() == areas.height > 0
     table = study.folder / "results/tables/leaderboard/small/mute"
-    assert pl.read_csv(f"{table}.csv")["own"].null_count() == 6
+    assert pl.read_csv(f"{table}.csv")["own"].null_count() == 18
     assert Path(f"{table}.html").read_text().count("<td>-</td>") >= 12
     log = (study.folder / "results/logs/summarise_faithfulness.log").read_text()
     said = "mute on own, counterfactual ablation: the whole model and the empty circuit"
