@@ -190,7 +190,9 @@ def wilson_interval(
     centre = share + z2 / (2 * n)
     half = np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n)))
     scale = 1 + z2 / n
-    return float((centre - half) / scale), float((centre + half) / scale)
+    low, high = (centre - half) / scale, (centre + half) / scale
+    # A share of 0 or 1 is a bound itself, but for rounding.
+    return float(min(low, share)), float(max(high, share))
 
 
 def sign_flip_p(differences: np.ndarray, *, seed: int = 0) -> float:
