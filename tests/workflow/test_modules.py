@@ -85,10 +85,15 @@ def direct_study() -> dict:
 def test_the_page_runs_as_it_stands(importer):
     commands = re.findall(r"`snakemake ([^`\n]+)`", PAGE.read_text())
     assert commands == ["--cores all", "--report"]
+    # What a killed job has left is removed where the results of the module are.
+    left = importer.folder / "circuits/results/scores/.left.1234.partial"
+    left.parent.mkdir(parents=True)
+    left.touch()
     importer.printed("--cores", "all")
     best = pl.read_csv(importer.folder / "best.csv")
     assert best.select("task", "method").rows() == [("ioi", "nap-ig-inputs")]
     assert best["cpr"].item() > 0.5
+    assert not left.exists()
     assert not (importer.folder / "results").exists()
     # All that the workflow writes is under the prefix, and nothing in the clone.
     made = {each.name for each in importer.folder.iterdir()}
