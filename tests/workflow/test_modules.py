@@ -1,9 +1,11 @@
 """Another workflow imports this one as a module, as the page on modules shows it."""
 
+import pickle
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import polars as pl
@@ -28,6 +30,15 @@ use rule * from second as second_*
 
 rule both:
     input: rules.circuits_all.input, rules.second_all.input
+"""
+
+MODULE = """
+module circuits:
+    snakefile: "{home}/Snakefile"
+    config: config
+    prefix: "circuits"
+
+use rule * from circuits as circuits_*
 """
 
 
@@ -122,6 +133,34 @@ def test_results_are_those_of_the_study_by_itself(importer, study):
     assert (results / model).read_bytes() == study.result(model).read_bytes()
     importer.printed("--report", "report.html", "--", shown)
     assert shown in (importer.folder / "report.html").read_text()
+
+
+def texts(value: object) -> Iterator[str]:
+    """Yield every text in what a job reads, writes or is given."""
+    if isinstance(value, str | Path):
+        yield str(value)
+    elif isinstance(value, Mapping):
+        yield from (text for each in value.values() for text in texts(each))
+    elif isinstance(value, Iterable):
+        yield from (text for each in value for text in texts(each))
+
+
+def test_the_prefix_is_in_all_that_a_job_reads_writes_or_is_given(tmp_path):
+    # Params too, where no rule makes a file that a stage reads.
+    (tmp_path / "Snakefile").write_text(MODULE.format(home=HOME))
+    arguments = [tmp_path / "jobs", tmp_path / "Snakefile"]
+    command = [sys.executable, HOME / "tests/rule_jobs.py", *arguments]
+    subprocess.run(command, check=True, capture_output=True)
+    jobs = pickle.loads((tmp_path / "jobs").read_bytes())
+    assert len(jobs) > 40
+    placed = 0
+    for stage, job in jobs:
+        parts = (job.input, job.output, job.params, job.log)
+        for text in (text for part in parts for text in texts(part)):
+            assert not text.startswith("results"), (stage, text)
+            assert not text.startswith("circuits/data"), (stage, text)
+            placed += text.startswith("circuits/results")
+    assert placed > len(jobs)
 
 
 def test_without_a_prefix_results_are_where_they_are_by_themselves(importer):
