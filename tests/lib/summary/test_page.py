@@ -1,8 +1,12 @@
 """The page as HTML: one file, whole, whatever names and texts are in it."""
 
+import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 
 import polars as pl
+import pytest
 
 from circuit_transfer.summary.page import Bars, Image, Section, page
 from circuit_transfer.summary.terminal import as_text
@@ -107,3 +111,38 @@ def test_a_table_as_text_fits_a_line():
     wide = pl.DataFrame({f"column-{n}": ["x" * 40] for n in range(9)})
     assert max(map(len, as_text(Table(wide, labels=9)).splitlines())) <= 100
     assert as_text(LONG).splitlines()[-1] == "... and 16 more rows"
+
+
+# Says how much wider than its window a page is, on a phone and in a wide window.
+MEASURING = """<body>FRAMES<script>
+const frames = () => [...document.querySelectorAll("iframe")].map(
+  (frame) => frame.contentDocument.documentElement);
+const beyond = () => frames().map((page) => page.scrollWidth - page.clientWidth);
+onload = () => document.body.append("beyond " + beyond());
+</script>"""
+
+
+def test_nothing_but_a_table_has_to_be_scrolled_sideways(tmp_path):
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no chromium to open the page in")
+    name = "a-name-without-any-space-that-is-longer-than-a-phone-is-wide-" * 2
+    wide = pl.DataFrame({f"column-{n}": [name] for n in range(9)})
+    bars = Bars("Shares", {name: (0.5, "over 99 %")}, 0.5)
+    section = Section("s", name, [name], [bars], {name: Table(wide, labels=1)})
+    (tmp_path / "page.html").write_text(page(name, [name], [section], {name: [name]}))
+    frames = "".join(
+        f'<iframe src="page.html" style="width: {width}px; border: 0"></iframe>'
+        for width in (390, 1400)
+    )
+    (tmp_path / "measuring.html").write_text(MEASURING.replace("FRAMES", frames))
+    shown = subprocess.run(
+        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
+        + ["--allow-file-access-from-files", "--virtual-time-budget=5000"]
+        + [(tmp_path / "measuring.html").as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    ).stdout
+    assert re.findall(r"beyond (\d+),(\d+)", shown) == [("0", "0")]
