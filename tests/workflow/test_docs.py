@@ -89,6 +89,9 @@ ELSEWHERE = {
     **{f"{STUDIES}/{name}.yaml": PLANS for name in ("maps", "embedded-full")},
     **{f"{STUDIES}/{name}.yaml": PLANS for name in ("llama-3", "qwen-2.5", "gpt2")},
     f"{STUDIES}/smollm2.yaml": PLANS,
+    "snakemake --report": (
+        "test_modules.py::test_results_are_those_of_the_study_by_itself"
+    ),
     "python tests/real_models.py results smollm2": (
         "../scripts/test_real_models.py::test_tables_are_those_of_the_results"
     ),

@@ -1,9 +1,11 @@
 """Another workflow imports this one as a module, as the page on modules shows it."""
 
+import pickle
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import polars as pl
@@ -28,6 +30,15 @@ use rule * from second as second_*
 
 rule both:
     input: rules.circuits_all.input, rules.second_all.input
+"""
+
+MODULE = """
+module circuits:
+    snakefile: "{home}/Snakefile"
+    config: config
+    prefix: "circuits"
+
+use rule * from circuits as circuits_*
 """
 
 
@@ -85,10 +96,15 @@ def direct_study() -> dict:
 def test_the_page_runs_as_it_stands(importer):
     commands = re.findall(r"`snakemake ([^`\n]+)`", PAGE.read_text())
     assert commands == ["--cores all", "--report"]
+    # What a killed job has left is removed where the results of the module are.
+    left = importer.folder / "circuits/results/scores/.left.1234.partial"
+    left.parent.mkdir(parents=True)
+    left.touch()
     importer.printed("--cores", "all")
     best = pl.read_csv(importer.folder / "best.csv")
     assert best.select("task", "method").rows() == [("ioi", "nap-ig-inputs")]
     assert best["cpr"].item() > 0.5
+    assert not left.exists()
     assert not (importer.folder / "results").exists()
     # All that the workflow writes is under the prefix, and nothing in the clone.
     made = {each.name for each in importer.folder.iterdir()}
@@ -117,6 +133,34 @@ def test_results_are_those_of_the_study_by_itself(importer, study):
     assert (results / model).read_bytes() == study.result(model).read_bytes()
     importer.printed("--report", "report.html", "--", shown)
     assert shown in (importer.folder / "report.html").read_text()
+
+
+def texts(value: object) -> Iterator[str]:
+    """Yield every text in what a job reads, writes or is given."""
+    if isinstance(value, str | Path):
+        yield str(value)
+    elif isinstance(value, Mapping):
+        yield from (text for each in value.values() for text in texts(each))
+    elif isinstance(value, Iterable):
+        yield from (text for each in value for text in texts(each))
+
+
+def test_the_prefix_is_in_all_that_a_job_reads_writes_or_is_given(tmp_path):
+    # Params too, where no rule makes a file that a stage reads.
+    (tmp_path / "Snakefile").write_text(MODULE.format(home=HOME))
+    arguments = [tmp_path / "jobs", tmp_path / "Snakefile"]
+    command = [sys.executable, HOME / "tests/rule_jobs.py", *arguments]
+    subprocess.run(command, check=True, capture_output=True)
+    jobs = pickle.loads((tmp_path / "jobs").read_bytes())
+    assert len(jobs) > 40
+    placed = 0
+    for stage, job in jobs:
+        parts = (job.input, job.output, job.params, job.log)
+        for text in (text for part in parts for text in texts(part)):
+            assert not text.startswith("results"), (stage, text)
+            assert not text.startswith("circuits/data"), (stage, text)
+            placed += text.startswith("circuits/results")
+    assert placed > len(jobs)
 
 
 def test_without_a_prefix_results_are_where_they_are_by_themselves(importer):

@@ -51,9 +51,10 @@ def test_the_columns_that_the_page_names_are_those_of_the_frame(run):
     assert re.findall(r"`(\w+)`", sentence) == run[0]["circuits"].columns
 
 
-def test_the_nodes_of_a_circuit_are_those_that_the_evaluation_kept(study):
+def test_the_nodes_of_a_circuit_are_those_that_the_evaluation_kept(study, monkeypatch):
     """Circuits by their names of nodes give the measured logit differences."""
     description = read_description(study.result("models/tiny-target/model.json"))
+    monkeypatch.chdir(study.folder)
     model = load_described(description)
     pairs = pl.read_parquet(study.result("pairs/tiny-target/ioi/test.parquet"))
     batches = fitting_batches(model, select_pairs(pairs, "test", 8), 8)

@@ -44,6 +44,14 @@ def test_a_circuit_by_hand():
     ]
 
 
+def test_scores_rank_as_their_files_have_them():
+    """The difference of the first two is lost in float32, where they are equal."""
+    values = np.array([1.0, 1.0 + 1e-9, *[0.0] * (len(NODES) - 2)])
+    found = circuit_nodes(Scores(values, NODES, LABELS), [0.1])
+    assert found["node"].to_list() == ["a0.h0"]
+    assert dict(found.schema) == MEMBER_SCHEMA
+
+
 def test_unknown_scores_have_no_circuit():
     found = circuit_nodes(scores_of([np.nan] * len(NODES)), [0.2, 1.0])
     assert found.is_empty()

@@ -153,6 +153,35 @@ def test_the_header_tells_what_separates_cells(separator, suffix, tmp_path):
         assert found.rows() == [("a, b; c", " d", ["e"], ["f"])]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"sep=;\r\nclean;corrupted;answer;wrong_answer\r\na, b;c; d; e\r\n",
+        b'\xef\xbb\xbf"clean";"corrupted";"answer";"wrong_answer"\r\na, b;c; d; e\r\n',
+        b"clean,corrupted,answer,wrong_answer\r" + b'"a, b",c, d, e\r',
+        b'clean;corrupted;answer;wrong_answer;"x, y, z"\na, b;c; d; e;1,5\n',
+        b"clean\tcorrupted\tanswer\twrong_answer\na, b\tc\t d\t e\n\n \n",
+    ],
+    ids=["stated separator", "Excel", "old Mac", "commas in a name", "blank lines"],
+)
+def test_spreadsheets_write_csv_in_many_ways(content, tmp_path):
+    path = tmp_path / "pairs.csv"
+    path.write_bytes(content)
+    found = read(path).select("clean", "corrupted", "answers", "wrong_answers")
+    assert found.rows() == [("a, b", "c", [" d"], [" e"])]
+
+
+def test_blank_lines_of_a_csv_are_counted_but_are_no_rows(tmp_path):
+    path = tmp_path / "pairs.csv"
+    path.write_text("clean,corrupted,answer,wrong_answer\na,b,c,d\n\ne,f,g,h\n")
+    assert read(path).select("row", "clean").rows() == [(1, "a"), (3, "e")]
+
+
+def test_a_prompt_may_be_longer_than_a_cell_of_python_by_default(tmp_path):
+    row = ROWS[0] | {"clean": "a" * 200_000}
+    assert read(write(tmp_path / "pairs.csv", [row]))["clean"][0] == row["clean"]
+
+
 def test_a_row_of_too_many_cells_is_named(tmp_path):
     path = tmp_path / "pairs.csv"
     header = "clean,corrupted,answer,wrong_answer\n"

@@ -19,16 +19,14 @@ WORDS = [
         ("answer: ", f" {LOST}"),
         ("", " is both a right and a wrong answer"),
         ("the counterfactual has the same answer, ", ""),
-        ("corrupt: the model's '", f"' token, {LOST}"),
     ],
 )
 def test_a_quoted_word_makes_no_kind_of_its_own(word, before, after):
-    if before.endswith("'"):
-        assert kind_of(f"{before}w{after}") == "corrupt: the model's '...' token, " + (
-            LOST
-        )
-        return
     assert kind_of(f"{before}{quoted(repr(word))}{after}") == f"{before}'...'{after}"
+
+
+def test_a_possessive_is_no_quotation_mark():
+    assert kind_of("the model's token '(a)' is") == "the model's token '...' is"
 
 
 def test_numbers_and_found_values_make_no_kind_of_their_own():

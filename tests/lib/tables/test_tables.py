@@ -4,6 +4,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 import synthetic_study as study
@@ -11,7 +12,7 @@ from polars.testing import assert_frame_equal
 
 from circuit_transfer.tables import curve_areas, regime, summarise
 from circuit_transfer.tables.comparisons import comparisons_table, maps_table
-from circuit_transfer.tables.curves import named_rows
+from circuit_transfer.tables.curves import log_size_area, named_rows
 from circuit_transfer.tables.explanations import (
     CONTROL_EXPLANATIONS,
     MAP_EXPLANATIONS,
@@ -60,6 +61,21 @@ def test_areas_have_their_closed_forms():
     assert curve_areas(MIB_PROPORTIONS, worthless) == pytest.approx((0.25, 0.749))
     # Above 1 CPR keeps growing, and CMD counts it as far from the model as below.
     assert curve_areas(MIB_PROPORTIONS, [1.5] * size) == pytest.approx((1.4985, 0.4995))
+
+
+def test_areas_over_log_size_have_their_closed_forms():
+    sizes = [0.001, 0.01, 0.1, 0.5, 1.0]
+    constant = np.full(5, 0.7)
+    assert log_size_area(constant, sizes) == pytest.approx(0.7)
+    # A straight line over the logarithm, from 0 to 1: a triangle, of half the area.
+    rising = np.log(np.array(sizes) / sizes[0]) / np.log(sizes[-1] / sizes[0])
+    assert log_size_area(rising, sizes) == pytest.approx(0.5)
+    # Right from a hundredth of the nodes on: 2.5 of the 3 decades.
+    step = np.array([False, True, True, True, True])
+    assert log_size_area(step, sizes) == pytest.approx(2.5 / 3)
+    columns = np.stack([constant, rising, step], axis=1)
+    areas = log_size_area(columns, sizes, axis=0)
+    assert areas == pytest.approx([0.7, 0.5, 2.5 / 3])
 
 
 def test_every_circuit_has_its_accuracy_areas_and_its_largest_faithfulness():

@@ -133,26 +133,6 @@ def area_draws(
     return cpr, np.trapezoid(np.abs(1 - curves), sizes, axis=-2)
 
 
-def log_size_area(
-    values: np.ndarray, proportions: Sequence[float], *, axis: int = -1
-) -> np.ndarray:
-    """Return the area under values over the logarithm of circuit size, in their unit.
-
-    By the trapezoidal rule, divided by the range of the logarithms, so that a constant
-    is its own area and every factor of size counts the same. Of accuracies it is the
-    "acc-AUC" of Matryoshka attribution (arXiv 2609.25518).
-
-    Args:
-        values: one per size along `axis`.
-        proportions: circuit sizes as shares of all nodes, increasing, above 0.
-        axis: the axis of the sizes.
-    """
-    # As numbers: the sum of two truth values would be their disjunction.
-    values = np.asarray(values, dtype=float)
-    sizes = np.log(np.asarray(proportions, dtype=float))
-    return np.trapezoid(values, sizes, axis=axis) / (sizes[-1] - sizes[0])
-
-
 def bootstrap_areas(
     logit_diffs: np.ndarray,
     empty: np.ndarray,
@@ -210,7 +190,9 @@ def wilson_interval(
     centre = share + z2 / (2 * n)
     half = np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n)))
     scale = 1 + z2 / n
-    return float((centre - half) / scale), float((centre + half) / scale)
+    low, high = (centre - half) / scale, (centre + half) / scale
+    # A share of 0 or 1 is a bound itself, but for rounding.
+    return float(min(low, share)), float(max(high, share))
 
 
 def sign_flip_p(differences: np.ndarray, *, seed: int = 0) -> float:

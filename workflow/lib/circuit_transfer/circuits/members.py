@@ -39,10 +39,12 @@ def circuit_nodes(scores: Scores, proportions: Sequence[float]) -> pl.DataFrame:
     """
     if wrong := [each for each in proportions if not 0 <= each <= 1]:
         raise ValueError(f"proportion {wrong[0]}: expected a share between 0 and 1")
-    if not np.isfinite(scores.scores).all():
+    # As the files of scores have them, so that equal ones are those of the evaluation.
+    values = np.asarray(scores.scores, np.float32)
+    if not np.isfinite(values).all():
         return pl.DataFrame(schema=MEMBER_SCHEMA)
-    every = {"node": scores.nodes, "score": scores.scores}
-    ranked = pl.DataFrame({"rank": node_ranks(scores.scores) + 1, **every}).sort("rank")
+    every = {"rank": node_ranks(values) + 1, "node": scores.nodes, "score": values}
+    ranked = pl.DataFrame(every).sort("rank")
     labels = {key: scores.metadata.get(key) for key in ("task", "method")}
     circuits = [
         ranked.head(size).select(

@@ -18,6 +18,7 @@ from circuit_transfer.figures.style import (
 )
 from circuit_transfer.tables.curves import of_map, pair_rows
 from circuit_transfer.tables.measures import CPR, EXAGGERATED, SHOWN, Measure
+from circuit_transfer.tables.typesetting import EXAGGERATION
 from circuit_transfer.transfer.training_sets import (
     Families,
     left_out_sets,
@@ -66,8 +67,8 @@ def transfer_matrices(
         of_measure = [matrices[each, measure] for each in methods]
         norm = Normalize(np.nanmin(of_measure), np.nanmax(of_measure))
         largest = transfer_matrix(of_method[method], "max_faithfulness", **names)
-        marked = largest > EXAGGERATED if measure is CPR else None
-        image = _draw_matrix(panel, matrix, measure, marked, norm, rows, tasks)
+        marks = np.where((largest > EXAGGERATED) & (measure is CPR), EXAGGERATION, "")
+        image = _draw_matrix(panel, matrix, measure, marks, norm, rows, tasks)
         panel.set_title(f"{method}\n{measure.name}")
         place = panel.get_subplotspec()
         if place.is_last_row():
@@ -83,14 +84,14 @@ def _draw_matrix(
     axes: Axes,
     matrix: np.ndarray,
     measure: Measure,
-    marked: np.ndarray | None,
+    marks: np.ndarray,
     norm: Normalize,
     rows: Sequence[str],
     tasks: Sequence[str],
 ) -> AxesImage:
     colours = "viridis" if measure.higher else "viridis_r"
     names = {"rows": rows, "columns": tasks}
-    image = heatmap(axes, matrix, colours=colours, norm=norm, marked=marked, **names)
+    image = heatmap(axes, matrix, colours=colours, norm=norm, marks=marks, **names)
     axes.axhline(len(tasks) - 0.5, color="white", linewidth=3)
     place = axes.get_subplotspec()
     if place.is_first_col():

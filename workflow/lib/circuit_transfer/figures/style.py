@@ -15,7 +15,6 @@ from matplotlib.text import Text
 
 from circuit_transfer.artifacts.files import atomic
 from circuit_transfer.jobs.progress import activity
-from circuit_transfer.tables.typesetting import EXAGGERATION
 
 log = logging.getLogger(__name__)
 # fontTools logs every step of embedding a font in a PDF.
@@ -130,12 +129,11 @@ def heatmap(
     columns: Sequence[str],
     colours: Colormap | str,
     norm: Normalize,
-    marked: np.ndarray | None = None,
+    marks: np.ndarray | None = None,
 ) -> AxesImage:
     """Draw values `(row, column)` as coloured cells with their numbers.
 
-    The number of a cell that is `marked`, bool `(row, column)`, has the mark of a
-    circuit that exaggerates.
+    Behind the numbers are the `marks`, texts `(row, column)`.
     """
     colours = matplotlib.colormaps[colours].with_extremes(bad=MISSING)
     image = axes.imshow(np.ma.masked_invalid(values), cmap=colours, norm=norm)
@@ -151,7 +149,7 @@ def heatmap(
     axes.spines[:].set_visible(False)
     for (row, column), value in np.ndenumerate(values):
         text = f"{value:.2f}" if np.isfinite(value) else "-"
-        text += EXAGGERATION if marked is not None and marked[row, column] else ""
+        text += "" if marks is None else str(marks[row, column])
         colour = readable_on(colours(norm(value))) if np.isfinite(value) else "black"
         axes.text(column, row, text, ha="center", va="center", color=colour, size=size)
     return image

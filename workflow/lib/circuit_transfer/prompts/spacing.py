@@ -1,4 +1,4 @@
-"""Spaces between prompts and answers that are missing, or at the wrong of both.
+"""Spaces before answers that are missing, or that end the prompt instead.
 
 Most tokenizers have one token for a word with the space before it and others without.
 After a prompt that a space should follow, a model rarely predicts one of the latter.
@@ -54,7 +54,7 @@ def missing_spaces(prompts: pl.DataFrame, tokenizer: Tokenizer) -> list[str]:
 
 
 def trailing_spaces(prompts: pl.DataFrame, tokenizer: Tokenizer) -> list[str]:
-    """Return for every pair whose prompt ends with the space of the answer its end.
+    """Return the last word of every prompt that ends with the space of its answer.
 
     It does so if the answer with the space is one token, which the space in the prompt
     takes apart.
@@ -130,10 +130,8 @@ def _boundary(clean: str, answer: str, tokenizer: Tokenizer) -> Boundary:
         if before > 1 or joined.ids[:end] != prompt.ids:
             # Perhaps a part of a rare word: no evidence of two words.
             return Boundary.FINE
-    # After a bracket no space is expected. Where the token is the same there, it says
-    # nothing of spaces.
-    bare = tokenizer.encode_alone(f"({answer}").ids
-    differs = is_token and spaced[end] not in (*bare, *joined.ids[end:])
+    # Where a space is in no token, the token is the same without it.
+    differs = is_token and spaced[end] not in joined.ids[end:]
     return Boundary.MISSING_SPACE if differs else Boundary.FINE
 
 

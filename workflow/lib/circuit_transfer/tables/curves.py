@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from circuit_transfer.statistics import log_size_area
 from circuit_transfer.transfer.training_sets import (
     ONE_PROTOCOL,
     PROTOCOLS,
@@ -91,6 +90,26 @@ def curve_areas(
     cpr = np.trapezoid(values, sizes)
     cmd = np.trapezoid(np.abs(1 - values), sizes)
     return float(cpr), float(cmd)
+
+
+def log_size_area(
+    values: np.ndarray, proportions: Sequence[float], *, axis: int = -1
+) -> np.ndarray:
+    """Return the area under values over the logarithm of circuit size, in their unit.
+
+    By the trapezoidal rule, divided by the range of the logarithms, so that a constant
+    is its own area and every factor of size counts the same. Of accuracies it is the
+    "acc-AUC" of Matryoshka attribution (arXiv 2609.25518).
+
+    Args:
+        values: one per size along `axis`.
+        proportions: circuit sizes as shares of all nodes, increasing, above 0.
+        axis: the axis of the sizes.
+    """
+    # As numbers: the sum of two truth values would be their disjunction.
+    values = np.asarray(values, dtype=float)
+    sizes = np.log(np.asarray(proportions, dtype=float))
+    return np.trapezoid(values, sizes, axis=axis) / (sizes[-1] - sizes[0])
 
 
 def curve_measures(curve: pl.DataFrame) -> tuple[float | None, ...]:

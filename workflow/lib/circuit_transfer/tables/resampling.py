@@ -12,11 +12,10 @@ from circuit_transfer.statistics import (
     area_draws,
     bootstrap_curves,
     generator,
-    log_size_area,
     percentile_interval,
     resampling_weights,
 )
-from circuit_transfer.tables.curves import RANKINGS, ZERO_SHOT
+from circuit_transfer.tables.curves import RANKINGS, ZERO_SHOT, log_size_area
 from circuit_transfer.tables.differences import MEAN, PLACE, Key
 
 LEVEL_KEYS = (*PLACE, "circuit", "protocol", "task")
