@@ -185,8 +185,8 @@ def test_gold_is_called_better_only_where_all_intervals_lie_apart(statistics):
     text = gold_answer(Pair(none, None, study.TARGET), **arguments)
     assert f"That they are {apart}, was not shown on any task (ioi, " in text
     table = gold_by_task(model, tasks=study.TASKS, methods=["nap"])
-    assert table.frame["circuit"].to_list() == ["nap", "random-rankings"] * 3
-    assert table.frame["cpr"][0] == pytest.approx(study.cell("gold", "ioi"))
+    assert table.frame["circuit"].to_list() == ["gold, nap", "random-rankings"] * 3
+    assert table.frame["CPR"][0] == pytest.approx(study.cell("gold", "ioi"))
 
 
 def better_by_cmd(statistics):
@@ -226,8 +226,8 @@ def test_the_source_matters_only_where_every_control_is_exceeded(statistics):
         "source-free over tasks x seeds; "
     )
     assert below.endswith(
-        "zero-shot-family circuits minus controls: source-free -0.10 [-0.15, -0.05], "
-        "p = 0.001 and other-family 0.10 [0.05, 0.15], p = 0.200."
+        "zero-shot-family circuits minus controls: source-free -0.10 [-0.15, -0.05] "
+        "(p = 0.001) and other-family 0.10 [0.05, 0.15] (p = 0.200)."
     )
 
 

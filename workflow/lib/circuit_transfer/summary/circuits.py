@@ -8,7 +8,7 @@ import polars as pl
 
 from circuit_transfer.summary.differences import aligned_circuit, compared
 from circuit_transfer.summary.wording import joined, listed, number, with_interval
-from circuit_transfer.tables.cells import level_cell, measure_cells, measure_schema
+from circuit_transfer.tables.cells import cell_schema, level_cell
 from circuit_transfer.tables.curves import RANKINGS, SEEN
 from circuit_transfer.tables.explanations import (
     EXAGGERATION_NOTE,
@@ -17,13 +17,12 @@ from circuit_transfer.tables.explanations import (
 )
 from circuit_transfer.tables.measures import CPR, SHOWN, exaggerates
 from circuit_transfer.tables.transfers import Pair
-from circuit_transfer.tables.typesetting import Table
+from circuit_transfer.tables.typesetting import EXAGGERATES, Table
 
 TRANSFERRED = "Is the transfer faithful?"
 FOUND = "Are the circuits faithful?"
 NOT_BY_CPR = "there a high CPR does not show a good circuit, and CMD has to be read"
 INTERVALS = "± half of the 95 % interval over test examples, for the fits as they are."
-NOTE = f"{INTERVALS} {EXAGGERATION_NOTE}"
 
 
 def transfer_answer(
@@ -162,9 +161,9 @@ def transfer_table(pair: Pair, *, methods: Sequence[str], map_name: str) -> Tabl
     for method, circuit in product(methods, rows):
         level = pair.level(method, circuit, name=map_name)
         if level:
-            lines.append({"method": method, "circuit": circuit} | measure_cells(level))
+            lines.append({"method": method, "circuit": circuit} | _cells(level))
     frame = pl.DataFrame(lines, schema=_schema("method", "circuit"))
-    note = f"Means over the tasks that have a circuit. {NOTE}"
+    note = f"Means over the tasks that have a circuit. {_note(frame)}"
     terms = explain([*MEASURE_EXPLANATIONS, *rows])
     return Table(frame, labels=2, note=note, explanations=terms)
 
@@ -173,18 +172,33 @@ def gold_by_task(pair: Pair, *, tasks: Sequence[str], methods: Sequence[str]) ->
     """Return the measures of a model's own circuits and of random ones, by task."""
     lines = []
     for task in tasks:
-        rows = [(method, method, "gold") for method in methods]
+        rows = [(f"gold, {method}", method, "gold") for method in methods]
         rows.append((RANKINGS, methods[0], RANKINGS))
         for name, method, circuit in rows:
             level = pair.level(method, circuit, task, name="")
-            lines.append({"task": task, "circuit": name} | measure_cells(level))
+            lines.append({"task": task, "circuit": name} | _cells(level))
     frame = pl.DataFrame(lines, schema=_schema("task", "circuit"))
-    terms = explain([*MEASURE_EXPLANATIONS, RANKINGS])
-    return Table(frame, labels=2, note=NOTE, explanations=terms)
+    terms = explain([*MEASURE_EXPLANATIONS, "gold", RANKINGS])
+    return Table(frame, labels=2, note=_note(frame), explanations=terms)
+
+
+def _note(frame: pl.DataFrame) -> str:
+    """Return what the signs of a table mean."""
+    marks = [name for name in frame.columns if name.endswith(EXAGGERATES)]
+    marked = frame.select(pl.any_horizontal(marks).any()).item()
+    return f"{INTERVALS} {EXAGGERATION_NOTE}" if marked else INTERVALS
+
+
+def _cells(level: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all measures of a level, in columns with their names."""
+    return {k: v for m in SHOWN for k, v in level_cell(m.name, level, m).items()}
 
 
 def _schema(*labels: str) -> dict[str, Any]:
-    return dict.fromkeys(labels, pl.String) | measure_schema()
+    schema = dict.fromkeys(labels, pl.String)
+    for measure in SHOWN:
+        schema |= cell_schema(measure.name)
+    return schema
 
 
 def transfers_by_task(
@@ -201,4 +215,4 @@ def transfers_by_task(
             line |= level_cell(column, level, CPR)
         lines.append(line)
     frame = pl.DataFrame(lines, infer_schema_length=None)
-    return Table(frame, labels=2, note=NOTE)
+    return Table(frame, labels=2, note=_note(frame))

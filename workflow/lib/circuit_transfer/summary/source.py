@@ -135,8 +135,8 @@ def _beyond(rows: Differences, test: str, side: int) -> list[str]:
 def _difference(name: str, row: Mapping[str, Any]) -> str:
     """Return the difference to a control, and its p over tasks x seeds."""
     by = bracketed(row["mean_difference"], row["low"], row["high"])
-    p = "" if row[SEEDS] is None else f", {p_value(row[SEEDS])}"
-    return f"{name} {by}{p}"
+    p = "not tested" if row[SEEDS] is None else p_value(row[SEEDS])
+    return f"{name} {by} ({p})"
 
 
 def floor(pair: Pair) -> Iterator[str]:
