@@ -96,13 +96,14 @@ def _above_random(pair: Pair, method: str, tasks: Sequence[str]) -> str:
             better += is_better
             unsure += [] if is_better else [task]
     count = better + len(unsure)
-    how = "better than random ones by all three measures, their intervals lying apart"
+    how = "better than random ones by all three measures, with intervals that lie apart"
     if not unsure:
         where = f"all {count} tasks" if count > 1 else "the one task"
         return f"On {where} they are {how}."
     where = listed(unsure, "tasks")
     if not better:
-        return f"That they are {how}, was not shown on any task ({where})."
+        place = f" on any task ({where})" if count > 1 else ""
+        return f"They were not shown to be {how}{place}."
     return f"On {better} of {count} tasks they are {how}; not shown on {where}."
 
 

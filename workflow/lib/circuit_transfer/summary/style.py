@@ -57,14 +57,17 @@ summary { cursor: pointer; font-weight: bold; }
   :root { color-scheme: light; --text: #000; --page: #fff; --quiet: #333;
     --line: #999; --bar: #0072b2; --track: #e8e8e8; --link: #000; }
   @page { margin: 15mm; }
-  body { display: block; padding: 0; font-size: 10pt; }
-  nav { display: none; }
+  html { font-size: 10pt; }
+  body { display: block; padding: 0; }
+  /* Links lead nowhere on paper. */
+  nav, #files { display: none; }
   h2, h3, summary, figcaption { break-after: avoid; }
   figure, tr, .bar { break-inside: avoid; }
   img { max-height: 230mm; }
   .scroll { overflow: visible; }
   table { font-size: 8pt; }
-  th, td { padding: .1rem .3rem; white-space: normal; overflow-wrap: anywhere; }
+  th, td { padding: .1rem .3rem; white-space: normal; }
+  td.name { min-width: 0; overflow-wrap: anywhere; }
   .track, .track i { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   /* Folded tables are printed too. */
   details::details-content { content-visibility: visible; height: auto; }
