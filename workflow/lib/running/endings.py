@@ -17,7 +17,7 @@ SUMMARY = "write_summary"
 # Without a script; another workflow may import it under a longer name.
 PREFLIGHT = "preflight"
 # What a terminal that knows only ASCII is given.
-PLAIN = str.maketrans({"±": "+-", "→": ">"})
+PLAIN = str.maketrans({"±": "+-", "→": ">", "▲": "^"})
 
 
 def end_run(workflow) -> None:
@@ -92,7 +92,7 @@ def _preflight(job) -> str:
 def show(text: str) -> None:
     """Print a text in any terminal: what it cannot show is replaced."""
     encoding = sys.stdout.encoding or "ascii"
-    if "±→".encode(encoding, "replace").decode(encoding) != "±→":
+    if "±→▲".encode(encoding, "replace").decode(encoding) != "±→▲":
         text = text.translate(PLAIN)
     # The run has succeeded, whether or not anybody reads on.
     with suppress(OSError):

@@ -6,29 +6,23 @@ from typing import Any
 
 import polars as pl
 
-from circuit_transfer.summary.differences import aligned_circuit, compared, difference
+from circuit_transfer.summary.differences import aligned_circuit, compared
 from circuit_transfer.summary.wording import joined, listed, number, with_interval
-from circuit_transfer.tables.curves import RANKINGS, SEEN, UNTRAINED
-from circuit_transfer.tables.explanations import explain
+from circuit_transfer.tables.cells import cell_schema, level_cell
+from circuit_transfer.tables.curves import RANKINGS, SEEN
+from circuit_transfer.tables.explanations import (
+    EXAGGERATION_NOTE,
+    MEASURE_EXPLANATIONS,
+    explain,
+)
+from circuit_transfer.tables.measures import CPR, SHOWN, exaggerates
 from circuit_transfer.tables.transfers import Pair
-from circuit_transfer.tables.typesetting import HALF_WIDTH, Table, half_width
+from circuit_transfer.tables.typesetting import EXAGGERATES, Table
 
 TRANSFERRED = "Is the transfer faithful?"
 FOUND = "Are the circuits faithful?"
-# The measures by column, with the names that sentences use.
-MEASURES = {"cpr": "CPR", "cmd": "CMD", "right_above_wrong_area": "accuracy area"}
-HEADINGS = {"cpr": "CPR", "cmd": "CMD", "right_above_wrong_area": "accuracy_area"}
-# Above this faithfulness a circuit is said to exaggerate.
-EXAGGERATED = 1.05
-NOT_BY_CPR = "a high CPR does not show a good circuit there, CMD has to be read"
+NOT_BY_CPR = "there a high CPR does not show a good circuit, and CMD has to be read"
 INTERVALS = "± half of the 95 % interval over test examples, for the fits as they are."
-NOTE = (
-    "CPR: area under the curve of faithfulness over circuit size, higher is better; "
-    "CMD: area between this curve and 1, lower is better; accuracy area: the same of "
-    "the share of examples in which the right answer has a higher logit than the wrong "
-    "one, over log size, higher is better. Where faithfulness exceeds 1, a high CPR "
-    f"does not show a good circuit. {INTERVALS}"
-)
 
 
 def transfer_answer(
@@ -55,7 +49,7 @@ def transfer_answer(
     else:
         against = [(RANKINGS, "random circuits"), ("gold", "the gold circuits")]
         for name, words in against:
-            if row := difference(pair, method, map_name, protocol, name):
+            if row := pair.test(method, map_name, protocol, name, CPR):
                 parts.append(f"Their CPR {compared(row, words)}.")
     parts += _exaggeration(level)
     return " ".join(parts)
@@ -81,9 +75,7 @@ def gold_answer(pair: Pair, *, target: str, method: str, tasks: Sequence[str]) -
         parts.append(_above_random(pair, method, tasks))
     found = {task: pair.level(method, "gold", task, name="") for task in tasks}
     high = {
-        task: row["max_faithfulness"]
-        for task, row in found.items()
-        if (row.get("max_faithfulness") or 0) > EXAGGERATED
+        task: row["max_faithfulness"] for task, row in found.items() if exaggerates(row)
     }
     if high:
         names = [f"{task} (up to {number(value)})" for task, value in high.items()]
@@ -116,18 +108,17 @@ def _above_random(pair: Pair, method: str, tasks: Sequence[str]) -> str:
 
 def _is_better(gold: Mapping[str, Any], random: Mapping[str, Any]) -> bool:
     """Return whether all intervals of gold lie beyond those of random circuits."""
-    edges = [
-        (gold.get(f"{name}_low"), random.get(f"{name}_high"))
-        for name in ("cpr", "right_above_wrong_area")
+    ends = [
+        (gold.get(f"{each.column}_low"), random.get(f"{each.column}_high"))
+        if each.higher
+        else (random.get(f"{each.column}_low"), gold.get(f"{each.column}_high"))
+        for each in SHOWN
     ]
-    edges.append((random.get("cmd_low"), gold.get("cmd_high")))
-    return all(None not in pair and pair[0] > pair[1] for pair in edges)
+    return all(None not in pair and pair[0] > pair[1] for pair in ends)
 
 
 def _measured(level: Mapping[str, Any]) -> str:
-    texts = [
-        f"{words} {with_interval(level, name)}" for name, words in MEASURES.items()
-    ]
+    texts = [f"{each.name} {with_interval(level, each.column)}" for each in SHOWN]
     return joined(texts)
 
 
@@ -145,8 +136,9 @@ def _reach(level: Mapping[str, Any], gold: Mapping[str, Any]) -> str:
     ends = level.get("recovery_low"), level.get("recovery_high")
     between = "" if None in ends else f" [{100 * ends[0]:.0f}, {100 * ends[1]:.0f}]"
     measured = [
-        f"{words} {with_interval(level, name)} against {with_interval(gold, name)}"
-        for name, words in MEASURES.items()
+        f"{each.name} {with_interval(level, each.column)} against "
+        f"{with_interval(gold, each.column)}"
+        for each in SHOWN
     ]
     return (
         f"reach {100 * share:.0f}{between} % of the gold circuits' CPR: "
@@ -155,54 +147,58 @@ def _reach(level: Mapping[str, Any], gold: Mapping[str, Any]) -> str:
 
 
 def _exaggeration(level: Mapping[str, Any]) -> Iterator[str]:
-    highest = level.get("max_faithfulness")
-    if highest is not None and highest > EXAGGERATED:
+    if exaggerates(level):
         yield (
-            "They exaggerate: their mean faithfulness reaches "
-            f"{number(highest)}. {NOT_BY_CPR[0].upper()}{NOT_BY_CPR[1:]}."
+            "They exaggerate at sizes where their mean faithfulness exceeds 1 (up to "
+            f"{number(level['max_faithfulness'])}): {NOT_BY_CPR}."
         )
 
 
 def transfer_table(pair: Pair, *, methods: Sequence[str], map_name: str) -> Table:
     """Return the measures of one pair's circuits by method, means over tasks."""
-    untrained = UNTRAINED if pair.has(UNTRAINED) else RANKINGS
-    rows = (untrained, *SEEN, *pair.protocols.values(), "gold")
+    rows = (pair.random, *SEEN, *pair.protocols.values(), "gold")
     lines = []
     for method, circuit in product(methods, rows):
         level = pair.level(method, circuit, name=map_name)
         if level:
             lines.append({"method": method, "circuit": circuit} | _cells(level))
     frame = pl.DataFrame(lines, schema=_schema("method", "circuit"))
-    note = f"Means over the tasks that have a circuit. {NOTE}"
-    return Table(frame, labels=2, note=note, explanations=explain(rows))
+    note = f"Means over the tasks that have a circuit. {_note(frame)}"
+    terms = explain([*MEASURE_EXPLANATIONS, *rows])
+    return Table(frame, labels=2, note=note, explanations=terms)
 
 
 def gold_by_task(pair: Pair, *, tasks: Sequence[str], methods: Sequence[str]) -> Table:
     """Return the measures of a model's own circuits and of random ones, by task."""
     lines = []
     for task in tasks:
-        rows = [(method, method, "gold") for method in methods]
+        rows = [(f"gold, {method}", method, "gold") for method in methods]
         rows.append((RANKINGS, methods[0], RANKINGS))
         for name, method, circuit in rows:
             level = pair.level(method, circuit, task, name="")
             lines.append({"task": task, "circuit": name} | _cells(level))
     frame = pl.DataFrame(lines, schema=_schema("task", "circuit"))
-    return Table(frame, labels=2, note=NOTE)
+    terms = explain([*MEASURE_EXPLANATIONS, "gold", RANKINGS])
+    return Table(frame, labels=2, note=_note(frame), explanations=terms)
 
 
-def _cells(level: Mapping[str, Any]) -> dict[str, float | None]:
-    cells = {}
-    for name, heading in HEADINGS.items():
-        cells |= {
-            heading: level.get(name),
-            heading + HALF_WIDTH: half_width(level, name),
-        }
-    return cells
+def _note(frame: pl.DataFrame) -> str:
+    """Return what the signs of a table mean."""
+    marks = [name for name in frame.columns if name.endswith(EXAGGERATES)]
+    marked = frame.select(pl.any_horizontal(marks).any()).item()
+    return f"{INTERVALS} {EXAGGERATION_NOTE}" if marked else INTERVALS
+
+
+def _cells(level: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all measures of a level, in columns with their names."""
+    return {k: v for m in SHOWN for k, v in level_cell(m.name, level, m).items()}
 
 
 def _schema(*labels: str) -> dict[str, Any]:
-    numbers = [name + end for name in HEADINGS.values() for end in ("", HALF_WIDTH)]
-    return dict.fromkeys(labels, pl.String) | dict.fromkeys(numbers, pl.Float64)
+    schema = dict.fromkeys(labels, pl.String)
+    for measure in SHOWN:
+        schema |= cell_schema(measure.name)
+    return schema
 
 
 def transfers_by_task(
@@ -216,10 +212,7 @@ def transfers_by_task(
         for circuit in circuits:
             level = pair.level(method, circuit, task, name=map_name)
             column = circuit.replace("-", " ")
-            line |= {
-                column: level.get("cpr"),
-                column + HALF_WIDTH: half_width(level, "cpr"),
-            }
+            line |= level_cell(column, level, CPR)
         lines.append(line)
     frame = pl.DataFrame(lines, infer_schema_length=None)
-    return Table(frame, labels=2, note=f"CPR. {INTERVALS}")
+    return Table(frame, labels=2, note=_note(frame))

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from circuit_transfer.summary.wording import bracketed, p_value
-from circuit_transfer.tables.measures import CPR
 from circuit_transfer.tables.transfers import LEVEL, Pair
 
 # p values over tasks x seeds, and over tasks alone, which is the stricter test.
@@ -23,13 +22,6 @@ def aligned_circuit(pair: Pair, method: str, map_name: str) -> tuple[str | None,
         if pair.level(method, circuit, name=map_name, protocol=protocol):
             return protocol, circuit
     return None, SEEN
-
-
-def difference(
-    pair: Pair, method: str, map_name: str, protocol: str, against: str
-) -> Mapping[str, Any] | None:
-    """Return the tested difference of CPR to another circuit, None without one."""
-    return pair.test(method, map_name, protocol, against, CPR)
 
 
 def is_shown(row: Mapping[str, Any], test: str) -> bool:

@@ -233,7 +233,7 @@ def _html(title: str, table: Table) -> str:
         f"<dt>{escape(term)}</dt><dd>{escape(text)}</dd>\n"
         for term, text in table.explanations.items()
     )
-    words = f"<dl>\n{terms}</dl>" if terms else ""
+    words = _folded("What the names mean", f"<dl>\n{terms}</dl>") if terms else ""
     box = f'class="scroll" role="region" tabindex="0" aria-label="{escape(title)}"'
     return (
         f"<div {box}>\n<table>\n<thead><tr>{names}</tr></thead>\n<tbody>\n{rows}\n"

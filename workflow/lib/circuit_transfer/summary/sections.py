@@ -78,12 +78,12 @@ def _title(names: Names) -> str:
 
 
 def _introduction(names: Names) -> Iterator[str]:
-    tasks = f"{counted(len(names.tasks), 'task')}: {listed(names.tasks, 'others')}"
+    tasks = f"{counted(len(names.tasks), 'task')}: {listed(names.tasks)}"
     yield f"{tasks}. Nodes scored by {joined(names.methods)}."
     if names.pairs:
         pairs = [f"{source} → {target}" for source, target in names.pairs]
         yield (
-            f"Transferred: {listed(pairs, 'others')}, by the map {names.maps[0]}, with "
+            f"Transferred: {listed(pairs)}, by the map {names.maps[0]}, with "
             f"{counted(len(names.seeds), 'seed')}."
         )
     yield READING

@@ -10,13 +10,12 @@ from circuit_transfer.summary.differences import (
     SEEDS,
     TASKS,
     aligned_circuit,
-    difference,
     is_shown,
 )
 from circuit_transfer.summary.wording import bracketed, counted, joined, listed, p_value
 from circuit_transfer.tables.comparisons import GIVEN
 from circuit_transfer.tables.explanations import explain
-from circuit_transfer.tables.measures import CPR
+from circuit_transfer.tables.measures import CMD, CPR, Measure
 from circuit_transfer.tables.transfers import LEVEL, Pair
 from circuit_transfer.tables.typesetting import Table
 
@@ -27,9 +26,10 @@ NOTE = (
     "CPR of the transferred circuits minus that of the control, mean over tasks; low, "
     "high: its 95 % interval over tasks and seeds. p: adjusted by Holm for all "
     "controls, over tasks x seeds and, the stricter test, over tasks alone. A map uses "
-    "what the source knows only where the difference is above 0 by a test, for every "
-    "control."
+    "what the source knows only where the difference is above 0 by a test for every "
+    "control, and that of CMD below 0."
 )
+Differences = Mapping[str, Mapping[str, Any]]
 NOTHING = "Nothing was transferred, so no source is compared."
 
 
@@ -51,23 +51,35 @@ def source_answer(
     if not rows:
         return f"{start} no control was run: whether the source matters is not tested."
     against = joined([_difference(name, row) for name, row in rows.items()])
-    verdict = "; ".join(_verdicts(rows))
+    by_cmd = dict(_tested(pair, method, map_name, CMD))
+    verdict = "; ".join(_verdicts(rows, by_cmd))
     return f"{start} {verdict}; {circuit} circuits minus controls: {against}."
 
 
-def _verdicts(rows: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+def _verdicts(rows: Differences, by_cmd: Differences) -> Iterator[str]:
     """Yield whether all controls are exceeded, else which, and which exceed it."""
-    seeds, tasks = _beyond(rows, SEEDS, 1), _beyond(rows, TASKS, 1)
-    if len(tasks) == len(rows):
+    if _exceeds_all(rows, by_cmd, TASKS):
         yield "the source matters, also over tasks alone"
-    elif len(seeds) == len(rows):
+    elif _exceeds_all(rows, by_cmd, SEEDS):
         yield "the source matters over tasks x seeds (not shown over tasks alone)"
     else:
         yield "the source was not shown to matter"
-        if seeds:
-            yield f"the circuits exceed only {joined(seeds)} over tasks x seeds"
+        higher = _beyond(rows, SEEDS, 1)
+        if len(higher) == len(rows):
+            yield "CPR exceeds that of every control, but CMD was not shown to be lower"
+        elif higher:
+            yield f"the circuits exceed only {joined(higher)} over tasks x seeds"
         if lower := _beyond(rows, SEEDS, -1):
             yield f"the circuits are below {joined(lower)} over tasks x seeds"
+
+
+def _exceeds_all(rows: Differences, by_cmd: Differences, test: str) -> bool:
+    """Return whether all controls are exceeded by CPR, and by CMD as well.
+
+    CPR alone rewards circuits that exaggerate; of CMD, lower is better.
+    """
+    better = (_beyond(rows, test, 1), _beyond(by_cmd, test, -1))
+    return all(len(each) == len(rows) for each in better)
 
 
 def maps_answer(
@@ -85,32 +97,33 @@ def maps_answer(
     found = []
     for name, method in product(maps, methods):
         rows = dict(_tested(pair, method, name))
-        if rows and len(_beyond(rows, SEEDS, 1)) == len(rows):
-            also = len(_beyond(rows, TASKS, 1)) == len(rows)
-            found.append(
-                f"{name} by {method}{' (also over tasks alone)' if also else ''}"
-            )
+        by_cmd = dict(_tested(pair, method, name, CMD))
+        if rows and _exceeds_all(rows, by_cmd, SEEDS):
+            also = _exceeds_all(rows, by_cmd, TASKS)
+            how = " (also over tasks alone)" if also else ""
+            found.append(f"{name} by {method}{how}")
     amount = f"Of {len(maps)} maps and {counted(len(methods), 'method')}"
     if found:
         yield (
-            f"{amount}, these exceed all of their controls over tasks x seeds: "
-            f"{listed(found, 'others')}."
+            f"{amount}, these exceed all of their controls, by CPR and CMD, over tasks "
+            "x seeds: "
+            f"{listed(found)}."
         )
     else:
         yield f"{amount}, none was shown to exceed all of its controls."
 
 
 def _tested(
-    pair: Pair, method: str, map_name: str
+    pair: Pair, method: str, map_name: str, measure: Measure = CPR
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the controls that circuits of a map are compared with, and how."""
     protocol, _ = aligned_circuit(pair, method, map_name)
     for name in CONTROLS if protocol else ():
-        if row := difference(pair, method, map_name, protocol, name):
+        if row := pair.test(method, map_name, protocol, name, measure):
             yield name, row
 
 
-def _beyond(rows: Mapping[str, Mapping[str, Any]], test: str, side: int) -> list[str]:
+def _beyond(rows: Differences, test: str, side: int) -> list[str]:
     """Return the controls that differ by a test, on the side of a sign."""
     return [
         name
@@ -122,8 +135,8 @@ def _beyond(rows: Mapping[str, Mapping[str, Any]], test: str, side: int) -> list
 def _difference(name: str, row: Mapping[str, Any]) -> str:
     """Return the difference to a control, and its p over tasks x seeds."""
     by = bracketed(row["mean_difference"], row["low"], row["high"])
-    p = "" if row[SEEDS] is None else f", {p_value(row[SEEDS])}"
-    return f"{name} {by}{p}"
+    p = "not tested" if row[SEEDS] is None else p_value(row[SEEDS])
+    return f"{name} {by} ({p})"
 
 
 def floor(pair: Pair) -> Iterator[str]:
