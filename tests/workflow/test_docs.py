@@ -219,7 +219,7 @@ def typed(clone) -> tuple[Path, str]:
 
 def test_the_readme_ends_in_scores_curves_and_tables(typed):
     clone, printed = typed
-    assert re.search(r"│ +[am]\d(\.h\d)? +┆ +-?\d+\.\d+", printed), printed
+    assert re.search(r"┆ +[am]\d(\.h\d)? +┆ +-?\d+\.\d+", printed), printed
     assert "faithfulness" in printed
     curves = pl.read_parquet(clone / "results/tables/curves.parquet")
     assert set(curves["task"]) == {"own"}
@@ -238,7 +238,7 @@ def test_the_files_that_the_readme_names_are_there(typed):
     clone, _ = typed
     section = README.read_text().split("## Your own model and task")[1].split("\n## ")
     named = re.findall(r"`(results/[\w./-]+)`", section[0])
-    assert len(named) == 2
+    assert len(named) == 3
     assert all((clone / name).is_file() for name in named)
     for name in ("mib/nap-ig-inputs/own_mine/importances.json", "tables/startup.csv"):
         assert (clone / "results" / name).is_file()
@@ -294,6 +294,7 @@ def test_commands_of_the_default_study(typed):
     for key, value in yaml.safe_load((clone / "my/study.yaml").read_text()).items():
         config[key] |= value
     (clone / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    (clone / "results/report.html").unlink()
     for command in TYPED_WITH_OWN_DEFAULT:
         run_all([without_installing(command)], clone)
         report = clone / "results/report.html"
@@ -351,7 +352,7 @@ def test_the_graph_of_the_stages_shows_every_rule():
     text = "".join(path.read_text() for path in (HOME / "workflow/rules").glob("*.smk"))
     # A name without a verb only collects files.
     rules = set(re.findall(r"^rule (\w+_\w+):", text, re.M))
-    graph = (HOME / "workflow/docs/results.md").read_text().split("```mermaid")[1]
+    graph = (HOME / "workflow/docs/stages.md").read_text().split("```mermaid")[1]
     assert len(rules) > 20
     assert rules <= set(re.findall(r"\w+", graph))
 
