@@ -13,7 +13,7 @@ import circuit_transfer
 from circuit_transfer.artifacts.alignments import read_alignment, write_alignment
 from circuit_transfer.artifacts.descriptions import DESCRIBED, read_description
 from circuit_transfer.artifacts.files import atomic, atomic_files, remove_partial
-from circuit_transfer.artifacts.frames import read_frame, write_frame
+from circuit_transfer.artifacts.frames import read_frame, read_table, write_frame
 from circuit_transfer.artifacts.scores import read_scores, write_scores
 from circuit_transfer.artifacts.tensors import FORMAT, read_tensors, write_tensors
 from circuit_transfer.artifacts.text import read_json, write_json, write_text
@@ -123,7 +123,7 @@ def test_other_files_are_named(tmp_path):
     path = tmp_path / "thing"
     for reader, what in (
         (read_scores, "safetensors"),
-        (read_frame, "Parquet"),
+        (read_frame, read_table, "Parquet"),
         (read_json, "JSON"),
     ):
         path.write_text("{ not this")
@@ -201,7 +201,7 @@ def test_a_missing_tensor_or_column_is_named(tmp_path):
 
 
 def test_a_missing_file_stays_a_missing_file(tmp_path):
-    for reader in (read_scores, read_alignment, read_frame, read_json):
+    for reader in (read_scores, read_alignment, read_frame, read_table, read_json):
         with pytest.raises(FileNotFoundError, match="nothing"):
             reader(tmp_path / "nothing")
 
@@ -279,3 +279,17 @@ def test_partial_files_of_killed_writers_are_removed(tmp_path):
     remove_partial(tmp_path)
     names = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
     assert names == {"sub", "sub/.hidden", "checkpoint", "checkpoint/c"}
+
+
+def test_a_table_is_read_with_its_types(tmp_path):
+    schema = {"task": pl.String, "rows": pl.Int64, "share": pl.Float64}
+    path = tmp_path / "table.csv"
+    # A name that looks like a number, and a column without a value.
+    path.write_text("task,rows,share,other\n1,2,,0.5\n")
+    assert read_table(path, schema).rows() == [("1", 2, None, 0.5)]
+    path.write_text("task,rows\n")
+    with pytest.raises(ValueError, match=r"table.csv: no column \['share'\]"):
+        read_table(path, schema)
+    path.write_text("task,rows,share\na,many,1\n")
+    with pytest.raises(ValueError, match="table.csv: not a table"):
+        read_table(path, schema)

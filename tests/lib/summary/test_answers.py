@@ -185,7 +185,7 @@ def test_gold_is_called_better_only_where_all_intervals_lie_apart(statistics):
     assert f"On 2 of 3 tasks they are {apart}; not shown on ioi." in text
     none = all_better.with_columns(cmd_high=pl.lit(9.0))
     text = gold_answer(Pair(none, None, study.TARGET), **arguments)
-    assert f"They were not shown to be {apart} on any task (ioi, " in text
+    assert f"They were not shown on any task to be {apart} (ioi, " in text
     table = gold_by_task(model, tasks=study.TASKS, methods=["nap"])
     assert table.frame["circuit"].to_list() == ["gold, nap", "random-rankings"] * 3
     assert table.frame["CPR"][0] == pytest.approx(study.cell("gold", "ioi"))

@@ -102,8 +102,9 @@ def _above_random(pair: Pair, method: str, tasks: Sequence[str]) -> str:
         return f"On {where} they are {how}."
     where = listed(unsure, "tasks")
     if not better:
-        place = f" on any task ({where})" if count > 1 else ""
-        return f"They were not shown to be {how}{place}."
+        if count == 1:
+            return f"They were not shown to be {how}."
+        return f"They were not shown on any task to be {how} ({where})."
     return f"On {better} of {count} tasks they are {how}; not shown on {where}."
 
 
