@@ -123,7 +123,7 @@ def test_other_files_are_named(tmp_path):
     path = tmp_path / "thing"
     for reader, what in (
         (read_scores, "safetensors"),
-        (read_frame, read_table, "Parquet"),
+        (read_frame, "Parquet"),
         (read_json, "JSON"),
     ):
         path.write_text("{ not this")
@@ -201,7 +201,7 @@ def test_a_missing_tensor_or_column_is_named(tmp_path):
 
 
 def test_a_missing_file_stays_a_missing_file(tmp_path):
-    for reader in (read_scores, read_alignment, read_frame, read_table, read_json):
+    for reader in (read_scores, read_alignment, read_frame, read_json):
         with pytest.raises(FileNotFoundError, match="nothing"):
             reader(tmp_path / "nothing")
 
