@@ -42,7 +42,7 @@ class Elements(HTMLParser):
 
 
 def made(*sections, index=None):
-    return page("A <title>", ["one & two"], sections, index or {})
+    return page("A <title>", ["one <i> two"], sections, index or {})
 
 
 def test_the_page_needs_nothing_but_itself():
@@ -61,7 +61,7 @@ def test_the_page_needs_nothing_but_itself():
 def test_texts_are_escaped():
     section = Section("s", "A < B?", ["1 < 2 & 3"], [], {"<T>": TABLE})
     found = Elements(made(section))
-    assert {"A < B?", "1 < 2 & 3", "<T>", "<b>&", "A <title>", "one & two"} <= {
+    assert {"A < B?", "1 < 2 & 3", "<T>", "<b>&", "A <title>", "one <i> two"} <= {
         *found.texts
     }
     assert found.of("b") == []
