@@ -1,10 +1,14 @@
 # Circuits of a small language model, carried over to a larger one. See README.md.
+import os
+
 from snakemake.utils import min_version
 
 min_version("9.0")
 
+# Without it, the files given by --configfile must be a whole configuration.
+if os.path.exists("config.yaml"):
 
-configfile: "config.yaml"
+    configfile: "config.yaml"
 
 
 report: "workflow/report/workflow.rst"
@@ -14,6 +18,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/prompts.smk"
 include: "workflow/rules/gguf.smk"
 include: "workflow/rules/models.smk"
+include: "workflow/rules/baselines.smk"
 include: "workflow/rules/attribution.smk"
 include: "workflow/rules/alignment.smk"
 include: "workflow/rules/stitching.smk"
@@ -22,6 +27,7 @@ include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/controls.smk"
 include: "workflow/rules/circuits.smk"
+include: "workflow/rules/nodes.smk"
 include: "workflow/rules/exchange.smk"
 include: "workflow/rules/similarity.smk"
 include: "workflow/rules/sensitivity.smk"
@@ -29,27 +35,33 @@ include: "workflow/rules/convergence.smk"
 include: "workflow/rules/costs.smk"
 include: "workflow/rules/estimate.smk"
 include: "workflow/rules/startup.smk"
+include: "workflow/rules/summary.smk"
 include: "workflow/rules/benchmark.smk"
 
 
 # Beside the library, which common.smk has put on the path.
+from running.endings import end_run, end_without_jobs
 from running.runs import hold_folder, start_run
 from running.warm import warm_up
 
 hold_folder(workflow)
-record_code(workflow, SCRIPTS)
+record_code(workflow.modifier.rules)
+end_without_jobs(workflow)
 
 
 onstart:
-    start_run(workflow)
-    jobs = list(workflow.dag.needrun_jobs())
+    start_run(workflow, placed("results"))
+    jobs = jobs_of_study(workflow.dag.needrun_jobs(), config)
     check_hub(jobs, config)
     check_gguf_files(jobs, origins)
     check_prompts(jobs, config, origins)
     warm_up(workflow)
 
 
+onsuccess:
+    end_run(workflow)
+
+
 rule all:
-    default_target: True
     input:
-        study.results(),
+        results(study),

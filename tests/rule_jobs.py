@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 from snakemake.api import SnakemakeApi
-from snakemake.iocontainers import Log, ResourceList, Snakemake, Wildcards
+from snakemake.iocontainers import ResourceList, Snakemake, Wildcards
 from snakemake.settings.types import ConfigSettings, OutputSettings, ResourceSettings
 
 HOME = Path(__file__).parents[1]
@@ -41,7 +41,9 @@ MODELS = {
 }
 
 
-def make_jobs(folder: Path) -> list[tuple[str, Snakemake]]:
+def make_jobs(
+    folder: Path, snakefile: Path | str = HOME / "Snakefile"
+) -> list[tuple[str, Snakemake]]:
     """Return the name of the script, and the job, of every rule that has one."""
     (folder / "settings.yaml").write_text(yaml.safe_dump(SETTINGS))
     files = [HOME / "config.yaml", folder / "settings.yaml"]
@@ -49,7 +51,7 @@ def make_jobs(folder: Path) -> list[tuple[str, Snakemake]]:
         loaded = api.workflow(
             ResourceSettings(cores=1),
             ConfigSettings(configfiles=files),
-            snakefile=HOME / "Snakefile",
+            snakefile=Path(snakefile),
             workdir=folder,
         )
         rules = [rule for rule in loaded._workflow.rules if rule.script]
@@ -58,16 +60,17 @@ def make_jobs(folder: Path) -> list[tuple[str, Snakemake]]:
 
 def make_job(rule) -> Snakemake:
     """Return the job of a rule for one choice of its wildcards."""
-    names = WILDCARDS | MODELS.get(rule.name, {})
+    names = WILDCARDS | MODELS.get(Path(rule.script).stem, {})
     names = {name: names[name] for name in rule.wildcard_names}
     wildcards = Wildcards(fromdict=names)
     inputs, *_ = rule.expand_input(wildcards)
     outputs, _ = rule.expand_output(wildcards)
     params, _ = rule.expand_params(wildcards, inputs, outputs, None)
-    nothing = (1, ResourceList(), Log(), {}, rule.name, None)
+    logs = rule.expand_log(wildcards)
+    nothing = (1, ResourceList(), logs, {}, rule.name, None)
     return Snakemake(inputs, outputs, params, wildcards, *nothing)
 
 
 if __name__ == "__main__":
     target = Path(sys.argv[1])
-    target.write_bytes(pickle.dumps(make_jobs(target.parent)))
+    target.write_bytes(pickle.dumps(make_jobs(target.parent, *sys.argv[2:])))

@@ -43,6 +43,7 @@ TYPED = [
     "mkdir -p my",
     "cp -r data/models/llama-small my/model",
     f"{OWN} --dry-run",
+    f"{OWN} -- preflight",
     OWN,
     "snakemake --cores all --configfile my/study.yaml --report my/report.html",
     f"{OWN} --rerun-incomplete",
@@ -88,6 +89,9 @@ ELSEWHERE = {
     **{f"{STUDIES}/{name}.yaml": PLANS for name in ("maps", "embedded-full")},
     **{f"{STUDIES}/{name}.yaml": PLANS for name in ("llama-3", "qwen-2.5", "gpt2")},
     f"{STUDIES}/smollm2.yaml": PLANS,
+    "snakemake --report": (
+        "test_modules.py::test_results_are_those_of_the_study_by_itself"
+    ),
     "python tests/real_models.py results smollm2": (
         "../scripts/test_real_models.py::test_tables_are_those_of_the_results"
     ),
@@ -215,7 +219,7 @@ def typed(clone) -> tuple[Path, str]:
 
 def test_the_readme_ends_in_scores_curves_and_tables(typed):
     clone, printed = typed
-    assert re.search(r"│ +[am]\d(\.h\d)? +┆ +-?\d+\.\d+", printed), printed
+    assert re.search(r"┆ +[am]\d(\.h\d)? +┆ +-?\d+\.\d+", printed), printed
     assert "faithfulness" in printed
     curves = pl.read_parquet(clone / "results/tables/curves.parquet")
     assert set(curves["task"]) == {"own"}
@@ -234,7 +238,7 @@ def test_the_files_that_the_readme_names_are_there(typed):
     clone, _ = typed
     section = README.read_text().split("## Your own model and task")[1].split("\n## ")
     named = re.findall(r"`(results/[\w./-]+)`", section[0])
-    assert len(named) == 2
+    assert len(named) == 3
     assert all((clone / name).is_file() for name in named)
     for name in ("mib/nap-ig-inputs/own_mine/importances.json", "tables/startup.csv"):
         assert (clone / "results" / name).is_file()
@@ -290,6 +294,7 @@ def test_commands_of_the_default_study(typed):
     for key, value in yaml.safe_load((clone / "my/study.yaml").read_text()).items():
         config[key] |= value
     (clone / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    (clone / "results/report.html").unlink()
     for command in TYPED_WITH_OWN_DEFAULT:
         run_all([without_installing(command)], clone)
         report = clone / "results/report.html"
@@ -347,7 +352,7 @@ def test_the_graph_of_the_stages_shows_every_rule():
     text = "".join(path.read_text() for path in (HOME / "workflow/rules").glob("*.smk"))
     # A name without a verb only collects files.
     rules = set(re.findall(r"^rule (\w+_\w+):", text, re.M))
-    graph = (HOME / "workflow/docs/results.md").read_text().split("```mermaid")[1]
+    graph = (HOME / "workflow/docs/stages.md").read_text().split("```mermaid")[1]
     assert len(rules) > 20
     assert rules <= set(re.findall(r"\w+", graph))
 

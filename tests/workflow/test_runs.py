@@ -19,9 +19,12 @@ LIBRARY = HOME / "workflow/lib"
 SNAKEFILE = f"""
 import sys
 sys.path.insert(0, "{LIBRARY}")
+from running import sources
 from running.runs import hold_folder, start_run
 from running.warm import warm_up
 
+# Its scripts are forked as those of the stages are.
+sources.SCRIPTS = sources.Path(workflow.basedir)
 hold_folder(workflow)
 
 onstart:

@@ -29,7 +29,10 @@ open(snakemake.output[0], "w").write(text)
 FIRST_LINES = """
 import sys
 sys.path.insert(0, "{library}")
-from running import warm
+from running import sources, warm
+
+# Its scripts are forked as those of the stages are.
+sources.SCRIPTS = sources.Path(workflow.basedir)
 
 onstart:
     warm.warm_up(workflow)
@@ -223,12 +226,14 @@ import multiprocessing
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from inspect import signature
-from running import warm
+from running import sources, warm
 from snakemake.script import PythonScript
+from snakemake.sourcecache import LocalSourceFile
 
 sys.setswitchinterval(1e-6)
 names = list(signature(PythonScript.__init__).parameters)[1:]
 script = PythonScript(**dict.fromkeys(names) | {"threads": 1, "resources": {}})
+script.path = LocalSourceFile(str(sources.SCRIPTS / "write_prompts.py"))
 multiprocessing.set_forkserver_preload([])
 assert warm._starts()
 with ThreadPoolExecutor(8) as pool:

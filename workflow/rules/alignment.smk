@@ -36,7 +36,7 @@ rule fit_alignment:
         controls=study.trained_controls,
         settings=fit_settings(config),
         pairs=pairs_settings(config, "alignment"),
-        state=job("fit_alignment").state,
+        state=placed(job("fit_alignment").state),
     message:
         "Aligning {wildcards.source} to {wildcards.target} by {wildcards.method} on {wildcards.training_set}"
     script:
@@ -63,7 +63,7 @@ rule fit_free_mask:
         seeds=study.seeds,
         settings=fit_settings(config),
         pairs=pairs_settings(config, "alignment"),
-        state=job("fit_free_mask").state,
+        state=placed(job("fit_free_mask").state),
     message:
         "Training a free mask on {wildcards.target} for {wildcards.task}"
     script:

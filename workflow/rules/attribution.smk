@@ -19,7 +19,7 @@ rule attribute_nodes:
         **model_resources("attribute_nodes", "model"),
     params:
         settings=lambda w: attribution_settings(config, w.method),
-        state=job("attribute_nodes").state,
+        state=placed(job("attribute_nodes").state),
     message:
         "Scoring the nodes of {wildcards.model} on {wildcards.task} by {wildcards.method}"
     script:

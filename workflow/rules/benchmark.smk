@@ -14,7 +14,7 @@ rule measure_benchmark:
     conda:
         "../../envs/torch.yaml"
     # It computes on one core; the others stay idle, so that nothing slows it down.
-    threads: workflow.cores
+    threads: lambda w: workflow.cores
     resources:
         gpu=1,
         # Its models are the user's own; the shapes that ship need a small part of it.
@@ -41,7 +41,7 @@ rule measure_scaling:
         job("measure_scaling").benchmark
     conda:
         "../../envs/torch.yaml"
-    threads: workflow.cores
+    threads: lambda w: workflow.cores
     resources:
         gpu=1,
         # Its models are the user's own; the shapes that ship need a small part of it.
@@ -117,6 +117,6 @@ rule plot_benchmark_scaling:
 
 rule benchmark:
     input:
-        [*study.results_of("benchmark"), *study.results_of("scaling")],
+        [*results_of(study, "benchmark"), *results_of(study, "scaling")],
     message:
         "The benchmark is complete"

@@ -4,7 +4,15 @@ import sys
 from functools import partial
 from pathlib import Path
 
-HOME = Path(workflow.basedir)
+from snakemake.exceptions import WorkflowError
+
+# Not `workflow.basedir`: another workflow may import this one.
+HOME = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
+if not HOME.is_dir():
+    raise WorkflowError(
+        f"{HOME} is not a folder; expected the path of the Snakefile in a clone of the "
+        "repository, whose library and data the workflow reads"
+    )
 # No installation is needed.
 sys.path.insert(0, str(HOME / "workflow/lib"))
 
@@ -14,10 +22,15 @@ from running.interrupts import end_on_interrupt
 end_on_interrupt()
 
 from circuit_transfer.prompts.frame import SPLITS
-from circuit_transfer.study.configuration import check_configuration, sorted_keys
 from circuit_transfer.study.convergence import comparison_settings
 from circuit_transfer.study.origins import CHECKPOINT_FILES, Origins
 from circuit_transfer.study.paths import BENCHMARKS, LOGS, filled, job, path, paths
+from circuit_transfer.study.results import (
+    results,
+    results_by_category,
+    results_of,
+    summarised_figures,
+)
 from circuit_transfer.study.settings import (
     attribution_settings,
     evaluation_settings,
@@ -30,6 +43,7 @@ from circuit_transfer.study.settings import (
 )
 from circuit_transfer.study.shown import (
     FIGURES,
+    SUMMARISED,
     TABLE_SUFFIXES,
     TABLES,
     figure_pattern,
@@ -41,8 +55,11 @@ from running.checks import (
     check_gguf_files,
     check_hub,
     check_prompts,
+    jobs_of_study,
 )  # next to the library
+from running.configurations import check_and_sort, log_where_read
 from running.groups import plan_by_group
+from running.overlays import apply_overlays
 from running.planning import plan_by_content, say_while_planning
 from running.requests import (
     conversion_resources,
@@ -50,29 +67,25 @@ from running.requests import (
     training_resources,
 )
 from running.sources import code_digest, files_digest, put_first, record_code
-from snakemake.exceptions import WorkflowError
 
 put_first()
 plan_by_content(workflow)
 plan_by_group()
 say_while_planning()
-try:
-    check_configuration(config, workflow.configfiles, HOME)
-except (ValueError, OSError) as error:
-    # The message alone, without the code that it came through.
-    raise WorkflowError(str(error)) from None
-# In place: Snakemake hands this very object to its jobs.
-ordered = sorted_keys(config)
-config.clear()
-config.update(ordered)
+apply_overlays(workflow)
+check_and_sort(config, workflow, HOME)
 
 SCRIPTS = HOME / "workflow/scripts"
+# Of this reading: another workflow may import this one several times.
+PATHS = workflow.modifier.path_modifier
 # Priority of the jobs that find what is wrong with a model or a task: before those of
 # other models and tasks, which take long.
 FIRST = 1
 
+# Inputs that no rule makes have no prefix.
 study = Study(config)
-origins = Origins(config, HOME)
+origins = Origins(config, HOME, given=local, made=PATHS.replace_prefix)
+log_where_read(workflow, HOME, origins.found_at_home(study))
 model_resources = partial(model_resources, config)
 training_resources = partial(training_resources, config)
 conversion_resources = partial(conversion_resources, origins)
@@ -80,6 +93,11 @@ conversion_resources = partial(conversion_resources, origins)
 
 wildcard_constraints:
     **study.wildcard_constraints(),
+
+
+def placed(path):
+    """Return where a path of `study.paths` is: below the prefix of a module, if any."""
+    return PATHS.replace_prefix(path)
 
 
 def table(name, **values):

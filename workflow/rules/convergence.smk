@@ -19,7 +19,7 @@ rule compare_steps:
         **model_resources("compare_steps", "model"),
     params:
         settings=comparison_settings(config),
-        state=job("compare_steps").state,
+        state=placed(job("compare_steps").state),
     message:
         "Comparing numbers of steps: {wildcards.model} on {wildcards.task} by {wildcards.method}"
     script:
@@ -69,4 +69,4 @@ rule plot_convergence:
 
 rule convergence:
     input:
-        study.results_of("convergence"),
+        results_of(study, "convergence"),

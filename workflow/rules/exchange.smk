@@ -32,7 +32,9 @@ rule evaluate_imported:
         model=path("model", model="{target}"),
         weights=lambda w: origins.weights(w.target),
         pairs=path("split-pairs", model="{target}", split="test"),
-        importances=lambda w: origins.located(study.circuits[w.circuit]["importances"]),
+        importances=lambda w: local(
+            origins.located(study.circuits[w.circuit]["importances"])
+        ),
     output:
         faithfulness=path("imported"),
         cost=job("evaluate_imported").cost,
@@ -46,7 +48,7 @@ rule evaluate_imported:
         **model_resources("evaluate_imported", "model"),
     params:
         settings=evaluation_settings(config),
-        state=job("evaluate_imported").state,
+        state=placed(job("evaluate_imported").state),
     message:
         "Evaluating the imported {wildcards.circuit} of {wildcards.target} on {wildcards.task}"
     script:

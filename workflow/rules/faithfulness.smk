@@ -20,7 +20,7 @@ rule evaluate_gold:
         **model_resources("evaluate_gold", "model"),
     params:
         settings=evaluation_settings(config),
-        state=job("evaluate_gold").state,
+        state=placed(job("evaluate_gold").state),
     message:
         "Evaluating gold circuits of {wildcards.target} on {wildcards.task} by {wildcards.method}"
     script:
@@ -46,7 +46,7 @@ rule evaluate_random:
     params:
         rankings=config["evaluation"]["random_rankings"],
         settings=evaluation_settings(config),
-        state=job("evaluate_random").state,
+        state=placed(job("evaluate_random").state),
     message:
         "Evaluating random circuits of {wildcards.target} on {wildcards.task}"
     script:
@@ -85,7 +85,7 @@ rule evaluate_aligned:
         tasks=study.tasks,
         families=study.families,
         controls=study.controls,
-        state=job("evaluate_aligned").state,
+        state=placed(job("evaluate_aligned").state),
     message:
         "Evaluating {wildcards.source} circuits on {wildcards.target}, {wildcards.task} by {wildcards.method}"
     script:

@@ -1,11 +1,6 @@
 """Models: trained or downloaded or given, described, and every task tokenized."""
 
 
-# The machine that starts the jobs has a network; those that run them may have none.
-localrules:
-    download_model,
-
-
 rule train_model:
     input:
         words=origins.words,
@@ -26,7 +21,7 @@ rule train_model:
     params:
         entry=lambda w: config["models"][w.model].get("train"),
         content=lambda w: files_digest([origins.words, origins.facts]),
-        state=job("train_model").state,
+        state=placed(job("train_model").state),
     message:
         "Training {wildcards.model}"
     script:
@@ -40,6 +35,8 @@ rule download_model:
         job("download_model").log,
     benchmark:
         job("download_model").benchmark
+    # The machine that starts the jobs has a network; those that run them may have none.
+    localrule: True
     conda:
         "../../envs/torch.yaml"
     params:

@@ -5,12 +5,6 @@ the number of the other changes; tables read both joined.
 """
 
 
-# Needs the network where the rows are on the hub.
-localrules:
-    write_prompts,
-    join_prompts,
-
-
 rule write_prompts:
     input:
         words=lambda w: origins.words if origins.is_drawn(w.task) else [],
@@ -24,6 +18,8 @@ rule write_prompts:
     benchmark:
         job("write_prompts").benchmark
     priority: FIRST
+    # Needs the network where the rows are on the hub.
+    localrule: True
     conda:
         "../../envs/figures.yaml"
     params:
@@ -50,6 +46,7 @@ rule join_prompts:
         job("join_prompts").log,
     benchmark:
         job("join_prompts").benchmark
+    localrule: True
     conda:
         "../../envs/figures.yaml"
     message:

@@ -4,7 +4,7 @@
 # It has no benchmark: it would find its own, of another time.
 rule summarise_startup:
     input:
-        study.results(),
+        results(study),
     output:
         table("startup"),
     log:
@@ -12,8 +12,8 @@ rule summarise_startup:
     conda:
         "../../envs/figures.yaml"
     params:
-        benchmarks=BENCHMARKS,
-        logs=LOGS,
+        benchmarks=placed(BENCHMARKS),
+        logs=placed(LOGS),
     message:
         "Adding up the start-up times of the jobs"
     script:
@@ -22,6 +22,6 @@ rule summarise_startup:
 
 rule startup:
     input:
-        study.results_of("startup"),
+        results_of(study, "startup"),
     message:
         "The start-up times are complete"

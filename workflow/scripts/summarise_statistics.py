@@ -17,7 +17,7 @@ from circuit_transfer.tables.typesetting import write_table
 
 log = logging.getLogger(__name__)
 
-EXAMPLES = {"proportion": pl.Float64} | BY_EXAMPLE
+EXAMPLES = {"proportion": pl.Float64, "n_nodes": pl.Int64} | BY_EXAMPLE
 ROWS = ("level", "difference")
 
 

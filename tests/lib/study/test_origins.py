@@ -5,6 +5,7 @@ import re
 import pytest
 
 from circuit_transfer.study.origins import Origins
+from circuit_transfer.study.study import Study
 
 CONFIG = {
     "models": {
@@ -37,6 +38,44 @@ def test_the_working_directory_comes_before_the_home(home):
     (home.parent / "here/models/shipped").mkdir(parents=True)
     assert origins.located("models/shipped") == "models/shipped"
     assert origins.located("no/folder") == "no/folder"
+
+
+def test_paths_that_only_the_home_has_are_named(home):
+    (home / "models/file.gguf").touch()
+    (home / "own.csv").touch()
+    study = {"tasks": ["own", "drawn"], "models": ["shipped", "quantised", "trained"]}
+    config = {**CONFIG, "study": {**study, "transfers": []}}
+    circuit = {"importances": "models/shipped"}
+    config["evaluation"] = {"circuits": {"theirs": circuit}}
+    origins = Origins(config, home)
+    files = ["models/shipped", "models/file.gguf", "own.csv", "models/shipped"]
+    assert origins.found_at_home(Study(config)) == files
+    # Here, it is that of the working directory.
+    (home.parent / "here/own.csv").touch()
+    files.remove("own.csv")
+    assert origins.found_at_home(Study(config)) == files
+
+
+def test_inputs_that_no_rule_makes_are_marked_and_what_rules_make_is_placed(home):
+    (home / "models/shipped/config.json").touch()
+    (home / "models/shipped/training.json").touch()
+    marks = {"given": lambda path: f"given {path}", "made": lambda path: f"made {path}"}
+    origins = Origins(CONFIG, home, **marks)
+    shipped = home / "models/shipped"
+    assert origins.words == f"given {home / 'data/words.yaml'}"
+    assert origins.weights("shipped") == [f"given {shipped / 'config.json'}"]
+    assert origins.record("shipped") == f"given {shipped / 'training.json'}"
+    assert origins.gguf_file("quantised") == "given models/file.gguf"
+    assert origins.pair_files("own") == ["given own.csv"]
+    assert origins.configurations(["shipped"]) == [f"given {shipped / 'config.json'}"]
+    # Snakemake places inputs and outputs itself; what a stage reads as a param is not
+    # one of them, and neither is where a given file is.
+    assert origins.checkpoint("trained") == "made results/models/trained/checkpoint"
+    assert all(path.startswith("results") for path in origins.weights("trained"))
+    assert origins.record("trained").startswith("results")
+    assert origins.checkpoint("shipped") == str(shipped)
+    assert origins.pairs_path("own") == "own.csv"
+    assert origins.given_gguf_files() == {"quantised": "models/file.gguf"}
 
 
 def test_paths_are_relative_where_the_repository_is_the_working_directory(

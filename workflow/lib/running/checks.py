@@ -11,6 +11,19 @@ from circuit_transfer.importers import Imported, import_task
 from circuit_transfer.models.gguf import check_gguf
 from circuit_transfer.prompts.splits import missing_split
 from circuit_transfer.study.origins import Origins
+from running.sources import script_of
+
+
+def jobs_of_study(jobs: Iterable, config: Mapping) -> list:
+    """Return the jobs that run a script of this workflow with a configuration.
+
+    Another workflow may import this one, several times even, each with its own.
+    """
+    return [
+        job
+        for job in jobs
+        if script_of(job.rule) and job.rule.module_globals["config"] is config
+    ]
 
 
 def check_hub(jobs: Iterable, config: Mapping) -> None:
@@ -31,11 +44,15 @@ def check_hub(jobs: Iterable, config: Mapping) -> None:
             raise WorkflowError(str(error)) from None
 
 
+def _stage(job) -> str:
+    return script_of(job.rule).stem
+
+
 def _remote(
     rule: str, wildcard: str, jobs: Iterable, entries: Mapping
 ) -> dict[str, Mapping]:
     """Return the entries on the hub that jobs of a rule are about."""
-    names = [job.wildcards[wildcard] for job in jobs if job.rule.name == rule]
+    names = [job.wildcards[wildcard] for job in jobs if _stage(job) == rule]
     return {name: entries[name] for name in names if "hub" in entries[name]}
 
 
@@ -46,7 +63,7 @@ def check_gguf_files(jobs: Iterable, origins: Origins) -> None:
         WorkflowError: one of them cannot.
     """
     problems = []
-    models = [job.wildcards.model for job in jobs if job.rule.name == "convert_gguf"]
+    models = [job.wildcards.model for job in jobs if _stage(job) == "convert_gguf"]
     for model in models:
         try:
             check_gguf(origins.gguf_file(model))
@@ -66,7 +83,7 @@ def check_prompts(jobs: Iterable, config: Mapping, origins: Origins) -> None:
             every task of the study lacks the pairs of a split.
     """
     problems, incomplete = [], {}
-    tasks = [job.wildcards.task for job in jobs if job.rule.name == "write_prompts"]
+    tasks = [job.wildcards.task for job in jobs if _stage(job) == "write_prompts"]
     for task in dict.fromkeys(tasks):
         entry, path = config["tasks"][task], origins.pairs_path(task)
         where = f"tasks.{task}.{'file' if 'file' in entry else 'path'}"
@@ -77,7 +94,7 @@ def check_prompts(jobs: Iterable, config: Mapping, origins: Origins) -> None:
             problems.append(f"{where}: {error}")
     if problems:
         raise WorkflowError("\n".join(problems))
-    measured = any(job.rule.name == "summarise_faithfulness" for job in jobs)
+    measured = any(_stage(job) == "summarise_faithfulness" for job in jobs)
     imported = config["evaluation"]["circuits"]  # need test pairs only
     studied = config["study"]["tasks"]
     if measured and not imported and {*studied} <= {*incomplete}:

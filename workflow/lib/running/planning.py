@@ -6,14 +6,17 @@ triggers accordingly, however it is called.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 
 import snakemake.api  # noqa: F401  first, for `dag` cannot be imported by itself
 from snakemake.dag import DAG
+from snakemake.jobs import Job
 from snakemake.logging import logger
-from snakemake.settings.enums import RerunTrigger
+from snakemake.persistence import PersistenceBase
+
+from running.sources import script_of
 
 # Largest size in bytes of files that are compared by content if newer than a result.
 COMPARED_BY_CONTENT = 50_000_000
@@ -23,18 +26,21 @@ SECONDS = 10.0
 # The steps of planning, of which Snakemake says nothing.
 _STEPS = {name: getattr(DAG, name) for name in ("init", "postprocess")}
 
+_outputs_older = Job.outputs_older_than_script_or_notebook
+_code_changed = PersistenceBase._code_changed
+
 
 def plan_by_content(workflow) -> None:
     """Adjust the settings for planning a run, as soon as Snakemake has created them.
 
     Snakemake's code trigger, which treats every script newer than a result as changed,
-    is switched off. The settings are created after the rules are read, when no code of
-    the workflow is called any more, hence the property.
+    is switched off for the rules of this workflow; a workflow that imports them may
+    have other rules, which need it. The settings are created after the rules are read,
+    when no code of the workflow is called any more, hence the property.
     """
 
     def adjust(workflow, settings) -> None:
         if settings is not None:
-            settings.rerun_triggers = settings.rerun_triggers - {RerunTrigger.CODE}
             given = settings.max_checksum_file_size
             settings.max_checksum_file_size = max(given, COMPARED_BY_CONTENT)
         vars(workflow)["dag_settings"] = settings
@@ -43,6 +49,18 @@ def plan_by_content(workflow) -> None:
         return vars(workflow).get("dag_settings")
 
     type(workflow).dag_settings = property(get, adjust)
+    Job.outputs_older_than_script_or_notebook = _outputs_older_than_other_script
+    PersistenceBase._code_changed = _code_changed_elsewhere
+
+
+async def _outputs_older_than_other_script(job: Job) -> AsyncIterator:
+    if not script_of(job.rule):
+        async for file in _outputs_older(job):
+            yield file
+
+
+def _code_changed_elsewhere(persistence: PersistenceBase, job: Job, file=None) -> bool:
+    return not script_of(job.rule) and _code_changed(persistence, job, file)
 
 
 def say_while_planning(seconds: float = SECONDS) -> None:

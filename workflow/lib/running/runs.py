@@ -41,10 +41,13 @@ def hold_folder(workflow) -> None:
         WorkflowError: the working directory cannot be written to.
     """
     global _lock, _alone
+    held = Path.cwd() / FOLDER / "in-use"
+    if _lock is not None and _lock.name == str(held):
+        return  # by a workflow that is imported beside this one
     PythonScript.evaluate = _evaluate_explained
     try:
         FOLDER.mkdir(exist_ok=True)
-        _lock = open(FOLDER / "in-use", "a")  # noqa: SIM115
+        _lock = open(held, "a")  # noqa: SIM115
     except OSError as error:
         message = f"{error} in {Path.cwd()}: {advice(error) or 'expected a folder'}"
         raise WorkflowError(message) from None
@@ -59,8 +62,12 @@ def hold_folder(workflow) -> None:
         logger.debug(f"no kernel lock: {error}")
 
 
-def start_run(workflow) -> None:
+def start_run(workflow, results: str = "results") -> None:
     """Check that all output folders are writable, and make jobs end with the run.
+
+    Args:
+        workflow: about to start its jobs.
+        results: the folder of what the stages write.
 
     Raises:
         WorkflowError: a folder cannot be written to.
@@ -69,7 +76,7 @@ def start_run(workflow) -> None:
     if not workflow.is_main_process or workflow.touch:
         return
     if _alone:
-        remove_partial("results")
+        remove_partial(results)
     # Jobs on other machines are terminated by the scheduler there.
     if workflow.local_exec:
         os.environ[RUN] = str(os.getpid())

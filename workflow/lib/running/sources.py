@@ -14,6 +14,7 @@ from pathlib import Path
 
 PACKAGE = "circuit_transfer"
 FOLDER = Path(__file__).parents[1]  # that contains the library
+SCRIPTS = FOLDER.parent / "scripts"  # of the stages
 
 
 def put_first() -> None:
@@ -29,20 +30,40 @@ def code_digest(script: Path, unused: tuple[str, ...] = ()) -> str:
     return files_digest(source_files(script, unused))
 
 
-def record_code(workflow, scripts: Path) -> None:
+def script_of(rule) -> Path | None:
+    """Return the script of a rule of this workflow; None for others.
+
+    Its stem names the stage. The name of the rule does not, where another workflow
+    imports the rule under its own name; that workflow's rules have other scripts.
+    """
+    if not rule.script:
+        return None
+    folder = rule.basedir.get_path_or_uri(secret_free=True)
+    return stage_script(os.path.join(folder, rule.script))
+
+
+@cache
+def stage_script(path: str) -> Path | None:
+    """Return a path without symbolic links if it is that of a stage's script."""
+    script = Path(path).resolve()
+    return script if script.parent == SCRIPTS.resolve() else None
+
+
+def record_code(rules: Iterable) -> None:
     """Let every job record a hash of its script and of what that imports.
 
     Args:
-        workflow: whose rules are all there; one that has `code` keeps it.
-        scripts: the folder of the scripts.
+        rules: of Snakemake; one that has `code` keeps it, as one without a script of
+            this workflow does.
     """
 
     def recorded(script: Path):
         return lambda w: code_digest(script)
 
-    for rule in workflow.rules:
-        if rule.script and "code" not in rule.params.keys():  # noqa: SIM118
-            rule.set_params(code=recorded(scripts / Path(rule.script).name))
+    for rule in rules:
+        script = script_of(rule)
+        if script and "code" not in rule.params.keys():  # noqa: SIM118
+            rule.set_params(code=recorded(script))
 
 
 def files_digest(files: Iterable[Path | str]) -> str:

@@ -30,7 +30,7 @@ from snakemake.logging import logger
 from snakemake.script import PythonScript
 
 from running.interrupts import listen, starting_deaf
-from running.sources import library_modules
+from running.sources import library_modules, script_of, stage_script
 
 # Modules that modules of the library import at run time, inside functions.
 IMPORTED_LATE = {
@@ -104,11 +104,9 @@ def _can_fork(workflow) -> bool:
 
 
 def _scripts(workflow) -> Iterator[Path]:
-    """Yield the script of every job that will run."""
-    for job in workflow.dag.needrun_jobs():
-        if job.is_script and job.rule.script.endswith(".py"):
-            folder = job.rule.basedir.get_path_or_uri(secret_free=True)
-            yield Path(folder, job.rule.script)
+    """Return the script of every job of this workflow that will run."""
+    scripts = (script_of(job.rule) for job in workflow.dag.needrun_jobs())
+    return filter(None, scripts)
 
 
 def _worth_importing(scripts: Iterable[Path]) -> Iterator[str]:
@@ -216,7 +214,9 @@ def _run(fname: str) -> None:
 def _can_be_forked(script: PythonScript) -> bool:
     environments = (script.conda_env, script.container_img, script.env_modules)
     return (
-        not any(environments)
+        # Scripts of another workflow may expect an interpreter of their own.
+        stage_script(script.path.get_path_or_uri(secret_free=True))
+        and not any(environments)
         and script.threads == 1
         # A fork inherits the environment of the server, including TMPDIR.
         and script.resources.get("tmpdir") in (None, tempfile.gettempdir())

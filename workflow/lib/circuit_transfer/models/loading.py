@@ -18,6 +18,7 @@ from circuit_transfer.models.tokenizer_files import (
 from circuit_transfer.models.weights import (
     check_names,
     is_finite,
+    on_device,
     quiet_transformers,
 )
 
@@ -141,14 +142,8 @@ def load_tokenizer(folder: Path | str):
 def _parameters(model) -> Iterator[tuple[str, Any]]:
     """Yield every parameter with its values, also those offloaded to disk."""
     for prefix, module in model.named_modules():
-        own = dict(module.named_parameters(prefix, recurse=False))
-        if any(parameter.is_meta for parameter in own.values()):
-            from accelerate.utils import align_module_device
-
-            with align_module_device(module):
-                yield from module.named_parameters(prefix, recurse=False)
-        else:
-            yield from own.items()
+        with on_device(module):
+            yield from module.named_parameters(prefix, recurse=False)
 
 
 def read_settings(folder: Path | str):

@@ -6,7 +6,7 @@ another one than the weights were made for.
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +110,15 @@ def is_finite(tensor) -> bool:
         for chunk in tensor.flatten().split(CHUNK)
         for end in (torch.aminmax(chunk) if len(chunk) else ())
     )
+
+
+def on_device(module) -> AbstractContextManager[None]:
+    """Load a module's own weights within the context, where they are offloaded."""
+    if not any(each.is_meta for each in module.parameters(recurse=False)):
+        return nullcontext()
+    from accelerate.utils import align_module_device
+
+    return align_module_device(module)
 
 
 @contextmanager

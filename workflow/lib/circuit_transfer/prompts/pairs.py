@@ -6,7 +6,6 @@ no word of them.
 """
 
 import logging
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ from circuit_transfer.jobs.progress import progress
 from circuit_transfer.messages import quoted
 from circuit_transfer.prompts.encoding import Encoding, Tokenizer, lost_word
 from circuit_transfer.prompts.frame import ALONE, REJECT_SCHEMA
+from circuit_transfer.prompts.reasons import described_kinds
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +58,11 @@ def tokenize_pairs(prompts: pl.DataFrame, tokenizer: Tokenizer) -> Tokenized:
             place = {name: row[name] for name in ("file", "row", "split")}
             pairs.append(place | ids)
     log.info("%d usable pairs, %d rejected", len(pairs), len(rejects))
+    kinds = described_kinds(each["reason"] for each in rejects)
+    for kind in kinds:
+        log.info("%s", kind)
     if rejects and not pairs:
-        reason, rows = Counter(each["reason"] for each in rejects).most_common(1)[0]
-        log.warning("no row is usable for this model, %d because: %s", rows, reason)
+        log.warning("no row is usable for this model, %s", kinds[0])
     return Tokenized(
         pl.DataFrame(pairs, schema=PAIR_SCHEMA),
         pl.DataFrame(rejects, schema=REJECT_SCHEMA),

@@ -1,14 +1,15 @@
 """What a study begins with: text pairs and checkpoints, on the disk or on the hub."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from circuit_transfer.importers import data_files
 from circuit_transfer.models.checkpoints import SETTINGS
 from circuit_transfer.models.loading import LOAD_OPTIONS
-from circuit_transfer.study.paths import path
+from circuit_transfer.study.paths import path, paths
+from circuit_transfer.study.study import Study
 
 # Of a model that is trained: what stages open of what the training writes.
 CHECKPOINT_FILES = [
@@ -19,6 +20,8 @@ CHECKPOINT_FILES = [
     "tokenizer_config.json",
 ]
 PATTERNS = [*SETTINGS, "*.safetensors", "additional_chat_templates/*"]
+# Of the entries of models, tasks and circuits: what names a file or a folder.
+PATH_KEYS = ("path", "gguf", "file", "importances")
 # What a checkpoint that the workflow makes records beside it, by the key of its entry.
 RECORDS = {"train": "training.json", "gguf": "conversion.json"}
 
@@ -30,17 +33,28 @@ class Origins:
     repository elsewhere: relative ones, where the repository is the working directory.
     """
 
-    def __init__(self, config: Mapping[str, Any], home: Path):
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        home: Path,
+        *,
+        given: Callable[[Path | str], Path | str] = lambda path: path,
+        made: Callable[[str], str] = str,
+    ):
         """Look for files of the configuration in the working directory and at home.
 
         Args:
             config: a valid configuration, defaults filled in.
             home: the folder of the Snakefile.
+            given: marks the inputs of rules that no rule makes, so that they are not
+                looked for among the results.
+            made: returns where a path of the results is.
         """
         self._models, self._tasks = config["models"], config["tasks"]
-        self._home = home
+        self._home, self._given, self._made = home, given, made
         self.data = Path("data") if home.samefile(".") else home / "data"
-        self.words, self.facts = self.data / "words.yaml", self.data / "facts.csv"
+        self.words = given(self.data / "words.yaml")
+        self.facts = given(self.data / "facts.csv")
         # Copies of `config.json` of models on the hub, to estimate costs from.
         self.published = self.data / "configurations"
 
@@ -52,6 +66,14 @@ class Origins:
         """
         shipped = self._home / path
         return str(shipped if shipped.exists() and not Path(path).exists() else path)
+
+    def found_at_home(self, study: Study) -> list[str]:
+        """Return the paths of a study that only the folder of the Snakefile has."""
+        entries = [self._models[name] for name in study.models]
+        entries += [self._tasks[name] for name in study.tasks]
+        entries += study.circuits.values()
+        given = [each[key] for each in entries for key in PATH_KEYS if key in each]
+        return [path for path in given if self.located(path) != path]
 
     def is_drawn(self, task: str) -> bool:
         """Return whether a generator draws the pairs of a task."""
@@ -66,7 +88,8 @@ class Origins:
     def pair_files(self, task: str) -> list:
         """Return the files that a task's pairs are read from."""
         path = self.pairs_path(task)
-        return data_files(self._tasks[task], path) if path else []
+        files = data_files(self._tasks[task], path) if path else []
+        return [self._given(file) for file in files]
 
     def prompt_sources(self, task: str) -> list:
         """Return the files that a task's pairs are made from."""
@@ -92,7 +115,7 @@ class Origins:
 
     def gguf_file(self, model: str) -> str:
         """Return the GGUF file that a model is dequantised from."""
-        return self.located(self._models[model]["gguf"])
+        return self._given(self.located(self._models[model]["gguf"]))
 
     def _record_name(self, model: str) -> str | None:
         """Return the name of the record of a checkpoint that a rule makes."""
@@ -106,7 +129,7 @@ class Origins:
     def checkpoint(self, model: str) -> str | None:
         """Return the checkpoint folder of a model; None where a download makes it."""
         if self._record_name(model):
-            return str(Path(path("checkpoint", model=model)).parent)
+            return self._made(str(Path(path("checkpoint", model=model)).parent))
         entry = self._models[model]
         return self.located(entry["path"]) if "path" in entry else None
 
@@ -121,7 +144,7 @@ class Origins:
     def given_gguf_files(self) -> dict[str, str]:
         """Return the GGUF files that the configuration names."""
         return {
-            name: self.gguf_file(name)
+            name: self.located(entry["gguf"])
             for name, entry in self._models.items()
             if "gguf" in entry
         }
@@ -133,10 +156,11 @@ class Origins:
     def _weights(self, model: str) -> list[str]:
         if self.is_remote(model):
             return [path("download", model=model)]
-        folder = Path(self.checkpoint(model))
         if self._record_name(model):
-            return [str(folder / name) for name in CHECKPOINT_FILES]
-        return sorted(str(file) for each in PATTERNS for file in folder.glob(each))
+            return paths("checkpoint", model=model, file=CHECKPOINT_FILES)
+        folder = Path(self.checkpoint(model))
+        files = sorted(str(file) for each in PATTERNS for file in folder.glob(each))
+        return [self._given(file) for file in files]
 
     def configurations(self, studied: Sequence[str]) -> list[str]:
         """Return the configurations of models that are there before anything runs."""
@@ -144,19 +168,20 @@ class Origins:
         for model in studied:
             entry = self._models[model]
             if "path" in entry:
-                found.append(str(Path(self.located(entry["path"])) / "config.json"))
+                found.append(Path(self.located(entry["path"])) / "config.json")
             if "hub" in entry:
                 copy = self.published / f"{entry['hub']}.json"
-                found += [str(copy)] if copy.is_file() else []
-        return found
+                found += [copy] if copy.is_file() else []
+        return [self._given(str(file)) for file in found]
 
     def record(self, model: str) -> str | list:
         """Return the record of a model's download or training, if it has one."""
         if self.is_remote(model):
             return path("download", model=model)
-        made = self._record_name(model)
-        record = Path(self.checkpoint(model)) / (made or RECORDS["train"])
-        return str(record) if made or record.is_file() else []
+        if made := self._record_name(model):
+            return path("checkpoint", model=model, file=made)
+        record = Path(self.checkpoint(model)) / RECORDS["train"]
+        return self._given(str(record)) if record.is_file() else []
 
     def available(self, studied: Sequence[str]) -> list[str]:
         """Return the models to prepare: of `hub` and `gguf`, only the studied ones."""
