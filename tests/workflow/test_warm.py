@@ -48,7 +48,7 @@ class Workflow:
 
     def write(self, more: str, body: str, first: str = "") -> None:
         """Write the rule with more directives, and the body of its script."""
-        lines = FIRST_LINES.format(library=Path(warm.__file__).parent) + first
+        lines = FIRST_LINES.format(library=Path(warm.__file__).parents[1]) + first
         lines += "\nrule tell:\n    output: 'told/{name}'\n    log: 'logs/{name}'\n"
         lines += f"    benchmark: 'benchmarks/{{name}}.tsv'\n{more}\n"
         (self.folder / "Snakefile").write_text(lines + "    script: 'tell.py'\n")
