@@ -6,24 +6,37 @@
 # torch comes from pip's ordinary index, on Linux with its GPU libraries. Where an index
 # with CPU-only builds is configured (PIP_EXTRA_INDEX_URL, or pip's own configuration),
 # pip prefers the build of the same version that it finds there.
+#
+#   make run CONFIG=my/study.yaml   to run another study than the default one
+#
+# An overlay of config.yaml, or several in quotation marks, of which a later one counts
+# more. `make report` needs the same ones as the run.
 
 PYTHON ?= python3
+CONFIG ?=
 BIN := .venv/bin
 READY := .venv/.ready
-SNAKEMAKE := $(BIN)/snakemake --workflow-profile workflow/profiles/default
+MISSING := $(filter-out $(wildcard $(CONFIG)),$(CONFIG))
+$(if $(MISSING),$(error CONFIG: there is no file $(MISSING) in $(CURDIR)))
+OVERLAYS := $(if $(CONFIG), --configfile $(CONFIG))
+SNAKEMAKE := $(BIN)/snakemake --workflow-profile workflow/profiles/default$(OVERLAYS)
 # Written under another name first, so that a report is always complete.
 REPORT = $(SNAKEMAKE) --report results/.report.html && mv results/.report.html results/report.html
 
-.PHONY: help setup run test lint report benchmark clean
+.PHONY: help setup run preflight test lint report benchmark clean
 
 help: ## list these commands
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
+	@echo '  make run, preflight, report or benchmark CONFIG=my/study.yaml for another study'
 
 setup: $(READY) ## install everything in .venv
 
 run: $(READY) ## run or resume the study of config.yaml, then write results/report.html
 	$(SNAKEMAKE)
 	$(REPORT)
+
+preflight: $(READY) ## measure whether the models do the tasks, and nothing else
+	$(SNAKEMAKE) -- preflight
 
 test: lint ## check style and workflow, then run the tests
 	$(BIN)/pytest

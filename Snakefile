@@ -18,6 +18,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/prompts.smk"
 include: "workflow/rules/gguf.smk"
 include: "workflow/rules/models.smk"
+include: "workflow/rules/baselines.smk"
 include: "workflow/rules/attribution.smk"
 include: "workflow/rules/alignment.smk"
 include: "workflow/rules/stitching.smk"
@@ -26,6 +27,7 @@ include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/controls.smk"
 include: "workflow/rules/circuits.smk"
+include: "workflow/rules/nodes.smk"
 include: "workflow/rules/exchange.smk"
 include: "workflow/rules/similarity.smk"
 include: "workflow/rules/sensitivity.smk"
@@ -33,15 +35,18 @@ include: "workflow/rules/convergence.smk"
 include: "workflow/rules/costs.smk"
 include: "workflow/rules/estimate.smk"
 include: "workflow/rules/startup.smk"
+include: "workflow/rules/summary.smk"
 include: "workflow/rules/benchmark.smk"
 
 
 # Beside the library, which common.smk has put on the path.
+from running.endings import end_run, end_without_jobs
 from running.runs import hold_folder, start_run
 from running.warm import warm_up
 
 hold_folder(workflow)
 record_code(workflow.rules)
+end_without_jobs(workflow)
 
 
 onstart:
@@ -53,6 +58,10 @@ onstart:
     warm_up(workflow)
 
 
+onsuccess:
+    end_run(workflow)
+
+
 rule all:
     input:
-        study.results(),
+        results(study),

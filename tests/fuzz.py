@@ -172,7 +172,7 @@ def valid_config(folder: Path) -> dict:
     import yaml
 
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
-    (folder / "mine.csv").touch()
+    (folder / "mine.csv").write_text("clean,corrupted,answer,wrong_answer\na,b,c,d")
     (folder / "circuit.json").touch()
     training = {"architecture": "llama", "layers": 2, "heads": 4, "kv_heads": 2}
     training |= {"d_model": 32, "d_mlp": 64, "learning_rate": 0.004, "seed": 3}
@@ -181,7 +181,7 @@ def valid_config(folder: Path) -> dict:
         "far": {"hub": "a/b", "revision": "main", "dtype": "bfloat16"},
     }
     config["tasks"] |= {
-        "mine": {"file": "mine.csv", "format": "pairs"},
+        "mine": {"file": "mine.csv"},
         "theirs": {"mib": "ioi", "path": "mine.csv", "train": 10, "test": 10},
         "remote": {"mib": "arc_easy", "hub": "a/b", "revision": "main"},
         "twins": {"generator": "ioi", "counterfactual": "s2_io_flip", "seed": 1},
@@ -313,12 +313,13 @@ def valid_files(folder: Path) -> dict:
             path.write_text(json.dumps(rows))
         kinds[name] = (path, rows, lambda path: import_task(entry, path))
 
+    add("own.json", own, file="x")
     for suffix in (".jsonl", ".csv", ".parquet"):
         add(f"own{suffix}", own, file="x")
         add(f"years{suffix}", years, file="x", format="eap-ig")
     add("ids.jsonl", ids, file="x", format="eap-ig")
-    add("ids.parquet", ids, file="x", format="eap-ig")
-    add("prompts.json", {"prompts": [prompt] * 2}, file="x", format="auto-circuit")
+    add("ids.parquet", ids, file="x")
+    add("prompts.json", {"prompts": [prompt] * 2}, file="x")
     add("marked.jsonl", [marked | {"split": "test"}], file="x", format="edge-pruning")
     for task, row in (
         ("ioi", ioi_row()),

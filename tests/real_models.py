@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 
 OTHERS = "all others"
+MEASURES = ("cpr", "cmd", "right_above_wrong_area")
 SHORT = 2  # seconds of a stage that the table does not show by itself
 # Of a stage: its jobs, their seconds together, and the most memory that one took.
 COSTS = (
@@ -21,17 +22,17 @@ COSTS = (
 def circuits(folder: Path, model: str) -> str:
     """Return what a model does, and how faithful its own circuits are, as Markdown."""
     rows = [
-        "| task | method | pairs | right > wrong | logit diff. | CPR | random | CMD "
-        "| top heads |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| task | method | pairs | right > wrong | logit diff. | CPR | CMD "
+        "| accuracy area | random-rankings | top heads |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in pl.read_csv(folder / f"tables/gold/{model}.csv").to_dicts():
-        areas = (f"{row[a]:.2f} ± {row[f'{a}_half_width']:.2f}" for a in ("cpr", "cmd"))
-        cpr, cmd = areas
+        areas = (f"{row[m]:.2f} ± {row[f'{m}_half_width']:.2f}" for m in MEASURES)
+        random = (f"{row[f'random-rankings_{m}']:.2f}" for m in MEASURES)
         rows.append(
             f"| {row['task']} | `{row['method']}` | {row['pairs']} "
-            f"| {row['right_above_wrong']:.2f} | {row['logit_diff']:.2f} | {cpr} "
-            f"| {row['random_cpr']:.2f} | {cmd} | {row['top_heads']} |"
+            f"| {row['right_above_wrong']:.2f} | {row['logit_diff']:.2f} "
+            f"| {' | '.join(areas)} | {' / '.join(random)} | {row['top_heads']} |"
         )
     return "\n".join(rows)
 

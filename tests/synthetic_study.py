@@ -84,8 +84,8 @@ def curve(faithfulness, **keys):
             "agreement_wrong": None,
             "complement_faithfulness": [1.0, 0.9, 0.4, 0.0],
             "logit_diffs": pl.Series(-1 + 4 * shares + scatter, dtype=lists),
-            "empty_logit_diffs": pl.Series([empty] * n, dtype=lists),
-            "full_logit_diffs": pl.Series([full] * n, dtype=lists),
+            "empty_logit_diffs": pl.Series([empty.tolist()] * n, dtype=lists),
+            "full_logit_diffs": pl.Series([full.tolist()] * n, dtype=lists),
             "prompt_numbers": pl.Series(
                 [[*range(EXAMPLES)]] * n, dtype=pl.List(pl.Int32)
             ),
@@ -172,7 +172,7 @@ def named_cpr(cpr):
 
 def named_frames(**frames):
     """Frames by kind as the statistics take them, with a number per example."""
-    columns = {"proportion": pl.Float64} | BY_EXAMPLE
+    columns = {"proportion": pl.Float64, "n_nodes": pl.Int64} | BY_EXAMPLE
     return [
         named_rows(stacked([frame], kind, **NAMES, columns=columns), FAMILIES)
         for kind, of_kind in frames.items()
@@ -187,7 +187,7 @@ def statistics_of_lone_tasks():
     of_family = pl.col("training_set").ne_missing("without-family-arithmetic")
     frames = [frame.filter(of_family) for frame in aligned_frames()]
     areas = summarise(gold_frames(), random_frames(), frames, **names)[1]
-    columns = {"proportion": pl.Float64} | BY_EXAMPLE
+    columns = {"proportion": pl.Float64, "n_nodes": pl.Int64} | BY_EXAMPLE
     kinds = {"gold": gold_frames(), "random": random_frames(), "aligned": frames}
     named = [
         named_rows(stacked([frame], kind, **names, columns=columns), {})

@@ -407,7 +407,7 @@ def test_a_message_is_one_line_without_orders_to_a_terminal(text):
 
 def test_a_log_gives_no_orders_to_a_terminal(tmp_path, capsys):
     path = tmp_path / "x.log"
-    with pytest.raises(SystemExit), job(path):
+    with pytest.raises(SystemExit), job(path, "x"):
         logging.getLogger("x").info("read %s", "\x1b[31m\u202e.csv")
         raise ValueError("no file \x1b]0;title\x07")
     for text in (path.read_text(), capsys.readouterr().err):

@@ -23,6 +23,7 @@ ORDER = (
     "benchmarking",
     "tables",
     "figures",
+    "summary",
     "study",
     "stages",
 )

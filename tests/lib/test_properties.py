@@ -513,6 +513,7 @@ def test_the_order_of_the_rows_changes_no_area(curve, data):
             "kl": 0.0,
             "accuracy": 0.0,
             "faithfulness": value + shift,
+            "logit_diffs": [0.0],
         }
         for task, shift in (("a", 0.0), ("b", 1.0))
         for size, value in zip(sizes, values, strict=True)

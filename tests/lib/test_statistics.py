@@ -48,6 +48,16 @@ def test_identical_examples_have_intervals_of_zero_width(measured):
     assert low == pytest.approx(_areas(circuits, empty, full)[:, 0], rel=1e-6)
 
 
+@pytest.mark.parametrize(("share", "n"), [(0, 7), (0.3, 10), (0.5, 2), (1, 30)])
+def test_wilson_bounds_are_as_far_from_the_share_as_chance_takes_them(share, n):
+    low, high = statistics.wilson_interval(share, n)
+    assert low <= share <= high
+    assert low < high
+    for bound in (low, high):
+        deviation = np.sqrt(bound * (1 - bound) / n)
+        assert abs(share - bound) == pytest.approx(1.959964 * deviation, abs=1e-6)
+
+
 def test_copies_of_rows_change_no_resample(measured):
     once = statistics.bootstrap_areas(*measured, SIZES, resamples=50)
     tenfold = (np.tile(each, 10) for each in measured)

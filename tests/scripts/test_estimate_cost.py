@@ -55,6 +55,7 @@ def test_table_has_every_stage_and_the_whole(config, tmp_path):
     table = pl.read_csv(csv)
     assert list(dict.fromkeys(table["stage"])) == [
         "download_model",
+        "measure_baseline",
         "attribute_nodes",
         "stitch_alignment",
         "carry_gradients",

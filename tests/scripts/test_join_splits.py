@@ -78,25 +78,6 @@ def test_generated_rows_are_numbered_through(study, tmp_path):
     assert rejects["clean"].to_list() == prompts["clean"].to_list()
 
 
-@pytest.mark.parametrize(("space", "glued"), [(" ", 0), ("", 12)])
-def test_answers_without_a_space_are_counted_once_a_task(
-    study, tmp_path, caplog, space, glued
-):
-    answers = {"answer": f"{space}w3", "wrong_answer": f"{space}w4"}
-    rows = [
-        {"clean": f"w{number} w5", "corrupted": f"w{number} w6"} | answers
-        for number in range(10, 22)
-    ]
-    path = tmp_path / "own.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    Task(tmp_path, study.model("source"), {"file": "own.jsonl"}, path)
-    warnings = [each.message for each in caplog.records if each.name == "join_prompts"]
-    assert len(warnings) == bool(glued)
-    if glued:
-        assert "in 12 of 12 pairs" in warnings[0] and "'w5w3'" in warnings[0]
-        assert "begin the answers with one" in warnings[0]
-
-
 def test_a_missing_column_is_named(tmp_path):
     for name in ("train", "test"):
         pl.DataFrame({"row": [1]}).write_parquet(tmp_path / name)

@@ -9,6 +9,7 @@ from plot_completeness import plot_completeness
 from plot_controls import plot_controls
 from plot_curves_by_pair import plot_curves_by_pair
 from plot_curves_by_task import plot_curves_by_task
+from plot_gold_node_map import plot_gold_node_map
 from plot_losses import plot_losses
 from plot_maps import plot_maps
 from plot_node_map import plot_node_map
@@ -155,9 +156,13 @@ def draw_maps(folder, paths):
 
 def draw_task_correlation(folder, paths):
     scores = scores_of(folder, "target")
-    plot_task_correlation(
-        scores, paths, model="target", methods=["nap"], tasks=study.TASKS
-    )
+    lists = {"methods": ["nap"], "tasks": study.TASKS}
+    plot_task_correlation(scores, [], paths, model="target", **lists)
+
+
+def draw_gold_node_map(folder, paths):
+    scores = scores_of(folder, "target")
+    plot_gold_node_map(scores, paths, target="target", method="nap", tasks=study.TASKS)
 
 
 def draw_node_map(folder, paths):
@@ -190,6 +195,7 @@ def draw_losses(folder, paths):
         draw_maps,
         draw_curves_by_pair,
         draw_curves_by_task,
+        draw_gold_node_map,
         draw_losses,
         draw_node_map,
         draw_recovery,

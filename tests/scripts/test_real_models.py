@@ -10,14 +10,19 @@ def test_tables_are_those_of_the_results(tmp_path):
     gold |= {
         "cmd": 0.1,
         "cmd_half_width": 0.05,
-        "random_cpr": 0.4,
+        "right_above_wrong_area": 0.7,
+        "right_above_wrong_area_half_width": 0.02,
+        "random-rankings_cpr": 0.4,
+        "random-rankings_cmd": 0.6,
+        "random-rankings_right_above_wrong_area": 0.5,
         "top_heads": "a1.h2",
     }
     (tmp_path / "tables/gold").mkdir(parents=True)
     pl.DataFrame([gold]).write_csv(tmp_path / "tables/gold/tiny.csv")
     *_, row = circuits(tmp_path, "tiny").splitlines()
     assert row == (
-        "| ioi | `nap` | 30 | 0.97 | 4.44 | 1.01 ± 0.12 | 0.40 | 0.10 ± 0.05 | a1.h2 |"
+        "| ioi | `nap` | 30 | 0.97 | 4.44 | 1.01 ± 0.12 | 0.10 ± 0.05 | 0.70 ± 0.02 "
+        "| 0.40 / 0.60 / 0.50 | a1.h2 |"
     )
 
     for name, seconds, memory in (

@@ -15,6 +15,8 @@ from summarise_tests import summarise_tests
 
 from circuit_transfer.artifacts.frames import read_frame, write_frame
 from circuit_transfer.artifacts.text import write_json
+from circuit_transfer.circuits.baseline import baseline_measures
+from circuit_transfer.tables.curves import MEASURES
 
 MODELS = {"source": study.SOURCE, "target": study.TARGET}
 PAIR = MODELS | {"map_name": "free"}
@@ -73,7 +75,8 @@ def test_summarise_faithfulness_writes_curves_and_areas(tables):
     assert curves.height == cpr.height * len(study.PROPORTIONS)
     keys = ["kind", "source", "target", "task", "method", "ablation", "training_set"]
     keys += ["map", "control", "seed", "regime"]
-    assert cpr.columns == [*keys, "cpr", "cmd", "collapsed"]
+    assert cpr.columns == [*keys, *MEASURES, "collapsed"]
+    assert {"accuracy_area", "right_above_wrong_area", "max_faithfulness"} < {*MEASURES}
     assert set(cpr["regime"]) == {
         "gold",
         "random",
@@ -119,9 +122,9 @@ def test_a_task_without_usable_pairs_is_an_empty_cell(tmp_path):
         **LISTS,
         **ABLATION,
     )
-    (line, _) = [row for row in paths[1].read_text().splitlines() if " gold &" in row]
+    line, *_ = [row for row in paths[1].read_text().splitlines() if " gold &" in row]
     cells = [cell.partition(" $\\pm$")[0].strip() for cell in line.split("&")]
-    assert cells[2:6] == ["0.80", "-", "0.82", "0.81"]
+    assert cells[3:7] == ["0.80", "-", "0.82", "0.81"]
     assert "(2/3)" in line and r"\textbf" not in line
 
 
@@ -168,10 +171,10 @@ def test_summarise_leaderboard(tables, tmp_path):
         **ABLATION,
     )
     board = pl.read_csv(paths[0])
-    gold = board.filter((pl.col("method") == "exact") & (pl.col("circuit") == "gold"))
+    gold = board.filter(method="exact", measure="CPR", circuit="gold")
     assert gold["addition"].item() == pytest.approx(study.cell("gold", "addition"))
     assert r"gold & \textbf{0.80 $\pm$" in paths[1].read_text()
-    assert "<title>CPR, small_model → big_model</title>" in paths[2].read_text()
+    assert "<title>Leaderboard, small_model → big_model</title>" in paths[2].read_text()
 
 
 def test_other_ablations_are_kept_apart(tmp_path):
@@ -188,7 +191,7 @@ def test_other_ablations_are_kept_apart(tmp_path):
         **LISTS,
         **ABLATION,
     )
-    gold = pl.read_csv(path).filter(pl.col("circuit") == "gold")
+    gold = pl.read_csv(path).filter(circuit="gold", measure="CPR")
     assert gold["ioi"].to_list() == pytest.approx([study.cell("gold", "ioi")] * 2)
     assert (gold["ioi_half_width"] > 0).all()
 
@@ -203,7 +206,7 @@ def test_summarise_controls(tables, tmp_path):
         controls=study.CONTROLS,
         **ABLATION,
     )
-    table = pl.read_csv(paths[0]).filter(pl.col("circuit") == "source-free")
+    table = pl.read_csv(paths[0]).filter(circuit="source-free", measure="CPR")
     of_method = [study.cell("source-free", "ioi", left) for left in ("task", "family")]
     assert table["ioi"].to_list() == pytest.approx(of_method * 2)
     assert "<dt>source-free</dt>" in paths[2].read_text()
@@ -211,7 +214,7 @@ def test_summarise_controls(tables, tmp_path):
 
 def test_summarise_maps(tables, tmp_path):
     paths = formats(tmp_path, "maps")
-    names = {"maps": study.MAPS, "methods": study.METHODS}
+    names = {"maps": study.MAPS, "methods": study.METHODS, "controls": study.CONTROLS}
     summarise_maps(
         statistics_path=tables / "statistics.parquet",
         table_paths=paths,
@@ -219,10 +222,10 @@ def test_summarise_maps(tables, tmp_path):
         **names,
         **ABLATION,
     )
-    table = pl.read_csv(paths[0]).filter(pl.col("map") == "free")
+    table = pl.read_csv(paths[0]).filter(map="free", measure="CPR")
     means = [0.999 * 0.61, 0.999 * (0.6 + 0.56 + 0.57) / 3]
     assert table["real"].to_list() == pytest.approx(means * 2)
-    assert "CPR by map, small_model → big_model" in paths[2].read_text()
+    assert "Circuits by map, small_model → big_model" in paths[2].read_text()
 
 
 def test_summarise_tests(tables, tmp_path):
@@ -235,9 +238,9 @@ def test_summarise_tests(tables, tmp_path):
         **names,
         **ABLATION,
     )
-    table = pl.read_csv(paths[0]).filter(pl.col("against") == "source-free")
+    table = pl.read_csv(paths[0]).filter(against="source-free", measure="CPR")
     assert table["mean_difference"].to_list() == pytest.approx([0.999 * 0.05] * 4)
-    assert set(table["higher"]) == {"yes"}
+    assert set(table["better"]) == {"yes"}
 
 
 def test_summarise_imported(tmp_path):
@@ -278,10 +281,11 @@ def test_summarise_scaling(tables, tmp_path):
         **ABLATION,
     )
     shares = pl.read_csv(paths[0])["recovery_percent"].to_list()
-    assert shares == pytest.approx([87.5] * 2)
+    # Of the CPR of each of two methods, not of the other measures.
+    assert shares == pytest.approx([87.5, None, None] * 2)
 
 
-def test_summarise_models(tables, tmp_path):
+def test_summarise_models(tmp_path):
     model = {"architecture": "llama", "layers": 1, "heads": 1, "nodes": ["a0.h0", "m0"]}
     write_json(model, tmp_path / "model.json")
     # The last one again, with another counterfactual, and once more as it is.
@@ -293,36 +297,61 @@ def test_summarise_models(tables, tmp_path):
     write_frame(pl.DataFrame(rejects), tmp_path / "rejects")
     models, rejected = formats(tmp_path, "models"), formats(tmp_path, "rejects")
     summary = formats(tmp_path, "rejects-summary")
+    measured = baseline_measures([True] * 3, [2.0, 1.0, 3.0], [0.0] * 3, [0, 1, 1])
+    write_json({"model": "x", "task": "ioi"} | measured, tmp_path / "baseline.json")
     summarise_models(
         [tmp_path / "model.json"],
+        [tmp_path / "baseline.json"],
         [tmp_path / "pairs"],
         [tmp_path / "rejects"],
-        tables / "curves.parquet",
         models,
         rejected,
         summary,
         models=[study.TARGET],
         cells=[[study.TARGET, "ioi"]],
-        ablation="counterfactual",
     )
-    assert pl.read_csv(models[0]).to_dicts() == [
-        {
-            "model": "big_model",
-            "architecture": "llama",
-            "layers": 1,
-            "heads": 1,
-            "nodes": 2,
-            "task": "ioi",
-            "accuracy": 0.98,
-            "train": 1,
-            "distinct_train": 1,
-            "test": 3,
-            "distinct_test": 2,
-            "rejected": 1,
-        }
-    ]
+    (row,) = pl.read_csv(models[0]).to_dicts()
+    widths = {name: row.pop(name) for name in [*row] if name.endswith("_half_width")}
+    assert len(widths) == 4 and None not in widths.values()
+    assert row == {
+        "model": "big_model",
+        "architecture": "llama",
+        "layers": 1,
+        "heads": 1,
+        "nodes": 2,
+        "task": "ioi",
+        "pairs": 3,
+        "distinct": 2,
+        "accuracy": 1.0,
+        "right_above_wrong": 1.0,
+        "logit_diff": 2.0,
+        "corrupted_logit_diff": 0.0,
+        "verdict": "yes",
+        "objection": None,
+        "train": 1,
+        "distinct_train": 1,
+        "test": 3,
+        "distinct_test": 2,
+        "rejected": 1,
+    }
     assert pl.read_csv(rejected[0])["row"].to_list() == [5]
     assert "lengths differ: 4 and 5" in rejected[2].read_text()
     assert pl.read_csv(summary[0]).rows() == [
-        ("big_model", "ioi", "lengths differ: N and N", "own.csv, row 5", 1)
+        (
+            *("big_model", "ioi", "lengths differ: N and N"),
+            *("lengths differ: 4 and 5", "own.csv, row 5", 1),
+        )
     ]
+
+
+def test_a_baseline_of_an_older_version_is_named_with_the_way_out(tmp_path):
+    write_json({"nodes": []}, tmp_path / "model.json")
+    write_json({"pairs": 3}, tmp_path / "baseline.json")
+    with pytest.raises(ValueError, match=r"baseline.json: no \['distinct', .* delete"):
+        summarise_models(
+            [tmp_path / "model.json"],
+            [tmp_path / "baseline.json"],
+            *([[]] * 5),
+            models=["m"],
+            cells=[["m", "ioi"]],
+        )

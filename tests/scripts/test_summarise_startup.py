@@ -19,7 +19,9 @@ JOBS = ("plot_recovery", "fit_alignment/a-1.5/b/all", "fit_alignment/a-1.5/b/onl
 def folder(tmp_path):
     for name in JOBS:
         log = f"{tmp_path}/logs/{name}.log"
-        code = f"from circuit_transfer.jobs.job import job\nwith job({log!r}): pass"
+        code = (
+            f"from circuit_transfer.jobs.job import job\nwith job({log!r}, 'a'): pass"
+        )
         environment = {"PYTHONPATH": LIBRARY}
         subprocess.run([sys.executable, "-c", code], env=environment, check=True)
         benchmark = "s\th:m:s\tmax_rss\n40.0\t0:00:40\t-\n"
@@ -48,9 +50,7 @@ def test_every_job_is_counted_under_its_rule(folder):
 
 
 def test_a_log_that_does_not_tell_is_named(folder):
-    write_text(
-        "INFO circuit_transfer.jobs.job: done in 3.2 s", folder / f"logs/{JOBS[1]}.log"
-    )
+    write_text("plot_recovery: done in 3.2 s", folder / f"logs/{JOBS[1]}.log")
     with pytest.raises(ValueError, match=r"a-1\.5/b/all\.log: .* run the job again"):
         run(folder)
 

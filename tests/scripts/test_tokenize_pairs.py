@@ -4,9 +4,11 @@ import shutil
 import polars as pl
 import pytest
 from tokenize_pairs import tokenize_pairs
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from circuit_transfer.artifacts.frames import read_frame, write_frame
-from circuit_transfer.prompts.frame import REJECT_SCHEMA
+from circuit_transfer.prompts.frame import REJECT_SCHEMA, Prompt, prompt_frame
 from circuit_transfer.prompts.pairs import PAIR_SCHEMA
 
 
@@ -64,6 +66,45 @@ def test_two_bos_tokens_are_counted_with_the_cure(study, tmp_path, caplog):
     assert "remove it from the prompts" in warning
     ids = read_frame(tmp_path / "pairs")["clean_ids"].to_list()
     assert [each[:2].count(1) for each in ids] == [2, 2] + [1] * (len(prompts) - 2)
+
+
+@pytest.mark.parametrize(("space", "count"), [(" ", 0), ("", 12)])
+def test_answers_without_a_space_are_counted_with_the_cure(
+    study, tmp_path, caplog, space, count
+):
+    rows = [
+        Prompt(f"w{i} w5", f"w{i} w6", (f"{space}w3",), (" w4",), "train", "x", i)
+        for i in range(10, 22)
+    ]
+    write_frame(prompt_frame(rows), tmp_path / "prompts")
+    paths = (study.model("source"), tmp_path / "pairs", tmp_path / "rejects")
+    tokenize_pairs(tmp_path / "prompts", *paths)
+    warnings = [each for each in caplog.messages if "space" in each]
+    assert len(warnings) == bool(count)
+    if count:
+        assert f"{paths[1]}: in 12 of 12 pairs an answer follows" in warnings[0]
+        assert "('w5w3')" in warnings[0]
+        assert "begin the answers with a space" in warnings[0]
+
+
+def test_prompts_that_end_in_a_space_are_counted_with_the_cure(study, tmp_path, caplog):
+    described = json.loads(study.model("source").read_text())
+    folder = shutil.copytree(described["path"], tmp_path / "model")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.train_from_iterator([" to", " Anna", " Ben"] * 3)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
+    (tmp_path / "model.json").write_text(json.dumps(described | {"path": str(folder)}))
+    rows = [
+        Prompt(f"Anna to{end}", f"Ben to{end}", ("Anna",), ("Ben",), "train", "x", row)
+        for row, end in enumerate([" ", " ", "\n"], start=1)
+    ]
+    write_frame(prompt_frame(rows), tmp_path / "prompts")
+    paths = (tmp_path / "model.json", tmp_path / "pairs", tmp_path / "rejects")
+    tokenize_pairs(tmp_path / "prompts", *paths)
+    (warning,) = [each for each in caplog.messages if "space" in each]
+    assert f"{paths[1]}: 2 of 3 prompts end in a space ('to ')" in warning
+    assert "remove it there, and begin the answers with one" in warning
 
 
 def test_a_missing_column_is_named(study, tmp_path):

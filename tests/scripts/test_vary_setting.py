@@ -197,13 +197,18 @@ def test_the_table_has_a_row_for_every_value(study, varied, evaluation, tmp_path
     tables = [tmp_path / f"sensitivity.{suffix}" for suffix in ("csv", "tex", "html")]
     summarise_sensitivity(frames, tables)
     rows = pl.read_csv(tables[0])
-    assert rows.select("method", "setting", "value").rows() == [
-        ("nap", "sparsity", "2"),
-        ("nap", "sparsity", "0.1"),
-        ("nap-ig-inputs", "ablation", "counterfactual"),
-        ("nap-ig-inputs", "ablation", "zero"),
+    places = [
+        (*place, measure, value)
+        for place, values in (
+            (("nap", "sparsity"), ("2", "0.1")),
+            (("nap-ig-inputs", "ablation"), ("counterfactual", "zero")),
+        )
+        for measure in ("CPR", "CMD", "accuracy area")
+        for value in values
     ]
-    assert rows["cpr_gold"].is_null().to_list() == [False, False, False, True]
+    assert rows.select("method", "setting", "measure", "value").rows() == places
+    lacking = [value == "zero" for *_, value in places]
+    assert rows["gold"].is_null().to_list() == lacking
     assert "configured" in tables[2].read_text()
 
 

@@ -67,7 +67,7 @@ def test_writes_the_prompts_of_a_file_and_what_it_rejects(tmp_path, caplog):
         assert rejects.select("row", "clean").rows() == [(1, "e")]
         assert f"own, {split}: {len(prompts)} pairs" in caplog.text
     assert sorted(rows) == [*enumerate("afghijk", start=2)]
-    assert "1 rows rejected, 1: corrupt: expected text, found None" in caplog.text
+    assert "own, test: 1 rejected: corrupt: expected text, found None" in caplog.text
 
 
 def test_a_task_that_is_too_large_leaves_no_file(tmp_path):

@@ -36,6 +36,7 @@ STATE = "resume"
 RECORDS = ("costs/", "models/")
 SECONDS = re.compile(rb'(?<="seconds": )[0-9.e-]+|(?<=steps \()\d+')
 FROM_COSTS = ("tables/costs.", "tables/break-even", "figures/break-even/")
+COST_SECTION = re.compile(rb'<section id="cost">.*?</section>', re.DOTALL)
 # What a whole file ends with.
 ENDS = {
     ".png": b"IEND\xaeB`\x82",
@@ -148,6 +149,9 @@ def damage(key: str, data: bytes, undisturbed: dict[str, bytes]) -> str | None:
     if key.startswith(RECORDS):
         same = SECONDS.sub(b"", data) == SECONDS.sub(b"", undisturbed[key])
         return None if same else "not the undisturbed run's, even but for seconds"
+    if key == "summary.html":
+        same = COST_SECTION.sub(b"", data) == COST_SECTION.sub(b"", undisturbed[key])
+        return None if same else "not the undisturbed run's, even but for the costs"
     if not key.startswith(FROM_COSTS):
         return None if data == undisturbed[key] else "not the undisturbed run's bytes"
     end = Path(key).suffix

@@ -22,6 +22,7 @@ from safetensors.numpy import load_file, save_file
 
 from circuit_transfer.artifacts.tensors import FORMAT
 from circuit_transfer.generators import generate_prompts, read_words
+from circuit_transfer.study.file_checks import HEAD
 
 HOME = Path(__file__).parents[2]
 CONFIG = {
@@ -177,7 +178,7 @@ def test_undefined_faithfulness_is_said_and_leaves_cells_empty(study):
     areas = pl.read_parquet(study.folder / "results/tables/cpr.parquet")
     assert areas["cpr"].null_count() == areas["cmd"].null_count() == areas.height > 0
     table = study.folder / "results/tables/leaderboard/small/mute"
-    assert pl.read_csv(f"{table}.csv")["own"].null_count() == 6
+    assert pl.read_csv(f"{table}.csv")["own"].null_count() == 18
     assert Path(f"{table}.html").read_text().count("<td>-</td>") >= 12
     log = (study.folder / "results/logs/summarise_faithfulness.log").read_text()
     said = "mute on own, counterfactual ablation: the whole model and the empty circuit"
@@ -264,6 +265,9 @@ def with_an_end_token(study: Study, config: dict) -> None:
     path.write_text(json.dumps(tokenizer))
 
 
+GOOD = {"clean": "a b :", "corrupted": "c b :", "answer": " d", "wrong_answer": " e"}
+LINE = json.dumps(GOOD).encode() + b"\n"
+HEADER = b"clean,corrupted,answer,wrong_answer\n"
 WEIGHTS = "models/small/model.safetensors"
 TRANSFER = ("study", "transfers", 0, "target")
 AT_PARSING = {
@@ -358,6 +362,35 @@ AT_PARSING = {
         with_an_end_token,
         "models.small.path: models/small: the tokenizer puts '<eos>' after every text",
     ),
+    "missing columns": (
+        in_file("own.csv", lambda content: content.replace(b"wrong_answer", b"worse")),
+        "tasks.own.file: own.csv: no column ['wrong_answer'], only ['clean',",
+    ),
+    "no rows": (new_file("x.csv", HEADER), "tasks.own.file: x.csv: no rows"),
+    "ragged row": (
+        new_file("x.csv", HEADER + b"a,b,c,d\na,b,c,d,e\n"),
+        "tasks.own.file: x.csv: not a readable CSV file (",
+    ),
+    "broken last line": (
+        new_file("x.jsonl", LINE * 3 + LINE[:20] + b"\n"),
+        "tasks.own.file: x.jsonl: row 4: not JSON (",
+    ),
+    "not UTF-8": (
+        new_file("x.csv", HEADER + b"a,b,c,d\n\xe9,b,c,d\n"),
+        "tasks.own.file: x.csv: line 3: not UTF-8 (",
+    ),
+    "number for text": (
+        new_file("x.jsonl", LINE + json.dumps(GOOD | {"answer": 7}).encode()),
+        "tasks.own.file: x.jsonl: row 2, column answer: expected text, found 7",
+    ),
+    "cut Parquet": (
+        new_file("x.parquet", b"PAR1 and no more"),
+        "tasks.own.file: x.parquet: not a readable Parquet file (",
+    ),
+    "another format": (
+        in_config("tasks", "own", value={"file": "own.csv", "format": "edge-pruning"}),
+        "own.csv: of the format 'pairs', not 'edge-pruning', which needs clean and",
+    ),
 }
 
 
@@ -370,10 +403,10 @@ def refused(study: Study, config: dict | str, *arguments: str) -> str:
 
 
 @pytest.mark.parametrize(("change", "message"), AT_PARSING.values(), ids=AT_PARSING)
-def test_a_plain_mistake_stops_before_any_job(spoilt, change, message):
+def test_a_plain_mistake_stops_a_dry_run(spoilt, change, message):
     config, before = deepcopy(CONFIG), spoilt.results()
     change(spoilt, config)
-    output = refused(spoilt, config)
+    output = refused(spoilt, config, "--dry-run")
     assert output.count(message) == 1
     assert output.count("\n") < 8
     assert spoilt.results() == before
@@ -399,30 +432,10 @@ def test_a_configuration_that_is_no_mapping_stops_before_any_job(study, text, me
 
 # What stops when a run starts, before its first job
 
-GOOD = {"clean": "a b :", "corrupted": "c b :", "answer": " d", "wrong_answer": " e"}
-LINE = json.dumps(GOOD).encode() + b"\n"
-HEADER = b"clean,corrupted,answer,wrong_answer\n"
 AT_START = {
-    "missing columns": (
-        in_file("own.csv", lambda content: content.replace(b"wrong_answer", b"worse")),
-        "tasks.own.file: own.csv: no column ['wrong_answer'], only ['clean',",
-    ),
-    "no rows": (new_file("x.csv", HEADER), "tasks.own.file: x.csv: no rows"),
-    "ragged row": (
-        new_file("x.csv", HEADER + b"a,b,c,d\na,b,c,d,e\n"),
-        "tasks.own.file: x.csv: not a readable CSV file (",
-    ),
-    "broken last line": (
-        new_file("x.jsonl", LINE * 3 + LINE[:20] + b"\n"),
-        "tasks.own.file: x.jsonl: row 4: not JSON (",
-    ),
-    "not UTF-8": (
-        new_file("x.csv", HEADER + b"a,b,c,d\n\xe9,b,c,d\n"),
-        "tasks.own.file: x.csv: line 3: not UTF-8 (",
-    ),
-    "number for text": (
-        new_file("x.jsonl", LINE + json.dumps(GOOD | {"answer": 7}).encode()),
-        "tasks.own.file: x.jsonl: row 2, column answer: expected text, found 7",
+    "broken last line of many": (
+        new_file("x.jsonl", LINE * HEAD + LINE[:20] + b"\n"),
+        f"tasks.own.file: x.jsonl: row {HEAD + 1}: not JSON (",
     ),
     "one split": (
         new_file("x.jsonl", LINE * 4),
@@ -435,10 +448,6 @@ AT_START = {
     "cut GGUF file": (
         gguf_file(b"GGUF\x03\0\0\0"),
         "models.small.gguf: x.gguf: damaged or truncated in its header (8 bytes)",
-    ),
-    "cut Parquet": (
-        new_file("x.parquet", b"PAR1 and no more"),
-        "tasks.own.file: x.parquet: not a readable Parquet file (",
     ),
 }
 

@@ -43,9 +43,11 @@ TYPED = [
     "mkdir -p my",
     "cp -r data/models/llama-small my/model",
     f"{OWN} --dry-run",
+    f"{OWN} -- preflight",
     OWN,
     "snakemake --cores all --configfile my/study.yaml --report my/report.html",
     f"{OWN} --rerun-incomplete",
+    "make report CONFIG=my/study.yaml",
     f"{OWN} -- mib",
     f"{OWN} -- startup",
 ]
@@ -80,6 +82,7 @@ PLANNED = {
     "make setup": ["make setup"],
     "make test": ["make test"],
     "make benchmark": ["make benchmark"],
+    "make run CONFIG=my/study.yaml": ["make run CONFIG=my/study.yaml"],
 }
 PLANS = "test_studies.py::test_every_study_plans_a_run_without_a_network"
 ELSEWHERE = {
@@ -167,6 +170,11 @@ def test_no_command_is_hidden_in_an_indented_block():
         assert fences <= {"", "bash", "csv", "json", "mermaid", "python", "yaml"}, page
 
 
+def without_installing(command: str) -> str:
+    """Return a command of make that takes the environment as installed."""
+    return re.sub("^make", "make --old-file .venv/.ready", command)
+
+
 def run_all(lines: list[str], folder: Path) -> str:
     """Type the lines in a folder; return what they printed."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -203,7 +211,7 @@ def clone(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def typed(clone) -> tuple[Path, str]:
     """The clone in which the commands were typed, and what the Python code printed."""
-    run_all(TYPED, clone)
+    run_all([*map(without_installing, TYPED)], clone)
     code = re.search(r"^```python\n(.*?)^```", README.read_text(), re.M | re.S)[1]
     (clone / "code.py").write_text(code)
     return clone, run_all(["PYTHONPATH=workflow/lib python code.py"], clone)
@@ -211,7 +219,7 @@ def typed(clone) -> tuple[Path, str]:
 
 def test_the_readme_ends_in_scores_curves_and_tables(typed):
     clone, printed = typed
-    assert re.search(r"│ +[am]\d(\.h\d)? +┆ +-?\d+\.\d+", printed), printed
+    assert re.search(r"┆ +[am]\d(\.h\d)? +┆ +-?\d+\.\d+", printed), printed
     assert "faithfulness" in printed
     curves = pl.read_parquet(clone / "results/tables/curves.parquet")
     assert set(curves["task"]) == {"own"}
@@ -230,7 +238,7 @@ def test_the_files_that_the_readme_names_are_there(typed):
     clone, _ = typed
     section = README.read_text().split("## Your own model and task")[1].split("\n## ")
     named = re.findall(r"`(results/[\w./-]+)`", section[0])
-    assert len(named) == 2
+    assert len(named) == 3
     assert all((clone / name).is_file() for name in named)
     for name in ("mib/nap-ig-inputs/own_mine/importances.json", "tables/startup.csv"):
         assert (clone / "results" / name).is_file()
@@ -246,6 +254,39 @@ def test_a_long_command_can_be_planned(command, typed):
     run_all([command.replace(program, dry, 1)], typed[0])
 
 
+def planned_by_make(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    command = ["make", "--dry-run", "--old-file", ".venv/.ready", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("config", ["", "my/study.yaml", "my/study.yaml config.yaml"])
+def test_make_takes_the_overlays_of_a_study(config, clone):
+    overlays = f" --configfile {config}" if config else ""
+    for target in ("run", "report", "preflight", "benchmark"):
+        result = planned_by_make(clone, target, f"CONFIG={config}")
+        assert result.returncode == 0, result.stderr
+        lines = result.stdout.splitlines()
+        # A run ends in its report, which needs the same overlays.
+        assert len(lines) == (2 if target == "run" else 1)
+        assert all(f"{DEFAULT}{overlays}" in line for line in lines)
+        assert all(line.count("--configfile") == bool(config) for line in lines)
+
+
+def test_make_names_an_overlay_that_is_not_there(clone):
+    result = planned_by_make(clone, "run", "CONFIG=my/study.yaml my/typo.yaml")
+    assert result.returncode != 0
+    assert f"CONFIG: there is no file my/typo.yaml in {clone}." in result.stderr
+    assert result.stdout == ""
+
+
+def test_make_help_names_every_command_and_how_to_run_another_study(clone):
+    result = subprocess.run(["make"], cwd=clone, capture_output=True, text=True)
+    targets = re.findall(r"^(\w+):.*##", (clone / "Makefile").read_text(), re.M)
+    assert {"run", "report", "preflight"} <= {*targets}
+    for text in (*targets, "CONFIG=my/study.yaml"):
+        assert text in result.stdout
+
+
 def test_commands_of_the_default_study(typed):
     """Last, for they change its configuration and then remove its results."""
     clone, _ = typed
@@ -253,9 +294,9 @@ def test_commands_of_the_default_study(typed):
     for key, value in yaml.safe_load((clone / "my/study.yaml").read_text()).items():
         config[key] |= value
     (clone / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    (clone / "results/report.html").unlink()
     for command in TYPED_WITH_OWN_DEFAULT:
-        # What it would install is installed.
-        run_all([re.sub("^make", "make --old-file .venv/.ready", command)], clone)
+        run_all([without_installing(command)], clone)
         report = clone / "results/report.html"
         assert report.is_file() == (command in ("make run", "make report"))
     assert not (clone / "results").exists()
@@ -311,7 +352,7 @@ def test_the_graph_of_the_stages_shows_every_rule():
     text = "".join(path.read_text() for path in (HOME / "workflow/rules").glob("*.smk"))
     # A name without a verb only collects files.
     rules = set(re.findall(r"^rule (\w+_\w+):", text, re.M))
-    graph = (HOME / "workflow/docs/results.md").read_text().split("```mermaid")[1]
+    graph = (HOME / "workflow/docs/stages.md").read_text().split("```mermaid")[1]
     assert len(rules) > 20
     assert rules <= set(re.findall(r"\w+", graph))
 

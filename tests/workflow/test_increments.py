@@ -148,24 +148,33 @@ def repository(finished):
 # tests are of the whole study, and so are the costs, which are known anew.
 SUMMARIES = [
     *("tables/cpr", "tables/curves", "tables/curve-intervals", "tables/statistics*"),
-    *("tables/models", "tables/rejects*", "tables/costs", "tables/break-even"),
+    *("tables/costs", "tables/break-even"),
     *(f"tables/{each}/*" for each in ("leaderboard", "controls", "maps", "tests")),
     *("tables/scaling/*", "figures/recovery", "figures/curves-by-*"),
     *(f"figures/{each}/*" for each in ("transfer-matrix", "controls", "maps")),
-    *("figures/completeness/*", "figures/break-even/*"),
+    *("figures/completeness/*", "figures/break-even/*", "summary"),
 ]
+# What lists the models, and their pairs and rejected rows.
+LISTED = ["tables/models", "tables/rejects*"]
 # All that is made of circuits of the target for transfers, and shown of it.
 TRANSFERRED = [
     *("faithfulness/aligned/*", "projections/*", *SUMMARIES),
     *("tables/correlations*", "figures/correlations/*"),
 ]
+# What whole models do, and what it costs.
+MEASURED = ["baselines/*", "tables/costs", "tables/break-even", "figures/break-even/*"]
 # What shows scores and alignments themselves.
 SHOWN = [
     *("figures/node-map/*", "figures/alignment-matrix/*", "figures/losses/*"),
     *("figures/stability/*", "tables/stability/*"),
 ]
-SCORED = "figures/task-correlation"
 PAIR, BACK = "tiny-source/tiny-target", "tiny-target/tiny-source"
+
+
+def scored(model: str = "*") -> list[str]:
+    """Name what shows the scores of a model, whatever else the study has."""
+    names = ("figures/task-correlation", "tables/task-correlation", "tables/top-nodes")
+    return [f"{name}/{model}" for name in names]
 
 
 @dataclass
@@ -279,7 +288,8 @@ CHANGES = {
             *("faithfulness/gold/*/ioi/*", "faithfulness/random/*/ioi"),
             *fits("only-ioi", "without-arithmetic-addition", "without-own"),
             *fits("without-family-arithmetic", "all"),
-            *("stitched/*/ioi", "carried/*", f"{SCORED}/*", *SHOWN, *TRANSFERRED),
+            *("stitched/*/ioi", "carried/*", *scored(), *SHOWN, *TRANSFERRED),
+            *("baselines/*/ioi", *LISTED),
         ],
     ),
     # Nothing that is made of train pairs.
@@ -291,6 +301,7 @@ CHANGES = {
             *("faithfulness/gold/*/ioi/*", "faithfulness/random/*/ioi"),
             *("faithfulness/aligned/*/ioi/*", "projections/*/ioi/*", *SUMMARIES),
             *("tables/correlations*", "figures/correlations/*"),
+            *("baselines/*/ioi", *LISTED),
         ],
     ),
     # The circuits that are measured are others; the pairs that measure them stay.
@@ -302,7 +313,8 @@ CHANGES = {
             *("scores/*/ioi/*", "masks/*/ioi/*", "faithfulness/gold/*/ioi/*"),
             *fits("only-ioi", "without-arithmetic-addition", "without-own"),
             *fits("without-family-arithmetic", "all"),
-            *("stitched/*/ioi", "carried/*", f"{SCORED}/*", *SHOWN, *TRANSFERRED),
+            *("stitched/*/ioi", "carried/*", *scored(), *SHOWN, *TRANSFERRED),
+            *LISTED,
         ],
     ),
     "the weights in a GGUF file": Change(write_other_weights, ["models/quantised/*"]),
@@ -314,7 +326,8 @@ CHANGES = {
             *("faithfulness/gold/*/own/*", "faithfulness/random/*/own"),
             *fits("only-own", "without-arithmetic-addition", "without-ioi", "all"),
             *("stitched/*/own", "carried/*/own/*", "carried/*/ioi/*"),
-            *(f"{SCORED}/*", *SHOWN, *TRANSFERRED),
+            *(*scored(), *SHOWN, *TRANSFERRED),
+            *("baselines/*/own", *LISTED),
         ],
     ),
     # Alignments on one task, and on all but a family that it joins, stay.
@@ -330,7 +343,8 @@ CHANGES = {
             *fits("only-arithmetic-subtraction", "without-arithmetic-subtraction"),
             *fits("without-ioi", "without-arithmetic-addition", "without-own", "all"),
             *("stitched/*/*-subtraction", "carried/*/*-subtraction/*"),
-            *("carried/*/ioi/*", f"{SCORED}/*", *SHOWN, *TRANSFERRED),
+            *("carried/*/ioi/*", *scored(), *SHOWN, *TRANSFERRED),
+            *("baselines/*/*-subtraction", *LISTED),
         ],
     ),
     # Nothing that is of one task. Training sets that had it are other sets now.
@@ -338,7 +352,8 @@ CHANGES = {
         remove_a_task,
         [
             *fits("without-ioi", "without-arithmetic-addition", "all"),
-            *("carried/*/ioi/*", f"{SCORED}/*", *SHOWN, *TRANSFERRED),
+            *("carried/*/ioi/*", *scored(), *SHOWN, *TRANSFERRED),
+            *LISTED,
         ],
     ),
     # The source's own scores stay.
@@ -348,7 +363,8 @@ CHANGES = {
             *(f"{each}/tiny-target/*" for each in ("models", "pairs", "scores")),
             *("masks/*", "faithfulness/gold/*", "faithfulness/random/*"),
             *("alignments/*", "stitched/*", "carried/*"),
-            *(f"{SCORED}/tiny-target", *SHOWN, *TRANSFERRED),
+            *(*scored("tiny-target"), *SHOWN, *TRANSFERRED),
+            *("baselines/tiny-target/*", *LISTED),
         ],
     ),
     # What the target does by itself stays.
@@ -357,7 +373,8 @@ CHANGES = {
         [
             *(f"{each}/tiny-source/*" for each in ("models", "pairs", "scores")),
             *("alignments/*", "stitched/*", "carried/*"),
-            *(f"{SCORED}/tiny-source", *SHOWN, *TRANSFERRED),
+            *(*scored("tiny-source"), *SHOWN, *TRANSFERRED),
+            *("baselines/tiny-source/*", *LISTED),
         ],
     ),
     # Both models were scored before. What shows one transfer alone stays.
@@ -397,7 +414,7 @@ CHANGES = {
         setting("attribution", ig_steps=3),
         [
             *("scores/*/nap-ig-inputs", "faithfulness/gold/*", "carried/*"),
-            *("alignments/*", f"{SCORED}/*", *SHOWN, *TRANSFERRED),
+            *("alignments/*", *scored(), *SHOWN, *TRANSFERRED),
         ],
     ),
     # The same two numbers, in each other's place.
@@ -405,30 +422,34 @@ CHANGES = {
         swap_examples_and_batch_size,
         [
             *("scores/*", "faithfulness/gold/*", "carried/*", "stitched/*"),
-            *("alignments/*", f"{SCORED}/*", *SHOWN, *TRANSFERRED),
+            *("alignments/*", *scored(), *SHOWN, *TRANSFERRED),
         ],
     ),
-    # The stability has its table from the same job.
+    # The stability and the correlation of tasks have tables from the same jobs.
     "the style of figures": Change(
-        commented(f"{LIBRARY}/figures/style.py"), ["figures/*", "tables/stability/*"]
+        commented(f"{LIBRARY}/figures/style.py"),
+        ["figures/*", "tables/stability/*", "tables/task-correlation/*", "summary"],
     ),
     "a module of some figures": Change(
         commented(f"{LIBRARY}/figures/comparisons.py"),
-        [
-            f"figures/{each}*"
-            for each in ("recovery", "transfer-", "controls/", "maps/")
-        ],
+        ["figures/controls/*", "figures/maps/*", "summary"],
     ),
     "a module of tests": Change(
         commented(f"{LIBRARY}/statistics.py"),
         [
-            *("tables/statistics*", "tables/curve-intervals", "tables/models"),
-            *("tables/rejects*", "tables/scaling/*", "figures/recovery"),
+            *("tables/statistics*", "tables/curve-intervals", *MEASURED, *LISTED),
+            *("tables/scaling/*", "figures/recovery"),
             *(f"tables/{each}/*" for each in ("leaderboard", "controls", "tests")),
             *("tables/maps/*", "figures/curves-by-*", "figures/completeness/*"),
-            *(f"figures/{each}/*" for each in ("controls", "maps", "losses")),
-            *("figures/transfer-matrix/*",),
+            *("tables/top-nodes/*", "figures/controls/*", "figures/maps/*", "summary"),
         ],
+    ),
+    "a module of the page": Change(
+        commented(f"{LIBRARY}/summary/sections.py"), ["summary"]
+    ),
+    "how whole models are measured": Change(
+        commented(f"{LIBRARY}/circuits/baseline.py"),
+        [*MEASURED, *LISTED, "summary"],
     ),
     "how alignments are trained": Change(
         commented(f"{LIBRARY}/transfer/alignment.py"),
@@ -442,7 +463,8 @@ CHANGES = {
             "models/quantised/model",
             *("scores/*", "masks/*", "alignments/*", "stitched/*", "carried/*"),
             "faithfulness/*",
-            *(f"{SCORED}/*", *SHOWN, *TRANSFERRED),
+            *(*scored(), *SHOWN, *TRANSFERRED),
+            *("baselines/*", *LISTED),
         ],
     ),
     "a stage": Change(
@@ -503,7 +525,8 @@ def test_without_transfers_a_removed_task_is_gone_from_summaries_alone(
     remove_a_task(copy)
     planned = {name for name, again in copy.plan().items() if again}
     assert {"tables/models", "tables/statistics"} <= planned
-    assert {name.partition("/")[0] for name in planned} <= {"tables", "figures"}
+    kinds = {name.partition("/")[0] for name in planned}
+    assert kinds <= {"tables", "figures", "summary"}
 
 
 CONVERGENCE = ("circuits/convergence.py", "figures/convergence.py")

@@ -98,3 +98,25 @@ def test_paths_are_followed_out_of_a_group_and_back():
         for each in (*closed, *open_)
     }
     assert found == dict.fromkeys(closed, False) | dict.fromkeys(open_, True)
+
+
+def test_long_planning_says_that_it_is_still_at_it(tmp_path):
+    text = OURS.replace(
+        "groups import plan_by_group", "planning import say_while_planning"
+    )
+    # Set twice, as by a workflow that is used twice: said once all the same.
+    text = text.replace("plan_by_group()", "say_while_planning(0.2)\n" * 2)
+    text += """
+import time
+
+rule slow:
+    input: lambda w: time.sleep(0.5) or []
+    output: "slow"
+    shell: "sleep 0.7; touch {output}"
+"""
+    result = snakemake(tmp_path, text, "--cores", "1", "slow")
+    assert result.returncode == 0, result.stderr
+    before, after = result.stderr.split("Job stats:")
+    assert before.count("Still planning, ") == 2
+    # Jobs that run are not planning.
+    assert "Still planning" not in after

@@ -44,7 +44,7 @@ from circuit_transfer.artifacts.files import atomic
 from circuit_transfer.artifacts.text import write_json
 from circuit_transfer.jobs.job import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], "tell"):
     name = snakemake.wildcards.name
     {body}
     write_json(name, snakemake.output[0])

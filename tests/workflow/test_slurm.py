@@ -26,6 +26,7 @@ IMPATIENT = ["--seconds-between-status-checks", "1", "--latency-wait", "5"]
 IMPATIENT_PLUGIN = ["--slurm-init-seconds-before-status-checks", "1"]
 GROUPS = {
     "train_model": "tokens",
+    "measure_baseline": "scores",
     "attribute_nodes": "scores",
     "stitch_alignment": "scores",
     "carry_gradients": "scores",

@@ -32,6 +32,7 @@ PLANNED = {
         "join_prompts": SIX,
         "tokenize_pairs": 2 * 3 * SIX,
         "join_pairs": 3 * SIX,
+        "measure_baseline": 3 * SIX,
         "attribute_nodes": 3 * SIX * METHODS,
         "stitch_alignment": 4 * SIX,
         "carry_gradients": 4 * SIX * WITH_GRADIENTS,
@@ -49,6 +50,7 @@ PLANNED = {
         "join_prompts": SIX,
         "tokenize_pairs": 2 * 3 * SIX,
         "join_pairs": 3 * SIX,
+        "measure_baseline": 3 * SIX,
         "attribute_nodes": 3 * SIX * METHODS,
         "stitch_alignment": 3 * SIX,
         "carry_gradients": 3 * SIX * WITH_GRADIENTS,
@@ -67,6 +69,7 @@ PLANNED = {
         "join_prompts": 3,
         "tokenize_pairs": 2 * 3 * 3,
         "join_pairs": 3 * 3,
+        "measure_baseline": 3 * 3,
         "attribute_nodes": 3 * 3 * METHODS,
         "stitch_alignment": 2 * 3,
         "carry_gradients": 2 * 3 * WITH_GRADIENTS,
@@ -81,6 +84,7 @@ PLANNED = {
         "convert_gguf": 1,
         "download_model": None,
         "describe_model": 1,
+        "measure_baseline": SIX,
         "attribute_nodes": SIX * METHODS,
         "evaluate_gold": SIX * METHODS,
         "evaluate_random": SIX,
@@ -133,8 +137,9 @@ def snakemake(folder, study, *arguments):
     )
 
 
-def planned_jobs(folder, study):
-    result = snakemake(folder, study, "--dry-run", "--quiet", "host")
+def planned_jobs(folder, study, *values):
+    config = ["--config", *values] if values else []
+    result = snakemake(folder, study, "--dry-run", "--quiet", "host", *config)
     assert result.returncode == 0, result.stdout + result.stderr
     text = (result.stdout + result.stderr).split("total")[0]
     counts = re.findall(r"^(\w+) +(\d+)$", text, re.MULTILINE)
@@ -170,6 +175,30 @@ def test_every_study_plans_a_run_without_a_network(tmp_path, study):
         # The estimate counts the jobs that Snakemake plans.
         estimated = estimated_jobs(study.stem)
         assert {rule: jobs[rule] for rule in estimated} == estimated
+
+
+OVERLAY = """
+study:
+  tasks: [arithmetic]        # the name of a family of the default study
+  methods: [nap]
+  models: [llama-small]
+  families: {}
+tasks:
+  arithmetic: {generator: ioi}
+"""
+
+
+def test_an_overlay_that_names_models_has_no_transfers(tmp_path):
+    study = tmp_path / "study.yaml"
+    study.write_text(OVERLAY)
+    jobs = planned_jobs(tmp_path, study)
+    assert jobs["attribute_nodes"] == jobs["summarise_top_nodes"] == 1
+    assert not jobs.keys() & {"fit_alignment", "plot_break_even"}
+    # The command line has the last word.
+    pair = "{source: llama-small, target: llama-medium}"
+    jobs = planned_jobs(tmp_path, study, f"study={{transfers: [{pair}]}}")
+    assert jobs["attribute_nodes"] == 2
+    assert jobs["fit_alignment"] == 2  # on the task alone, and on all
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

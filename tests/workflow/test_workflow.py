@@ -1,5 +1,6 @@
 """Run a tiny study for real: every stage, then what reruns, then what is refused."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -49,6 +50,35 @@ def test_tables_and_figures_are_there(study):
 
 def test_a_second_run_has_nothing_to_do(study):
     assert study.planned() == {}
+
+
+def test_the_end_of_a_run_shows_the_main_table_and_where_the_page_is(study):
+    # There is nothing to do, so Snakemake itself calls no hook.
+    shown = study.snakemake().stdout
+    assert "zero-shot-family" in shown
+    assert "one page: results/summary.html\n" in shown
+    assert max(map(len, shown.splitlines())) <= 100
+    # These targets do not need the page.
+    assert "summary.html" not in study.snakemake("--until", "attribute_nodes").stdout
+    assert "summary.html" not in study.snakemake("--dry-run").stdout
+
+
+def test_the_page_answers_every_question_without_another_file(study):
+    page = study.result("summary.html").read_text()
+    for question in (
+        "Which models and tasks?",
+        "Which nodes?",
+        "Is the transfer faithful?",
+        "Does the source matter?",
+        "What did it cost?",
+        "What was left out?",
+    ):
+        assert f">{question}</a></h2>" in page
+    assert page.count('<img src="data:image/png;base64,') == 4
+    assert not re.search(r"https?:|<script|<link|url\(", page)
+    links = {link for link in re.findall(r'href="([^"]*)"', page) if link[0] != "#"}
+    assert "tables/leaderboard/tiny-source/tiny-target.html" in links
+    assert [link for link in links if not study.result(link).is_file()] == []
 
 
 def test_sensitivity_is_run_where_it_is_asked_for(changed):

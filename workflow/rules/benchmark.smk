@@ -117,6 +117,6 @@ rule plot_benchmark_scaling:
 
 rule benchmark:
     input:
-        [*study.results_of("benchmark"), *study.results_of("scaling")],
+        [*results_of(study, "benchmark"), *results_of(study, "scaling")],
     message:
         "The benchmark is complete"

@@ -5,7 +5,8 @@ rule plot_task_correlation:
     input:
         scores=paths("scores", task=study.tasks, method=study.methods),
     output:
-        figure("task-correlation"),
+        tables=table("task-correlation"),
+        figures=figure("task-correlation"),
     log:
         job("plot_task_correlation").log,
     benchmark:

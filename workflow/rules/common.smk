@@ -16,10 +16,21 @@ if not HOME.is_dir():
 # No installation is needed.
 sys.path.insert(0, str(HOME / "workflow/lib"))
 
+# Before all other imports, during which an interrupt must not end in a traceback.
+from running.interrupts import end_on_interrupt
+
+end_on_interrupt()
+
 from circuit_transfer.prompts.frame import SPLITS
 from circuit_transfer.study.convergence import comparison_settings
 from circuit_transfer.study.origins import CHECKPOINT_FILES, Origins
 from circuit_transfer.study.paths import BENCHMARKS, LOGS, filled, job, path, paths
+from circuit_transfer.study.results import (
+    results,
+    results_by_category,
+    results_of,
+    summarised_figures,
+)
 from circuit_transfer.study.settings import (
     attribution_settings,
     evaluation_settings,
@@ -32,6 +43,7 @@ from circuit_transfer.study.settings import (
 )
 from circuit_transfer.study.shown import (
     FIGURES,
+    SUMMARISED,
     TABLE_SUFFIXES,
     TABLES,
     figure_pattern,
@@ -47,7 +59,8 @@ from running.checks import (
 )  # next to the library
 from running.configurations import check_and_sort, log_where_read
 from running.groups import plan_by_group
-from running.planning import plan_by_content
+from running.overlays import apply_overlays
+from running.planning import plan_by_content, say_while_planning
 from running.requests import (
     conversion_resources,
     model_resources,
@@ -58,6 +71,8 @@ from running.sources import code_digest, files_digest, put_first, record_code
 put_first()
 plan_by_content(workflow)
 plan_by_group()
+say_while_planning()
+apply_overlays(workflow)
 check_and_sort(config, workflow, HOME)
 
 SCRIPTS = HOME / "workflow/scripts"

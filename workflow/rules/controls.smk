@@ -57,7 +57,7 @@ rule summarise_maps:
     conda:
         "../../envs/figures.yaml"
     params:
-        **study.selected("maps", "methods", "ablation"),
+        **study.selected("maps", "methods", "controls", "ablation"),
     message:
         "Maps of {wildcards.source} to {wildcards.target}"
     script:

@@ -69,4 +69,4 @@ rule plot_convergence:
 
 rule convergence:
     input:
-        study.results_of("convergence"),
+        results_of(study, "convergence"),

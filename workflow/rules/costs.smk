@@ -12,7 +12,8 @@ rule summarise_costs:
     output:
         costs_table=table("costs"),
         break_even=path("break-even"),
-        break_even_table=table("break-even"),
+        # Without transfers there is nothing to compare the cost with.
+        break_even_table=table("break-even") if study.transfers else [],
     log:
         job("summarise_costs").log,
     benchmark:

@@ -72,4 +72,4 @@ rule summarise_sensitivity:
 
 rule sensitivity:
     input:
-        study.results_of("sensitivity"),
+        results_of(study, "sensitivity"),

@@ -4,7 +4,7 @@
 # It has no benchmark: it would find its own, of another time.
 rule summarise_startup:
     input:
-        study.results(),
+        results(study),
     output:
         table("startup"),
     log:
@@ -22,6 +22,6 @@ rule summarise_startup:
 
 rule startup:
     input:
-        study.results_of("startup"),
+        results_of(study, "startup"),
     message:
         "The start-up times are complete"

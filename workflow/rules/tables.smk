@@ -47,34 +47,6 @@ rule summarise_statistics:
         "../scripts/summarise_statistics.py"
 
 
-rule summarise_models:
-    input:
-        models=study.every(path("model")),
-        pairs=study.every(path("pairs")),
-        rejects=study.every(path("pairs-rejects")),
-        curves=path("curves"),
-    output:
-        models_table=table("models"),
-        rejects_table=table("rejects"),
-        rejects_summary=table("rejects-summary"),
-    log:
-        job("summarise_models").log,
-    benchmark:
-        job("summarise_models").benchmark
-    group:
-        "summaries"
-    conda:
-        "../../envs/figures.yaml"
-    params:
-        **study.selected("ablation"),
-        models=study.models,
-        cells=[(model, task) for model in study.models for task in study.tasks],
-    message:
-        "Tabulating models and rejects"
-    script:
-        "../scripts/summarise_models.py"
-
-
 rule summarise_leaderboard:
     input:
         statistics=path("statistics"),

@@ -10,6 +10,7 @@ from circuit_transfer.artifacts.frames import read_frame
 from circuit_transfer.artifacts.tensors import write_tensors
 from circuit_transfer.artifacts.text import write_json
 from circuit_transfer.circuits.passes import measured_together
+from circuit_transfer.jobs.progress import progress
 from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.prompts.batches import PairBatch, pair_batches
 from circuit_transfer.prompts.pairs import select_pairs
@@ -104,7 +105,8 @@ def _scores(
         prompts = shorten_both(source, target, pair.prompts)
         changes = run_both(source, target, prompts)
         of_source, of_target = zip(*prompts, strict=True)
-        own = [stream_gradients(source, batch, steps) for batch in of_source]
+        every = progress(of_source, len(of_source), "batch")
+        own = [stream_gradients(source, batch, steps) for batch in every]
         (scores,) = carried_scores(target, of_target, *changes, [own])
     found = {"none": scores, "source-free": change_scores(target, changes[1])}
     controls = _control_gradients(source, own, others, task, steps, seeds)

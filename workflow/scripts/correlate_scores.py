@@ -8,6 +8,7 @@ import polars as pl
 
 from circuit_transfer.artifacts.frames import read_frame, write_frame
 from circuit_transfer.artifacts.scores import read_scores
+from circuit_transfer.jobs.progress import progress
 from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.tables.similarity import correlations_table
 from circuit_transfer.tables.typesetting import write_table
@@ -50,7 +51,8 @@ def correlate_scores(
     """
     gold = {_place(scores.metadata): scores for scores in map(read_scores, gold_paths)}
     frames = [pl.DataFrame(schema=CORRELATION_SCHEMA)]
-    for path in projections_paths:
+    paths = [*projections_paths]
+    for path in progress(paths, len(paths), "file of projections"):
         projections = read_frame(path, (*COLUMNS, "seed", "scores"))
         if projections.is_empty():
             log.warning("%s: no projection, an empty cell", path)

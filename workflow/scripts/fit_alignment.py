@@ -17,6 +17,7 @@ from circuit_transfer.artifacts.frames import read_frame
 from circuit_transfer.artifacts.scores import read_scores
 from circuit_transfer.artifacts.text import write_json
 from circuit_transfer.circuits.passes import measured_together, shared_out
+from circuit_transfer.jobs.progress import progress
 from circuit_transfer.jobs.resume import NO_RESUME, Resume
 from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.models.loading import load_described
@@ -71,7 +72,8 @@ def fit_alignment(
     named = {"maps": maps, "controls": controls}
     named["sources"] = {t: transformed(data[t].scores, transform) for t in data}
     fits, costs = _prepare(models, data, settings, prior, batch_size, **named)
-    for seed, path in zip(seeds, alignments_paths, strict=True):
+    every = zip(seeds, alignments_paths, strict=True)
+    for seed, path in progress(every, len(seeds), "seed"):
         tensors, cost = fits.of_seed(seed, resume)
         write_alignment(path, tensors, {**labels, "seed": seed})
         costs += [each | {"seed": seed} for each in shared_out(cost, fits.parts())]

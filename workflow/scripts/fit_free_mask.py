@@ -10,6 +10,7 @@ from circuit_transfer.artifacts.alignments import write_alignment
 from circuit_transfer.artifacts.descriptions import read_description
 from circuit_transfer.artifacts.frames import read_frame
 from circuit_transfer.artifacts.text import write_json
+from circuit_transfer.jobs.progress import progress
 from circuit_transfer.jobs.resume import NO_RESUME, Resume
 from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.models.loading import load_described
@@ -56,7 +57,8 @@ def fit_free_mask(
     costs = [cost]
     labels = {"target": target, "task": task, **settings, "examples": examples}
     labels |= {"target_nodes": nodes, "maps": ["free"]}
-    for seed, path in zip(seeds, masks_paths, strict=True):
+    every = zip(seeds, masks_paths, strict=True)
+    for seed, path in progress(every, len(seeds), "seed"):
         tensors, cost = fits.of_seed(seed, resume)
         costs.append(cost | {"part": "free-mask", "seed": seed})
         write_alignment(path, tensors, {**labels, "seed": seed})

@@ -1,17 +1,12 @@
 """Join both splits of a task's prompts, and the rows that give none."""
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from circuit_transfer.artifacts.frames import read_frame, write_frame
 from circuit_transfer.jobs.stage import run_stage
-from circuit_transfer.messages import quoted
 from circuit_transfer.prompts.frame import PROMPT_SCHEMA, REJECT_SCHEMA
-from circuit_transfer.prompts.spacing import glued_words
 from circuit_transfer.prompts.splits import count_generated, join_splits
-
-log = logging.getLogger(__name__)
 
 
 def join_prompts(
@@ -25,15 +20,6 @@ def join_prompts(
     rejects = [read_frame(path, [*REJECT_SCHEMA]) for path in split_rejects_paths]
     generated = count_generated(train)
     prompts = join_splits(train, test, generated=generated)
-    if words := glued_words(prompts):
-        log.warning(
-            "%s: in %d of %d pairs an answer follows the prompt without a space (%s); "
-            "begin the answers with one, unless they complete a word",
-            prompts_path,
-            len(words),
-            len(prompts),
-            quoted(repr(words[0])),
-        )
     write_frame(prompts, prompts_path)
     write_frame(join_splits(*rejects, generated=generated), rejects_path)
 

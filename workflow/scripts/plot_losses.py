@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from circuit_transfer.artifacts.alignments import read_alignment
-from circuit_transfer.figures.curves import losses
+from circuit_transfer.figures.losses import losses
 from circuit_transfer.figures.style import save
 from circuit_transfer.jobs.stage import run_stage
 

@@ -1,6 +1,6 @@
 """Draw the share of the gold CPR that aligned circuits recover."""
 
-from circuit_transfer.figures.comparisons import recovery_bars
+from circuit_transfer.figures.recovery import recovery_bars
 from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.stages.drawing import figure_stage
 from circuit_transfer.stages.frames import BY_ABLATION

@@ -1,6 +1,6 @@
 """Draw what training an alignment on one task gives on another."""
 
-from circuit_transfer.figures.comparisons import transfer_matrices
+from circuit_transfer.figures.matrices import transfer_matrices
 from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.stages.drawing import figure_stage
 from circuit_transfer.stages.frames import BY_ABLATION

@@ -6,7 +6,7 @@ from circuit_transfer.stages.summaries import table_stage
 from circuit_transfer.tables.transfers import controls_table
 
 summarise_controls = table_stage(
-    controls_table, "CPR of controls, {source} → {target}", statistics=BY_ABLATION
+    controls_table, "Controls, {source} → {target}", statistics=BY_ABLATION
 )
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from circuit_transfer.tables.curves import CURVE, TRAINED, summarise
 
 log = logging.getLogger(__name__)
 
-GOLD_COLUMNS = ("target", "task", "method", "ablation", *CURVE)
+GOLD_COLUMNS = ("target", "task", "method", "ablation", *CURVE, "logit_diffs")
 RANDOM_COLUMNS = (*GOLD_COLUMNS, "seed")
 ALIGNED_COLUMNS = (
     *GOLD_COLUMNS,

@@ -6,7 +6,7 @@ from circuit_transfer.stages.summaries import table_stage
 from circuit_transfer.tables.transfers import leaderboard
 
 summarise_leaderboard = table_stage(
-    leaderboard, "CPR, {source} → {target}", statistics=BY_ABLATION
+    leaderboard, "Leaderboard, {source} → {target}", statistics=BY_ABLATION
 )
 
 if __name__ == "__main__":

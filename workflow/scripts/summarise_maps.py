@@ -6,7 +6,7 @@ from circuit_transfer.stages.summaries import table_stage
 from circuit_transfer.tables.comparisons import maps_table
 
 summarise_maps = table_stage(
-    maps_table, "CPR by map, {source} → {target}", statistics=BY_ABLATION
+    maps_table, "Circuits by map, {source} → {target}", statistics=BY_ABLATION
 )
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from circuit_transfer.stages.summaries import table_stage
 from circuit_transfer.tables.transfers import scaling
 
 summarise_scaling = table_stage(
-    scaling, "CPR on {task} by pair", statistics=BY_ABLATION
+    scaling, "Circuits on {task} by pair", statistics=BY_ABLATION
 )
 
 if __name__ == "__main__":

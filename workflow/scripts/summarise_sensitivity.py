@@ -17,7 +17,7 @@ def summarise_sensitivity(
     """Read the areas of all pairs, methods and settings, write one path per format."""
     areas = [read_frame(path, ["setting", "value", "cpr"]) for path in areas_paths]
     table = sensitivity_table(pl.concat(areas))
-    write_table(table, *table_paths, title="CPR and CMD by setting")
+    write_table(table, *table_paths, title="Circuits by setting")
 
 
 if __name__ == "__main__":

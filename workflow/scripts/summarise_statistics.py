@@ -8,6 +8,7 @@ import polars as pl
 
 from circuit_transfer.artifacts.files import atomic
 from circuit_transfer.artifacts.frames import read_frame, write_frame
+from circuit_transfer.jobs.progress import progress
 from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.tables.curves import BY_EXAMPLE, named_rows, stacked
 from circuit_transfer.tables.layouts import statistics_columns
@@ -16,7 +17,7 @@ from circuit_transfer.tables.typesetting import write_table
 
 log = logging.getLogger(__name__)
 
-EXAMPLES = {"proportion": pl.Float64} | BY_EXAMPLE
+EXAMPLES = {"proportion": pl.Float64, "n_nodes": pl.Int64} | BY_EXAMPLE
 ROWS = ("level", "difference")
 
 
@@ -50,10 +51,10 @@ def summarise_statistics(
     measured = {"gold": gold_paths, "random": random_paths}
     measured |= {"aligned": aligned_paths, "imported": imported_paths}
     names = {"siblings": list(siblings), "families": families}
+    files = [(kind, path) for kind, paths in measured.items() for path in paths]
     frames = (
         named_rows(stacked([_read(path)], kind, **names, columns=EXAMPLES), families)
-        for kind, paths in measured.items()
-        for path in paths
+        for kind, path in progress(files, len(files), "file of circuits")
     )
     cpr = named_rows(read_frame(cpr_path, ["cpr", "cmd"]), families)
     statistics, curves = study_statistics(cpr, frames)

@@ -10,6 +10,7 @@ from circuit_transfer.importers import Imported, import_task
 from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.models.hub import download_dataset
 from circuit_transfer.prompts.frame import reject_frame
+from circuit_transfer.prompts.reasons import described_kinds
 from circuit_transfer.prompts.splits import missing_split
 
 log = logging.getLogger(__name__)
@@ -64,11 +65,8 @@ def _from_hub(entry: dict[str, Any]) -> Imported:
 
 def _log_counts(name: str, imported: Imported) -> None:
     log.info("%s: %d pairs", name, len(imported.prompts))
-    reasons = imported.rejects["reason"].value_counts(sort=True)
-    if len(reasons):
-        reason, rows = reasons.row(0)
-        rejected = len(imported.rejects)
-        log.info("%s: %d rows rejected, %d: %s", name, rejected, rows, reason)
+    for kind in described_kinds(imported.rejects["reason"]):
+        log.info("%s: %s", name, kind)
 
 
 if __name__ == "__main__":

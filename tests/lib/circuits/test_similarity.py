@@ -14,6 +14,7 @@ from circuit_transfer.circuits.similarity import (
     chance_jaccard,
     circuit_sizes,
     compare,
+    correlations,
     node_ranks,
     pearson,
     resampled_means,
@@ -58,6 +59,13 @@ def test_pearson_of_a_straight_line(slope, expected):
 def test_a_flat_or_unknown_vector_has_no_correlation(other):
     assert np.isnan(pearson(np.arange(4.0), other))
     assert np.isnan(pearson(other, np.arange(4.0)))
+
+
+def test_correlations_of_every_two_vectors():
+    vectors = [np.array([1.0, 2, 3]), np.array([3.0, 2, 1]), None, np.zeros(3)]
+    result = correlations([*vectors, np.array([np.nan] * 3)])
+    assert result[:2, :2] == pytest.approx(np.array([[1, -1], [-1, 1]]))
+    assert np.isnan(result[2:]).all() and np.isnan(result[:, 2:]).all()
 
 
 def test_vectors_of_other_nodes_are_refused():

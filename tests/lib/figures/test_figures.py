@@ -11,7 +11,15 @@ import synthetic_study as study
 from drawn import cut_off, legend_texts, line_in
 
 from circuit_transfer.artifacts.alignments import Alignment
-from circuit_transfer.figures import comparisons, curves, nodes, style
+from circuit_transfer.figures import (
+    comparisons,
+    curves,
+    matrices,
+    nodes,
+    recovery,
+    style,
+)
+from circuit_transfer.figures.losses import losses
 from circuit_transfer.tables import summarise
 from circuit_transfer.tables.statistics import study_statistics
 
@@ -46,6 +54,18 @@ def by_pair(measured, methods, transfers=(MODELS,)):
     )
 
 
+def labelled(figure, axis):
+    """Whether the ticks of every panel are labelled, on the left or below."""
+    side = {"x": "labelbottom", "y": "labelleft"}[axis]
+    axes = [getattr(panel, f"{axis}axis") for panel in figure.axes]
+    return [each.get_tick_params()[side] for each in axes]
+
+
+def cpr_values(axes):
+    """The first number of every line above a panel, which is the CPR."""
+    return [text.split()[0] for text in legend_texts(axes)]
+
+
 def names_below(figure):
     (legend,) = figure.legends
     return [text.get_text() for text in legend.get_texts()]
@@ -61,7 +81,12 @@ def test_curves_by_pair_are_means_over_tasks(measured):
     x, y = line_in(axes, "gold").get_data()
     assert x.tolist() == study.PROPORTIONS and y == pytest.approx([0.81] * 4)
     # In the order of the names, which stand once below all panels.
-    assert legend_texts(axes) == ["0.31", "0.81", "0.71", "0.61", "0.58"]
+    assert cpr_values(axes) == ["0.31", "0.81", "0.71", "0.61", "0.58"]
+    # CPR, CMD and accuracy area: every answer of the gold circuit is right.
+    assert legend_texts(axes)[1] == "0.81  0.19  1.00"
+    assert axes.get_legend().get_title().get_text() == "CPR / CMD / accuracy area"
+    # Sizes that round to one circuit have one point: the first two keep no node.
+    assert line_in(axes, "gold").get_markevery() == [0, 2, 3]
     assert names_below(figure) == [
         "random-rankings",
         "gold",
@@ -71,6 +96,17 @@ def test_curves_by_pair_are_means_over_tasks(measured):
     ]
     assert axes.get_xscale() == "log" and axes.get_ylabel() == "faithfulness"
     assert cut_off(figure) == []
+
+
+def test_no_number_of_a_curve_hides_another_text_or_the_curve(measured):
+    exaggerated = measured[1].with_columns(max_faithfulness=1.06)
+    figure = by_pair((measured[0], exaggerated), study.METHODS)
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        assert [text.split()[-1] for text in legend_texts(axes)] == ["▲"] * 5
+        legend = axes.get_legend().get_window_extent()
+        title = axes.title.get_window_extent()
+        assert axes.bbox.y1 <= legend.y0 and legend.y1 <= title.y0
 
 
 def test_bands_are_the_intervals_of_the_statistics(measured):
@@ -95,7 +131,7 @@ def test_curves_of_another_map_are_not_drawn(measured):
     figure = curves.curves_by_pair(
         *measured, transfers=[MODELS], map_name="depth-prior", methods=["nap"]
     )
-    assert legend_texts(figure.axes[0]) == ["0.31", "0.81", "0.65", "0.65"]
+    assert cpr_values(figure.axes[0]) == ["0.31", "0.81", "0.65", "0.65"]
     assert line_in(figure.axes[0], "zero-shot").get_ydata() == pytest.approx([0.65] * 4)
 
 
@@ -124,7 +160,7 @@ def test_a_curve_on_fewer_tasks_says_so():
         cpr, study.named_frames(**frames), resamples=9
     )
     figure = by_pair((intervals, statistics), ["nap"])
-    assert legend_texts(figure.axes[0])[-2] == "0.60 (1/3 tasks)"
+    assert legend_texts(figure.axes[0])[-2] == "0.60  0.40  1.00 (1/3 tasks)"
 
 
 def test_curves_by_task_have_a_panel_per_task(measured):
@@ -151,7 +187,7 @@ def test_a_task_without_faithfulness_is_an_empty_panel():
     assert [text.get_text() for text in figure.axes[1].texts] == ["-"]
     figure = by_pair(measured, ["nap"])
     # The mean of .80 and .82, and no third task that would count as nothing.
-    assert legend_texts(figure.axes[0]) == ["0.81"]
+    assert cpr_values(figure.axes[0]) == ["0.81"]
 
 
 def test_curves_without_a_source_are_gold_and_random(measured):
@@ -181,19 +217,37 @@ def test_completeness_shows_circuit_complement_and_agreement(summary):
     assert of_family[0] == pytest.approx([(0.6 + 0.56 + 0.57) / 3] * 4)
     # The whole model is never wrong: there is no such agreement.
     assert [text.get_text() for text in figure.axes[4].texts] == ["-"]
+    # So the sizes stand below the row above.
+    assert labelled(figure, "x") == [False, False, True, True, False, False]
+    assert labelled(figure, "y") == [True, False] * 2 + [False, False]
     assert cut_off(figure) == []
+
+
+def test_names_stand_beside_the_first_panel_that_is_not_empty(statistics):
+    methods = {"methods": ["no-such-method", "nap"]}
+    drawn = [
+        comparisons.maps_figure(statistics, **MODELS, maps=["free"], **methods),
+        comparisons.controls_figure(
+            statistics, **PAIR, controls=["source-free"], **methods
+        ),
+    ]
+    for figure in drawn:
+        # The row of the second method begins with the names.
+        assert labelled(figure, "y") == [False] * 3 + [True, False, False]
+        assert cut_off(figure) == []
 
 
 def test_bands_over_seeds_are_of_the_mean_over_tasks(summary):
     frame = summary[0].filter(regime="zero-shot", method="nap", map="free")
-    sizes, mean, deviation = curves.mean_curve(frame)
+    sizes, mean, deviation, n_nodes = curves.mean_curve(frame)
+    assert n_nodes.tolist() == [0, 0, 2, 20]
     assert mean == pytest.approx([0.61] * 4)
     # Seeds lie .02 apart, all tasks alike.
     assert deviation == pytest.approx([0.02] * 4)
 
 
 def test_a_single_seed_has_no_band(summary):
-    _, mean, deviation = curves.mean_curve(
+    _, mean, deviation, _ = curves.mean_curve(
         summary[0].filter((pl.col("kind") == "gold") & (pl.col("method") == "nap"))
     )
     assert mean == pytest.approx([0.81] * 4) and deviation.tolist() == [0.0] * 4
@@ -212,7 +266,7 @@ def test_losses_are_means_over_seeds():
     )
     fits.append(_fit("without-x", [1.0, 1.0]))
     fits += [_fit("without-family-x", [0.5, 0.5]), _fit("without-family-z", [0.4, 0.5])]
-    figure = curves.losses(fits, title="pair")
+    figure = losses(fits, title="pair")
     kl, loss = figure.axes
     assert line_in(kl, "all").get_ydata().tolist() == [3.5, 1.5]
     drawn = [line.get_ydata().tolist() for line in loss.lines if len(line.get_ydata())]
@@ -227,29 +281,37 @@ def test_losses_are_means_over_seeds():
 
 
 def test_recovery_bars_are_at_the_mean(statistics):
-    figure = comparisons.recovery_bars(
+    figure = recovery.recovery_bars(
         statistics, transfers=[MODELS], map_name="free", methods=["nap", "exact"]
     )
-    axes = figure.axes[0]
-    heights = [bar.get_height() for bar in axes.patches]
+    shares, cmd, area = figure.axes
+    heights = [bar.get_height() for bar in shares.patches]
     expected = np.mean([0.7 / 0.8, 0.71 / 0.81, 0.72 / 0.82])
     family = np.mean([0.6 / 0.8, 0.56 / 0.81, 0.57 / 0.82])
     assert heights[:2] == pytest.approx([expected] * 2)
     assert heights[4:6] == pytest.approx([family] * 2)
-    assert names_below(figure)[2] == "zero-shot-family"
+    names = ["in-distribution", "zero-shot", "zero-shot-family", "best-by-CPR", "gold"]
+    assert names_below(figure) == names
     level = statistics.filter(
         row="level", method="nap", circuit="in-distribution", task="mean"
     )
     ends = level.select("recovery_low", "recovery_high").row(0)
-    assert axes.lines[0].get_ydata() == pytest.approx(ends)
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["nap", "exact"]
+    assert shares.lines[0].get_ydata() == pytest.approx(ends)
+    assert [label.get_text() for label in cmd.get_xticklabels()] == ["nap", "exact"]
+    # Beside it both other measures, with those of the gold circuit as lines.
+    heights = [bar.get_height() for bar in cmd.patches]
+    assert heights[:2] == pytest.approx([0.999 * (1 - 0.71)] * 2)
+    gold = [line.get_ydata() for line in cmd.lines if line.get_linestyle() == "--"]
+    assert np.array(gold) == pytest.approx(np.full((2, 2), 0.999 * (1 - 0.81)))
+    heights = [bar.get_height() for bar in area.patches]
+    assert heights[0] == level["right_above_wrong_area"].item()
     assert cut_off(figure) == []
 
 
 def test_transfer_matrix_has_training_tasks_as_rows(cpr):
     frame = cpr.filter(method="nap", map="free", control="none")
-    matrix = comparisons.transfer_matrix(
-        frame, tasks=study.TASKS, families=study.FAMILIES
+    matrix = matrices.transfer_matrix(
+        frame, "cpr", tasks=study.TASKS, families=study.FAMILIES
     )
     expected = [
         ["in-distribution", "transfer", "transfer"],
@@ -265,12 +327,27 @@ def test_transfer_matrix_has_training_tasks_as_rows(cpr):
 
 def test_transfer_matrices_show_numbers_and_empty_cells(cpr):
     tasks = ["ioi", "addition", "never-run-arithmetic-subtraction"]
-    figure = comparisons.transfer_matrices(
-        cpr, **PAIR, methods=study.METHODS, tasks=tasks, families=study.FAMILIES
+    names = {"methods": study.METHODS, "tasks": tasks, "families": study.FAMILIES}
+    largest = pl.when(training_set="only-addition", task="ioi").then(1.06)
+    marked = cpr.with_columns(max_faithfulness=largest.otherwise("max_faithfulness"))
+    figure = matrices.transfer_matrices(marked, **PAIR, **names)
+    shown = [[text.get_text() for text in panel.texts] for panel in figure.axes[:6]]
+    assert shown[0][:9] == ["0.70", "0.41", "-", "0.40▲", "0.71", "-", "-", "-", "-"]
+    assert shown[0][9:] == ["0.60", "0.61", "-", "0.60", "0.56", "-"]
+    # Beside it CMD and the share of right answers; a row for every method.
+    assert shown[1][:3] == ["0.30", "0.59", "-"] and "▲" not in "".join(shown[1])
+    area = cpr.filter(
+        method="nap", map="free", training_set="only-ioi", task="addition"
     )
-    shown = [text.get_text() for text in figure.axes[0].texts]
-    assert shown[:9] == ["0.70", "0.41", "-", "0.40", "0.71", "-", "-", "-", "-"]
-    assert shown[9:] == ["0.60", "0.61", "-", "0.60", "0.56", "-"]
+    assert shown[2][1] == f"{area['right_above_wrong_area'].mean():.2f}"
+    titles = [panel.get_title() for panel in figure.axes[:6]]
+    assert titles[::3] == ["nap\nCPR", "exact\nCPR"] and titles[4] == "exact\nCMD"
+    bars = [axes.get_xlabel() for axes in figure.axes[6:]]
+    assert bars == [
+        "CPR (higher is better)",
+        "CMD (lower is better)",
+        "accuracy area (higher is better)",
+    ]
     assert cut_off(figure) == []
 
 
@@ -278,7 +355,9 @@ def test_controls_are_drawn_with_aligned_and_gold(statistics):
     figure = comparisons.controls_figure(
         statistics, **PAIR, methods=["nap"], controls=[*study.CONTROLS, "never-run"]
     )
-    axes = figure.axes[0]
+    axes, cmd, area = figure.axes
+    titles = [panel.get_title() for panel in figure.axes]
+    assert titles == ["nap, CPR", "nap, CMD", "nap, accuracy area"]
     rows = [label.get_text() for label in axes.get_yticklabels()]
     named = ["gold", "in-distribution", "zero-shot", *study.CONTROLS, "random-rankings"]
     assert rows == named
@@ -290,6 +369,11 @@ def test_controls_are_drawn_with_aligned_and_gold(statistics):
         *("0.56", "0.53", "0.76", "0.73"),
         *("0.31", "task", "family"),
     ]
+    shown = [text.get_text() for text in cmd.texts]
+    assert shown[:4] == ["0.19", "0.29", "0.39", "0.42"]
+    assert [text.get_text() for text in area.texts][0] == "1.00"
+    assert "higher is better" in axes.get_xlabel()
+    assert "lower is better" in cmd.get_xlabel()
     assert cut_off(figure) == []
 
 
@@ -298,14 +382,17 @@ def test_maps_are_drawn_at_their_value_without_the_family(statistics):
     figure = comparisons.maps_figure(
         statistics, **MODELS, maps=names, methods=["nap", "no-such-method"]
     )
-    axes, empty = figure.axes
+    axes, cmd, _, *empty = figure.axes
     assert [label.get_text() for label in axes.get_yticklabels()] == names
-    assert [text.get_text() for text in empty.texts] == ["-"]
-    drawn = {
-        line.get_marker(): line.get_xdata()[0]
-        for line in axes.lines
-        if line.get_marker() not in ("None", "")
-    }
+    assert [[text.get_text() for text in panel.texts] for panel in empty] == [["-"]] * 3
+    drawn, of_cmd = (
+        {
+            line.get_marker(): line.get_xdata()[0]
+            for line in panel.lines
+            if line.get_marker() not in ("None", "")
+        }
+        for panel in (axes, cmd)
+    )
     levels = statistics.filter(row="level", method="nap", protocol="family", map="free")
     levels = levels.filter(task="mean")
     expected = dict(levels.select("circuit", "cpr").iter_rows())
@@ -316,6 +403,11 @@ def test_maps_are_drawn_at_their_value_without_the_family(statistics):
         if circuit in comparisons.GIVEN
     }
     assert len(drawn) >= 2
+    # Neither random-source nor node-changes was run.
+    named = ["the task's source scores", "a constant", "another family's scores"]
+    assert names_below(figure) == [*named, "gold"]
+    # These circuits never exceed faithfulness 1, so that both areas add up.
+    assert of_cmd == pytest.approx({mark: 0.999 - cpr for mark, cpr in drawn.items()})
     assert cut_off(figure) == []
 
 
@@ -323,12 +415,12 @@ def test_protocols_that_are_one_are_drawn_once(cpr):
     alone, intervals = study.statistics_of_lone_tasks()
     one = "zero-shot(-family)"
     figure = by_pair((intervals, alone), ["nap"])
-    assert legend_texts(figure.axes[0]) == ["0.31", "0.81", "0.71", "0.61"]
+    assert cpr_values(figure.axes[0]) == ["0.31", "0.81", "0.71", "0.61"]
     assert names_below(figure)[-1] == one and cut_off(figure) == []
-    figure = comparisons.recovery_bars(
+    figure = recovery.recovery_bars(
         alone, transfers=[MODELS], map_name="free", methods=["nap"]
     )
-    assert names_below(figure) == ["in-distribution", one, "best"]
+    assert names_below(figure) == ["in-distribution", one, "best-by-CPR", "gold"]
     bars = figure.axes[0].patches
     middles = [bar.get_x() + bar.get_width() / 2 for bar in bars]
     assert middles == pytest.approx([-0.8 / 3, 0, 0.8 / 3])
@@ -336,14 +428,14 @@ def test_protocols_that_are_one_are_drawn_once(cpr):
         alone, **PAIR, methods=["nap"], controls=["source-free"]
     )
     shown = [text.get_text() for text in figure.axes[0].texts]
-    assert shown == ["0.81", "0.71", "0.61", "0.56", "0.31", "task = family"]
+    assert shown == ["0.81", "0.71", "0.61", "0.56", "0.31", "task (its family)"]
     rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert rows[2] == one and cut_off(figure) == []
     figure = comparisons.maps_figure(alone, **MODELS, maps=["free"], methods=["nap"])
     points = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
     assert points[0].get_xdata()[0] == pytest.approx(0.999 * 0.61)
     lists = {"methods": ["nap"], "tasks": study.TASKS, "families": {}}
-    figure = comparisons.transfer_matrices(cpr, **PAIR, **lists)
+    figure = matrices.transfer_matrices(cpr, **PAIR, **lists)
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == [*study.TASKS, "all but the task (its family)"]
 
@@ -393,11 +485,11 @@ def test_an_empty_study_says_that_there_is_nothing_to_draw():
         by_pair(nothing, ["nap"], []),
         curves.curves_by_task(*nothing, **PAIR, method="nap", tasks=study.TASKS),
         curves.completeness(frame, **PAIR, methods=["nap"], families={}),
-        curves.losses([], title=""),
-        comparisons.recovery_bars(
+        losses([], title=""),
+        recovery.recovery_bars(
             nothing[1], transfers=[], map_name="free", methods=["nap"]
         ),
-        comparisons.transfer_matrices(areas, **PAIR, **lists, families={}),
+        matrices.transfer_matrices(areas, **PAIR, **lists, families={}),
         comparisons.controls_figure(nothing[1], **PAIR, methods=["nap"], controls=[]),
         comparisons.maps_figure(nothing[1], **MODELS, maps=["free"], methods=["nap"]),
         nodes.task_correlations({}, model="m", **lists),
@@ -411,7 +503,7 @@ def test_an_empty_study_says_that_there_is_nothing_to_draw():
 
 def test_a_figure_is_the_same_file_every_time(tmp_path):
     for name in ("first", "second"):
-        figure = curves.losses([_fit("all", [2.0, 1.0])], title="pair")
+        figure = losses([_fit("all", [2.0, 1.0])], title="pair")
         style.save(figure, tmp_path / f"{name}.pdf", tmp_path / f"{name}.png")
     for suffix in ("pdf", "png"):
         first, second = (tmp_path / f"{n}.{suffix}" for n in ("first", "second"))

@@ -12,13 +12,6 @@ from circuit_transfer.models.nodes import node_names
 LONG_NAMES = ["ioi", "arithmetic-subtraction", "a-task-with-a-very-long-name"]
 
 
-def test_correlations_of_tasks():
-    vectors = [np.array([1.0, 2, 3]), np.array([3.0, 2, 1]), None, np.zeros(3)]
-    result = nodes.correlations([*vectors, np.array([np.nan] * 3)])
-    assert result[:2, :2] == pytest.approx(np.array([[1, -1], [-1, 1]]))
-    assert np.isnan(result[2:]).all() and np.isnan(result[:, 2:]).all()
-
-
 def test_task_correlations_keep_the_order_of_tasks():
     vectors = np.random.default_rng(0).normal(size=(3, 8))
     scores = {("nap", task): v for task, v in zip(LONG_NAMES, vectors, strict=True)}
@@ -29,6 +22,31 @@ def test_task_correlations_keep_the_order_of_tasks():
     assert np.array(drawn) == pytest.approx(np.corrcoef(vectors))
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == LONG_NAMES
+    assert cut_off(figure) == []
+
+
+def test_one_task_is_not_compared_with_itself():
+    scores = {("nap", "ioi"): np.arange(3.0)}
+    figure = nodes.task_correlations(scores, model="m", methods=["nap"], tasks=["ioi"])
+    (text,) = figure.texts
+    assert "no other" in text.get_text() and figure.axes == []
+
+
+def test_correlations_of_forty_tasks_fit_on_a_page():
+    tasks = [f"a-task-with-a-long-name-{number}" for number in range(40)]
+    vectors = np.random.default_rng(0).normal(size=(40, 8))
+    methods = ["nap", "exact"]
+    keys = [(method, task) for method in methods for task in tasks]
+    scores = dict(zip(keys, [*vectors, *vectors], strict=True))
+    figure = nodes.task_correlations(scores, model="m", methods=methods, tasks=tasks)
+    # One matrix below the other, with smaller cells than those of few tasks.
+    first, second, _ = figure.axes
+    assert figure.get_figwidth() < 13 and figure.get_figheight() < 26
+    figure.draw_without_rendering()
+    assert first.get_position().y0 > second.get_position().y1
+    cell = first.get_window_extent().width / 40
+    numbers = [text.get_window_extent().width for text in first.texts]
+    assert len(numbers) == 1600 and max(numbers) < cell
     assert cut_off(figure) == []
 
 
@@ -68,6 +86,25 @@ def test_node_maps_scale_each_panel_to_its_own_largest_score():
     # Layer 0 is at the bottom.
     assert image.origin == "lower" and image.get_array()[0, 4] == -4.0
     assert [text.get_text() for text in figure.axes[1].texts] == ["-"]
+
+
+def test_gold_node_maps_have_a_panel_per_task():
+    names = node_names(30, 9)
+    scores = np.zeros(300)
+    scores[[0, 9, 299]] = 1, -4, 0.25
+    found = Scores(scores, names, {})
+    maps = {f"{LONG_NAMES[-1]}-{number}": found for number in range(39)}
+    figure = nodes.gold_node_maps(maps | {"empty": None}, title="a model, nap")
+    assert len(figure.axes) == 41  # and the colours
+    image = figure.axes[0].images[0]
+    # Colours are of the root: of a quarter of the largest score half as strong.
+    assert (image.norm.vmin, image.norm.vmax) == (-2.0, 2.0)
+    grid = image.get_array()
+    assert (grid[0, 0], grid[0, 10], grid[29, 10]) == (1.0, -2.0, 0.5)
+    assert found.scores[9] == -4
+    assert [axes.get_title() for axes in figure.axes[:40]] == [*maps, "empty"]
+    assert [text.get_text() for text in figure.axes[39].texts] == ["-"]
+    assert figure.get_figwidth() < 10 and cut_off(figure) == []
     assert cut_off(figure) == []
 
 

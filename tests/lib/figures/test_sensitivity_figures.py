@@ -33,6 +33,7 @@ def areas_of(setting, values, configured, **names):
                     row = {"setting": setting, "value": value, "task": task, **pair}
                     row |= {"configured": value == configured, "circuit": circuit}
                     row |= {"seed": seed, "cpr": cpr, "cmd": 1 - cpr}
+                    row |= {"right_above_wrong_area": cpr / 2, "max_faithfulness": 1.0}
                     if circuit == "source-free":
                         rows.append(row | {"control": circuit, "protocol": "family"})
                         row |= {"control": circuit, "protocol": "task", "cpr": 0.0}
@@ -51,17 +52,22 @@ def empty(setting, value):
 
 def test_the_table_has_means_over_tasks_and_seeds_and_the_difference():
     areas = areas_of("sparsity", ["1", "4"], "4")
-    frame = sensitivity_table(areas).frame
+    whole = sensitivity_table(areas).frame
+    # A block for each measure, a row for each value.
+    measures = ["CPR"] * 2 + ["CMD"] * 2 + ["accuracy area"] * 2
+    assert whole["measure"].to_list() == measures
+    frame, cmd, area = (whole[start : start + 2] for start in (0, 2, 4))
     assert frame["value"].to_list() == ["1", "4"]
     assert frame["as"].to_list() == ["", "configured"]
     assert frame["pair"].unique().to_list() == ["small → big"]
     assert lines(areas) == tuple(LEVELS)
     for line in LEVELS:
         expected = [LEVELS[line] + 0.05, LEVELS[line] + 0.06]
-        assert frame[f"cpr_{line}"].to_list() == pytest.approx(expected)
-        assert frame[f"cmd_{line}"].to_list() == pytest.approx(
-            [1 - x for x in expected]
-        )
+        assert frame[line].to_list() == pytest.approx(expected)
+        assert cmd[line].to_list() == pytest.approx([1 - x for x in expected])
+        assert area[line].to_list() == pytest.approx([x / 2 for x in expected])
+        assert frame[f"{line}_exaggerates"].to_list() == [False] * 2
+        assert cmd[f"{line}_exaggerates"].to_list() == [None] * 2
     assert frame[DIFFERENCE].to_list() == pytest.approx([0.05, 0.05])
     # Seeds are paired: .04 - .02 to either side of the mean, so 2 ** .5 * .02.
     deviations = frame[f"{DIFFERENCE}_half_width"].to_list()
@@ -72,8 +78,8 @@ def test_a_value_that_the_method_cannot_have_is_a_row_without_numbers():
     areas = [areas_of("ablation", ["counterfactual"], "counterfactual")]
     areas = pl.concat([*areas, empty("ablation", "zero")])
     table = sensitivity_table(areas)
-    numbers = [name for name in table.frame.columns if name.startswith("c")]
-    assert set(table.frame.filter(value="zero").select(numbers).row(0)) == {None}
+    rows = table.frame.filter(value="zero").select(*LEVELS, DIFFERENCE).rows()
+    assert len(rows) == 3 and {value for row in rows for value in row} == {None}
     assert "the method cannot score nodes under this ablation" in to_html(table, "x")
     assert "zero" in to_tex(table)
 
@@ -82,9 +88,9 @@ def test_a_study_without_families_has_no_difference():
     areas = areas_of("sparsity", ["1"], "1")
     alone = areas.filter(pl.col("protocol").is_null() | (pl.col("protocol") == "task"))
     frame = sensitivity_table(alone).frame
-    assert frame[DIFFERENCE].to_list() == [None]
-    assert frame["cpr_source-free"].to_list() == [None]
-    assert frame["cpr_zero-shot"].to_list() == pytest.approx([0.65])
+    assert frame[DIFFERENCE].to_list() == [None] * 3
+    assert frame["source-free"].to_list() == [None] * 3
+    assert frame["zero-shot"].to_list() == pytest.approx([0.65, 0.35, 0.325])
 
 
 def drawn(panel):
@@ -101,12 +107,25 @@ def drawn(panel):
     return lines
 
 
+def test_values_whose_circuits_exaggerate_are_marked():
+    areas = areas_of("sparsity", ["1", "4"], "4")
+    largest = pl.when(circuit="gold", value="4").then(1.06).otherwise(1.05)
+    table = sensitivity_table(areas.with_columns(max_faithfulness=largest))
+    marked = table.frame["gold_exaggerates"].to_list()
+    assert marked == [False, True, None, None, None, None]
+    assert to_html(table, "x").count("▲") == 2  # and once in the note
+
+
 def test_the_figure_has_a_panel_for_the_mean_and_every_task():
     areas = areas_of("sparsity", ["16", "1", "4"], "4")
     figure = sensitivity_figure(areas, title="t", setting="sparsity", tasks=TASKS)
     titles = [panel.get_title() for panel in figure.axes]
-    assert titles == ["mean over tasks", *TASKS]
-    for panel, shift in zip(figure.axes, (0.05, 0.0, 0.1), strict=True):
+    assert titles[::3] == ["mean over tasks", *TASKS] and len(titles) == 9
+    labels = [panel.get_ylabel() for panel in figure.axes[:3]]
+    assert labels == ["CPR", "CMD", "accuracy area"]
+    gold = drawn(figure.axes[1])["gold"]
+    assert gold[1] == pytest.approx([1 - 0.86, 1 - 0.87, 1 - 0.85])
+    for panel, shift in zip(figure.axes[::3], (0.05, 0.0, 0.1), strict=True):
         shown = drawn(panel)
         assert list(shown) == list(LEVELS)
         for name, (places, means, deviations) in shown.items():
@@ -155,7 +174,7 @@ def test_names_are_side_by_side_with_a_gap_for_a_missing_one():
 def test_a_task_without_circuits_is_an_empty_panel():
     areas = areas_of("epochs", ["2", "4"], "4").filter(task="ioi")
     figure = sensitivity_figure(areas, title="t", setting="epochs", tasks=TASKS)
-    assert [text.get_text() for text in figure.axes[2].texts] == ["-"]
+    assert [text.get_text() for text in figure.axes[6].texts] == ["-"]
 
 
 def test_without_any_circuit_the_figure_says_so():
@@ -173,15 +192,16 @@ def test_lines_can_be_distinguished():
 def test_protocols_that_are_one_are_shown_once():
     seen = pl.col("circuit") == "in-distribution"
     of_family = pl.col("protocol").is_null() | (pl.col("protocol") == "family") | seen
-    names = {"zero-shot-family": "zero-shot(-family)", "family": "task = family"}
+    names = {"zero-shot-family": "zero-shot(-family)", "family": "task (its family)"}
     areas = areas_of("sparsity", ["1", "4"], "4").filter(of_family)
     areas = areas.with_columns(pl.col("circuit", "protocol").replace(names))
     table = sensitivity_table(areas)
     frame = table.frame
-    assert frame["cpr_zero-shot(-family)"].to_list() == pytest.approx([0.6, 0.61])
-    difference = frame["zero-shot(-family)_minus_source-free"].to_list()
+    shown = frame.filter(measure="CPR")
+    assert shown["zero-shot(-family)"].to_list() == pytest.approx([0.6, 0.61])
+    difference = shown["zero-shot(-family)_minus_source-free"].to_list()
     assert difference == pytest.approx([0.05, 0.05])
-    assert not [name for name in frame.columns if name.endswith("_zero-shot")]
+    assert "zero-shot" not in frame.columns
     assert "zero-shot(-family)" in table.explanations
     figure = sensitivity_figure(areas, title="t", setting="sparsity", tasks=TASKS)
     shown = {"gold", "in-distribution", "zero-shot(-family)", "source-free"}

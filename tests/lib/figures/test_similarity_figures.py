@@ -33,9 +33,12 @@ def rows(left, level, *, seeds=SEEDS, right=GOLD, **more):
             keys = {"task": task, "seed": seed, **more}
             yield row(left, right, "pearson", value, **keys)
             yield row(left, right, "spearman", value - 0.1, **keys)
-            for size in (0.1, 0.5):
-                yield row(left, right, "jaccard", value * size, proportion=size, **keys)
-            yield row(left, right, "jaccard", 1.0, proportion=1.0, **keys)
+            # Of four nodes .5 and .6 keep the same two.
+            for size, nodes in ((0.25, 1), (0.5, 2), (0.6, 2)):
+                of_size = {"proportion": size, "n_nodes": nodes}
+                yield row(left, right, "jaccard", value * size, **of_size, **keys)
+            of_size = {"proportion": 1.0, "n_nodes": 4}
+            yield row(left, right, "jaccard", 1.0, **of_size, **keys)
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +50,8 @@ def likeness():
         *rows(AFTER, 0.6, **trained),
         *rows(AFTER, 0.2, right=DEPTH, **trained),
         *rows(AFTER, 0.4, seeds=[None], **(trained | {"map": "depth-prior"})),
-        row(CHANCE, GOLD, "jaccard", 0.05, task="ioi", proportion=0.1),
-        row(CHANCE, GOLD, "jaccard", 0.05, task="mcqa", proportion=0.1),
+        row(CHANCE, GOLD, "jaccard", 0.05, task="ioi", proportion=0.25, n_nodes=1),
+        row(CHANCE, GOLD, "jaccard", 0.05, task="mcqa", proportion=0.25, n_nodes=1),
         # A flat vector, and another pair: neither counts.
         row(BEFORE, GOLD, "pearson", None, task="ioi", map="free", seed=0),
         row(DEPTH, GOLD, "pearson", -1.0, task="ioi") | {"target": "other"},
@@ -76,13 +79,13 @@ def test_table_lists_projections_before_and_after(likeness):
         "pearson_sd",
         "spearman",
         "spearman_sd",
-        "jaccard_0.1",
+        "jaccard_0.25",
         "jaccard_0.5",
         "pearson_to_source",
         "spearman_to_source",
     ]
     last = frame.row(-1)[3:]
-    assert last == pytest.approx((0.6, 0.02, 0.5, 0.02, 0.06, 0.3, 0.2, 0.1))
+    assert last == pytest.approx((0.6, 0.02, 0.5, 0.02, 0.15, 0.3, 0.2, 0.1))
     depth = frame.row(1)[3:]
     assert depth[1] is None and depth[0] == pytest.approx(0.3)
     assert frame.row(0)[3:] == (None, None, None, None, 0.05, None, None, None)
@@ -123,8 +126,8 @@ def test_figure_shows_the_main_map_with_source_and_untrained(likeness):
     assert found == pytest.approx(expected)
     lines = {line.get_color(): line for line in below.lines}
     zero_shot = lines[figures.SERIES["zero-shot"]]
-    assert zero_shot.get_xdata().tolist() == [0.1, 0.5, 1.0]
-    assert zero_shot.get_ydata().tolist() == pytest.approx([0.06, 0.3, 1.0])
+    assert zero_shot.get_xdata().tolist() == [0.25, 0.5, 1.0]
+    assert zero_shot.get_ydata().tolist() == pytest.approx([0.15, 0.3, 1.0])
     assert lines[figures.SERIES[CHANCE]].get_linestyle() == ":"
     assert [text.get_text() for text in empty.texts] == ["-"]
     assert cut_off(figure) == []
@@ -138,8 +141,10 @@ def test_figure_of_nothing_says_so(likeness):
 @pytest.fixture(scope="module")
 def stability():
     keys = {"task": "ioi", "training_set": None, "seed": None}
-    sizes = [(0.1, 0.7, 0.5, 0.9), (0.5, 0.99, 1.0, 1.0)]
-    names = ("proportion", "jaccard", "low", "high")
+    # .5 and .6 round to the same circuit.
+    sizes = [(0.1, 1, 0.7, 0.5, 0.9), (0.5, 4, 0.99, 1.0, 1.0)]
+    sizes.append((0.6, 4, 0.99, 1.0, 1.0))
+    names = ("proportion", "n_nodes", "jaccard", "low", "high")
     lines = [dict(zip(names, size, strict=True)) for size in sizes]
     frames = [keys | {"circuit": "gold"} | line for line in lines]
     for seed in (0, 1):

@@ -73,8 +73,8 @@ def test_a_missing_file_and_an_unknown_type_are_named(tmp_path):
         read(tmp_path / "x.jsonl")
     with pytest.raises(ValueError, match=r"pairs.txt: expected a file of type .jsonl"):
         read(tmp_path / "pairs.txt")
-    with pytest.raises(ValueError, match=r"x.csv: expected a file of type .jsonl$"):
-        read(tmp_path / "x.csv", format="edge-pruning")
+    with pytest.raises(ValueError, match=r"x.csv: expected a file of type .json$"):
+        read(tmp_path / "x.csv", format="auto-circuit")
     with pytest.raises(ValueError, match=r"unknown format 'eap': expected one of"):
         read(tmp_path / "x.csv", format="eap")
 

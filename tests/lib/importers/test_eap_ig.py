@@ -125,9 +125,11 @@ def test_files_without_answers_are_named(text, message, tmp_path):
         read_text(text, tmp_path)
 
 
-def test_a_list_of_texts_in_a_csv_is_no_text(tmp_path):
-    row = {"clean": "a b", "corrupted": "a c", "answer": "['d']", "wrong_answer": " e"}
+def test_a_list_of_texts_in_a_csv_is_a_list_and_a_malformed_one_a_reject(tmp_path):
+    row = {"clean": "a b", "corrupted": "a c", "wrong_answer": " e"}
+    rows = [row | {"answer": cell} for cell in ("['d', 'f']", "['d'")]
     found = import_task(
-        {"file": "x", "format": "eap-ig"}, write(tmp_path / "x.csv", [row])
+        {"file": "x", "format": "eap-ig"}, write(tmp_path / "x.csv", rows)
     )
-    assert reasons(found)[1].startswith("answer: expected one text: CSV has no lists")
+    assert found.prompts["answers"].to_list() == [["d", "f"]]
+    assert reasons(found)[2].startswith("answer: expected a text, or a list of texts")

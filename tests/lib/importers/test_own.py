@@ -28,7 +28,11 @@ def read(path):
 
 
 @pytest.mark.parametrize(
-    "suffix", [".jsonl", ".csv", ".tsv", ".parquet", ".JSONL", ".CSV", ".Parquet"]
+    "suffix",
+    [
+        *(".jsonl", ".csv", ".tsv", ".parquet", ".JSONL", ".CSV", ".Parquet"),
+        *(".json", ".ndjson", ".csv.gz", ".JSONL.GZ", ".json.gz", ".Tsv.gz"),
+    ],
 )
 def test_every_type_gives_the_same_frame(suffix, tmp_path):
     path = write(tmp_path / f"pairs{suffix}", ROWS)
@@ -86,27 +90,57 @@ def test_an_answer_may_be_a_list(suffix, plural, tmp_path):
     assert frame["wrong_answers"].to_list() == [["c"]]
 
 
+LISTS = {
+    '["a", "b"]': ["a", "b"],
+    "[' Anna']": [" Anna"],
+    "['a', \"b's\", 'c,d',]": ["a", "b's", "c,d"],
+    '[ "a" ,\n"b" ]': ["a", "b"],
+    # A pair of escapes is one character to JSON, and two to Python.
+    '["\\ud83e\\udd8a", "a"]': ["🦊", "a"],
+    "['it\\'s', 'a']": ["it's", "a"],
+}
+
+
+@pytest.mark.parametrize("column", ["answer", "wrong_answers"])
 @pytest.mark.parametrize("name", ["pairs.csv", "pairs.tsv"])
-@pytest.mark.parametrize("column", ["answer", "wrong_answer"])
-@pytest.mark.parametrize("cell", ['["a", "b"]', "[' Anna']", "['a', 'b']"])
-def test_a_list_in_a_csv_is_an_error(name, column, cell, tmp_path):
-    path = write(tmp_path / name, [ROWS[0], ROWS[1] | {column: cell}])
-    message = f"{name}: row 2, column {column}: expected one text: CSV has no lists"
+def test_a_list_that_is_written_as_text_in_a_csv_is_a_list(name, column, tmp_path):
+    rows = [{"clean": "x", "corrupted": "y", column: cell} for cell in LISTS]
+    other = "wrong_answer" if column == "answer" else "answer"
+    rows = [row | {other: " no"} for row in rows]
+    frame = read(write(tmp_path / name, rows))
+    assert frame[f"{column.removesuffix('s')}s"].to_list() == [*LISTS.values()]
+    assert frame[f"{other}s"].to_list() == [[" no"]] * len(LISTS)
+
+
+MALFORMED = [
+    *("[]", "[1, 2]", "[a, b]", "['a', 1]", '["a", null]', " ['a']", "['a'] "),
+    *("['a'", "['a'] + x", "['a', 'b", "['a', ['b']]", "[b'a']"),
+    # Two texts to NumPy, one to Python.
+    "['a' 'b']",
+]
+
+
+@pytest.mark.parametrize("cell", MALFORMED)
+def test_a_malformed_list_in_a_csv_is_an_error(cell, tmp_path):
+    path = write(tmp_path / "pairs.csv", [ROWS[0], ROWS[1] | {"wrong_answer": cell}])
+    message = "pairs.csv: row 2, column wrong_answer: expected a text, or a list of"
     with pytest.raises(ValueError, match=message):
         read(path)
 
 
-@pytest.mark.parametrize("cell", ["[]", "[a]", "[1, 2]", " ['a']", "['a'", "['a'] + x"])
+@pytest.mark.parametrize("cell", ["[MASK]", "[", "[a]", " [1, 2]", "(a, b)", "a['b']"])
 def test_brackets_are_text_where_they_are_no_list(cell, tmp_path):
     frame = read(write(tmp_path / "pairs.csv", [ROWS[0] | {"answer": cell}]))
     assert frame["answers"].to_list() == [[cell]]
+
+
+def test_a_text_like_a_list_is_text_where_lists_can_be_written(tmp_path):
     listed = ROWS[0] | {"answer": "['a']"}
-    assert read(write(tmp_path / "x.jsonl", [listed]))["answers"].to_list() == [
-        ["['a']"]
-    ]
+    frame = read(write(tmp_path / "x.jsonl", [listed]))
+    assert frame["answers"].to_list() == [["['a']"]]
 
 
-@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("suffix", [".csv", ".tsv"])
 def test_the_header_tells_what_separates_cells(separator, suffix, tmp_path):
     """As spreadsheets save them, with or without quotes around every text."""
@@ -117,6 +151,35 @@ def test_the_header_tells_what_separates_cells(separator, suffix, tmp_path):
         frame.write_csv(path, separator=separator, quote_style=style)
         found = read(path).select("clean", "corrupted", "answers", "wrong_answers")
         assert found.rows() == [("a, b; c", " d", ["e"], ["f"])]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"sep=;\r\nclean;corrupted;answer;wrong_answer\r\na, b;c; d; e\r\n",
+        b'\xef\xbb\xbf"clean";"corrupted";"answer";"wrong_answer"\r\na, b;c; d; e\r\n',
+        b"clean,corrupted,answer,wrong_answer\r" + b'"a, b",c, d, e\r',
+        b'clean;corrupted;answer;wrong_answer;"x, y, z"\na, b;c; d; e;1,5\n',
+        b"clean\tcorrupted\tanswer\twrong_answer\na, b\tc\t d\t e\n\n \n",
+    ],
+    ids=["stated separator", "Excel", "old Mac", "commas in a name", "blank lines"],
+)
+def test_spreadsheets_write_csv_in_many_ways(content, tmp_path):
+    path = tmp_path / "pairs.csv"
+    path.write_bytes(content)
+    found = read(path).select("clean", "corrupted", "answers", "wrong_answers")
+    assert found.rows() == [("a, b", "c", [" d"], [" e"])]
+
+
+def test_blank_lines_of_a_csv_are_counted_but_are_no_rows(tmp_path):
+    path = tmp_path / "pairs.csv"
+    path.write_text("clean,corrupted,answer,wrong_answer\na,b,c,d\n\ne,f,g,h\n")
+    assert read(path).select("row", "clean").rows() == [(1, "a"), (3, "e")]
+
+
+def test_a_prompt_may_be_longer_than_a_cell_of_python_by_default(tmp_path):
+    row = ROWS[0] | {"clean": "a" * 200_000}
+    assert read(write(tmp_path / "pairs.csv", [row]))["clean"][0] == row["clean"]
 
 
 def test_a_row_of_too_many_cells_is_named(tmp_path):

@@ -79,7 +79,9 @@ def test_a_file_that_may_not_be_so_large_is_not_half_written(tmp_path, name):
 def test_a_job_whose_log_cannot_be_written_tells_the_console(full):
     (full / "everything").write_bytes(b"x" * 44_000)
     code = "from circuit_transfer.jobs.job import job\nimport logging\n"
-    code += "with job('log'): [logging.info('x' * 999) for _ in range(9)]; open('a/b')"
+    code += (
+        "with job('log', 'x'): [logging.info('x' * 999) for _ in range(9)]; open('a/b')"
+    )
     result = subprocess.run(
         [sys.executable, "-c", code],
         env={"PYTHONPATH": str(LIBRARY)},

@@ -121,7 +121,7 @@ def test_a_model_that_can_use_no_row_is_a_warning_with_the_reason(words, caplog)
     tokenize_pairs(frame(short, empty, GOOD), words)
     assert not [each for each in caplog.records if each.levelname == "WARNING"]
     tokenize_pairs(frame(empty, short, short), words)
-    reason = "2 because: clean prompt has 3 tokens, corrupted 2"
+    reason = "2 rejected, such as: clean prompt has 3 tokens, corrupted 2"
     assert f"no row is usable for this model, {reason}" in caplog.text
 
 

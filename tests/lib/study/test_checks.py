@@ -23,8 +23,8 @@ CONFIG = {
     "tasks": {
         "ioi": {"generator": "ioi"},
         "mcqa": {"generator": "mcqa"},
-        "mine": {"file": "mine.csv", "format": "pairs"},
-        "unused": {"file": "nowhere.csv", "format": "pairs"},
+        "mine": {"file": "mine.csv"},
+        "unused": {"file": "nowhere.csv"},
         "theirs": {"mib": "ioi", "path": "mib"},
     },
     "attribution": {"ablation": "counterfactual"},
@@ -45,7 +45,7 @@ def folder(tmp_path):
     (checkpoint / "model.safetensors").write_bytes(WHOLE)
     (checkpoint / "tokenizer.json").write_text("{}")
     (checkpoint / "config.json").write_text('{"model_type": "llama"}')
-    (tmp_path / "mine.csv").touch()
+    (tmp_path / "mine.csv").write_text("clean,corrupted,answer,wrong_answer\na,b,c,d")
     return tmp_path
 
 
@@ -119,7 +119,7 @@ def test_relative_paths_start_in_the_working_directory(folder, monkeypatch):
         ),
         (
             "study.families",
-            {"ioi": ["mcqa"]},
+            {"ioi": ["mine"]},
             "study.families: 'ioi' is a task of another family",
         ),
         (
@@ -169,6 +169,16 @@ def test_relative_paths_start_in_the_working_directory(folder, monkeypatch):
             "tasks.ioi.counterfactual: no counterfactual of ioi .* 'other-operands'",
         ),
         ("tasks.mine.file", "mine.txt", "tasks.mine.file: 'mine.txt'; .* .parquet"),
+        (
+            "tasks.mine.file",
+            "mine.XLSX",
+            "tasks.mine.file: 'mine.XLSX'; .* .* \"CSV UTF-8\"$",
+        ),
+        (
+            "tasks.mine.file",
+            "mine.csv.zip",
+            "tasks.mine.file: 'mine.csv.zip'; .*; unpack it first$",
+        ),
         (
             "tasks.mine.format",
             "auto-circuit",
@@ -297,6 +307,12 @@ def test_a_study_that_names_no_model_is_about_all():
     study = {"transfers": [], "models": []}
     assert studied_models(study, {"a": {}, "b": {}}) == ["a", "b"]
     assert studied_models(study | {"models": ["b"]}, {"a": {}, "b": {}}) == ["b"]
+
+
+def test_a_family_of_tasks_that_are_not_studied_takes_no_name(folder):
+    config = deepcopy(CONFIG)
+    config["study"].update(tasks=["ioi"], families={"ioi": ["mcqa"]}, siblings=[])
+    check_config(config, folder)
 
 
 def test_a_task_may_not_read_as_a_family(folder):

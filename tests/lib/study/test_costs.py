@@ -14,6 +14,7 @@ from transformers import AutoConfig
 
 from circuit_transfer.artifacts.alignments import write_alignment
 from circuit_transfer.circuits.attribution import attribute, attribute_by_steps
+from circuit_transfer.circuits.baseline import measure_baseline
 from circuit_transfer.circuits.faithfulness import evaluate_ablations, evaluate_circuits
 from circuit_transfer.circuits.masked_runs import masked_logits
 from circuit_transfer.circuits.methods import METHODS, Nodes, method_passes
@@ -192,6 +193,15 @@ def test_a_skeleton_counts_as_the_model_does(tiny_model, family):
     in_layers = [each for name, each in parameters.items() if ".0." in name]
     matrices = sum(each.numel() for each in in_layers if each.dim() == 2)
     assert shape.matrices == 2 * matrices
+
+
+def test_baseline_passes_are_those_that_run(tiny_model, tiny_pairs):
+    model = tiny_model("llama").requires_grad_(False)
+    jobs = jobs_of(tiny_model, "measure_baseline")
+    assert len(jobs) == 2 * len(TASKS)
+    with counted(model) as passes:
+        measure_baseline(model, pair_batches(tiny_pairs(EXAMPLES), 4))
+    assert passes == expected(jobs[0])
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -381,6 +391,7 @@ def test_study_without_transfers_is_direct_attribution(tiny_model):
     config = CONFIG | {"study": CONFIG["study"] | {"transfers": []}}
     work = study_work(config, nodes_of(study_shapes(tiny_model)))
     stages = {"attribute_nodes", "evaluate_gold", "evaluate_random"}
+    stages.add("measure_baseline")
     assert {each.stage for each in work} == stages
     assert {each.model for each in work} == {"small", "large"}
 
@@ -458,7 +469,8 @@ def test_flops_of_one_moved_site_are_an_upper_bound(tiny_model, tiny_pairs):
     method = "nap-ig-activations"
     config = CONFIG | {"study": CONFIG["study"] | {"methods": [method]}}
     config["attribution"] = CONFIG["attribution"] | {"examples": len(pairs)}
-    work = study_work(config, nodes)[len(TASKS)]
+    jobs = study_work(config, nodes)
+    work = next(j for j in jobs if (j.stage, j.model) == ("attribute_nodes", "large"))
     with Flops() as counter:
         attribute(model, pair_batches(pairs, 4), method=method, ig_steps=3)
     # A pass begins at the moved site, half of the way on average.

@@ -90,7 +90,7 @@ def test_no_job_asks_for_less_than_the_estimate(name):
     needs = needed(config, study_work(config, nodes_of(config)))
     pairs = [(pair["source"], pair["target"]) for pair in config["study"]["transfers"]]
     stages = {stage for stage, _, _ in needs}
-    assert len(stages) == 8
+    assert len(stages) == 9
     for stage, (source, target) in product(stages, pairs):
         models = (source, target) if stage in OF_TWO_MODELS else (target,)
         entries = [described(each, config["models"][each]) for each in models]

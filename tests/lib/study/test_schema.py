@@ -73,7 +73,7 @@ def test_defaults_are_filled_in_at_every_level():
     assert config["models"]["small"]["train"]["max_steps"] == 12000
     assert config["models"]["large"] == {"path": "models/large", "dtype": "float32"}
     assert config["tasks"]["ioi"]["train"] == 200
-    assert config["tasks"]["mine"] == {"file": "mine.csv", "format": "pairs"}
+    assert config["tasks"]["mine"] == {"file": "mine.csv"}
     assert config["evaluation"]["circuits"] == {}
     assert config["attribution"]["ig_steps"] == 10
     assert config["evaluation"]["proportions"][-1] == 1

@@ -6,6 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from circuit_transfer.study.results import (
+    results,
+    results_by_category,
+    results_of,
+    summarised_figures,
+)
 from circuit_transfer.study.study import Study
 
 CONFIG = {
@@ -109,6 +115,7 @@ def test_costly_jobs_are_those_that_the_study_has():
     # Two models, one pair, three tasks, two methods, eight training sets (three tasks
     # alone, three left out, one family of several left out, all); gradients of one.
     assert costly(study()) == {
+        "measure_baseline": 6,
         "attribute_nodes": 12,
         "fit_alignment": 16,
         "stitch_alignment": 3,
@@ -126,44 +133,72 @@ def test_costly_jobs_are_those_that_the_study_has():
 def test_a_study_of_attribution_alone_fits_nothing():
     alone = study(study_transfers=[], evaluation_circuits={})
     assert costly(alone) == {
+        "measure_baseline": 9,
         "attribute_nodes": 18,
         "evaluate_gold": 18,
         "evaluate_random": 9,
         "compare_steps": 9,
     }
-    assert "results/figures/gold-curves-by-task/unused/exact.png" in alone.results()
-    assert "results/tables/gold/unused.csv" in alone.results()
-    assert not any("recovery" in each or "imported" in each for each in alone.results())
+    assert "results/figures/gold-curves-by-task/unused/exact.png" in results(alone)
+    assert "results/tables/gold/unused.csv" in results(alone)
+    assert "results/tables/top-nodes/small.csv" in results(alone)
+    assert "results/tables/task-correlation/small.csv" in results(alone)
+    assert "results/figures/gold-node-map/unused/exact.png" in results(alone)
+    # There is no transfer whose costs could be compared.
+    assert not any("break-even" in each for each in results(alone))
+    assert not any("recovery" in each or "imported" in each for each in results(alone))
 
 
 def test_numbers_of_steps_are_compared_where_there_are_several():
     figure = "results/figures/convergence/large.png"
-    assert study().results_of("convergence") == [
+    assert results_of(study(), "convergence") == [
         "results/tables/convergence.csv",
         "results/figures/convergence/small.png",
         figure,
     ]
-    assert figure in study(study_transfers=[]).results()
+    assert figure in results(study(study_transfers=[]))
     without = Study({**CONFIG, "sensitivity": {"sparsity": [0.1]}})
-    assert without.results_of("convergence") == []
+    assert results_of(without, "convergence") == []
     assert "compare_steps" not in costly(without)
 
 
 def test_results_of_transfers():
-    results = study().results()
-    assert len(results) == len(set(results))
-    assert "results/tables/imported.csv" in results
-    assert "results/tables/scaling/sub.csv" in results
-    assert "results/figures/losses/small/large/exact.png" in results
-    assert "results/figures/sensitivity/small/large/exact/sparsity.png" in results
-    assert not any(each.startswith("results/figures/gold-curves") for each in results)
-    assert not any("benchmark" in each or "startup" in each for each in results)
+    found = results(study())
+    assert found[0] == "results/summary.html"
+    assert len(found) == len(set(found))
+    assert "results/tables/imported.csv" in found
+    assert "results/tables/scaling/sub.csv" in found
+    assert "results/tables/top-nodes/small.csv" in found
+    assert "results/tables/top-nodes/large.csv" in found
+    assert "results/figures/losses/small/large/exact.png" in found
+    assert "results/figures/sensitivity/small/large/exact/sparsity.png" in found
+    assert not any(each.startswith("results/figures/gold-") for each in found)
+    assert not any("benchmark" in each or "startup" in each for each in found)
+
+
+def test_the_page_shows_figures_of_the_first_method_and_links_to_all():
+    folder = "results/figures"
+    assert summarised_figures(study()) == [
+        f"{folder}/node-map/small/large/nap-ig-inputs.png",
+        f"{folder}/curves-by-pair.png",
+        f"{folder}/maps/small/large.png",
+        f"{folder}/break-even/small/large.png",
+    ]
+    alone = study(study_transfers=[], study_models=["small"])
+    assert summarised_figures(alone) == [
+        f"{folder}/gold-node-map/small/nap-ig-inputs.png",
+        f"{folder}/gold-curves-by-task/small/nap-ig-inputs.png",
+    ]
+    for each in (study(), alone):
+        linked = [f for files in results_by_category(each).values() for f in files]
+        made = [file.replace(".csv", ".html") for file in results(each)]
+        assert sorted(linked) == sorted(made[1:])
 
 
 def test_only_growing_benchmarks_have_a_figure_of_their_growth():
     folder = "results/figures"
-    assert study().results_of("scaling") == [f"{folder}/benchmark-scaling/steep.png"]
-    assert study().results_of("benchmark")[-2:] == [
+    assert results_of(study(), "scaling") == [f"{folder}/benchmark-scaling/steep.png"]
+    assert results_of(study(), "benchmark")[-2:] == [
         f"{folder}/benchmark/flat.png",
         f"{folder}/benchmark/steep.png",
     ]
@@ -172,7 +207,7 @@ def test_only_growing_benchmarks_have_a_figure_of_their_growth():
     config = {**CONFIG, "benchmark": {}, "sensitivity": {}}
     none = Study(config)
     parts = ("benchmark", "scaling", "sensitivity")
-    assert [none.results_of(part) for part in parts] == [[], [], []]
+    assert [results_of(none, part) for part in parts] == [[], [], []]
 
 
 def test_a_fit_reads_the_tasks_of_its_training_set():

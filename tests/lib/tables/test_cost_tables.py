@@ -173,8 +173,9 @@ def test_a_source_that_costs_no_less_never_pays(seconds):
     assert cell(found, ALL, "seconds")[-1] is None
     assert cell(found, ALL, "FLOP")[-1] is not None
     table = break_even_table(found)
-    cells = table.frame.filter(unit="seconds", trained_on=ALL)
-    assert cells["transfer_cheaper"].item() == "never"
+    cells = table.frame.filter(trained_on=ALL)
+    assert cells["break_even_seconds"].item() is None
+    assert cells["break_even_gigaFLOP"].item() is not None
     said = "In seconds, direct attribution is cheaper: nap, any number of new tasks."
     assert verdict(found, "seconds") == said and said in to_html(table, "")
 
@@ -207,12 +208,21 @@ def test_a_pair_without_a_common_task_has_no_rows():
     assert break_even_table(found).frame.is_empty()
 
 
-def test_table_shows_flops_in_a_readable_unit():
+def test_every_column_has_one_unit_and_flops_a_readable_one():
     table = break_even_table(balance()).frame
-    row = table.filter(pl.col("unit") == "gigaFLOP", trained_on=ALL)
-    assert row.select("gold", "training", "further").row(0) == (700, 1350, 40)
-    assert row["transfer_cheaper"].item() == "from task 3 on"
-    assert row["pair"].item() == "small → large"
+    amounts = ("gold", "training", "further", "break_even")
+    units = ("target_passes", "gigaFLOP", "seconds")
+    columns = [f"{amount}_{unit}" for unit in units for amount in amounts]
+    assert table.columns == ["pair", "method", "trained_on", *columns]
+    assert table.select("pair", "method", "trained_on").rows() == [
+        ("small → large", "nap", ALL),
+        ("small → large", "nap", FAMILY),
+    ]
+    row = table.filter(trained_on=ALL).row(0, named=True)
+    passes, flops, seconds = ([row[f"{a}_{u}"] for a in amounts] for u in units)
+    assert passes == pytest.approx([30, 47, 0, 47 / 30])
+    assert flops == pytest.approx([700, 1350, 40, 1350 / 660])
+    assert seconds == pytest.approx([6, 24, 2, 6])
 
 
 def drawn(balance, methods=("nap",)):

@@ -1,5 +1,7 @@
 """Levels, intervals and differences of a study against plain loops and by hand."""
 
+from itertools import pairwise
+
 import numpy as np
 import polars as pl
 import pytest
@@ -8,9 +10,9 @@ import synthetic_study as study
 from circuit_transfer import statistics as plain
 from circuit_transfer.tables import curve_areas, summarise
 from circuit_transfer.tables.differences import differences
+from circuit_transfer.tables.resampling import example_draws
 from circuit_transfer.tables.statistics import (
     DOCUMENTATION,
-    example_draws,
     study_statistics,
 )
 
@@ -83,6 +85,46 @@ def test_a_level_has_the_interval_of_its_seeds_mean(statistics):
     assert row["protocol"] == "task"
 
 
+def test_the_accuracy_area_is_resampled_with_the_same_examples(statistics):
+    seeds = study.random_frame("ioi").partition_by("seed")
+    weights = plain.resampling_weights(
+        np.arange(8), 200, plain.generator(0, study.TARGET, "ioi", 8)
+    )
+    shares = np.array([np.array(each["logit_diffs"].to_list()) > 0 for each in seeds])
+    areas = [
+        # Over three decades: the mean of neighbouring sizes, the mean of them.
+        np.mean([(a + b) / 2 for a, b in pairwise(shares.mean(0) @ drawn)])
+        for drawn in weights
+    ]
+    row = one(statistics, row="level", circuit="random-rankings", task="ioi")
+    ends = row["right_above_wrong_area_low"], row["right_above_wrong_area_high"]
+    assert ends == pytest.approx(tuple(np.quantile(areas, [0.025, 0.975])))
+    even = [np.mean([(a + b) / 2 for a, b in pairwise(s.mean(1))]) for s in shares]
+    assert row["right_above_wrong_area"] == pytest.approx(np.mean(even))
+    assert 0 < row["right_above_wrong_area"] < 1
+
+
+def test_the_largest_faithfulness_is_that_of_the_mean_curve():
+    frames = [study.aligned_frame(task, "nap") for task in ("ioi", "addition")]
+    # Every seed, and every task, has its peak at another size.
+    shift = pl.when(pl.col("proportion") == 0.01 * 10 ** pl.col("seed")).then(1.2)
+    taller = pl.col("logit_diffs").list.eval(pl.element() + 4 * 1.2)
+    frames = [
+        frame.with_columns(
+            pl.when(shift.is_not_null()).then(taller).otherwise("logit_diffs")
+        )
+        for frame in frames
+    ]
+    _, cpr = summarise([], [], frames, **study.NAMES)
+    named = study.named_frames(aligned=frames)
+    found, _ = study_statistics(study.named_cpr(cpr), named, resamples=9)
+    rows = found.filter(row="level", circuit="in-distribution", map="free").sort("task")
+    peaks = dict(rows.select("task", "max_faithfulness").iter_rows())
+    # Of three seeds each, so that the mean has a third of each one's peak.
+    expected = {"ioi": 0.7 + 0.4, "addition": 0.71 + 0.4, "mean": 0.705 + 0.4}
+    assert peaks == pytest.approx(expected)
+
+
 def test_recovery_divides_the_same_examples(statistics):
     of_task = {}
     for task in study.TASKS:
@@ -127,7 +169,8 @@ def test_best_is_the_best_of_the_papers_regimes(statistics):
     of = {"row": "level", "method": "nap", "map": "free", "task": "ioi"}
     best = one(statistics, **of, circuit="best")
     same = one(statistics, **of, circuit="in-distribution")
-    for name in ("cpr", "cpr_low", "cpr_high", "seed_deviation", "recovery_low"):
+    names = ("cpr", "cpr_low", "cpr_high", "seed_deviation", "recovery_low")
+    for name in (*names, "cmd_seed_deviation", "right_above_wrong_area_low"):
         assert best[name] == same[name]
     cpr = study.named_cpr(study.summary()[1]).filter(
         pl.col("circuit") != "in-distribution"
@@ -199,6 +242,7 @@ def areas(rows):
     names = ("circuit", "protocol", "map", "task", "seed", "cpr")
     schema = dict.fromkeys(names[:4], pl.String) | {"seed": pl.Int64, "cpr": float}
     frame = pl.DataFrame(rows, schema=schema, orient="row")
+    frame = frame.with_columns(cmd=1 - pl.col("cpr"), right_above_wrong_area=0.5)
     own = pl.col("circuit").is_in(["gold", "random-rankings"])
     method = pl.when(pl.col("circuit") == "random-rankings").then(pl.lit("random"))
     return frame.with_columns(
@@ -218,8 +262,20 @@ OURS = [("x", 0, 0.5), ("x", 1, 0.7), ("y", 0, 0.6), ("y", 1, 0.6)]
 
 def difference(rows, against):
     frame = areas(rows)
-    (row,) = [row for row in differences(frame) if row["against"] == against]
+    found = [row for row in differences(frame) if row["against"] == against]
+    (row,) = [row for row in found if row["measure"] == "cpr"]
     return row
+
+
+def test_every_measure_is_tested_by_itself():
+    control = [("x", 0, 0.4), ("x", 1, 0.5), ("y", 0, 0.3), ("y", 1, 0.6)]
+    rows = [("source-free", "task", "free", *cell) for cell in control]
+    cpr, cmd, area = differences(areas(zero_shot(OURS) + rows))
+    assert [cpr["measure"], cmd["measure"]] == ["cpr", "cmd"]
+    assert cmd["mean_difference"] == pytest.approx(-cpr["mean_difference"])
+    # No more comparisons to adjust for than by one measure.
+    assert cmd["p_wilcoxon_holm"] == pytest.approx(cpr["p_wilcoxon"])
+    assert area["mean_difference"] == 0 and area["p_permutation"] == 1
 
 
 def test_seeds_are_paired_with_their_own():
@@ -273,11 +329,12 @@ def test_controls_of_another_protocol_or_map_do_not_count():
         ("mlps-first", None, None, "x", None, 0.1),
     ]
     found = list(differences(areas(rows)))
-    assert [row["against"] for row in found] == ["mlps-first"]
+    assert [row["against"] for row in found] == ["mlps-first"] * 3
 
 
 def test_holm_is_over_the_controls_of_one_map(statistics):
     place = {"row": "difference", "method": "nap", "protocol": "task", "map": "free"}
+    place["measure"] = "cpr"
     rows = statistics.filter(**place, comparison="control").to_dicts()
     assert len(rows) == 5
     for test in ("p_permutation", "p_wilcoxon", "p_tasks"):
@@ -286,6 +343,7 @@ def test_holm_is_over_the_controls_of_one_map(statistics):
     gold = one(statistics, **place, comparison="gold")
     assert gold["p_wilcoxon_holm"] == gold["p_wilcoxon"]
     assert gold["mean_difference"] == pytest.approx(-0.999 * 0.2)
-    kinds = statistics.filter(row="difference").group_by("comparison").len()
+    compared = statistics.filter(row="difference", measure="cpr")
+    kinds = compared.group_by("comparison").len()
     # Of 2 methods and 2 protocols: 5 controls of the free map, 2 of the other.
     assert dict(kinds.iter_rows()) == {"control": 4 * 7, "gold": 8, "map": 4}

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 import synthetic_study as study
@@ -11,7 +12,7 @@ from polars.testing import assert_frame_equal
 
 from circuit_transfer.tables import curve_areas, regime, summarise
 from circuit_transfer.tables.comparisons import comparisons_table, maps_table
-from circuit_transfer.tables.curves import named_rows
+from circuit_transfer.tables.curves import log_size_area, named_rows
 from circuit_transfer.tables.explanations import (
     CONTROL_EXPLANATIONS,
     MAP_EXPLANATIONS,
@@ -19,14 +20,15 @@ from circuit_transfer.tables.explanations import (
 )
 from circuit_transfer.tables.layouts import (
     imported_table,
-    models_table,
     rejects_summary_table,
     rejects_table,
     statistics_columns,
 )
+from circuit_transfer.tables.measures import agreed_best
 from circuit_transfer.tables.statistics import study_statistics
 from circuit_transfer.tables.transfers import controls_table, leaderboard, scaling
 from circuit_transfer.tables.typesetting import (
+    QUALIFIERS,
     Table,
     shown_lines,
     to_csv,
@@ -59,6 +61,38 @@ def test_areas_have_their_closed_forms():
     assert curve_areas(MIB_PROPORTIONS, worthless) == pytest.approx((0.25, 0.749))
     # Above 1 CPR keeps growing, and CMD counts it as far from the model as below.
     assert curve_areas(MIB_PROPORTIONS, [1.5] * size) == pytest.approx((1.4985, 0.4995))
+
+
+def test_areas_over_log_size_have_their_closed_forms():
+    sizes = [0.001, 0.01, 0.1, 0.5, 1.0]
+    constant = np.full(5, 0.7)
+    assert log_size_area(constant, sizes) == pytest.approx(0.7)
+    # A straight line over the logarithm, from 0 to 1: a triangle, of half the area.
+    rising = np.log(np.array(sizes) / sizes[0]) / np.log(sizes[-1] / sizes[0])
+    assert log_size_area(rising, sizes) == pytest.approx(0.5)
+    # Right from a hundredth of the nodes on: 2.5 of the 3 decades.
+    step = np.array([False, True, True, True, True])
+    assert log_size_area(step, sizes) == pytest.approx(2.5 / 3)
+    columns = np.stack([constant, rising, step], axis=1)
+    areas = log_size_area(columns, sizes, axis=0)
+    assert areas == pytest.approx([0.7, 0.5, 2.5 / 3])
+
+
+def test_every_circuit_has_its_accuracy_areas_and_its_largest_faithfulness():
+    peak = study.gold_frame("ioi", "nap").with_columns(
+        faithfulness=pl.Series([0.0, 1.3, 0.9, 1.0]),
+        # Right on none, a quarter, half and all of the examples; 0 is not above.
+        logit_diffs=pl.Series([[-1.0, 0.0, -1.0, 0.0], [1.0, 0.0, -1.0, 0.0]])
+        .append(pl.Series([[1.0, 2.0, -1.0, 0.0], [1.0] * 4]))
+        .cast(pl.List(pl.Float32)),
+    )
+    curves, cpr = summarise([peak], [], [], **study.NAMES)
+    assert curves["right_above_wrong"].to_list() == [0.0, 0.25, 0.5, 1.0]
+    (row,) = cpr.to_dicts()
+    assert row["max_faithfulness"] == 1.3
+    # Three decades of equal weight, each with the mean of its ends.
+    assert row["right_above_wrong_area"] == pytest.approx((0.125 + 0.375 + 0.75) / 3)
+    assert row["accuracy_area"] == pytest.approx((0.05 + 0.3 + 0.74) / 3)
 
 
 def test_areas_need_a_curve():
@@ -129,7 +163,7 @@ def test_a_circuit_is_listed_under_every_protocol_that_it_serves():
         *("zero-shot(-family)", "source-free", "zero-shot(-family)"),
         *("in-distribution", "random-alignment", "gold", "random-rankings"),
     ]
-    expected = ["task = family"] * 3 + [None] * 4
+    expected = ["task (its family)"] * 3 + [None] * 4
     assert found["protocol"].to_list() == expected
 
 
@@ -233,8 +267,11 @@ def test_imported_table_compares_on_the_same_target_and_task():
     levels.append(study.level("random-rankings", "addition"))
     assert [row[4] for row in rows[:4]] == pytest.approx([0.999 * v for v in levels])
     distances = [0.999 * abs(1 - v) for v in levels]
-    assert [row[6] for row in rows[:4]] == pytest.approx(distances)
-    assert all(row[5] > 0 and row[7] > 0 for row in rows[:4])
+    assert table.frame["cmd"][:4].to_list() == pytest.approx(distances)
+    assert table.frame["cpr_exaggerates"][:4].to_list() == [True, False, False, False]
+    assert (table.frame["cpr_half_width"][:4] > 0).all()
+    assert (table.frame["cmd_half_width"][:4] > 0).all()
+    assert (table.frame["right_above_wrong_area"][:2] == 1).all()
     # Nothing measured for the second; the third's target has no gold circuits either.
     # An imported circuit with the name of a method is no gold one.
     assert set(rows[4][4:]) == {None}
@@ -245,6 +282,9 @@ def test_imported_table_compares_on_the_same_target_and_task():
 
 
 def _row(table, **labels):
+    """The row with some labels; of the CPR where the table has all measures."""
+    if "measure" in table.frame.columns:
+        labels = {"measure": "CPR"} | labels
     return table.frame.row(
         by_predicate=pl.all_horizontal(
             pl.col(name) == label for name, label in labels.items()
@@ -278,7 +318,7 @@ def test_intervals_are_those_of_the_statistics(statistics):
     shown = _row(table, circuit="zero-shot")
     assert shown["mean_half_width"] == pytest.approx((high - low) / 2)
     assert low < shown["mean"] < high
-    (line,) = [line for line in shown_lines(table) if line.texts[1] == "zero-shot"]
+    line, *_ = [line for line in shown_lines(table) if line.texts[2] == "zero-shot"]
     assert line.texts[-2:] == [f"0.61 ± {(high - low) / 2:.2f}", "0.020"]
     assert rf"0.61 $\pm$ {(high - low) / 2:.2f}" in to_tex(table)
 
@@ -290,11 +330,11 @@ def test_leaderboard_leaves_cells_empty(statistics):
     assert near["ioi"] is None and near["n_tasks"] == 2
     assert near["mean"] == pytest.approx(0.999 * (0.51 + 0.52) / 2)
     gold = _row(table, method="x", circuit="gold")
-    assert set(gold.values()) == {"x", "gold", None, 0}
+    assert set(gold.values()) == {"x", "CPR", "gold", None, 0}
     texts = [line.texts for line in shown_lines(table)]
-    assert texts[3][1:3] == ["near-distribution", "-"]
+    assert texts[3][2:4] == ["near-distribution", "-"]
     assert texts[3][-2].startswith("0.51 ± ") and texts[3][-2].endswith(" (2/3)")
-    assert texts[-1][2:] == ["-"] * 5
+    assert texts[-1][3:] == ["-"] * 5
 
 
 def test_collapsed_fits_are_counted_and_warned_of(statistics):
@@ -325,16 +365,63 @@ def test_collapsed_fits_are_counted_and_warned_of(statistics):
     assert "collapsed_fits" not in table.frame.columns
 
 
-def test_random_is_the_untrained_alignment_or_else_rankings(statistics):
-    table = leaderboard(statistics, **PAIR, tasks=study.TASKS, methods=["nap"])
-    shown = _row(table, circuit="random")["ioi"]
-    assert shown == pytest.approx(study.cell("random-alignment", "ioi"))
-    assert "untrained alignments." in table.note
+def test_random_circuits_are_named_by_what_they_are(statistics):
+    names = {"tasks": study.TASKS, "methods": ["nap"]}
     without = statistics.filter(pl.col("circuit") != "random-alignment")
-    table = leaderboard(without, **PAIR, tasks=study.TASKS, methods=["nap"])
-    shown = _row(table, circuit="random")["ioi"]
-    assert shown == pytest.approx(study.cell("random-rankings", "ioi"))
-    assert "random rankings" in table.note
+    for frame, name in ((statistics, "random-alignment"), (without, "random-rankings")):
+        table = leaderboard(frame, **PAIR, **names)
+        assert table.frame["circuit"][0] == name and name in table.explanations
+        shown = _row(table, circuit=name)["ioi"]
+        assert shown == pytest.approx(study.cell(name, "ioi"))
+        pairs = {"transfers": [MODELS], "map_name": "free", "methods": ["nap"]}
+        table = scaling(frame, task="ioi", **pairs)
+        assert table.frame[name][0] == pytest.approx(study.cell(name, "ioi"))
+        assert name in table.explanations
+
+
+def test_all_measures_stand_in_a_block_each(statistics):
+    table = leaderboard(statistics, **PAIR, tasks=study.TASKS, methods=study.METHODS)
+    opening = [line.texts[:2] for line in shown_lines(table) if line.opens_block]
+    assert opening[:4] == [
+        *(["nap", "CPR"], ["", "CMD"], ["", "accuracy area"]),
+        ["exact", "CPR"],
+    ]
+    cmd = _row(table, method="nap", circuit="zero-shot", measure="CMD")
+    expected = [0.999 - study.cell("zero-shot", task) for task in study.TASKS]
+    assert [cmd[task] for task in study.TASKS] == pytest.approx(expected)
+    assert cmd["seed_deviation"] == pytest.approx(0.999 * 0.02)
+    level = statistics.filter(
+        row="level", method="nap", circuit="zero-shot", map="free", task="ioi"
+    )
+    area = _row(table, method="nap", circuit="zero-shot", measure="accuracy area")
+    assert area["ioi"] == level["right_above_wrong_area"].item()
+    assert {"CPR", "CMD", "accuracy area"} <= table.explanations.keys()
+
+
+def test_a_circuit_that_exaggerates_is_marked_beside_its_cpr(statistics):
+    is_gold = (pl.col("circuit") == "gold") & (pl.col("task") == "ioi")
+    frame = statistics.with_columns(
+        max_faithfulness=pl.when(is_gold).then(1.06).otherwise(1.05)
+    )
+    names = {"tasks": study.TASKS, "methods": ["nap"]}
+    table = leaderboard(frame, **PAIR, **names)
+    column = table.frame.filter(circuit="gold")["ioi_exaggerates"]
+    assert column.to_list() == [True, None, None]
+    assert table.frame.filter(circuit="zero-shot")["ioi_exaggerates"][0] is False
+    lines = [line.texts for line in shown_lines(table) if line.texts[2] == "gold"]
+    assert [text.endswith("▲") for text in lines[0]].count(True) == 1
+    assert lines[0][3].endswith("▲") and "▲" not in "".join(lines[1] + lines[2])
+    assert r"$^\triangle$" in to_tex(table) and "▲ the circuit exagg" in table.note
+    csv = pl.read_csv(to_csv(table).encode())
+    assert csv["ioi_exaggerates"].to_list() == table.frame["ioi_exaggerates"].to_list()
+    pairs = {"transfers": [MODELS], "map_name": "free", "methods": ["nap"]}
+    shown = scaling(frame, task="ioi", **pairs).frame
+    assert shown["gold_exaggerates"].to_list() == [True, None, None]
+    controls = controls_table(frame, **PAIR, **names, controls=study.CONTROLS)
+    assert _row(controls, circuit="gold", left_out="task")["ioi_exaggerates"]
+    names = {"maps": ["free"], "methods": ["nap"], "controls": []}
+    maps = maps_table(frame, **MODELS, **names)
+    assert _row(maps, map="gold", left_out="task")["reference_exaggerates"] is False
 
 
 def test_controls_stand_under_both_protocols(statistics):
@@ -342,20 +429,23 @@ def test_controls_stand_under_both_protocols(statistics):
         statistics, **PAIR, tasks=study.TASKS, methods=["nap"], controls=study.CONTROLS
     )
     own = [*study.CONTROLS, "random-rankings"]
-    rows = [("task", row) for row in [*own, "zero-shot", "best", "gold"]]
+    rows = [("task", row) for row in [*own, "zero-shot", "best-by-CPR", "gold"]]
     rows += [("family", row) for row in [*own, "zero-shot-family", "gold"]]
-    assert table.frame.select("left_out", "circuit").rows() == rows
+    of_cpr = table.frame.filter(measure="CPR")
+    assert of_cpr.select("left_out", "circuit").rows() == rows
     for left_out, row in rows:
-        if row != "best":
+        if row != "best-by-CPR":
             shown = _row(table, left_out=left_out, circuit=row)["subtraction"]
             expected = study.cell(row, "subtraction", left_out)
             assert shown == pytest.approx(expected)
-    best = _row(table, circuit="best")["addition"]
+    best = _row(table, circuit="best-by-CPR")["addition"]
     assert best == pytest.approx(study.cell("in-distribution", "addition"))
     lines = list(shown_lines(table))
-    assert [line.texts[:2] for line in lines if line.opens_block] == [
-        ["nap", "task"],
-        ["", "family"],
+    assert [line.texts[:3] for line in lines if line.opens_block][:4] == [
+        ["nap", "task", "CPR"],
+        ["", "", "CMD"],
+        ["", "", "accuracy area"],
+        ["", "family", "CPR"],
     ]
     assert table.explanations["source-free"] == CONTROL_EXPLANATIONS["source-free"]
 
@@ -364,14 +454,21 @@ def test_a_dagger_marks_what_was_shown_to_be_lower(statistics):
     table = controls_table(
         statistics, **PAIR, tasks=study.TASKS, methods=["nap"], controls=study.CONTROLS
     )
-    marks = table.frame.filter(left_out="task").select("circuit", "mean_mark")
-    marks = dict(marks.iter_rows())
+    of_task = table.frame.filter(left_out="task")
+    of_cpr, of_cmd, of_area = (
+        dict(of_task.filter(measure=name).select("circuit", "mean_mark").iter_rows())
+        for name in ("CPR", "CMD", "accuracy area")
+    )
+    # Of CMD, where lower is better, the same; all answers are right, but for random.
+    assert of_cmd == of_cpr and set(of_area.values()) <= {"", "†"}
+    assert of_area["source-free"] == ""
+    marks = of_cpr
     # .05 above the first in all nine cells, .15 below the second; three tasks are too
     # few for the test over tasks alone, so there is no double dagger.
     assert marks["source-free"] == "†" and marks["other-family"] == ""
     assert marks["zero-shot"] == marks["gold"] == ""
     assert r"0.56 $\pm$" in to_tex(table) and r"$^\dagger$" in to_tex(table)
-    text = next(t for t in shown_lines(table) if t.texts[2] == "source-free").texts[-2]
+    text = next(t for t in shown_lines(table) if t.texts[3] == "source-free").texts[-2]
     assert text.startswith("0.56 ± ") and text.endswith("†")
 
 
@@ -391,7 +488,10 @@ def test_twice_shown_is_marked_twice(statistics):
 
 
 def test_maps_stand_above_what_needs_none(statistics):
-    table = maps_table(statistics, **MODELS, maps=study.MAPS, methods=["nap"])
+    controls = [*study.CONTROLS, "random-source", "ridge"]
+    table = maps_table(
+        statistics, **MODELS, maps=study.MAPS, methods=["nap"], controls=controls
+    )
     free = _row(table, left_out="family", map="free")
     means = {
         column: sum(study.cell(row, task, "family") for task in study.TASKS) / 3
@@ -411,33 +511,52 @@ def test_maps_stand_above_what_needs_none(statistics):
     assert gold["reference"] == pytest.approx(0.999 * study.level("gold", "addition"))
 
 
-def test_tests_say_yes_no_or_lower(statistics):
+def test_maps_stand_beside_the_controls_of_the_study_alone(statistics):
+    lists = {"maps": ["free"], "methods": ["nap"]}
+    table = maps_table(statistics, **MODELS, **lists, controls=["mean-gold"])
+    rows = ["free", "gold", "random-rankings", "mean-gold"]
+    # For both protocols, by every measure.
+    assert table.frame["map"].to_list() == rows * 2 * 3
+    shown = ["method", "left_out", "measure", "map", "real", "reference"]
+    columns = [each for each in table.frame.columns if not each.endswith(QUALIFIERS)]
+    assert columns == shown
+    assert {*table.explanations} == {*rows, "CPR", "CMD", "accuracy area"}
+    one = maps_table(statistics, **MODELS, **lists, controls=["other-family"])
+    assert "other-family" in one.frame.columns and "random-source" not in one.frame
+
+
+def test_tests_say_yes_no_or_worse(statistics):
     table = comparisons_table(statistics, **MODELS, maps=study.MAPS, methods=["nap"])
     row = _row(table, left_out="task", map="free", against="source-free")
     assert row["mean_difference"] == pytest.approx(0.999 * 0.05)
-    assert (row["n_cells"], row["n_tasks"], row["higher"]) == (9, 3, "yes")
+    assert (row["n_cells"], row["n_tasks"], row["better"]) == (9, 3, "yes")
     # Three tasks allow 2 of 8 patterns of signs, five controls raise that to 1.
     assert row["p_tasks"] == 0.25 and row["p_tasks_holm"] == 1.0
-    assert row["higher_over_tasks"] == "no"
+    assert row["better_over_tasks"] == "no"
     assert "below 0.250" in table.note and "5 controls not below 1.000" in table.note
     lower = _row(table, left_out="task", map="free", against="other-family")
-    assert lower["higher"] == "lower"
+    assert lower["better"] == "worse"
+    labels = {"left_out": "task", "map": "free", "measure": "CMD"}
+    cmd = _row(table, **labels, against="source-free")
+    assert cmd["mean_difference"] == pytest.approx(-0.999 * 0.05)
+    assert cmd["better"] == "yes"
+    assert _row(table, **labels, against="other-family")["better"] == "worse"
     maps = _row(table, left_out="family", map="depth-prior", against="map free")
     assert maps["mean_difference"] == pytest.approx(
         0.999 * (0.05 + 0.09 + 0.09 - 0.01) / 3
     )
     few = _row(table, left_out="family", map="depth-prior", against="depth-heuristic")
-    assert (few["n_cells"], few["higher"]) == (3, "no")
+    assert (few["n_cells"], few["better"]) == (3, "no")
     assert r"$<$" not in to_tex(table)
 
 
 def test_protocols_that_are_one_are_shown_once(statistics):
     alone = study.statistics_of_lone_tasks()[0]
     lists = {"tasks": study.TASKS, "methods": ["nap"]}
-    one, both = "zero-shot(-family)", "task = family"
+    one, both = "zero-shot(-family)", "task (its family)"
     table, known = (leaderboard(each, **PAIR, **lists) for each in (alone, statistics))
-    rows = ["random", "gold", "in-distribution", "near-distribution", one]
-    assert table.frame["circuit"].to_list() == rows
+    rows = ["random-alignment", "gold", "in-distribution", "near-distribution", one]
+    assert table.frame["circuit"].to_list() == rows * 3
     mine, theirs = _row(table, circuit=one), _row(known, circuit="zero-shot")
     assert mine == theirs | {"circuit": one}
     assert "a family by itself" in table.explanations[one]
@@ -448,7 +567,7 @@ def test_protocols_that_are_one_are_shown_once(statistics):
         [make(each, **place) for each in (alone, statistics)]
         for make, place in (
             (controls_table, PAIR | lists | named),
-            (maps_table, MODELS | {"maps": study.MAPS, "methods": ["nap"]}),
+            (maps_table, MODELS | {"maps": study.MAPS, "methods": ["nap"]} | named),
             (comparisons_table, MODELS | {"maps": study.MAPS, "methods": ["nap"]}),
         )
     ]
@@ -458,7 +577,9 @@ def test_protocols_that_are_one_are_shown_once(statistics):
         texts = pl.selectors.string()
         renamed = of_task.with_columns(texts.replace("zero-shot", one))
         assert_frame_equal(table.frame.drop("left_out"), renamed)
-    assert "near-distribution, zero-shot(-family) on each task" in tables[0][0].note
+    assert "of in-distribution, near-distribution, zero-shot(-family) with the" in (
+        tables[0][0].note
+    )
 
 
 def test_small_p_values_are_not_shown_as_none():
@@ -477,13 +598,17 @@ def test_scaling_cells(statistics):
         map_name="free",
         methods=["nap"],
     )
-    first, second = table.frame.iter_rows(named=True)
+    first, second, cmd, *_ = table.frame.iter_rows(named=True)
     assert first["pair"] == "small_model → big_model"
-    assert first["best"] == pytest.approx(study.cell("in-distribution", "ioi"))
+    assert first["best-by-CPR"] == pytest.approx(study.cell("in-distribution", "ioi"))
     assert first["recovery_percent"] == pytest.approx(100 * 0.7 / 0.8)
     assert 0 < first["recovery_percent_half_width"] < 50
     # The other pair has the target's gold, and nothing aligned to compare with it.
     assert second["gold"] == first["gold"] and second["recovery_percent"] is None
+    assert (cmd["measure"], cmd["recovery_percent"]) == ("CMD", None)
+    assert cmd["gold"] == pytest.approx(0.999 - first["gold"])
+    # One pair has alignments before training, the other has not: rankings of both.
+    assert first["random-rankings"] == second["random-rankings"] is not None
 
 
 def test_every_control_and_map_is_explained():
@@ -499,43 +624,14 @@ def test_every_control_and_map_is_explained():
 
 
 def test_explanations_stand_below_a_page():
-    table = Table(_ranked_table().frame, labels=2, explanations={"w": "a < b"})
+    table = Table(_bold_table().frame, labels=2, explanations={"w": "a < b"})
     assert "<dt>w</dt><dd>a &lt; b</dd>" in to_html(table, "t")
-    assert "<dl>" not in to_html(_ranked_table(), "t")
+    assert "<dl>" not in to_html(_bold_table(), "t")
 
 
 def test_the_columns_of_the_statistics_are_documented(statistics):
     documented = statistics_columns().frame["column"].to_list()
     assert documented == statistics.columns
-
-
-def test_models_table(summary):
-    shape = {"architecture": "llama", "layers": 1, "heads": 2, "nodes": ["a", "b", "c"]}
-    models = {
-        "big_model": {**shape, "accuracy": {"ioi": 0.5}},
-        "small_model": {**shape, "accuracy": {"ioi": 0.5}},
-        "unknown": shape,
-    }
-    count = {"train": 7, "test": 3, "rejected": 2}
-    count |= {"distinct_train": 5, "distinct_test": 1}
-    counts = {(name, "ioi"): count for name in models}
-    table = models_table(models, summary[0], counts)
-    # Measured by the evaluation; stated by the description; neither.
-    assert table.frame["accuracy"].to_list() == [0.98, 0.5, None]
-    assert table.frame.row(0)[:6] == ("big_model", "llama", 1, 2, 3, "ioi")
-    assert table.frame.row(0)[-5:] == (7, 5, 3, 1, 2)
-    assert "Without train pairs" not in table.note
-
-
-def test_the_table_of_models_says_why_a_cell_is_empty(summary):
-    models = {"m": {"architecture": "llama", "layers": 1, "heads": 2, "nodes": ["a"]}}
-    pairs = {"train": 0, "distinct_train": 0, "test": 60, "distinct_test": 6}
-    # Whether or not a row was rejected besides.
-    for rejected in (0, 1):
-        counts = {("m", "animals"): pairs | {"rejected": rejected}}
-        note = models_table(models, summary[0], counts).note
-        assert "animals (m) has no train pairs. " in note
-        assert "rows with one clean prompt are all in one split: give both" in note
 
 
 REJECTS = pl.DataFrame(
@@ -557,18 +653,29 @@ def test_rejects_table_lists_rows_and_reasons():
     assert "no rows" in to_html(rejects_table({}), "Rejects")
 
 
-def test_rejects_are_counted_by_reason_whatever_its_numbers():
-    table = rejects_summary_table({("m", "ioi"): REJECTS, ("n", "ioi"): REJECTS[:1]})
+def test_rejects_are_counted_by_kind_of_reason():
+    lost = "answer: {!r} is not in the model's vocabulary"
+    words = pl.DataFrame({"row": [10, 11, 12]}).with_columns(
+        file=pl.lit("own.csv"),
+        reason=pl.Series([lost.format(word) for word in ("hello", "don't", "so")]),
+    )
+    rejects = pl.concat([REJECTS.drop("clean"), words.select("file", "row", "reason")])
+    table = rejects_summary_table({("m", "ioi"): rejects, ("n", "ioi"): rejects[:1]})
+    lengths = ("N tokens, N fit", "12 tokens, 11 fit", "own.csv, row 4")
     assert table.frame.rows() == [
-        ("m", "ioi", "N tokens, N fit", "own.csv, row 4", 2),
-        ("m", "ioi", "answer is empty", "own.csv, row 7", 1),
-        ("m", "ioi", "odd", "row 2", 1),
-        ("n", "ioi", "N tokens, N fit", "own.csv, row 4", 1),
+        (
+            *("m", "ioi", "answer: '...' is not in the model's vocabulary"),
+            *(lost.format("hello"), "own.csv, row 10", 3),
+        ),
+        ("m", "ioi", *lengths, 2),
+        ("m", "ioi", "answer is empty", None, "own.csv, row 7", 1),
+        ("m", "ioi", "odd", None, "row 2", 1),
+        ("n", "ioi", *lengths, 1),
     ]
     assert rejects_summary_table({}).frame.is_empty()
 
 
-def _ranked_table():
+def _bold_table():
     frame = pl.DataFrame(
         {
             "method": ["a_1"] * 4 + ["b"],
@@ -579,32 +686,77 @@ def _ranked_table():
             "n_tasks": [1, 2, 2, 1, 1],
         }
     )
-    return Table(frame, labels=2, ranked=True, covered=("n_tasks", 2))
+    best = {
+        "ioi": [True, True, False, False, False],
+        "mean": [False, True, *[False] * 3],
+    }
+    return Table(frame, labels=2, best=best, covered=("n_tasks", 2))
 
 
-def test_marks_follow_the_numbers_that_are_shown():
-    lines = list(shown_lines(_ranked_table()))
-    # .501 and .499 both show as .50: both are best, and .30 is second.
-    assert [line.ranks[2] for line in lines[:4]] == [1, 1, 2, 0]
-    # A single value beats nobody, and means over fewer tasks do not compete.
-    assert [line.ranks[3] for line in lines[:4]] == [0, 0, 0, 0]
-    assert [line.ranks[4] for line in lines[:4]] == [0, 1, 2, 0]
-    assert [line.opens_block for line in lines] == [True, False, False, False, True]
-    assert lines[4].ranks == [0] * 5
+# CPR, CMD and accuracy area of circuits, one column each.
+MEASURED = {
+    # The best by all three.
+    "agreed": {"a": (0.9, 0.1, 0.8), "b": (0.7, 0.3, 0.6), "c": (0.2, 0.8, 0.3)},
+    # The highest CPR, but by exaggeration.
+    "exaggerated": {"a": (1.7, 0.75, 0.9), "b": (0.9, 0.1, 0.9), "c": (0, 1, 0.1)},
+    # Right answers, but no faithfulness.
+    "right": {"a": (0.9, 0.1, 0.5), "b": (0.7, 0.3, 0.9), "c": (0.1, 0.9, 0)},
+    # Shown alike, by one measure or by all.
+    "tied": {"a": (0.902, 0.1, 0.8), "b": (0.898, 0.3, 0.8), "c": (0.1, 0.9, 0)},
+    "twice": {"a": (0.9, 0.1, 0.8), "b": (0.9, 0.1, 0.8), "c": (0.1, 0.9, 0)},
+    "equal": {"a": (0.9, 0.1, 0.8), "b": (0.9, 0.1, 0.8), "c": (0.9, 0.1, 0.8)},
+    "lone": {"a": (0.9, 0.1, 0.8), "b": (None,) * 3, "c": (None,) * 3},
+    "pair": {"a": (0.8, 0.2, 0.8), "b": (0.9, 0.1, 0.9), "c": (None,) * 3},
+}
 
 
-def test_a_deviation_is_neither_best_nor_second():
-    frame = pl.DataFrame(
-        {"circuit": ["a", "a"], "ioi": [0.5, 0.4], "seed_deviation": [0.0123, 0.02]}
+def test_only_the_best_by_all_measures_is_bold():
+    names = ("CPR", "CMD", "accuracy area")
+    rows = [
+        {"method": method, "measure": name, "circuit": circuit}
+        | {column: cells[circuit][place] for column, cells in MEASURED.items()}
+        for method in ("nap", "other")
+        for place, name in enumerate(names)
+        for circuit in "abc"
+    ]
+    frame = pl.DataFrame(rows, infer_schema_length=None)
+    found = agreed_best(frame, [*MEASURED], blocks=["method"])
+    bold = {
+        column: set(frame.filter(best)["circuit"]) for column, best in found.items()
+    }
+    assert bold == {
+        "agreed": {"a"},
+        "exaggerated": set(),
+        "right": set(),
+        "tied": {"a"},
+        "twice": {"a", "b"},
+        "equal": set(),
+        "lone": set(),
+        "pair": {"b"},
+    }
+    assert found["agreed"] == [True, False, False] * 6
+
+
+def test_the_leaderboard_has_bold_circuits_only_where_all_measures_agree(statistics):
+    names = {"tasks": study.TASKS, "methods": ["nap"]}
+    table = leaderboard(statistics, **PAIR, **names)
+    is_gold = (table.frame["circuit"] == "gold").to_list()
+    # All aligned circuits are always right, so CPR and CMD decide.
+    assert [table.best[task] for task in [*study.TASKS, "mean"]] == [is_gold] * 4
+    worse = statistics.with_columns(
+        cmd=pl.when(circuit="gold", task="ioi").then(0.75).otherwise("cmd")
     )
-    lines = list(shown_lines(Table(frame, labels=1, ranked=True)))
-    assert [line.ranks for line in lines] == [[0, 1, 0], [0, 2, 0]]
-    # Deviations are small, and shown with a digit more.
-    assert lines[0].texts == ["a", "0.50", "0.012"]
+    table = leaderboard(worse, **PAIR, **names)
+    assert not any(table.best["ioi"]) and table.best["addition"] == is_gold
+    assert "none where they disagree" in table.note
+    # A mean over fewer tasks is never bold, however high.
+    high = pl.when(circuit="near-distribution", task="mean").then(2.0).otherwise("cpr")
+    table = leaderboard(statistics.with_columns(cpr=high), **PAIR, **names)
+    assert table.best["mean"] == is_gold
 
 
 def test_tex_is_booktabs_with_marks_and_escapes():
-    lines = to_tex(_ranked_table()).splitlines()
+    lines = to_tex(_bold_table()).splitlines()
     assert lines[:2] == [r"\begin{tabular}{llrrr}", r"\toprule"]
     assert lines[4] == r"a\_1 & w & \textbf{0.50} & - & 0.50 (1/2) \\"
     assert lines[5] == r" & x & \textbf{0.50} & 0.20 & \textbf{0.35} \\"
@@ -613,14 +765,14 @@ def test_tex_is_booktabs_with_marks_and_escapes():
 
 
 def test_csv_keeps_full_precision_and_empty_cells():
-    frame = pl.read_csv(to_csv(_ranked_table()).encode())
-    assert frame.equals(_ranked_table().frame)
+    frame = pl.read_csv(to_csv(_bold_table()).encode())
+    assert frame.equals(_bold_table().frame)
 
 
 def test_html_is_one_file_without_anything_to_load():
-    page = to_html(_ranked_table(), "CPR of <a> & b")
+    page = to_html(_bold_table(), "CPR of <a> & b")
     assert "<title>CPR of &lt;a&gt; &amp; b</title>" in page
-    assert "<b>0.50</b>" in page and "<u>0.30</u>" in page
+    assert "<b>0.50</b>" in page and "<td>0.30</td>" in page
     assert "src=" not in page and "href" not in page and "http" not in page
 
 

@@ -75,7 +75,7 @@ def test_every_protocol_has_a_set_for_every_task():
     assert sorted(family_sets(TASKS, FAMILIES)) == sorted(families)
     # Of a family one task is studied: it is left out by itself, once.
     alone = study_families(["a", "c"], FAMILIES)
-    assert left_out_sets("a", alone) == {"task = family": "without-a"}
+    assert left_out_sets("a", alone) == {"task (its family)": "without-a"}
     assert family_sets(["a", "c"], FAMILIES) == ["without-a", "without-c"]
     assert family_sets(["a", "b"], FAMILIES) == family_sets(["a"], FAMILIES) == []
 

@@ -178,6 +178,23 @@ def percentile_interval(
     return np.where(known, low, np.nan), np.where(known, high, np.nan)
 
 
+def wilson_interval(
+    share: float, n: int, *, level: float = 0.95
+) -> tuple[float, float]:
+    """Return the interval of a share of `n` independent cases, by Wilson's formula.
+
+    Unlike a bootstrap it has a width where the share is 0 or 1 (Wilson, Probable
+    inference, the law of succession, and statistical inference, 1927).
+    """
+    z2 = stats.norm.ppf((1 + level) / 2) ** 2
+    centre = share + z2 / (2 * n)
+    half = np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n)))
+    scale = 1 + z2 / n
+    low, high = (centre - half) / scale, (centre + half) / scale
+    # A share of 0 or 1 is a bound itself, but for rounding.
+    return float(min(low, share)), float(max(high, share))
+
+
 def sign_flip_p(differences: np.ndarray, *, seed: int = 0) -> float:
     """Return the two-sided p value of a mean difference by the sign-flip test.
 
@@ -240,15 +257,22 @@ def cluster_draws(
     Returns:
         float64 `(resamples,)`.
     """
-    random = generator("clusters", seed)
-    n_tasks = len(cells)
-    picked = random.integers(n_tasks, size=(resamples, n_tasks))
+    picked, seeds = _clusters(tuple(map(len, cells)), resamples, seed)
     means = np.empty(picked.shape)
     for task, of_task in enumerate(cells):
-        shape = (*picked.shape, len(of_task))
-        seeds = random.integers(len(of_task), size=shape)
-        np.copyto(means, of_task[seeds].mean(-1), where=picked == task)
+        np.copyto(means, of_task[seeds[task]].mean(-1), where=picked == task)
     return means.mean(1)
+
+
+@lru_cache(maxsize=8)
+def _clusters(
+    sizes: tuple[int, ...], resamples: int, seed: int
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Return drawn tasks `(resamples, tasks)` and, by task, seeds for each of them."""
+    random = generator("clusters", seed)
+    picked = random.integers(len(sizes), size=(resamples, len(sizes)))
+    seeds = [random.integers(size, size=(*picked.shape, size)) for size in sizes]
+    return picked, seeds
 
 
 def paired_effect(differences: np.ndarray) -> float:

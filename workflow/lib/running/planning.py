@@ -1,19 +1,30 @@
-"""Rerun jobs when the content of files changes, not their modification time.
+"""Plan by the content of files, not their modification time, and say how long it takes.
 
 A `git checkout`, an unpacked archive or a copy changes all modification times. Jobs
 record hashes of their code and data, see `sources`; this module adjusts Snakemake's own
 triggers accordingly, however it is called.
 """
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
 
+import snakemake.api  # noqa: F401  first, for `dag` cannot be imported by itself
+from snakemake.dag import DAG
 from snakemake.jobs import Job
+from snakemake.logging import logger
 from snakemake.persistence import PersistenceBase
 
 from running.sources import script_of
 
 # Largest size in bytes of files that are compared by content if newer than a result.
 COMPARED_BY_CONTENT = 50_000_000
+# Between two lines while jobs are planned: a study of 40 tasks takes half a minute.
+SECONDS = 10.0
+
+# The steps of planning, of which Snakemake says nothing.
+_STEPS = {name: getattr(DAG, name) for name in ("init", "postprocess")}
 
 _outputs_older = Job.outputs_older_than_script_or_notebook
 _code_changed = PersistenceBase._code_changed
@@ -50,3 +61,34 @@ async def _outputs_older_than_other_script(job: Job) -> AsyncIterator:
 
 def _code_changed_elsewhere(persistence: PersistenceBase, job: Job, file=None) -> bool:
     return not script_of(job.rule) and _code_changed(persistence, job, file)
+
+
+def say_while_planning(seconds: float = SECONDS) -> None:
+    """Let Snakemake say every few seconds that it is still planning."""
+    for name, step in _STEPS.items():
+        setattr(DAG, name, _saying(step, seconds))
+
+
+def _saying(step: Callable, seconds: float) -> Callable:
+    async def planned(*args, **settings):
+        with _lines(seconds):
+            return await step(*args, **settings)
+
+    return planned
+
+
+@contextmanager
+def _lines(seconds: float) -> Iterator[None]:
+    start, ended = time.monotonic(), Event()
+
+    def say() -> None:
+        while not ended.wait(seconds):
+            logger.info(f"Still planning, {time.monotonic() - start:.0f} s so far.")
+
+    thread = Thread(target=say, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -11,11 +11,13 @@ off.
 import ast
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from pathlib import Path
 from runpy import run_path
@@ -27,6 +29,7 @@ from snakemake.benchmark import benchmarked
 from snakemake.logging import logger
 from snakemake.script import PythonScript
 
+from running.interrupts import listen, starting_deaf
 from running.sources import library_modules, script_of, stage_script
 
 # Modules that modules of the library import at run time, inside functions.
@@ -81,6 +84,7 @@ def warm_up(workflow) -> None:
         return
     # Forks and scripts also import the modules of the main program, `snakemake`.
     multiprocessing.set_forkserver_preload(["snakemake.cli", *modules])
+    logger.info("Importing the libraries of all jobs, once.")
     if _starts():
         PythonScript.execute_script = _execute_forked
     else:
@@ -134,13 +138,26 @@ def _starts() -> bool:
     # The server needs the module search path of this process, set by the Snakefile.
     path = os.pathsep.join(filter(None, sys.path))
     with _environment(PYTHONPATH=path, **dict.fromkeys(ONE_THREAD, "1")):
+        with starting_deaf():
+            forkserver.ensure_running()
         process = _process(int)
         try:
             process.start()
+            process.join()
         except (EOFError, OSError):
             return False
-        process.join()
+        except SystemExit:  # interrupted, which the server ignores
+            _kill_servers()
+            raise
     return process.exitcode == 0
+
+
+def _kill_servers() -> None:
+    """End the imports of the server at once; otherwise it would first finish them."""
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):
+            if any("forkserver" in each for each in child.cmdline()):
+                child.kill()
 
 
 @contextmanager
@@ -171,7 +188,7 @@ def _execute_forked(script: PythonScript, fname: str, edit: bool = False) -> Non
     """
     if edit or not _can_be_forked(script):
         return _execute_script(script, fname, edit)
-    process = _process(run_path, fname, run_name="__main__")
+    process = _process(_run, fname)
     with _lock:
         process.start()
     with ExitStack() as stack:
@@ -182,6 +199,16 @@ def _execute_forked(script: PythonScript, fname: str, edit: bool = False) -> Non
         process.join()
     if process.exitcode:
         raise CalledProcessError(process.exitcode, f"{sys.executable} {fname}")
+
+
+def _run(fname: str) -> None:
+    """Run a script in a fork, which an interrupt ends."""
+    listen()
+    try:
+        run_path(fname, run_name="__main__")
+    except KeyboardInterrupt:
+        # Outside of the job proper, which logs it: there is nothing to say.
+        sys.exit(128 + signal.SIGINT)
 
 
 def _can_be_forked(script: PythonScript) -> bool:

@@ -1,6 +1,6 @@
-"""Data frames as Parquet files."""
+"""Data frames as Parquet files, and tables in CSV files."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -27,6 +27,34 @@ def read_frame(path: Path | str, columns: Sequence[str] = ()) -> pl.DataFrame:
         raise ValueError(
             f"{path}: not a readable Parquet file ({error}); {REMEDY}"
         ) from error
+    return _with_columns(frame, columns, path)
+
+
+def read_table(path: Path | str, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Read a CSV file that `tables.typesetting` has written.
+
+    Args:
+        path: the file.
+        schema: types of the columns that it must have; others are inferred.
+
+    Raises:
+        ValueError: the file is damaged, or a column is missing.
+    """
+    try:
+        frame = pl.read_csv(path, schema_overrides=schema)
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"{path}: not a table ({error}); {REMEDY}") from error
+    return _with_columns(frame, schema, path)
+
+
+def _with_columns(
+    frame: pl.DataFrame, columns: Iterable[str], path: Path | str
+) -> pl.DataFrame:
+    """Return the frame of a file, which must have the given columns.
+
+    Raises:
+        ValueError: a column is missing.
+    """
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise ValueError(

@@ -16,7 +16,7 @@ from torch.profiler import ProfilerActivity, profile
 from circuit_transfer.benchmarking.cases import Case
 from circuit_transfer.benchmarking.entries import MEASURED
 from circuit_transfer.interventions import counting
-from circuit_transfer.jobs.job import progress
+from circuit_transfer.jobs.progress import progress
 
 # Shorter computations are repeated; longer ones already average over many passes and
 # are measured once.
@@ -51,11 +51,12 @@ def measure(
         both are from a separate, untimed run.
     """
     every = [*bare, *cases]
-    constant = {each.name: _untimed(model, each, tokens) for each in every}
+    untimed = progress(every, len(every), "untimed computation")
+    constant = {each.name: _untimed(model, each, tokens) for each in untimed}
     rows, long_running = [], set()
     before = _bare_seconds(model, bare)
     order = [(number, case) for number in range(repetitions) for case in every]
-    for number, case in progress(order, len(order), "computations measured"):
+    for number, case in progress(order, len(order), "computation"):
         if case.name in long_running:
             continue
         taken = seconds(case.run, model.device)

@@ -17,6 +17,7 @@ from circuit_transfer.benchmarking.entries import (
     resized,
 )
 from circuit_transfer.benchmarking.measure import measure
+from circuit_transfer.jobs.progress import progress
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,8 @@ def run_benchmark(model: nn.Module, load: Load, repetitions: int) -> pl.DataFram
         The columns of `LOAD`, then those of `measure`.
     """
     frames = []
-    for shared in (0, load.positions // 2):
+    prefixes = (0, load.positions // 2)
+    for shared in progress(prefixes, len(prefixes), "prefix"):
         of_load = replace(load, shared=shared)
         labels = {name: getattr(of_load, name) for name in LOAD}
         log.info("measuring with %s", labels)
@@ -64,7 +66,7 @@ def run_scaling(
     """
     frames = []
     places = [(axis, value) for axis, values in axes.items() for value in values]
-    for axis, value in places:
+    for axis, value in progress(places, len(places), "size"):
         log.info("%s: %d", axis, value)
         of_shape, of_load = resized(shape, load, axis, value)
         only = EVALUATED.get(axis)

@@ -15,6 +15,7 @@ from circuit_transfer.interventions import (
     mixing,
     run_captured,
 )
+from circuit_transfer.jobs.progress import progress
 from circuit_transfer.models.architectures import node_sites
 from circuit_transfer.prompts.batches import PairBatch, cacheable, shortened
 
@@ -95,7 +96,8 @@ def mean_activations(model: nn.Module, batches: Sequence[PairBatch]) -> list[Ten
     The mean over the examples and positions of the batches' clean prompts: a longer
     prompt counts more.
     """
-    sums = [_site_sums(model, batch) for batch in batches]
+    every = progress(batches, len(batches), "averaging batch")
+    sums = [_site_sums(model, batch) for batch in every]
     positions = sum(batch.clean.numel() for batch in batches)
     return [(sum(parts) / positions).float() for parts in zip(*sums, strict=True)]
 

@@ -28,7 +28,7 @@ from circuit_transfer.interventions import (
     captured_stream,
     resumed,
 )
-from circuit_transfer.jobs.job import progress
+from circuit_transfer.jobs.progress import progress
 from circuit_transfer.jobs.resume import NO_RESUME, Resume, State
 from circuit_transfer.prompts.batches import PairBatch, rows_per_pass
 
@@ -136,8 +136,7 @@ def attribute_by_steps(
             of_count.append(_restored(state, count))
         done = state.notes["done"]
         log.info("attribution: batch %d of %d", done, len(batches))
-    left = len(batches) - done
-    for batch in progress(batches[done:], left, "batches of pairs"):
+    for batch in progress(batches[done:], len(batches), "batch", done=done):
         found = score(model, ablated.shorten(batch), ablated, counts)
         for of_count, result in zip(parts.values(), found, strict=True):
             tensors = result.tensors().items()
@@ -207,7 +206,7 @@ def _integrated(
     ablated_logits, outside = ablated.run(batch)
     totals = [Total(count) for count in counts]
     shares = step_shares(counts)
-    for share in progress(shares, len(shares), "steps of a batch"):
+    for share in progress(shares, len(shares), "step"):
         point = torch.lerp(corrupted, clean, float(share)).requires_grad_()
         with captured(model) as sites:
             logits = answer_logits(model, embeddings=point, after=batch.prefix)
@@ -241,13 +240,14 @@ def _integrated_by_site(
     rows = rows_per_pass(model, batch) // len(batch)
     averages: list[list[Tensor]] = [[] for _ in counts]
     shares = step_shares(counts)
-    sites = progress(enumerate(outside), len(outside), "sites integrated")
+    sites = progress(enumerate(outside), len(outside), "site")
     for site, start in sites:
         # As many steps side by side as there is room for in the graph of a whole pass.
         together = max(1, min(rows, len(outside) // (len(outside) - site)))
         totals = [Total(count) for count in counts]
         end = clean.sites[site]
-        for first in range(0, len(shares), together):
+        firsts = range(0, len(shares), together)
+        for first in progress(firsts, len(firsts), "pass"):
             part = shares[first : first + together]
             way = torch.tensor([float(share) for share in part])
             way = way[:, None, None, None, None].to(end)
@@ -286,9 +286,10 @@ def _ablated_alone(
     together = max(1, rows_per_pass(model, batch) // len(batch))
     drops = []
     sites = enumerate(zip(clean.sites, outside, strict=True))
-    for site, (kept, other) in progress(sites, len(outside), "sites ablated"):
+    for site, (kept, other) in progress(sites, len(outside), "site"):
         nodes = torch.arange(kept.shape[2], device=kept.device)
-        for part in nodes.split(together):
+        parts = nodes.split(together)
+        for part in progress(parts, len(parts), "pass"):
             alone = (part[:, None] == nodes)[:, None, None, :, None]
             points = torch.where(alone, other.to(kept), kept).flatten(0, 1)
             with resumed(model, site, points, clean.sites, clean.stream):

@@ -15,6 +15,7 @@ from circuit_transfer.circuits.masks import circuit_masks
 from circuit_transfer.circuits.metrics import METRIC_COLUMNS, metric_columns
 from circuit_transfer.circuits.passes import measured
 from circuit_transfer.circuits.runs import run_circuits
+from circuit_transfer.jobs.progress import progress
 from circuit_transfer.jobs.resume import NO_RESUME, Resume
 from circuit_transfer.models.nodes import circuit_size
 from circuit_transfer.prompts.batches import PairBatch, prompt_numbers
@@ -97,7 +98,7 @@ def evaluate_ablations(
     """
     resume.expect(batches=[len(batch) for batch in batches])
     frames, costs = [], []
-    for kind in ablations:
+    for kind in progress(ablations, len(ablations), "ablation"):
         labelled = rankings.with_columns(ablation=pl.lit(kind))
         with measured(kind, model_name, model, resume) as cost:
             frame = evaluate_circuits(

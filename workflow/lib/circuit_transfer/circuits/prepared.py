@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from circuit_transfer.circuits.ablations import Ablation, ablation_of
 from circuit_transfer.interventions import answer_logits, run_captured
-from circuit_transfer.jobs.job import progress
+from circuit_transfer.jobs.progress import progress
 from circuit_transfer.prompts.batches import PairBatch
 
 log = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ class Preparations(Sequence[Prepared]):
             host_budget: bytes that those which follow may take on the host.
         """
         held = 0
-        for index in progress(range(len(self)), len(self), "batches prepared"):
+        for index in progress(range(len(self)), len(self), "preparing batch"):
             prepared = self._pending[index]()
             held += prepared.bytes()
             if held <= budget:

@@ -8,6 +8,7 @@ the circuit (MIB, arXiv 2504.13151, Section 3).
 
 import logging
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from circuit_transfer.interventions import (
     site_outputs,
     skipping_layers,
 )
-from circuit_transfer.jobs.job import progress
+from circuit_transfer.jobs.progress import progress
 from circuit_transfer.jobs.resume import NO_RESUME, Resume, State
 from circuit_transfer.models.architectures import layer_modules
 from circuit_transfer.prompts.batches import PairBatch, rows_per_pass
@@ -60,7 +61,7 @@ def run_circuits(
     parts = [
         _run_batch(model, batch, unique, ablated, rows, resume, name)
         for batch, name in progress(
-            zip(batches, names, strict=True), len(batches), "batches of pairs"
+            zip(batches, names, strict=True), len(batches), "batch"
         )
     ]
     return Metrics(*torch.cat(parts, dim=2)[:, which])
@@ -118,11 +119,8 @@ def _run_groups(
     # The empty circuit runs alone, as the full model does: rounding differs with the
     # rows of a pass, and faithfulness divides by the difference of the two.
     groups = [masks[empty], *masks[~empty & ~whole].split(at_once)]
-    position, before, stream = 0, masks[:0], []
-    for group in filter(len, groups):
-        position += len(group)
-        if position < done:
-            continue
+    before, stream = masks[:0], []
+    for group, position in _left(groups, done):
         repeated = batch.repeat(len(group))
         with (
             running_circuits(model, group, outside, written),
@@ -142,6 +140,26 @@ def _run_groups(
             yield example_metrics(repeated, logits, full)
     if whole.any():
         yield example_metrics(batch, full, full)
+
+
+def _left(groups: Sequence[Tensor], done: int) -> Iterator[tuple[Tensor, int]]:
+    """Yield the groups that are left and the last one done, with the number up to it.
+
+    Args:
+        groups: of circuits, which may be empty.
+        done: how many circuits have run.
+    """
+    groups = [*filter(len, groups)]
+    ends = [*accumulate(map(len, groups))]
+    left = [each for each in zip(groups, ends, strict=True) if each[1] >= done]
+    before = sum(map(len, groups)) - sum(len(group) for group, _ in left)
+    yield from progress(
+        left,
+        sum(map(len, groups)),
+        "circuit",
+        done=before,
+        size=lambda each: len(each[0]),
+    )
 
 
 def _equal_layers(model: nn.Module, before: Tensor, circuits: Tensor) -> int:

@@ -42,6 +42,20 @@ def pearson(left: np.ndarray, right: np.ndarray) -> float:
     return float(np.corrcoef(left, right)[0, 1])
 
 
+def correlations(vectors: Sequence[np.ndarray | None]) -> np.ndarray:
+    """Return Pearson correlations `(n, n)`; NaN for missing or constant vectors."""
+    result = np.full((len(vectors), len(vectors)), np.nan)
+    varied = [
+        index
+        for index, vector in enumerate(vectors)
+        if vector is not None and np.ptp(vector) > 0
+    ]
+    if varied:
+        known = np.corrcoef([vectors[index] for index in varied])
+        result[np.ix_(varied, varied)] = known
+    return result
+
+
 def spearman(left: np.ndarray, right: np.ndarray) -> float:
     """Return the correlation of ranks `(n_nodes,)`; equal scores share a rank."""
     return pearson(rankdata(left), rankdata(right))

@@ -8,7 +8,7 @@ interrupted and resumed ends with the same weights.
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 
@@ -20,6 +20,7 @@ from circuit_transfer.embedded.model import TrainingSettings, build_model
 from circuit_transfer.embedded.objective import accuracy, training_loss
 from circuit_transfer.embedded.vocabulary import build_tokenizer
 from circuit_transfer.generators import Words
+from circuit_transfer.jobs.progress import progress
 from circuit_transfer.jobs.resume import (
     NO_RESUME,
     Resume,
@@ -147,7 +148,7 @@ class Training:
         """Return the accuracy on the test split by task."""
         return {
             name: accuracy(self.model, texts)
-            for name, texts in self.curriculum.held_out().items()
+            for name, texts in _every_task(self.curriculum.held_out())
         }
 
     def _step(self, batch: Texts) -> float:
@@ -178,7 +179,7 @@ class Training:
         progress = self.progress
         accuracies = {
             name: accuracy(self.model, texts)
-            for name, texts in self.curriculum.probes(progress.level).items()
+            for name, texts in _every_task(self.curriculum.probes(progress.level))
         }
         progress.history.append({"step": progress.step, **accuracies})
         log.info(
@@ -271,6 +272,10 @@ def train(
         "history": training.progress.history,
     }
     return training.model, training.tokenizer, record
+
+
+def _every_task(texts: Mapping[str, Texts]) -> Iterator[tuple[str, Texts]]:
+    yield from progress(texts.items(), len(texts), "measuring task")
 
 
 def _listed(accuracies: Mapping[str, float]) -> str:

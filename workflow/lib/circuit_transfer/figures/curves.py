@@ -1,4 +1,4 @@
-"""Faithfulness over circuit size, and the loss over training steps."""
+"""Faithfulness over circuit size."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -8,8 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from circuit_transfer.artifacts.alignments import Alignment
-from circuit_transfer.figures.style import COLOURS, message, panels, say
+from circuit_transfer.figures.style import (
+    COLOURS,
+    label_outermost,
+    message,
+    panels,
+    say,
+)
 from circuit_transfer.tables.curves import (
     RANKINGS,
     ZERO_SHOT,
@@ -18,7 +23,9 @@ from circuit_transfer.tables.curves import (
     pair_rows,
 )
 from circuit_transfer.tables.differences import MEAN
+from circuit_transfer.tables.measures import SHOWN, exaggerates
 from circuit_transfer.tables.transfers import Pair
+from circuit_transfer.tables.typesetting import EXAGGERATION
 from circuit_transfer.transfer.training_sets import (
     PROTOCOLS,
     Families,
@@ -31,19 +38,8 @@ SERIES = (RANKINGS, "gold", "in-distribution", *ZERO_SHOT)
 SHARES = ("agreement_right", "agreement_wrong")
 COMPLETENESS = {"faithfulness": "-", "complement_faithfulness": "--"}
 SIZE = "circuit size (share of nodes)"
-TRAINING_NAMES = {
-    "all": "all tasks",
-    "only": "one task",
-    "without": "all tasks but one",
-    "without-family": "all but a family",
-}
-TRAINING_COLOURS = {
-    "all": COLOURS["all"],
-    "only": COLOURS["in-distribution"],
-    "without": COLOURS["zero-shot"],
-    "without-family": COLOURS["zero-shot-family"],
-}
 PAIRS_IN_A_ROW = 4
+LINE = 9.2  # height of a line of a legend, in points
 
 
 def curves_by_pair(
@@ -65,15 +61,15 @@ def curves_by_pair(
     cells = [(method, *pair) for pair in pairs for method in methods]
     columns = len(methods) if len(methods) > 1 else PAIRS_IN_A_ROW
     figure, axes = panels(
-        len(cells), columns=columns, width=2.9, height=2.7, sharex=True, sharey=True
+        len(cells), columns=columns, width=2.9, height=3.3, sharex=True, sharey=True
     )
     frame = intervals.filter(task=MEAN)
     targets = [target for _, target in pairs]
     for panel, (method, source, target) in zip(axes, cells, strict=True):
         pair = Pair(statistics, source, target)
         curves = of_map(pair_rows(frame, source, target), map_name)
-        _draw_curves(panel, curves, pair, method=method, name=map_name)
         panel.set_title(f"{source} → {target}\n{method}")
+        _draw_curves(panel, curves, pair, method=method, name=map_name)
     _label_edges(axes, SIZE, "faithfulness")
     _legend_of_curves(figure, frame.filter(pl.col("target").is_in(targets)))
     return figure
@@ -98,13 +94,13 @@ def curves_by_task(
     if frame.is_empty():
         return message(NO_CURVES)
     figure, axes = panels(
-        len(tasks), columns=3, width=2.8, height=2.3, sharex=True, sharey=True
+        len(tasks), columns=3, width=2.8, height=2.9, sharex=True, sharey=True
     )
     pair = Pair(statistics, source, target)
     for panel, task in zip(axes, tasks, strict=True):
         curves = frame.filter(task=task)
-        _draw_curves(panel, curves, pair, method=method, name=map_name, task=task)
         panel.set_title(task)
+        _draw_curves(panel, curves, pair, method=method, name=map_name, task=task)
     models = target if source is None else f"{source} → {target}"
     figure.suptitle(f"{models}, {method}", fontsize=9)
     _label_edges(axes, SIZE, "faithfulness")
@@ -153,6 +149,7 @@ def completeness(
     for column, method in enumerate(methods):
         grid[0, column].set_title(method)
         grid[-1, column].set_xlabel(SIZE)
+    label_outermost(axes)
     handles = [Line2D([], [], color=COLOURS[row], label=row) for row in shown]
     # Under a single panel there is no room for all of them side by side.
     columns = len(handles) if len(methods) > 1 else 1
@@ -173,60 +170,44 @@ def _draw_measures(
         for column, style in columns.items():
             curve = curves.filter(circuit=row).drop_nulls(column)
             if not curve.is_empty():
-                sizes, mean, deviation = mean_curve(curve, column)
+                sizes, mean, deviation, nodes = mean_curve(curve, column)
                 band = np.array([mean - deviation, mean + deviation])
                 if column in SHARES:
                     band = band.clip(0, 1)
-                axes.plot(sizes, mean, f".{style}", color=COLOURS[row], markersize=3)
+                line = {"color": COLOURS[row], "markevery": distinct_sizes(nodes)}
+                axes.plot(sizes, mean, f".{style}", markersize=3, **line)
                 _draw_band(axes, sizes, *band, COLOURS[row])
     axes.set_xscale("log")
 
 
+def distinct_sizes(n_nodes: Sequence[int]) -> list[int]:
+    """Return where a curve has another circuit than before: sizes can round to one.
+
+    Args:
+        n_nodes: numbers of nodes in the order of the sizes.
+    """
+    return [n for n, nodes in enumerate(n_nodes) if not n or nodes != n_nodes[n - 1]]
+
+
 def mean_curve(
     curves: pl.DataFrame, column: str = "faithfulness"
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sizes, mean of a column over tasks and seeds, its standard deviation over seeds.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Sizes, mean of a column over tasks and seeds, its deviation, numbers of nodes.
 
-    Tasks are averaged within each seed first, so that the deviation is that of the
-    number a reader compares.
+    The standard deviation is over seeds. Tasks are averaged within each seed first, so
+    that the deviation is that of the number a reader compares.
     """
     # In a fixed order: sums depend on it in the last digit, and files must not.
-    seeds = curves.group_by("seed", "proportion", maintain_order=True).agg(
+    seeds = curves.group_by("seed", "proportion", "n_nodes", maintain_order=True).agg(
         pl.col(column).mean()
     )
-    sizes = seeds.group_by("proportion").agg(
+    sizes = seeds.group_by("proportion", "n_nodes").agg(
         mean=pl.col(column).mean(),
         deviation=pl.col(column).std().fill_null(0.0),
     )
     sizes = sizes.sort("proportion")
-    return tuple(sizes[name].to_numpy() for name in ("proportion", "mean", "deviation"))
-
-
-def losses(alignments: Iterable[Alignment], *, title: str) -> Figure:
-    """KL and total loss over the steps of every fit of one pair and method.
-
-    Each training set is one thin line, the mean over its seeds. Without a usable pair
-    nothing was trained, and there is no line.
-    """
-    fits: dict[str, list[Alignment]] = {}
-    for fit in alignments:
-        if "loss" in fit.tensors:
-            fits.setdefault(fit.metadata["training_set"], []).append(fit)
-    if not fits:
-        return message("No alignment was trained: there is no loss to draw.")
-    figure, axes = panels(2, columns=2, width=3.2, height=2.5)
-    figure.suptitle(title, fontsize=9)
-    names = {"kl": "KL (clean || circuit)", "loss": "total loss"}
-    for panel, (tensor, name) in zip(axes, names.items(), strict=True):
-        for training_set, seeds in sorted(fits.items()):
-            loss = [fit.tensors[tensor] for fit in seeds]
-            _draw_loss(panel, loss, _kind(training_set))
-        panel.set(title=name, xlabel="optimiser step", ylabel="nats", ylim=(0, None))
-    counts = {kind: 0 for kind in TRAINING_COLOURS}
-    for training_set in fits:
-        counts[_kind(training_set)] += 1
-    _legend_of_losses(figure, counts)
-    return figure
+    columns = ("proportion", "mean", "deviation", "n_nodes")
+    return tuple(sizes[name].to_numpy() for name in columns)
 
 
 def _draw_curves(
@@ -250,25 +231,30 @@ def _draw_curves(
     for row, level in drawn.items():
         of_method = "random" if row == RANKINGS else method
         curve = curves.filter(circuit=row, method=of_method).sort("proportion")
-        label = f"{level['cpr']:.2f}"
+        label = "  ".join(f"{level[measure.column]:.2f}" for measure in SHOWN)
+        label += f"  {EXAGGERATION}" if exaggerates(level) else ""
         if level["n_tasks"] < n_tasks:
             label += f" ({level['n_tasks']}/{n_tasks} tasks)"
         sizes, mean, low, high = (
             curve[column].to_numpy()
             for column in ("proportion", "faithfulness", "low", "high")
         )
-        axes.plot(sizes, mean, **_line(row), label=label)
+        points = distinct_sizes(curve["n_nodes"])
+        axes.plot(sizes, mean, **_line(row), label=label, markevery=points)
         _draw_band(axes, sizes, low, high, _line(row)["color"])
     axes.set_xscale("log")
-    # The names stand once, below all panels: in the panels they would hide the curves.
+    # Above the panel, where it hides no curve. The names stand once, below all panels.
     axes.legend(
-        loc="upper left",
-        title="CPR",
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        title=" / ".join(measure.name for measure in SHOWN),
         title_fontsize=7,
         alignment="left",
         handlelength=1.2,
         borderpad=0,
+        labelspacing=0.2,
     )
+    axes.set_title(axes.get_title(), pad=LINE * (len(drawn) + 1) + 6)
 
 
 def _line(row: str) -> dict[str, object]:
@@ -302,37 +288,4 @@ def _label_edges(axes: Sequence[Axes], xlabel: str, ylabel: str) -> None:
         if below >= len(axes):
             panel.set_xlabel(xlabel)
             panel.tick_params(labelbottom=True)
-
-
-def _kind(training_set: str) -> str:
-    kinds = sorted(TRAINING_COLOURS, key=len, reverse=True)
-    return next(kind for kind in kinds if training_set.startswith(kind))
-
-
-def _draw_loss(axes: Axes, seeds: Sequence[np.ndarray], kind: str) -> None:
-    # Seeds of one training set take equally many steps, unless a fit was cut short.
-    steps = min(len(seed) for seed in seeds)
-    mean = np.mean([seed[:steps] for seed in seeds], axis=0)
-    colour = TRAINING_COLOURS[kind]
-    axes.plot(np.arange(1, steps + 1), mean, color=colour, linewidth=0.8, alpha=0.8)
-
-
-def _legend_of_losses(figure: Figure, counts: Mapping[str, int]) -> None:
-    handles = [
-        Line2D([], [], color=TRAINING_COLOURS[kind], label=_counted(kind, count))
-        for kind, count in counts.items()
-        if count
-    ]
-    # Below the panels: in them it would hide the lines.
-    figure.legend(
-        handles=handles,
-        title="trained on",
-        title_fontsize=7,
-        loc="outside lower center",
-        ncols=2,
-    )
-
-
-def _counted(kind: str, count: int) -> str:
-    lines = f" ({count} lines)" if count > 1 else ""
-    return TRAINING_NAMES[kind] + lines
+    label_outermost(axes)

@@ -1,6 +1,7 @@
 """Figures of node scores and alignment matrices, by layer."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,12 +11,15 @@ from matplotlib.figure import Figure
 
 from circuit_transfer.artifacts.alignments import Alignment
 from circuit_transfer.artifacts.scores import Scores
+from circuit_transfer.circuits.similarity import correlations
 from circuit_transfer.figures.style import heatmap, matrix_panels, message, panels, say
 from circuit_transfer.models.nodes import is_mlp, node_layers
 from circuit_transfer.transfer.maps import transformed
 
 DIVERGING = "RdBu_r"
 NO_SCORES = "No scores: there is nothing to draw."
+ONE_TASK = "One task: there is no other to compare it with."
+MAPS_IN_A_ROW = 4
 
 
 def task_correlations(
@@ -35,6 +39,8 @@ def task_correlations(
     """
     if not scores:
         return message(NO_SCORES)
+    if len(tasks) < 2:
+        return message(ONE_TASK)
     figure, axes = matrix_panels(len(methods), len(tasks))
     for panel, method in zip(axes, methods, strict=True):
         vectors = [scores.get((method, task)) for task in tasks]
@@ -47,23 +53,10 @@ def task_correlations(
             norm=Normalize(-1, 1),
         )
         panel.set_title(method)
-    figure.colorbar(image, ax=axes, label="Pearson correlation", shrink=0.6)
+    shrink = 0.6 / axes[0].get_gridspec().nrows
+    figure.colorbar(image, ax=axes, label="Pearson correlation", shrink=shrink)
     figure.suptitle(model, fontsize=9)
     return figure
-
-
-def correlations(vectors: Sequence[np.ndarray | None]) -> np.ndarray:
-    """Return Pearson correlations `(n, n)`; NaN for missing or constant vectors."""
-    result = np.full((len(vectors), len(vectors)), np.nan)
-    varied = [
-        index
-        for index, vector in enumerate(vectors)
-        if vector is not None and np.ptp(vector) > 0
-    ]
-    if varied:
-        known = np.corrcoef([vectors[index] for index in varied])
-        result[np.ix_(varied, varied)] = known
-    return result
 
 
 def node_grid(nodes: Sequence[str], scores: np.ndarray) -> np.ndarray:
@@ -124,13 +117,49 @@ def node_maps(maps: Mapping[str, Mapping[str, Scores | None]], *, title: str) ->
             panel.set_title(heading)
         if place.is_first_col():
             panel.set_ylabel(f"{task}\nlayer")
-    figure.suptitle(title, fontsize=9)
-    figure.supxlabel("head (MLP on the right)", fontsize=8)
+    _label_maps(figure, title)
     colours = figure.colorbar(
         _scale(1.0), ax=axes, shrink=0.4, ticks=[-1, 0, 1], aspect=30
     )
     colours.ax.set_yticklabels(["-max", "0", "max"])
     return figure
+
+
+def gold_node_maps(scores: Mapping[str, Scores | None], *, title: str) -> Figure:
+    """Draw scores of one model by layer and head, a panel per task.
+
+    Colours are of the root of the size of a score: the first MLP often has a score
+    several times that of any head.
+
+    Args:
+        scores: by task; None for an empty panel.
+        title: title of the figure.
+    """
+    # Wide enough for the title, even with few panels.
+    width = max(2.1, 4.8 / len(scores))
+    figure, axes = panels(len(scores), columns=MAPS_IN_A_ROW, width=width, height=1.8)
+    for panel, (task, found) in zip(axes, scores.items(), strict=True):
+        _draw_nodes(panel, found and _rooted(found))
+        panel.set_title(task)
+        if panel.get_subplotspec().is_first_col():
+            panel.set_ylabel("layer")
+    _label_maps(figure, title)
+    # As high in a figure of many rows as in one of a single row.
+    rows = axes[0].get_gridspec().nrows
+    colours = figure.colorbar(_scale(1.0), ax=axes, shrink=0.7 / rows, aspect=10)
+    marks = {-1.0: "-max", -0.5: "-max/4", 0.0: "0", 0.5: "max/4", 1.0: "max"}
+    colours.set_ticks([*marks], labels=[*marks.values()])
+    return figure
+
+
+def _rooted(found: Scores) -> Scores:
+    """Return scores of which a quarter is half: their roots, with their signs."""
+    return replace(found, scores=np.sign(found.scores) * np.sqrt(np.abs(found.scores)))
+
+
+def _label_maps(figure: Figure, title: str) -> None:
+    figure.suptitle(title, fontsize=9)
+    figure.supxlabel("head (MLP on the right)", fontsize=8)
 
 
 def alignment_matrix(fit: Alignment, *, title: str) -> Figure:

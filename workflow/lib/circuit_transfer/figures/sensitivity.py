@@ -1,6 +1,7 @@
-"""Figure of CPR over the values of a setting, by task."""
+"""Figure of all measures over the values of a setting, by task."""
 
 from collections.abc import Sequence
+from itertools import product
 
 import polars as pl
 from matplotlib.axes import Axes
@@ -9,13 +10,13 @@ from matplotlib.figure import Figure
 from circuit_transfer.figures.style import COLOURS, message, panels, say
 from circuit_transfer.tables.curves import RANKINGS, ZERO_SHOT
 from circuit_transfer.tables.differences import MEAN
+from circuit_transfer.tables.measures import SHOWN, Measure
 from circuit_transfer.tables.sensitivity import SOURCE_FREE, drawn_rows, lines, means
 from circuit_transfer.transfer.training_sets import PROTOCOLS
 
 NOTHING = "No circuit was evaluated: there is nothing to draw."
 # Values are on a log scale if the largest is at least this many times the smallest.
 LOG_RANGE = 8
-COLUMNS = 4
 # Horizontal distance of the points of a categorical value.
 ASIDE = 0.11
 # Zero-shot and zero-shot-family coincide for families of one task, hence the dashes.
@@ -32,10 +33,11 @@ STYLES = {
 def sensitivity_figure(
     areas: pl.DataFrame, *, title: str, setting: str, tasks: Sequence[str]
 ) -> Figure:
-    """Draw CPR over the values of a setting: the mean over tasks, then each task.
+    """Draw measures over the values of a setting: the mean over tasks, then each task.
 
-    Error bars are one standard deviation over seeds or random rankings; the vertical
-    line is at the configured value. Values other than numbers are categories.
+    A row for each, a column per measure. Error bars are one standard deviation over
+    seeds or random rankings; the vertical line is at the configured value. Values other
+    than numbers are categories.
 
     Args:
         areas: results of `sensitivity.run` for one setting.
@@ -49,24 +51,23 @@ def sensitivity_figure(
     values = areas.select("value", "configured").unique(maintain_order=True)
     places, scale = _placed(values["value"].to_list())
     configured = values.filter("configured")["value"].to_list()
-    cells = [MEAN, *tasks]
+    cells = [*product([MEAN, *tasks], SHOWN)]
     figure, axes = panels(
-        len(cells), columns=COLUMNS, width=2.2, height=2.0, sharey=True
+        len(cells), columns=len(SHOWN), width=2.8, height=2.0, sharey="col"
     )
-    for panel, task in zip(axes, cells, strict=True):
+    for panel, (task, measure) in zip(axes, cells, strict=True):
         of_panel = rows if task == MEAN else rows.filter(task=task)
-        _draw_values(panel, of_panel, places, scale)
+        _draw_values(panel, of_panel, places, scale, measure)
         for value in configured:
             at = places[value]
             panel.axvline(at, color="#777777", linewidth=0.7, linestyle=":")
         _label_values(panel, places, scale)
         panel.set_title("mean over tasks" if task == MEAN else task)
-        if panel.get_subplotspec().is_first_col():
-            panel.set_ylabel("CPR")
+        panel.set_ylabel(measure.name)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     figure.suptitle(title, fontsize=9)
-    for panel in axes[-COLUMNS:]:
+    for panel in axes[-len(SHOWN) :]:
         panel.set_xlabel(setting.replace("_", " "))
     return figure
 
@@ -82,14 +83,19 @@ def _placed(values: Sequence[str]) -> tuple[dict[str, float], str]:
 
 
 def _draw_values(
-    axes: Axes, rows: pl.DataFrame, places: dict[str, float], scale: str
+    axes: Axes,
+    rows: pl.DataFrame,
+    places: dict[str, float],
+    scale: str,
+    measure: Measure,
 ) -> None:
     if rows.is_empty():
         say(axes, "-")
         return
     by_seed = means(rows, by=["value"])
     levels = by_seed.group_by("circuit", "value", maintain_order=True).agg(
-        pl.col("cpr").mean(), deviation=pl.col("cpr").std().fill_null(0.0)
+        pl.col(measure.column).mean(),
+        deviation=pl.col(measure.column).std().fill_null(0.0),
     )
     place = pl.col("value").replace_strict(places, return_dtype=pl.Float64)
     levels = levels.with_columns(place=place).sort("place")
@@ -104,7 +110,7 @@ def _draw_values(
             style, aside = "none", ASIDE * (number - (len(circuits) - 1) / 2)
         axes.errorbar(
             level["place"] + aside,
-            level["cpr"],
+            level[measure.column],
             level["deviation"],
             color=colour,
             linestyle=style,

@@ -7,7 +7,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from circuit_transfer.figures.style import COLOURS, message, panels, say
+from circuit_transfer.figures.style import (
+    COLOURS,
+    label_outermost,
+    message,
+    panels,
+    say,
+)
 from circuit_transfer.tables.curves import shown_protocols
 from circuit_transfer.tables.similarity import CORRELATIONS, similarity_means
 from circuit_transfer.transfer.correlation import BEFORE, CHANCE, DEPTH, GOLD
@@ -64,6 +70,7 @@ def correlations_figure(
         panel.set_xlabel("circuit size (share of nodes)")
     axes[0].set_ylabel("correlation with gold")
     axes[len(methods)].set_ylabel("Jaccard index with gold")
+    label_outermost(axes)
     figure.suptitle(f"{source} → {target}, map {map_name}", fontsize=9)
     _legend(figure, rows)
     return figure
@@ -171,6 +178,7 @@ def stability_figure(
         if place.num1 + place.get_gridspec().ncols >= len(axes):
             panel.set_xlabel("circuit size (share of nodes)")
             panel.tick_params(labelbottom=True)
+    label_outermost(axes)
     handles = [Line2D([], [], color=SERIES[name]) for name in drawn]
     labels = [names.get(name, name) for name in drawn]
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
@@ -190,7 +198,10 @@ def _draw_stability(
     )
     for number, name in enumerate(circuits):
         line = stability.filter(circuit=name).group_by("proportion")
-        line = line.agg(pl.col("jaccard", "low", "high").mean()).sort("proportion")
+        line = line.agg(pl.col("jaccard", "low", "high").mean(), pl.first("n_nodes"))
+        # Sizes that round to the same circuit are one point.
+        line = line.sort("proportion").unique("n_nodes", keep="first")
+        line = line.sort("proportion")
         # Side by side, so that the intervals do not overlap.
         places = line["proportion"] * APART ** (number - (len(circuits) - 1) / 2)
         # Not error bars, since a skewed distribution can have its mean outside.

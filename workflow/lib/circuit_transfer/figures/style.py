@@ -14,6 +14,7 @@ from matplotlib.image import AxesImage
 from matplotlib.text import Text
 
 from circuit_transfer.artifacts.files import atomic
+from circuit_transfer.jobs.progress import activity
 
 log = logging.getLogger(__name__)
 # fontTools logs every step of embedding a font in a PDF.
@@ -32,6 +33,14 @@ COLOURS = {
     "random": "#999999",
 }
 MISSING = "#dddddd"
+MANY_CELLS = 16  # in a row of a matrix, above which it is drawn smaller
+NO_TRANSFER = "No transfer was evaluated: there is no aligned circuit to draw."
+# What an alignment was not trained on, by protocol.
+LEFT_OUT = {
+    "task": "all but the task",
+    "family": "all but its family",
+    "task (its family)": "all but the task (its family)",
+}
 STYLE = {
     "font.size": 8,
     "axes.titlesize": 9,
@@ -70,13 +79,13 @@ def matrix_panels(
 ) -> tuple[Figure, list[Axes]]:
     """Return a figure with `count` matrices of `cells` columns and `rows` rows.
 
-    Matrices are square by default.
+    Matrices are square by default. Large ones have smaller cells, and a row each.
     """
-    side = 0.42
+    side, columns = (0.42, 3) if cells <= MANY_CELLS else (0.24, 1)
     # Row labels and colour bar are shared by all matrices in a row.
-    width = side * cells + 2.5 / min(count, 3)
+    width = side * cells + 2.5 / min(count, columns)
     height = side * (rows or cells) + 1.6
-    return panels(count, columns=3, width=width, height=height, sharey=True)
+    return panels(count, columns=columns, width=width, height=height, sharey=True)
 
 
 def message(text: str) -> Figure:
@@ -94,6 +103,24 @@ def say(axes: Axes, text: str) -> None:
     axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes)
 
 
+def label_outermost(axes: Sequence[Axes]) -> None:
+    """Label the ticks of the lowest and the leftmost panels that are not empty.
+
+    Panels that share an axis leave its labels to the outermost one; where `say` has
+    emptied that one, no panel would have them.
+    """
+    lowest, leftmost = {}, {}
+    for panel in axes:
+        if panel.has_data():
+            place = panel.get_subplotspec()
+            lowest[place.colspan.start] = panel
+            leftmost.setdefault(place.rowspan.start, panel)
+    for panel in lowest.values():
+        panel.tick_params(which="both", labelbottom=True)
+    for panel in leftmost.values():
+        panel.tick_params(which="both", labelleft=True)
+
+
 def heatmap(
     axes: Axes,
     values: np.ndarray,
@@ -102,19 +129,29 @@ def heatmap(
     columns: Sequence[str],
     colours: Colormap | str,
     norm: Normalize,
+    marks: np.ndarray | None = None,
 ) -> AxesImage:
-    """Draw values `(row, column)` as coloured cells with their numbers."""
+    """Draw values `(row, column)` as coloured cells with their numbers.
+
+    Behind the numbers are the `marks`, texts `(row, column)`.
+    """
     colours = matplotlib.colormaps[colours].with_extremes(bad=MISSING)
     image = axes.imshow(np.ma.masked_invalid(values), cmap=colours, norm=norm)
-    axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right")
+    if len(columns) <= MANY_CELLS:
+        axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right")
+        size = 7
+    else:
+        axes.set_xticks(range(len(columns)), columns, rotation=90)
+        size = 5
     axes.tick_params(length=0)
     axes.tick_params(axis="x", pad=1)
     axes.set_yticks(range(len(rows)), rows)
     axes.spines[:].set_visible(False)
     for (row, column), value in np.ndenumerate(values):
         text = f"{value:.2f}" if np.isfinite(value) else "-"
+        text += "" if marks is None else str(marks[row, column])
         colour = readable_on(colours(norm(value))) if np.isfinite(value) else "black"
-        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=7)
+        axes.text(column, row, text, ha="center", va="center", color=colour, size=size)
     return image
 
 
@@ -136,6 +173,6 @@ def save(figure: Figure, *paths: Path | str) -> None:
         suffix = Path(path).suffix[1:]
         # Without the date, so that equal figures have equal bytes.
         metadata = {"CreationDate": None} if suffix == "pdf" else {}
-        with atomic(path) as partial:
+        with activity(f"drawing {path}"), atomic(path) as partial:
             figure.savefig(partial, format=suffix, dpi=160, metadata=metadata)
         log.info("drew %s", path)

@@ -1,61 +1,74 @@
 """Read prompt pairs from the user's own files and from those of other projects.
 
-Each importer is a module that reads one schema, selected by the entry of the task in
-the configuration. Every row becomes a pair, or a reject with the reason.
+Each importer is a module that reads one schema. It is recognised by the columns and the
+structure of a file, or named by the task's entry in the configuration. Every row
+becomes a pair, or a reject with the reason.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from circuit_transfer.importers.auto_circuit import read_auto_circuit
-from circuit_transfer.importers.eap_ig import read_eap_ig
-from circuit_transfer.importers.edge_pruning import read_edge_pruning
+from circuit_transfer.importers.files import cure, suffix
+from circuit_transfer.importers.formats import FORMATS, Format, format_of
 from circuit_transfer.importers.mib import MIB_TASKS, read_mib, task_files
-from circuit_transfer.importers.own import read_pairs
 from circuit_transfer.importers.rows import Imported
+from circuit_transfer.importers.tables import READERS, read_table
 
-__all__ = ["FORMATS", "MIB_TASKS", "Format", "Imported", "data_files", "import_task"]
+__all__ = [
+    "FORMATS",
+    "MIB_TASKS",
+    "Format",
+    "Imported",
+    "data_files",
+    "import_task",
+    "wrong_type",
+]
 
 MIB_SETTINGS = ("configuration", "counterfactual", "leading_space", "train", "test")
 
 
-@dataclass(frozen=True)
-class Format:
-    """A file schema: its importer and the file suffixes that it reads."""
-
-    read: Callable[[Path | str], Imported]
-    suffixes: tuple[str, ...]
-
-
-FORMATS = {
-    "pairs": Format(read_pairs, (".jsonl", ".csv", ".tsv", ".parquet")),
-    "eap-ig": Format(read_eap_ig, (".csv", ".tsv", ".jsonl", ".parquet")),
-    "auto-circuit": Format(read_auto_circuit, (".json",)),
-    "edge-pruning": Format(read_edge_pruning, (".jsonl",)),
-}
-
-
-def import_task(entry: dict[str, Any], path: Path | str) -> Imported:
+def import_task(
+    entry: dict[str, Any], path: Path | str, head: int | None = None
+) -> Imported:
     """Read the pairs of a task by its entry in the configuration.
 
     Args:
-        entry: `{file, format?}` with one of `FORMATS`, by default `pairs`; or `{mib,
-            configuration?, counterfactual?, leading_space?, train?, test?}` with one of
-            `MIB_TASKS`.
+        entry: `{file, format?}` with one of `FORMATS`, by default that which the file
+            matches; or `{mib, configuration?, counterfactual?, leading_space?, train?,
+            test?}` with one of `MIB_TASKS`.
         path: the file of the entry, or for `mib` also a folder.
+        head: how many of the first rows of every file to read; all by default.
 
     Raises:
         ValueError: The entry, the files or a user's own rows are invalid.
     """
     if "mib" in entry:
         settings = {name: entry[name] for name in MIB_SETTINGS if name in entry}
-        return read_mib(entry["mib"], path, **settings)
-    name = entry.get("format", "pairs")
+        return read_mib(entry["mib"], path, **settings, head=head)
+    table = read_table(path, _suffixes(entry), head)
+    if not table.rows:
+        raise ValueError(f"{path}: no {'prompts' if table.are_prompts else 'rows'}")
+    return format_of(table, entry.get("format")).read(table)
+
+
+def wrong_type(entry: dict[str, Any]) -> str | None:
+    """Return what is wrong with the name of an entry's file, or None if nothing is."""
+    suffixes = _suffixes(entry)
+    if suffix(entry["file"]) in suffixes:
+        return None
+    of_format = f" for the format {entry['format']}" if "format" in entry else ""
+    expected = f"expected a name that ends in {' or '.join(suffixes)}{of_format}"
+    return f"{expected}{cure(entry['file'])}"
+
+
+def _suffixes(entry: dict[str, Any]) -> tuple[str, ...]:
+    """Return the types of files that an entry may name."""
+    name = entry.get("format")
+    if name is None:
+        return tuple(READERS)
     if name not in FORMATS:
         raise ValueError(f"unknown format {name!r}: expected one of {[*FORMATS]}")
-    return FORMATS[name].read(path)
+    return FORMATS[name].suffixes
 
 
 def data_files(entry: dict[str, Any], path: Path | str) -> list[Path]:

@@ -1,9 +1,7 @@
 """Pairs from the JSON files of auto-circuit (Miller et al., arXiv 2407.08734)."""
 
-from pathlib import Path
-
 from circuit_transfer.importers.rows import Imported, parse_rows, text, texts
-from circuit_transfer.importers.tables import Row, read_json
+from circuit_transfer.importers.tables import Table
 
 PARTS = {
     "clean": text("clean"),
@@ -11,9 +9,10 @@ PARTS = {
     "answers": texts("answers"),
     "wrong_answers": texts("wrong_answers"),
 }
+COLUMNS = ("clean", "corrupt", "answers", "wrong_answers")
 
 
-def read_auto_circuit(path: Path | str) -> Imported:
+def read_auto_circuit(table: Table) -> Imported:
     """Read `{"prompts": [{clean, corrupt, answers, wrong_answers}]}`.
 
     Lists of answers may differ in length. Prompts without wrong answers are rejected,
@@ -23,16 +22,14 @@ def read_auto_circuit(path: Path | str) -> Imported:
     the clean prompt.
 
     Raises:
-        ValueError: The file cannot be read, has another structure, or has no prompts.
+        ValueError: The rows are no such list, or none of them has one of these keys.
     """
-    content = read_json(path)
-    prompts = content.get("prompts") if isinstance(content, dict) else None
-    if not isinstance(prompts, list):
-        raise ValueError(f"{path}: expected an object with a list named prompts")
-    if not prompts:
-        raise ValueError(f"{path}: no prompts")
-    rows = [
-        Row(number, cells if isinstance(cells, dict) else {})
-        for number, cells in enumerate(prompts, start=1)
-    ]
-    return parse_rows(rows, PARTS, str(path)).frames()
+    if not table.are_prompts:
+        raise ValueError(f"{table.path}: expected an object with a list named prompts")
+    table.require(*COLUMNS)
+    return parse_rows(table.rows, PARTS, str(table.path)).frames()
+
+
+def is_auto_circuit(table: Table) -> bool:
+    """Return whether rows have the structure that `read_auto_circuit` reads."""
+    return table.are_prompts and table.lacks(*COLUMNS) is None

@@ -1,7 +1,6 @@
 """Pairs from the CSV files of EAP-IG (Hanna et al., arXiv 2403.17806)."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 from circuit_transfer.importers.rows import (
@@ -15,7 +14,7 @@ from circuit_transfer.importers.rows import (
     texts,
     token_ids,
 )
-from circuit_transfer.importers.tables import Table, read_table
+from circuit_transfer.importers.tables import Row, Table
 from circuit_transfer.messages import quoted
 from circuit_transfer.prompts.frame import ALONE
 
@@ -31,7 +30,7 @@ YEAR_COLUMNS = ("label", "correct_idx")
 YEAR_PROMPT = re.compile(r"(?P<century>\d\d)(?P<year>\d\d)\b.*\b(?P=century)$", re.S)
 
 
-def read_eap_ig(path: Path | str) -> Imported:
+def read_eap_ig(table: Table) -> Imported:
     """Read `clean`, `corrupted` and the answers; all other columns are ignored.
 
     Answers are token ids, single or in lists: `correct_idx` and `incorrect_idx`, or the
@@ -47,14 +46,29 @@ def read_eap_ig(path: Path | str) -> Imported:
     The split is determined by a hash of the clean prompt.
 
     Raises:
-        ValueError: The file cannot be read, lacks these columns, or has no rows.
+        ValueError: The table lacks these columns.
     """
-    table = read_table(path)
     table.require("clean", "corrupted")
-    if not table.rows:
-        raise ValueError(f"{path}: no rows")
     parts = {"clean": text("clean"), "corrupted": text("corrupted")}
-    return parse_rows(table.rows, parts | _answers(table), str(path)).frames()
+    return parse_rows(table.rows, parts | _answers(table), str(table.path)).frames()
+
+
+def is_eap_ig(table: Table) -> bool:
+    """Return whether rows have answers as `read_eap_ig` reads them."""
+    pairs = (*ID_COLUMNS, *TEXT_COLUMNS)
+    if any(table.lacks("clean", "corrupted", *names) is None for names in pairs):
+        return True
+    for column in YEAR_COLUMNS:
+        if table.lacks("clean", "corrupted", column) is None:
+            return any(_is_year(row, column) for row in table.rows)
+    return False
+
+
+def _is_year(row: Row, column: str) -> bool:
+    try:
+        return _year(row.cells, column) >= 0
+    except UnusableRow:
+        return False
 
 
 def _answers(table: Table) -> dict[str, Part]:

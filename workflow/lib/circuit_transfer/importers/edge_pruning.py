@@ -1,7 +1,6 @@
 """Pairs from the JSON Lines of Edge Pruning (Bhaskar et al., arXiv 2406.16778)."""
 
 import re
-from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any
 
@@ -13,12 +12,12 @@ from circuit_transfer.importers.rows import (
     parse_rows,
     text,
 )
-from circuit_transfer.importers.tables import Table, read_table
+from circuit_transfer.importers.tables import Row, Table
 
 SPAN = re.compile(r"(?P<prompt>.*?)<predict>(?P<answer>.*?)</predict>", re.S)
 
 
-def read_edge_pruning(path: Path | str) -> Imported:
+def read_edge_pruning(table: Table) -> Imported:
     """Read `clean` and `corrupted` texts whose answer is `<predict> marked</predict>`.
 
     The text before the span is the prompt, the span is the answer, and the rest is
@@ -31,9 +30,8 @@ def read_edge_pruning(path: Path | str) -> Imported:
     column, the split is determined by a hash of the clean prompt.
 
     Raises:
-        ValueError: The file cannot be read, lacks these columns, or has no rows.
+        ValueError: The table lacks these columns.
     """
-    table = read_table(path, (".jsonl",))
     table.require("clean", "corrupted")
     parts = {
         "clean": _prompt("clean"),
@@ -43,7 +41,22 @@ def read_edge_pruning(path: Path | str) -> Imported:
     }
     if "split" in table.columns:
         parts["split"] = _split(table)
-    return parse_rows(table.rows, parts, str(path)).with_splits_apart().frames()
+    return parse_rows(table.rows, parts, str(table.path)).with_splits_apart().frames()
+
+
+def has_spans(table: Table) -> bool:
+    """Return whether rows have the spans that `read_edge_pruning` reads."""
+    return any(_is_marked(row) for row in table.rows)
+
+
+def all_have_spans(table: Table) -> bool:
+    """Return whether the answer is marked in every row, whatever its columns."""
+    return bool(table.rows) and all(_is_marked(row) for row in table.rows)
+
+
+def _is_marked(row: Row) -> bool:
+    clean = row.cells.get("clean")
+    return isinstance(clean, str) and SPAN.match(clean) is not None
 
 
 def _prompt(column: str) -> Part:

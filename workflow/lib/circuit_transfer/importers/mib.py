@@ -81,6 +81,7 @@ def read_mib(
     leading_space: bool | str | None = None,
     train: int | None = None,
     test: int | None = None,
+    head: int | None = None,
 ) -> Imported:
     """Read a MIB dataset from a file or a folder, in the order of its rows.
 
@@ -98,6 +99,7 @@ def read_mib(
         leading_space: true, false, `auto`, or None to follow the circuit track.
         train: largest number of training pairs; the first ones are taken.
         test: the same for test pairs.
+        head: how many of the first rows of every file to read; all by default.
 
     Raises:
         ValueError: The task or counterfactual is unknown, there are no data files or no
@@ -107,7 +109,7 @@ def read_mib(
         raise ValueError(f"unknown MIB task {task!r}: expected one of {[*MIB_TASKS]}")
     found = ParsedRows()
     for file in task_files(task, path, configuration):
-        table = read_table(file.path)
+        table = read_table(file.path, head=head)
         if table.rows:
             parts = _parts(MIB_TASKS[task], table, file, counterfactual, leading_space)
             found += parse_rows(table.rows, parts, file.name)

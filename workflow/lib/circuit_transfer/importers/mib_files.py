@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from circuit_transfer.importers.tables import check_file, suffix
+from circuit_transfer.importers.files import check_file, suffix
 
 SUFFIXES = (".parquet", ".jsonl")
 SPLIT_NAMES = {"train": "train", "test": "test"} | dict.fromkeys(

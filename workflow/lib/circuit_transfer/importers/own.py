@@ -3,14 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from circuit_transfer.importers.rows import (
-    LIST_AS_TEXT,
-    Imported,
-    is_list_of_texts,
-    is_text,
-    split_by_hash,
-)
-from circuit_transfer.importers.tables import Table, read_table, suffix
+from circuit_transfer.importers.files import suffix
+from circuit_transfer.importers.lists import parsed_list
+from circuit_transfer.importers.rows import Imported, is_text, split_by_hash
+from circuit_transfer.importers.tables import Table
 from circuit_transfer.messages import quoted
 from circuit_transfer.prompts.frame import (
     PROMPT_SCHEMA,
@@ -25,26 +21,25 @@ OPTIONAL = ("split", "group")
 FURTHER = ("answer_ids", "wrong_answer_ids", "tokenized", "single_token")
 
 
-def read_pairs(path: Path | str) -> Imported:
-    """Read pairs from `.jsonl`, `.csv`, `.tsv` or `.parquet`.
+def read_pairs(table: Table) -> Imported:
+    """Read pairs from the rows of any file.
 
     Columns are `clean`, `corrupted`, `answer`, `wrong_answer`, and optionally `group`
     (by default the clean prompt) and `split`; others are ignored. Without `split`, a
-    hash of the group assigns half of the groups to each split. An answer is text or,
-    except in CSV, a list of texts; the plural names `answers` and `wrong_answers` are
-    accepted too. So a Parquet file with `PROMPT_SCHEMA` gives the same pairs again.
+    hash of the group assigns half of the groups to each split. An answer is text or a
+    list of texts, which in CSV is written as text (`["a", "b"]`); the plural names
+    `answers` and `wrong_answers` are accepted too. So a Parquet file with
+    `PROMPT_SCHEMA` gives the same pairs again.
 
     An invalid cell is an error, not a reject, since users can correct their own files.
 
     Raises:
-        ValueError: The file cannot be read or has no rows, a column is missing, a cell
-            is not text, or a group is in both splits; names file, row and column.
+        ValueError: A column is missing, a cell is not text, or a group is in both
+            splits; names file, row and column.
     """
-    table = read_table(path)
     columns = {name: _column(table, name) for name in ("answer", "wrong_answer")}
-    if not table.rows:
-        raise ValueError(f"{path}: no rows")
-    table.require("clean", "corrupted", *columns.values())
+    optional = [name for name in OPTIONAL if name in table.columns]
+    table.require("clean", "corrupted", *columns.values(), *optional)
     is_parquet = suffix(table.path) == ".parquet"
     complete = is_parquet and {*PROMPT_SCHEMA} <= {*table.columns}
     prompts = [_prompt(table, row, columns, complete) for row in table.rows]
@@ -52,12 +47,29 @@ def read_pairs(path: Path | str) -> Imported:
     return Imported(prompt_frame(prompts), reject_frame([]))
 
 
-def _column(table: Table, name: str) -> str:
-    """Return the name of an answer column, singular or plural."""
+def has_pairs(table: Table) -> bool:
+    """Return whether a table has the columns that `read_pairs` needs."""
+    return missing_columns(table) is None
+
+
+def missing_columns(table: Table) -> str | None:
+    """Return which columns a table lacks for `read_pairs`, if it lacks any."""
+    answers = [_columns(table, name)[0] for name in ("answer", "wrong_answer")]
+    return table.lacks("clean", "corrupted", *answers)
+
+
+def _columns(table: Table, name: str) -> list[str]:
+    """Return the answer columns of a name, singular or plural; if none, the name."""
     found = [column for column in (name, f"{name}s") if column in table.columns]
+    return found or [name]
+
+
+def _column(table: Table, name: str) -> str:
+    """Return the only answer column of a name."""
+    found = _columns(table, name)
     if len(found) > 1:
         raise ValueError(f"{table.path}: columns {found}: expected one of the two")
-    return (found or [name])[0]
+    return found[0]
 
 
 def _prompt(table: Table, row: Any, columns: dict[str, str], complete: bool) -> Prompt:
@@ -94,8 +106,10 @@ def _text(cell: Any, where: str) -> str:
 
 
 def _texts(cell: Any, where: str, *, empty: bool, has_lists: bool) -> tuple[str, ...]:
-    if not has_lists and is_list_of_texts(cell):
-        raise ValueError(f"{where}: {LIST_AS_TEXT}, found {quoted(cell)}")
+    try:
+        cell = cell if has_lists else parsed_list(cell)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
     if not isinstance(cell, list):
         return (_text(cell, where),)
     if not cell and not empty:

@@ -1,6 +1,5 @@
 """Convert rows to pairs, or to rejects with the reason."""
 
-import ast
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from circuit_transfer.importers.lists import parsed_list
 from circuit_transfer.importers.tables import Row
 from circuit_transfer.messages import quoted
 from circuit_transfer.prompts.frame import (
@@ -23,9 +23,6 @@ from circuit_transfer.prompts.frame import (
 TEXTS = ("clean", "corrupted", "answers", "wrong_answers")
 # Token ids are stored as 32-bit integers.
 LARGEST_ID = 2**31 - 1
-
-# A list in a cell of CSV, taken for a text, would be a wrong answer without a word.
-LIST_AS_TEXT = "expected one text: CSV has no lists, use JSON Lines for several answers"
 
 # Extracts one attribute of a `Prompt` from the cells of a row.
 Part = Callable[[dict[str, Any]], Any]
@@ -134,8 +131,10 @@ def texts(column: str, *, has_lists: bool = True) -> Part:
 
     def part(cells: dict[str, Any]) -> tuple[str, ...]:
         found = cells.get(column)
-        if not has_lists and is_list_of_texts(found):
-            raise UnusableRow(f"{column}: {LIST_AS_TEXT}, found {shortened(found)}")
+        try:
+            found = found if has_lists else parsed_list(found)
+        except ValueError as error:
+            raise UnusableRow(f"{column}: {error}") from error
         found = [found] if isinstance(found, str) else found
         if not isinstance(found, list) or not found:
             raise UnusableRow(f"{column}: expected texts, found {shortened(found)}")
@@ -184,18 +183,6 @@ def is_text(value: Any) -> bool:
         return isinstance(value, str) and value.encode() is not None
     except UnicodeEncodeError:
         return False
-
-
-def is_list_of_texts(cell: Any) -> bool:
-    """Return whether a text is a list of texts as Python or JSON writes it."""
-    if not isinstance(cell, str) or not cell.startswith("["):
-        return False
-    try:
-        found = ast.literal_eval(cell)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return False
-    is_list = isinstance(found, list) and bool(found)
-    return is_list and all(isinstance(each, str) for each in found)
 
 
 def as_integer(value: Any) -> int | None:

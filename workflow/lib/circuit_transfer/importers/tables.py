@@ -1,23 +1,29 @@
-"""Read the rows of JSON Lines, CSV and Parquet files, locating errors by row."""
+"""The rows of data files of every type, with errors located by row."""
 
-import csv
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import StringIO
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from circuit_transfer.importers.csv_files import SEPARATORS, read_csv
+from circuit_transfer.importers.files import (
+    check_file,
+    check_signature,
+    is_packed,
+    suffix,
+)
+from circuit_transfer.importers.json_files import read_json, read_jsonl
 from circuit_transfer.messages import quoted
 
 # Deepest nesting of values; the files of MIB have four levels.
 DEEPEST = 10
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-# What separates cells: the first of these that the header has. Spreadsheets write
-# semicolons where the comma is the decimal point.
-SEPARATORS = {".csv": ",;\t", ".tsv": "\t,;"}
+# Longest signature of another type of file, in bytes.
+SIGNATURE = 100
+
+Records = Iterator[tuple[int, dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -33,35 +39,60 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """All rows of a file, and the columns that at least one row has."""
+    """Rows of a file.
+
+    Attributes:
+        path: the file.
+        columns: the columns that at least one row has.
+        rows: all rows, or the first ones.
+        are_prompts: whether they are the list `prompts` of a JSON object.
+    """
 
     path: Path
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
+    are_prompts: bool = False
 
     @property
     def has_lists(self) -> bool:
         """Whether a cell may be a list; in CSV it can only be written as text."""
         return suffix(self.path) not in SEPARATORS
 
-    def require(self, *columns: str) -> None:
-        """Check that columns exist.
-
-        Raises:
-            ValueError: Columns are missing.
-        """
+    def lacks(self, *columns: str) -> str | None:
+        """Return what is wrong if columns are missing or there twice."""
         missing = [column for column in columns if column not in self.columns]
         if missing:
             found = quoted([*self.columns], 1000)
-            raise ValueError(f"{self.path}: no column {missing}, only {found}")
+            return f"no column {missing}, only {found}{self._likely(missing)}"
+        twice = [column for column in columns if self.columns.count(column) > 1]
+        return f"more than one column {twice}" if twice else None
+
+    def require(self, *columns: str) -> None:
+        """Check that columns exist, each once.
+
+        Raises:
+            ValueError: Columns are missing, or there twice.
+        """
+        if problem := self.lacks(*columns):
+            raise ValueError(f"{self.path}: {problem}")
+
+    def _likely(self, missing: list[str]) -> str:
+        """Say that columns differ only in their letters or spaces, if they do."""
+        likely = {column.strip().lower() for column in self.columns}
+        if likely >= {*missing}:
+            return "; expected names in lower-case letters without spaces around them"
+        return ""
 
 
-def read_table(path: Path | str, suffixes: tuple[str, ...] = ()) -> Table:
-    """Read a file of type `.jsonl`, `.csv`, `.tsv` or `.parquet`.
+def read_table(
+    path: Path | str, suffixes: tuple[str, ...] = (), head: int | None = None
+) -> Table:
+    """Read a file of one of the types `READERS`; all but Parquet also with `.gz`.
 
     Args:
         path: the file.
-        suffixes: the accepted types, by default all four.
+        suffixes: the accepted types, by default all.
+        head: how many of the first rows to read; all by default.
 
     Raises:
         ValueError: The file is missing, of another type or damaged; names the file and,
@@ -69,102 +100,44 @@ def read_table(path: Path | str, suffixes: tuple[str, ...] = ()) -> Table:
     """
     path = Path(path)
     check_file(path, suffixes or tuple(READERS))
-    return READERS[suffix(path)](path)
+    return READERS[suffix(path)](path, head)
 
 
-def read_json(path: Path | str) -> Any:
-    """Read a `.json` file as one value.
-
-    Raises:
-        ValueError: The file is missing, of another type or damaged; names the line.
-    """
-    path = Path(path)
-    check_file(path, (".json",))
-    text = _decoded(path, _content(path), 1, "line")
-    try:
-        return json.loads(text)
-    # ValueError, since numbers of too many digits raise no JSONDecodeError.
-    except (ValueError, RecursionError) as error:
-        line = getattr(error, "lineno", 1)
-        raise ValueError(f"{path}: line {line}: not JSON ({error})") from error
+def _read_jsonl(path: Path, head: int | None) -> Table:
+    return _from_objects(path, islice(read_jsonl(path), head))
 
 
-def check_file(path: Path, suffixes: tuple[str, ...]) -> None:
-    """Check that a file exists and has an accepted suffix, in letters of any case.
-
-    Raises:
-        ValueError: The file does not exist, or has another suffix.
-    """
-    if suffix(path) not in suffixes:
-        raise ValueError(f"{path}: expected a file of type {', '.join(suffixes)}")
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
+def _read_json(path: Path, head: int | None) -> Table:
+    found = read_json(path, head)
+    records = found.records[:head]
+    return _from_objects(path, records, are_prompts=found.are_prompts)
 
 
-def suffix(path: Path | str) -> str:
-    """Return the type of a file by its name, in lower-case letters."""
-    return Path(path).suffix.lower()
-
-
-def _read_jsonl(path: Path) -> Table:
-    rows = tuple(_objects(path))
+def _from_objects(path: Path, records: Records, **properties: bool) -> Table:
+    rows = tuple(Row(*record) for record in records)
     columns = dict.fromkeys(key for row in rows for key in row.cells)
-    return Table(path, tuple(columns), rows)
+    return Table(path, tuple(columns), rows, **properties)
 
 
-def _objects(path: Path) -> Iterator[Row]:
-    # Only a line feed ends a row: JSON strings may contain other line separators.
-    for number, content in enumerate(_content(path).split(b"\n"), start=1):
-        line = _decoded(path, content, number, "row").strip()
-        if not line:
-            continue
-        try:
-            cells = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{path}: row {number}: not JSON ({error})") from error
-        if not isinstance(cells, dict):
-            raise ValueError(
-                f"{path}: row {number}: expected an object, found {quoted(line)}"
-            )
-        yield Row(number, cells)
+def _read_csv(path: Path, head: int | None) -> Table:
+    header, records = read_csv(path)
+    rows = (
+        # A short row lacks the last columns.
+        Row(number, dict(zip(header, cells, strict=False)))
+        for number, cells in islice(records, head)
+    )
+    return Table(path, tuple(header), tuple(rows))
 
 
-def _read_csv(path: Path) -> Table:
-    content = _content(path)
-    text = _decoded(path, content, 1, "line")
-    known, header = SEPARATORS[suffix(path)], text.partition("\n")[0]
-    separator = next((each for each in known if each in header), known[0])
+def _read_parquet(path: Path, head: int | None) -> Table:
+    if is_packed(path):
+        raise ValueError(f"{path}: a packed Parquet file; unpack it first")
+    with path.open("rb") as file:
+        start = file.read(SIGNATURE)
+    if not start.startswith(b"PAR1"):
+        check_signature(path, start)
     try:
-        frame = pl.read_csv(
-            content,
-            separator=separator,
-            infer_schema=False,
-            empty_string_is_null=False,
-        )
-    except pl.exceptions.PolarsError as error:
-        reason = _too_long_row(text, separator) or quoted(error)
-        raise ValueError(f"{path}: not a readable CSV file ({reason})") from error
-    return _from_frame(path, frame)
-
-
-def _too_long_row(text: str, separator: str) -> str | None:
-    """Return which row has more cells than the header, and why it may, if one has."""
-    try:
-        header, *rows = csv.reader(StringIO(text, newline=""), delimiter=separator)
-    except (csv.Error, ValueError):
-        return None
-    for number, row in enumerate(rows, start=1):
-        if len(row) > len(header):
-            return (
-                f"row {number} has {len(row)} cells, the header {len(header)}: a text "
-                f"with {separator!r} needs quotes around it"
-            )
-    return None
-
-
-def _read_parquet(path: Path) -> Table:
-    try:
-        frame = pl.read_parquet(path)
+        frame = pl.read_parquet(path, n_rows=head)
     # The reader panics if the pages of the file are damaged.
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         reason = quoted(error)
@@ -180,7 +153,8 @@ def _read_parquet(path: Path) -> Table:
 
 
 READERS = {
-    ".jsonl": _read_jsonl,
+    **dict.fromkeys((".jsonl", ".ndjson"), _read_jsonl),
+    ".json": _read_json,
     ".csv": _read_csv,
     ".tsv": _read_csv,
     ".parquet": _read_parquet,
@@ -198,15 +172,3 @@ def _nesting(dtype: pl.DataType) -> int:
     else:
         inner = [dtype.inner] if isinstance(dtype, pl.List | pl.Array) else []
     return 1 + max(map(_nesting, inner), default=0)
-
-
-def _content(path: Path) -> bytes:
-    return path.read_bytes().removeprefix(BYTE_ORDER_MARK)
-
-
-def _decoded(path: Path, content: bytes, first: int, unit: str) -> str:
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        number = first + content.count(b"\n", 0, error.start)
-        raise ValueError(f"{path}: {unit} {number}: not UTF-8 ({error})") from error

@@ -3,6 +3,7 @@
 - `hooks`: read and edit the outputs of nodes, or replace the forward of modules;
 - `circuits`: ablate all nodes outside a circuit, with a binary or a soft mask;
 - `runs`: run prompts from the beginning, after a cached prefix, or from a given site;
+- `unembedding`: compute logits in float32 where the weights have half the precision;
 - `prefixes`: try whether a prefix may be cached;
 - `positions`: rotary embeddings that depend on the length of the prompt;
 - `families`: check the table of model families against a model;

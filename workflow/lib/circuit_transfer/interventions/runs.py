@@ -17,6 +17,7 @@ from circuit_transfer.interventions.circuits import (
 )
 from circuit_transfer.interventions.hooks import captured
 from circuit_transfer.interventions.positions import forget_lengths
+from circuit_transfer.interventions.unembedding import in_float32
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,9 @@ def answer_logits(
 ) -> Tensor:
     """Return the logits at the last position, float32 `(batch, vocabulary)`.
 
+    They are computed in float32 also where the model runs in half precision, see
+    `unembedding`.
+
     Args:
         model: a causal language model.
         ids: token ids `(batch, position)`, all prompts of one length, without padding.
@@ -83,13 +87,14 @@ def answer_logits(
     """
     prompts = ids if embeddings is None else embeddings
     forget_lengths(model)
-    output = model(
-        input_ids=ids,
-        inputs_embeds=embeddings,
-        past_key_values=after and after.resume(len(prompts)),
-        logits_to_keep=1,
-        use_cache=after is not None,
-    )
+    with in_float32(model):
+        output = model(
+            input_ids=ids,
+            inputs_embeds=embeddings,
+            past_key_values=after and after.resume(len(prompts)),
+            logits_to_keep=1,
+            use_cache=after is not None,
+        )
     return output.logits[:, -1].float().to(prompts.device)
 
 

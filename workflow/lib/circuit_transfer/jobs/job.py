@@ -10,21 +10,21 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
-from typing import TypeVar
 
+from circuit_transfer.jobs.progress import SILENCE, Listener, heartbeat
 from circuit_transfer.jobs.resource_errors import advice
 from circuit_transfer.messages import printable
 
-T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 # The variable that holds the process id of the run that a job belongs to.
 RUN = "CIRCUIT_TRANSFER_RUN"
-LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+# Beginning of a line: several jobs share a console, where the date is clear.
+CONSOLE_TIME, FILE_TIME = "%H:%M:%S", "%Y-%m-%d %H:%M:%S"
 DONE = "done in %.2f s, begun %.2f s after the process, %.2f s of CPU in all"
 DONE_PATTERN = re.compile(
     re.escape(DONE).replace(re.escape("%.2f"), r"(\d+\.\d\d)") + "$", re.MULTILINE
@@ -40,22 +40,31 @@ class _LogFile(logging.FileHandler):
 
 
 @contextmanager
-def job(log_path: Path | str) -> Iterator[None]:
+def job(log_path: Path | str, name: str, silence: float = SILENCE) -> Iterator[None]:
     """Run a stage with its log written to a file and to the console.
 
     The log ends in how long it took, see `read_startup`. An exception ends the job. One
     that describes a wrong input, or a lack of memory or disk, is logged in one
     line, and its traceback goes into a file next to the log, `<log>.traceback`; of any
     other the traceback is logged. A job does not outlive the run that it belongs to.
+
+    Args:
+        log_path: of the file.
+        name: of the job, which begins every line.
+        silence: seconds without a line after which one says where the job is.
     """
     startup = _process_seconds()
     start = time.monotonic()
     _end_with_the_run()
     try:
-        _log_to(log_path)
+        _log_to(log_path, name)
         _spare_the_collector()
         _one_thread()
-        yield
+        with heartbeat(silence):
+            yield
+    except KeyboardInterrupt:
+        log.error("interrupted")
+        sys.exit(128 + signal.SIGINT)
     except Exception as error:
         _log_error(error, Path(f"{log_path}.traceback"))
         sys.exit(1)
@@ -85,18 +94,6 @@ def pick_device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
-    """Yield the items and log every few seconds how far the loop has come."""
-    start = last = time.monotonic()
-    for done, item in enumerate(items, start=1):
-        yield item
-        now = time.monotonic()
-        if now - last > 5 and done < total:
-            last = now
-            left = (now - start) / done * (total - done)
-            log.info("%s: %d of %d, about %.0f s left", what, done, total, left)
 
 
 def _log_error(error: Exception, traceback_path: Path) -> None:
@@ -154,24 +151,35 @@ def _wait_for(process: int) -> None:
         time.sleep(5)
 
 
-class _Printable(logging.Formatter):
-    """What a log quotes from files cannot give orders to the terminal that shows it."""
+class _Line(logging.Formatter):
+    """A line of the log: the time, the job, and what is more than information.
+
+    What it quotes from files cannot give orders to the terminal that shows it.
+    """
+
+    def __init__(self, name: str, times: str):
+        super().__init__(datefmt=times)
+        self._name = name
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        level = f"{record.levelname}: " if record.levelno > logging.INFO else ""
+        when = self.formatTime(record, self.datefmt)
+        return f"{when} {self._name}: {level}{record.message}"
 
     def format(self, record: logging.LogRecord) -> str:
         lines = super().format(record).split("\n")
         return "\n".join(map(printable, lines))
 
 
-def _log_to(log_path: Path | str) -> None:
+def _log_to(log_path: Path | str, name: str) -> None:
     Path(log_path).parent.mkdir(parents=True, exist_ok=True)
     Path(f"{log_path}.traceback").unlink(missing_ok=True)
+    file, console = _LogFile(log_path, mode="w"), logging.StreamHandler()
+    file.setFormatter(_Line(name, FILE_TIME))
+    console.setFormatter(_Line(name, CONSOLE_TIME))
     logging.basicConfig(
-        level=logging.INFO,
-        handlers=[_LogFile(log_path, mode="w"), logging.StreamHandler()],
-        force=True,
+        level=logging.INFO, handlers=[file, console, Listener()], force=True
     )
-    for handler in logging.getLogger().handlers:
-        handler.setFormatter(_Printable(LINE))
     logging.captureWarnings(True)
 
 

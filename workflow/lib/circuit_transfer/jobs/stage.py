@@ -23,7 +23,7 @@ def run_stage(stage: Callable[..., None], snakemake: Any) -> None:
         stage: the function of a script.
         snakemake: what Snakemake gives the script.
     """
-    with job(snakemake.log[0]):
+    with job(snakemake.log[0], _name(snakemake)):
         arguments = bind(stage, snakemake)
         if RESUME in signature(stage).parameters:
             # Made by the default, so that a stage that cannot resume needs no torch.
@@ -62,6 +62,12 @@ def bind(stage: Callable[..., None], snakemake: Any) -> dict[str, Any]:
         if found:
             arguments[name] = found[0]
     return arguments
+
+
+def _name(snakemake: Any) -> str:
+    """Return the name of a job: its rule, and its wildcards as in paths."""
+    wildcards = "/".join(str(value) for _, value in snakemake.wildcards.items())
+    return f"{snakemake.rule} {wildcards}".strip()
 
 
 def _find(name: str, kind: str, sources: Sources) -> list[Any]:

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from circuit_transfer.jobs.progress import activity
 from circuit_transfer.messages import in_one_line
 from circuit_transfer.models.architectures import GGUF_NAMES
 from circuit_transfer.models.gguf_files import GgufHeader, read_header
@@ -81,9 +82,14 @@ def convert_gguf(path: Path | str, folder: Path | str) -> dict[str, Any]:
     log.info("%s: %s, tensors by type: %s", path, header.architecture, types)
     config = read_gguf_configuration(path)
     _check_all_are_read(path, header, config)
-    _dequantised(path, config).save_pretrained(folder, max_shard_size="1TB")
-    log.info("%.3f GB of weights saved", 4 * header.values / 1e9)
-    build_tokenizer(path, header.settings).save_pretrained(folder)
+    size = f"{4 * header.values / 1e9:.3f} GB of weights"
+    with activity(f"dequantising {path}"):
+        model = _dequantised(path, config)
+    with activity(f"saving {size}"):
+        model.save_pretrained(folder, max_shard_size="1TB")
+    log.info("%s saved", size)
+    with activity("building the tokenizer"):
+        build_tokenizer(path, header.settings).save_pretrained(folder)
     return {
         "file": str(path),
         "bytes": Path(path).stat().st_size,
@@ -214,5 +220,5 @@ def _dequantised(path: Path | str, config):
 
 
 def _sha256(path: Path | str) -> str:
-    with Path(path).open("rb") as file:
+    with activity(f"hashing {path}"), Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

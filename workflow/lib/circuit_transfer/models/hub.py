@@ -7,7 +7,7 @@ when the hub cannot be reached.
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import disable_progress_bars
 
+from circuit_transfer.jobs.progress import activity
 from circuit_transfer.models.architectures import architecture_of
 from circuit_transfer.models.checkpoints import (
     SETTINGS,
@@ -130,8 +131,15 @@ def download_model(repository: str, revision: str = "main") -> tuple[Path, str]:
     sizes = _listing(repository, folder)
     size = sum(sizes.get(name, 0) for name in weights)
     log.info("%s@%s: %.3f GB of weights", repository, commit, size / 1e9)
-    # By commit, since a branch may have moved meanwhile.
-    _snapshot(repository, commit, weights)
+    before = _cached_bytes(folder)
+
+    def downloaded() -> str:
+        now = _cached_bytes(folder) - before
+        return f"downloaded {now / 1e9:.3f} of {size / 1e9:.3f} GB"
+
+    with activity(downloaded):
+        # By commit, since a branch may have moved meanwhile.
+        _snapshot(repository, commit, weights)
     check_checkpoint(folder)
     return folder, commit
 
@@ -207,6 +215,18 @@ def _listing(repository: str, folder: Path, kind: str = "model") -> dict[str, in
         files = [path for path in folder.rglob("*") if path.is_file()]
         return {str(path.relative_to(folder)): path.stat().st_size for path in files}
     return {file.path: file.size for file in tree}
+
+
+def _cached_bytes(folder: Path) -> int:
+    """Return how much is in the cache of the repository of a commit's folder.
+
+    Files that are being downloaded are there too, under another name.
+    """
+    size = 0
+    for path in (folder.parents[1] / "blobs").glob("*"):
+        with suppress(FileNotFoundError):  # renamed meanwhile
+            size += path.stat().st_size
+    return size
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from circuit_transfer.jobs.job import pick_device
+from circuit_transfer.jobs.progress import activity
 from circuit_transfer.messages import in_one_line
 from circuit_transfer.models.architectures import architecture_of
 from circuit_transfer.models.checkpoints import check_checkpoint, read_model_type
@@ -17,6 +18,7 @@ from circuit_transfer.models.tokenizer_files import (
 from circuit_transfer.models.weights import (
     check_names,
     is_finite,
+    on_device,
     quiet_transformers,
 )
 
@@ -51,14 +53,15 @@ def load_model(
         safetensors.SafetensorError: the weights' file is damaged.
     """
     check_checkpoint(folder)
-    model = _read_weights(
-        folder,
-        dtype=dtype,
-        attn_implementation=attn_implementation,
-        device_map=device_map,
-    )
-    if device_map is None:
-        model.to(device or pick_device())
+    with activity(f"loading {folder}"):
+        model = _read_weights(
+            folder,
+            dtype=dtype,
+            attn_implementation=attn_implementation,
+            device_map=device_map,
+        )
+        if device_map is None:
+            model.to(device or pick_device())
     where = device_map or model.device
     log.info("loaded %s: %s, %s on %s", folder, model.config.model_type, dtype, where)
     return model.requires_grad_(False).eval()
@@ -139,14 +142,8 @@ def load_tokenizer(folder: Path | str):
 def _parameters(model) -> Iterator[tuple[str, Any]]:
     """Yield every parameter with its values, also those offloaded to disk."""
     for prefix, module in model.named_modules():
-        own = dict(module.named_parameters(prefix, recurse=False))
-        if any(parameter.is_meta for parameter in own.values()):
-            from accelerate.utils import align_module_device
-
-            with align_module_device(module):
-                yield from module.named_parameters(prefix, recurse=False)
-        else:
-            yield from own.items()
+        with on_device(module):
+            yield from module.named_parameters(prefix, recurse=False)
 
 
 def read_settings(folder: Path | str):

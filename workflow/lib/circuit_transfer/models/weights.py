@@ -6,10 +6,11 @@ another one than the weights were made for.
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from circuit_transfer.jobs.progress import progress
 from circuit_transfer.messages import some
 from circuit_transfer.models.checkpoints import BUFFERS, read_header, weight_files
 from circuit_transfer.models.shape import skeleton
@@ -56,7 +57,7 @@ def check_weights(folder: Path | str, config) -> None:
     check_names(folder, config)
     for file, tensors in _stored(folder).items():
         with safe_open(file, framework="pt") as opened:
-            for name in tensors:
+            for name in progress(tensors, len(tensors), f"tensor of {file.name},"):
                 if not is_finite(opened.get_tensor(name)):
                     raise ValueError(f"{file}: weight {name} is not finite")
 
@@ -109,6 +110,15 @@ def is_finite(tensor) -> bool:
         for chunk in tensor.flatten().split(CHUNK)
         for end in (torch.aminmax(chunk) if len(chunk) else ())
     )
+
+
+def on_device(module) -> AbstractContextManager[None]:
+    """Load a module's own weights within the context, where they are offloaded."""
+    if not any(each.is_meta for each in module.parameters(recurse=False)):
+        return nullcontext()
+    from accelerate.utils import align_module_device
+
+    return align_module_device(module)
 
 
 @contextmanager

@@ -6,16 +6,16 @@ no word of them.
 """
 
 import logging
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
-from circuit_transfer.jobs.job import progress
+from circuit_transfer.jobs.progress import progress
 from circuit_transfer.messages import quoted
 from circuit_transfer.prompts.encoding import Encoding, Tokenizer, lost_word
 from circuit_transfer.prompts.frame import ALONE, REJECT_SCHEMA
+from circuit_transfer.prompts.reasons import described_kinds
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def tokenize_pairs(prompts: pl.DataFrame, tokenizer: Tokenizer) -> Tokenized:
     """
     pairs, rejects = [], []
     rows = prompts.iter_rows(named=True)
-    for row in progress(rows, len(prompts), "rows of prompts"):
+    for row in progress(rows, len(prompts), "row"):
         try:
             ids = _tokenize_row(row, tokenizer)
         except _Reject as reject:
@@ -58,9 +58,11 @@ def tokenize_pairs(prompts: pl.DataFrame, tokenizer: Tokenizer) -> Tokenized:
             place = {name: row[name] for name in ("file", "row", "split")}
             pairs.append(place | ids)
     log.info("%d usable pairs, %d rejected", len(pairs), len(rejects))
+    kinds = described_kinds(each["reason"] for each in rejects)
+    for kind in kinds:
+        log.info("%s", kind)
     if rejects and not pairs:
-        reason, rows = Counter(each["reason"] for each in rejects).most_common(1)[0]
-        log.warning("no row is usable for this model, %d because: %s", rows, reason)
+        log.warning("no row is usable for this model, %s", kinds[0])
     return Tokenized(
         pl.DataFrame(pairs, schema=PAIR_SCHEMA),
         pl.DataFrame(rejects, schema=REJECT_SCHEMA),

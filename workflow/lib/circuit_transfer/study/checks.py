@@ -6,7 +6,7 @@ from pathlib import Path
 
 from circuit_transfer.circuits.methods import check_method
 from circuit_transfer.generators import GENERATORS
-from circuit_transfer.importers import FORMATS
+from circuit_transfer.importers import wrong_type
 from circuit_transfer.study.convergence import check_step_counts
 from circuit_transfer.study.file_checks import check_files
 from circuit_transfer.study.validation import nearest
@@ -109,7 +109,8 @@ def _check_families(
                 f"study.tasks: {name!r} would read as a family in the name of a "
                 "training set; expected a name that does not begin with `family-`"
             )
-        if name in families and name not in families[name]:
+        members = families.get(name, [])
+        if name not in members and any(each in studied for each in members):
             raise ValueError(
                 f"study.families: {name!r} is a task of another family; expected "
                 "another name for the family"
@@ -227,13 +228,8 @@ def check_task(key: str, task: Mapping) -> None:
         _check_generated(key, task)
     elif "mib" in task:
         _check_mib(key, task)
-    else:
-        suffixes = FORMATS[task["format"]].suffixes
-        if Path(task["file"]).suffix.lower() not in suffixes:
-            raise ValueError(
-                f"{key}.file: {task['file']!r}; expected a name that ends in "
-                f"{' or '.join(suffixes)} for the format {task['format']}"
-            )
+    elif problem := wrong_type(task):
+        raise ValueError(f"{key}.file: {task['file']!r}; {problem}")
 
 
 def _check_mib(key: str, task: Mapping) -> None:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from circuit_transfer.importers import data_files
+from circuit_transfer.importers import data_files, import_task
 from circuit_transfer.messages import quoted
 from circuit_transfer.models.architectures import architecture_of
 from circuit_transfer.models.checkpoints import check_checkpoint, read_model_type
@@ -15,11 +15,14 @@ from circuit_transfer.models.tokenizer_files import check_text_is_last
 # not escape the descriptions of jobs.
 SNAKEMAKES = re.compile(r"[{}<>\n\r]")
 
+# How many of the first rows of a file are read.
+HEAD = 1000
+
 
 def check_files(
     config: Mapping, used: Iterable[str], directories: Sequence[Path]
 ) -> None:
-    """Check that the files of the models and tasks that a study uses exist.
+    """Check that the files of the models and tasks that a study uses can be read.
 
     Args:
         config: the whole config.
@@ -29,7 +32,7 @@ def check_files(
     study, models, tasks = config["study"], config["models"], config["tasks"]
     for name in study["tasks"]:
         if "file" in tasks[name]:
-            _check_file(f"tasks.{name}.file", tasks[name]["file"], directories)
+            _check_pairs(f"tasks.{name}.file", tasks[name], directories)
         if "path" in tasks[name]:
             _check_data(f"tasks.{name}.path", tasks[name], directories)
     for name, circuit in config["evaluation"]["circuits"].items():
@@ -42,11 +45,17 @@ def check_files(
             _check_file(f"models.{name}.gguf", models[name]["gguf"], directories)
 
 
-def _check_file(key: str, path: str, directories: Sequence[Path]) -> None:
+def _check_pairs(key: str, entry: Mapping, directories: Sequence[Path]) -> None:
+    found = _check_file(key, entry["file"], directories)
+    _check_rows(key, entry, found)
+
+
+def _check_file(key: str, path: str, directories: Sequence[Path]) -> Path:
     found = _check_there(key, path, directories, "file")
     if not found.is_file():
         raise ValueError(f"{key}: {found} is a folder; expected a file")
     _check_readable(key, found)
+    return found
 
 
 def _check_there(
@@ -69,6 +78,18 @@ def _check_data(key: str, entry: Mapping, directories: Sequence[Path]) -> None:
     try:
         for file in data_files(dict(entry), found):
             _check_readable(key, file)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from error
+    _check_rows(key, entry, found)
+
+
+def _check_rows(key: str, entry: Mapping, path: Path) -> None:
+    """Check that a task's pairs can be read, by the first rows of its files.
+
+    The others are read when a run starts: a large file would delay every plan.
+    """
+    try:
+        import_task(dict(entry), path, head=HEAD)
     except ValueError as error:
         raise ValueError(f"{key}: {error}") from error
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from circuit_transfer.study.paths import wildcards
 
 FAITHFUL = "Is the transfer faithful?"
+GOLD = "How faithful are the model's own circuits?"
 SOURCE = "Does the source matter?"
 CIRCUITS = "What do the circuits look like?"
 COST = "What does it cost?"
@@ -43,7 +44,7 @@ FIGURES = {
     "curves-by-pair": Shown("transfers", FAITHFUL),
     "curves-by-task": Shown("transfers", FAITHFUL, _FIT),
     "gold-curves-by-task": Shown(
-        "attribution", FAITHFUL, "{target}/{method}", caption="curves-by-task"
+        "attribution", GOLD, "{target}/{method}", caption="curves-by-task"
     ),
     "recovery": Shown("transfers", FAITHFUL),
     "transfer-matrix": Shown("transfers", FAITHFUL, _PAIR),
@@ -53,6 +54,7 @@ FIGURES = {
     "correlations": Shown("transfers", SOURCE, _PAIR),
     "stability": Shown("transfers", CIRCUITS, _FIT),
     "node-map": Shown("transfers", CIRCUITS, _FIT),
+    "gold-node-map": Shown("attribution", CIRCUITS, "{target}/{method}"),
     "alignment-matrix": Shown("transfers", CIRCUITS, _FIT),
     "losses": Shown("transfers", "How did the training go?", _FIT),
     "break-even": Shown("transfers", COST, _PAIR),
@@ -65,12 +67,15 @@ TABLES = {
     "models": Shown("study", MODELS),
     "rejects": Shown("study", MODELS),
     "rejects-summary": Shown("study", MODELS),
-    "statistics-columns": Shown("study", "Statistics"),
+    "top-nodes": Shown("study", CIRCUITS, "{model}"),
+    "task-correlation": Shown("study", CIRCUITS, "{model}"),
+    # Not "Statistics": a page of Snakemake's report has this name already.
+    "statistics-columns": Shown("study", "What do the statistics mean?"),
     "costs": Shown("study", COST),
-    "break-even": Shown("study", COST),
+    "break-even": Shown("transfers", COST),
     "startup": Shown("startup", COST),
     "imported": Shown("circuits", "Imported circuits"),
-    "gold": Shown("attribution", FAITHFUL, "{target}"),
+    "gold": Shown("attribution", GOLD, "{target}"),
     "scaling": Shown("transfers", FAITHFUL, "{task}"),
     "leaderboard": Shown("transfers", FAITHFUL, _PAIR),
     "controls": Shown("transfers", SOURCE, _PAIR),
@@ -81,6 +86,16 @@ TABLES = {
     "convergence": Shown("convergence", SETTINGS),
     "benchmark": Shown("benchmark", SPEED),
     "benchmark-scaling": Shown("benchmark", SPEED),
+}
+
+# The figures of the page: the section that shows them, and their titles.
+SUMMARISED = {
+    "node-map": ("nodes", "Scores of the nodes by layer and head"),
+    "gold-node-map": ("nodes", "Scores of the nodes by layer and head"),
+    "curves-by-pair": ("faithful", "Faithfulness by circuit size, mean over tasks"),
+    "gold-curves-by-task": ("faithful", "Faithfulness by circuit size"),
+    "maps": ("source", "CPR of every map by the source scores that it is given"),
+    "break-even": ("cost", "Cost of a number of new tasks"),
 }
 
 

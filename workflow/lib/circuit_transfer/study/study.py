@@ -19,7 +19,6 @@ from circuit_transfer.prompts.frame import SPLITS
 from circuit_transfer.study.checks import studied_models, studied_targets
 from circuit_transfer.study.convergence import compared_methods
 from circuit_transfer.study.paths import Job, expanded, job, path, paths, wildcards
-from circuit_transfer.study.shown import FIGURES, TABLES, figure_pattern, table_pattern
 from circuit_transfer.transfer.controls import trained_controls
 from circuit_transfer.transfer.maps import (
     CARRIED,
@@ -170,8 +169,11 @@ class Study:
             "map_name": self.main_map,
             "maps": self.maps,
             "methods": self.methods,
+            "pairs": self.transfers,
             "proportions": self.config["evaluation"]["proportions"],
+            "seeds": self.seeds,
             "siblings": self.config["study"]["siblings"],
+            "targets": self.targets,
             "tasks": self.tasks,
             "transfers": self.config["study"]["transfers"],
         }
@@ -228,6 +230,7 @@ class Study:
         """Return the jobs that run models and count what it costs."""
         free_mask = self.transfers and "free-mask" in self.controls
         stages = {
+            "measure_baseline": {},
             "attribute_nodes": {},
             "fit_alignment": {},
             "stitch_alignment": {} if STITCHED in self.compared else None,
@@ -252,36 +255,6 @@ class Study:
         """The methods with carried gradients, if the study compares them."""
         carried = CARRIED in self.compared
         return [each for each in self.methods if carried and has_run_gradients(each)]
-
-    def results(self) -> list[str]:
-        """Return what the study ends in: the files of its figures and tables."""
-        parts = ["study", "circuits", "sensitivity", "convergence"]
-        parts.append("transfers" if self.transfers else "attribution")
-        return [file for part in parts for file in self.results_of(part)]
-
-    def results_of(self, part: str) -> list[str]:
-        """Return the tables (CSV) and figures (PNG) of a part of the study.
-
-        Args:
-            part: one of those in `shown`.
-        """
-        wanted = {
-            "circuits": self.circuits,
-            "sensitivity": self.varied,
-            "convergence": self.compared_methods,
-            "benchmark": self.config["benchmark"],
-        }
-        if not wanted.get(part, True):
-            return []
-        shown = {table_pattern(name): each for name, each in TABLES.items()}
-        shown |= {figure_pattern(name): each for name, each in FIGURES.items()}
-        own = {"benchmark": self.growing} if part == "scaling" else {}
-        return [
-            file
-            for pattern, each in shown.items()
-            if each.part == part
-            for file in self.every(pattern, **own)
-        ]
 
     def break_even_sets(self) -> dict[str, list[str]]:
         """Return the tasks of the training sets that a break-even is counted for."""

@@ -98,7 +98,7 @@ def study_work(config: Mapping, nodes: Mapping[str, Nodes]) -> list[Work]:
         config: a valid configuration, defaults filled in.
         nodes: the nodes of every model that the study uses.
     """
-    stages = (_attributions, _step_comparisons, _stitched)
+    stages = (_baselines, _attributions, _step_comparisons, _stitched)
     stages += (_alignments, _free_masks, _evaluations)
     return list(chain.from_iterable(stage(config, nodes) for stage in stages))
 
@@ -113,6 +113,23 @@ def prompt_tokens(tasks: Mapping[str, Mapping]) -> dict[str, int]:
         name: PROMPT_TOKENS.get(origin, OTHER_PROMPT_TOKENS)
         for name, origin in origins.items()
     }
+
+
+def _baselines(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
+    study, settings = config["study"], config["evaluation"]
+    models = studied_models(study, config["models"])
+    for model, task in product(models, study["tasks"]):
+        yield Work(
+            stage="measure_baseline",
+            model=model,
+            pairs={task: _available(config, task, "test", settings["examples"])},
+            # The clean and the corrupted prompt.
+            forwards=2,
+            forward_backwards=0,
+            batch_size=_in_a_pass(settings),
+            copies=0,
+            logits=2,
+        )
 
 
 def _attributions(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:

@@ -1,29 +1,42 @@
 """What stands where in the tables that compare: maps, and all tests of a pair."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import polars as pl
 
+from circuit_transfer.tables.cells import cell_schema, level_cell
 from circuit_transfer.tables.curves import RANKINGS
-from circuit_transfer.tables.explanations import INTERVAL_NOTE, MARK_NOTE, explain
-from circuit_transfer.tables.transfers import LEVEL, Pair, mean_cell, verdict
-from circuit_transfer.tables.typesetting import HALF_WIDTH, MARK, Table
+from circuit_transfer.tables.explanations import (
+    EXAGGERATION_NOTE,
+    INTERVAL_NOTE,
+    MARK_NOTE,
+    MEASURE_EXPLANATIONS,
+    explain,
+)
+from circuit_transfer.tables.measures import SHOWN
+from circuit_transfer.tables.transfers import LEVEL, Pair, verdict
+from circuit_transfer.tables.typesetting import MARK, Table
 from circuit_transfer.transfer.controls import TARGET_ONLY
 
-# What a map is given, and the circuits that need no map.
+# The controls of what a map is given, and those that need no map.
 GIVEN = ("source-free", "random-source", "other-family")
-REFERENCES = ("gold", RANKINGS, "mlps-first", "mean-gold", "ridge", *TARGET_ONLY)
-REFERENCES += ("free-mask",)
+WITHOUT_MAP = ("mlps-first", "mean-gold", "ridge", *TARGET_ONLY, "free-mask")
 TESTED = ("p_permutation_holm", "p_wilcoxon_holm", "p_tasks", "p_tasks_holm")
 TESTS_NOTE = (
-    "CPR of the aligned circuit minus that of the other, mean over tasks; low, high: "
-    "its 95 % interval over tasks and seeds within them; d z: mean over standard "
-    "deviation of the differences. All p values are two-sided; holm: adjusted for the "
-    "comparisons of one map with its controls. Sign flips (permutation) and Wilcoxon's "
-    "signed ranks are over tasks x seeds, p tasks over the tasks' means alone: seeds "
-    "of a task are not further tasks, so that is the stricter test. higher: yes at "
-    ".05, or lower, else no."
+    "The measure of the aligned circuit minus that of the other, mean over tasks; CPR "
+    "and accuracy area: higher is better, CMD: lower is better. low, high: the 95 % "
+    "interval of the difference over tasks and seeds within them; d z: mean over "
+    "standard deviation of the differences. All p values are two-sided; holm: adjusted "
+    "for the comparisons of one map with its controls, by one measure. Sign flips "
+    "(permutation) and Wilcoxon's signed ranks are over tasks x seeds, p tasks over "
+    "the tasks' means alone: seeds of a task are not further tasks, so that is the "
+    "stricter test. better: yes at .05, or worse, else no."
+)
+GIVEN_NOTE = (
+    "Columns: the source scores that a map is given. A map uses the source where real "
+    f"scores are better than {', '.join(GIVEN)}, with the family left out."
 )
 
 
@@ -34,45 +47,48 @@ def maps_table(
     target: str,
     maps: Sequence[str],
     methods: Sequence[str],
+    controls: Sequence[str],
 ) -> Table:
-    """CPR of one pair, mean over tasks: every map by the source scores it is given.
+    """Circuits of one pair, mean over tasks: every map by the scores it is given.
 
-    Below the maps, in a column of their own, what needs no map.
+    A block for each method, protocol and measure. Below the maps, in a column of their
+    own, those controls that need no map.
     """
     pair = Pair(statistics, source, target)
-    columns = ("real", *GIVEN, "reference")
+    given, others = ([c for c in of if c in controls] for of in (GIVEN, WITHOUT_MAP))
+    references = ["gold", RANKINGS, *others]
+    columns = ("real", *given, "reference")
     lines = []
-    for method in methods:
-        for protocol, aligned in pair.protocols.items():
-            start = {"method": method, "left_out": protocol}
-            for name in maps:
-                line = start | {"map": name}
-                for column, circuit in zip(columns, (aligned, *GIVEN), strict=False):
-                    level = pair.level(method, circuit, name=name, protocol=protocol)
-                    mark = pair.mark(method, name, protocol, circuit)
-                    line |= mean_cell(column, level) | {column + MARK: mark}
-                lines.append(line)
-            for circuit in REFERENCES:
-                level = pair.level(method, circuit, name="", protocol=protocol)
-                cell = mean_cell("reference", level)
-                lines.append(start | {"map": circuit} | cell)
-    schema = dict.fromkeys(("method", "left_out", "map"), pl.String)
-    for column in columns:
-        schema |= {column: pl.Float64, column + HALF_WIDTH: pl.Float64}
-        schema |= {column + MARK: pl.String}
+    for method, protocol, measure in product(methods, pair.protocols, SHOWN):
+        start = {"method": method, "left_out": protocol, "measure": measure.name}
+        circuits = dict(zip(columns, (pair.protocols[protocol], *given), strict=False))
+        for name in maps:
+            line = start | {"map": name}
+            for column, circuit in circuits.items():
+                level = pair.level(method, circuit, name=name, protocol=protocol)
+                mark = pair.mark(method, name, protocol, circuit, measure)
+                line |= level_cell(column, level, measure) | {column + MARK: mark}
+            lines.append(line)
+        for name in references:
+            level = pair.level(method, name, name="", protocol=protocol)
+            line = start | {"map": name}
+            lines.append(line | level_cell("reference", level, measure))
+    schema = dict.fromkeys(("method", "left_out", "measure", "map"), pl.String)
+    for each in columns:
+        schema |= cell_schema(each) | {each + MARK: pl.String}
     notes = (
-        "Columns: the source scores that a map is given. A map uses the source where "
-        "real scores lie above all three others, with the family left out.",
+        GIVEN_NOTE,
         INTERVAL_NOTE,
+        EXAGGERATION_NOTE,
         MARK_NOTE,
-        *pair.collapsed(maps, [*pair.protocols.values(), *GIVEN, *REFERENCES]),
+        *pair.collapsed(maps, [*pair.protocols.values(), *given, *references]),
     )
     return Table(
         pl.DataFrame(lines, schema=schema),
-        labels=3,
-        blocks=2,
+        labels=4,
+        blocks=3,
         note=" ".join(notes),
-        explanations=explain([*maps, *GIVEN, *REFERENCES]),
+        explanations=explain([*MEASURE_EXPLANATIONS, *maps, *given, *references]),
     )
 
 
@@ -88,29 +104,32 @@ def comparisons_table(
     pair = Pair(statistics, source, target)
     shown = ("mean_difference", "low", "high", "d_z", *TESTED, "n_cells", "n_tasks")
     lines = []
-    for method in methods:
-        for protocol in pair.protocols:
-            for name in maps:
-                for row in pair.differences:
-                    place = (row["method"], row["protocol"], row["map"])
-                    if place != (method, protocol, name):
-                        continue
-                    line = {"method": method, "left_out": protocol, "map": name}
-                    kind = "map " if row["comparison"] == "map" else ""
-                    line["against"] = kind + row["against"]
-                    line |= {column: row[column] for column in shown}
-                    line["higher"] = verdict(row, "p_permutation_holm")
-                    line["higher_over_tasks"] = verdict(row, "p_tasks_holm")
-                    lines.append(line)
-    schema = dict.fromkeys(("method", "left_out", "map", "against"), pl.String)
+    of_block: dict[tuple, list] = {}
+    for row in pair.differences:
+        block = tuple(row[key] for key in ("method", "protocol", "map", "measure"))
+        of_block.setdefault(block, []).append(row)
+    for method, protocol, name, measure in product(
+        methods, pair.protocols, maps, SHOWN
+    ):
+        for row in of_block.get((method, protocol, name, measure.column), ()):
+            line = {"method": method, "left_out": protocol, "map": name}
+            kind = "map " if row["comparison"] == "map" else ""
+            line |= {"measure": measure.name, "against": kind + row["against"]}
+            line |= {column: row[column] for column in shown}
+            line["better"] = verdict(row, "p_permutation_holm")
+            line["better_over_tasks"] = verdict(row, "p_tasks_holm")
+            lines.append(line)
+    labels = ("method", "left_out", "map", "measure", "against")
+    schema = dict.fromkeys(labels, pl.String)
     schema |= dict.fromkeys(shown[:-2], pl.Float64)
     schema |= dict.fromkeys(shown[-2:], pl.Int64)
-    schema |= dict.fromkeys(("higher", "higher_over_tasks"), pl.String)
+    schema |= dict.fromkeys(("better", "better_over_tasks"), pl.String)
     return Table(
         pl.DataFrame(lines, schema=schema),
-        labels=4,
-        blocks=3,
+        labels=5,
+        blocks=4,
         note=TESTS_NOTE + _floor(pair.differences),
+        explanations=explain(MEASURE_EXPLANATIONS),
     )
 
 
@@ -119,7 +138,8 @@ def _floor(differences: Sequence[Mapping[str, Any]]) -> str:
     controls = [row for row in differences if row["comparison"] == "control"]
     if not controls:
         return ""
-    places = [(row["method"], row["map"], row["protocol"]) for row in controls]
+    block = ("method", "map", "protocol", "measure")
+    places = [tuple(row[key] for key in block) for row in controls]
     comparisons = max(map(places.count, places))
     tasks = max(row["n_tasks"] for row in controls)
     least = min(row["least_p_tasks"] for row in controls)

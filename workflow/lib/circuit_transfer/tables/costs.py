@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from circuit_transfer.tables.typesetting import Table
+from circuit_transfer.tables.typesetting import EMPTY, Table
 from circuit_transfer.transfer.maps import SIMILARITY_MAPS, TRAINED_MAPS
 
 if TYPE_CHECKING:
@@ -46,10 +46,11 @@ BREAK_EVEN_NOTE = (
     "gold: direct attribution on the target, per task. training: the alignment of one "
     "seed, and attribution on the source for its training tasks. further: cost of a "
     "further task, which needs attribution on the source only. break even: training / "
-    "(gold - further) tasks. target passes: prompts run through the target, with or "
-    f"without a backward pass; seconds: computing only. {FAMILY}: mean over the "
-    f"families left out. {NOTHING}: no training; a further task needs attribution on "
-    "the source and the forward passes of both models for the stitched map."
+    "(gold - further), the number of tasks from which on the transfer costs less; "
+    f"{EMPTY}: never. target passes: prompts run through the target, with or without a "
+    f"backward pass; seconds: computing only. {FAMILY}: mean over the families left "
+    f"out. {NOTHING}: no training; a further task needs attribution on the source and "
+    "the forward passes of both models for the stitched map."
 )
 
 
@@ -208,27 +209,30 @@ def _mean(values: Iterator[float] | Sequence[float]) -> float:
 
 
 def break_even_table(balance: pl.DataFrame) -> Table:
-    """Return the table of `break_even`, with FLOPs in a readable unit."""
+    """Return the table of `break_even`, every unit in columns of its own.
+
+    FLOPs are in a readable unit.
+    """
     flops = balance.filter(unit="FLOP")
-    unit = flop_unit(
+    name = flop_unit(
         flops.select(pl.max_horizontal("gold", "training").max()).item() or 0
     )
-    size = pl.when(pl.col("unit") == "FLOP").then(FLOP_UNITS[unit]).otherwise(1.0)
-    pair = pl.concat_str("source", "target", separator=" → ")
-    cheaper = pl.col("break_even").map_elements(
-        lambda tasks: f"from task {floor(tasks) + 1} on", return_dtype=pl.String
-    )
-    frame = balance.select(
-        pair.alias("pair"),
-        "method",
-        "trained_on",
-        pl.col("unit").replace("FLOP", unit),
-        *(pl.col(name) / size for name in ("gold", "training", "further")),
-        "break_even",
-        cheaper.fill_null("never").alias("transfer_cheaper"),
-    )
+    sizes = {"target passes": 1.0, "FLOP": FLOP_UNITS[name], "seconds": 1.0}
+    keys = ("source", "target", "method", "trained_on")
+    frame = balance.select(keys).unique(maintain_order=True)
+    for unit, size in sizes.items():
+        suffix = (name if unit == "FLOP" else unit).replace(" ", "_")
+        amounts = (
+            (pl.col(each) / size).alias(f"{each}_{suffix}")
+            for each in ("gold", "training", "further")
+        )
+        tasks = pl.col("break_even").alias(f"break_even_{suffix}")
+        of_unit = balance.filter(unit=unit).select(*keys, *amounts, tasks)
+        frame = frame.join(of_unit, on=keys, how="left", maintain_order="left")
+    pair = pl.concat_str("source", "target", separator=" → ").alias("pair")
+    frame = frame.select(pair, pl.exclude("source", "target"))
     verdicts = " ".join(verdict(balance, unit) for unit in UNITS[1:])
-    return Table(frame, labels=4, note=f"{BREAK_EVEN_NOTE} {verdicts}".strip())
+    return Table(frame, labels=3, note=f"{BREAK_EVEN_NOTE} {verdicts}".strip())
 
 
 def verdict(balance: pl.DataFrame, unit: str) -> str:

@@ -41,6 +41,11 @@ CURVE = {
     "agreement_wrong": pl.Float64,
     "complement_faithfulness": pl.Float64,
 }
+# Each describes a whole curve by one number, see `curve_measures`.
+MEASURES = dict.fromkeys(
+    ("cpr", "cmd", "accuracy_area", "right_above_wrong_area", "max_faithfulness"),
+    pl.Float64,
+)
 # Of circuits that a mask was trained for, see `transfer.projection`.
 TRAINED = {"collapsed": pl.Boolean}
 # One number per evaluated example, in order; see `batches.prompt_numbers`.
@@ -50,6 +55,8 @@ BY_EXAMPLE = {
     "full_logit_diffs": pl.List(pl.Float32),
     "prompt_numbers": pl.List(pl.Int32),
 }
+# The share of examples with the right answer's logit above the wrong one's.
+SHARE = {"right_above_wrong": pl.Float64}
 # Trained on the evaluated task, or on its sibling.
 SEEN = ("in-distribution", "near-distribution")
 ZERO_SHOT = (*PROTOCOLS.values(), *ONE_PROTOCOL.values())
@@ -83,6 +90,45 @@ def curve_areas(
     cpr = np.trapezoid(values, sizes)
     cmd = np.trapezoid(np.abs(1 - values), sizes)
     return float(cpr), float(cmd)
+
+
+def log_size_area(
+    values: np.ndarray, proportions: Sequence[float], *, axis: int = -1
+) -> np.ndarray:
+    """Return the area under values over the logarithm of circuit size, in their unit.
+
+    By the trapezoidal rule, divided by the range of the logarithms, so that a constant
+    is its own area and every factor of size counts the same. Of accuracies it is the
+    "acc-AUC" of Matryoshka attribution (arXiv 2609.25518).
+
+    Args:
+        values: one per size along `axis`.
+        proportions: circuit sizes as shares of all nodes, increasing, above 0.
+        axis: the axis of the sizes.
+    """
+    # As numbers: the sum of two truth values would be their disjunction.
+    values = np.asarray(values, dtype=float)
+    sizes = np.log(np.asarray(proportions, dtype=float))
+    return np.trapezoid(values, sizes, axis=axis) / (sizes[-1] - sizes[0])
+
+
+def curve_measures(curve: pl.DataFrame) -> tuple[float | None, ...]:
+    """Return the `MEASURES` of one curve, a row per size.
+
+    Beside `curve_areas` these are the areas over log size of `accuracy`, over the whole
+    vocabulary, and of `right_above_wrong`, both in [0, 1], and the largest
+    faithfulness: where that is above 1, CPR rewards a circuit for exaggerating.
+
+    Raises:
+        ValueError: as `curve_areas`.
+    """
+    sizes = curve["proportion"]
+    areas = curve_areas(sizes, curve["faithfulness"])
+    shares = (
+        float(log_size_area(curve[name].to_numpy(), sizes))
+        for name in ("accuracy", *SHARE)
+    )
+    return (*areas, *shares, curve["faithfulness"].max())
 
 
 def regime(
@@ -128,7 +174,7 @@ def summarise(
     families: Families,
     imported: Iterable[pl.DataFrame] = (),
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Stack all curves with their regime, and reduce each to its CPR and CMD.
+    """Stack all curves with their regime, and reduce each to its `MEASURES`.
 
     Circuits from elsewhere, `imported`, have their own name as method.
 
@@ -138,7 +184,13 @@ def summarise(
     pairs = [tuple(pair) for pair in siblings]
     kinds = {"gold": gold, "random": random, "aligned": aligned, "imported": imported}
     curves = pl.concat(
-        stacked(frames, kind, siblings=pairs, families=families)
+        stacked(
+            map(_with_share, frames),
+            kind,
+            siblings=pairs,
+            families=families,
+            columns=CURVE | SHARE | TRAINED,
+        )
         for kind, frames in kinds.items()
     )
     curves = curves.sort(*KEYS, "proportion")
@@ -151,7 +203,7 @@ def stacked(
     *,
     siblings: Iterable[Sequence[str]],
     families: Families,
-    columns: Mapping[str, pl.DataType] = CURVE | TRAINED,
+    columns: Mapping[str, pl.DataType],
 ) -> pl.DataFrame:
     """Stack frames of one kind of circuits: their keys, regime and some columns."""
     columns = KEYS | dict(columns)
@@ -169,6 +221,11 @@ def stacked(
     return stack.select(*columns)
 
 
+def _with_share(frame: pl.DataFrame) -> pl.DataFrame:
+    above = pl.col("logit_diffs").list.eval(pl.element() > 0)
+    return frame.with_columns(right_above_wrong=above.list.mean())
+
+
 def _row_regime(
     row: Mapping[str, str], siblings: Iterable[Sequence[str]], families: Families
 ) -> str:
@@ -183,12 +240,11 @@ def _areas(curves: pl.DataFrame) -> pl.DataFrame:
     rows = []
     for key, curve in curves.group_by(*KEYS, maintain_order=True):
         try:
-            areas = curve_areas(curve["proportion"], curve["faithfulness"])
+            measures = curve_measures(curve)
         except ValueError as error:
             raise ValueError(f"curve of {dict(zip(KEYS, key, strict=True))}") from error
-        rows.append((*key, *areas, curve["collapsed"][0]))
-    measures = {"cpr": pl.Float64, "cmd": pl.Float64} | TRAINED
-    areas = pl.DataFrame(rows, schema=KEYS | measures, orient="row")
+        rows.append((*key, *measures, curve["collapsed"][0]))
+    areas = pl.DataFrame(rows, schema=KEYS | MEASURES | TRAINED, orient="row")
     # A model that corruption leaves unchanged has no faithfulness: an empty cell.
     return areas.with_columns(pl.col("cpr", "cmd").fill_nan(None))
 

@@ -9,6 +9,7 @@ import polars as pl
 
 from circuit_transfer.statistics import Comparison, compare, holm
 from circuit_transfer.tables.curves import RANKINGS, SEEN, ZERO_SHOT
+from circuit_transfer.tables.measures import SHOWN
 
 MEAN = "mean"
 PLACE = ("source", "target", "method", "ablation", "map")
@@ -16,7 +17,7 @@ TESTS = ("p_permutation", "p_wilcoxon", "p_tasks")
 NO_CONTROLS = ("gold", RANKINGS, *SEEN, *ZERO_SHOT, "all", "transfer", "imported")
 
 Key = tuple[str | None, ...]
-# CPR by task and seed.
+# A measure by task and seed.
 Cells = dict[str, dict[int | None, float]]
 
 
@@ -36,14 +37,23 @@ def differences(cpr: pl.DataFrame, *, seed: int = 0) -> Iterator[dict[str, Any]]
     """Yield the aligned circuit minus every other, under both protocols, tested.
 
     Against every control (and random rankings), gold, and the free map with the same
-    training. Holm's adjustment is over the comparisons of one kind: of one pair,
-    method, protocol and (but for maps, which are compared with each other) map.
+    training, by every measure that is shown. Holm's adjustment is over the comparisons
+    of one kind by one measure: of one pair, method, protocol and (but for maps, which
+    are compared with each other) map.
     """
+    for measure in SHOWN:
+        for row in _differences(cpr, measure.column, seed):
+            yield row | {"measure": measure.column}
+
+
+def _differences(
+    cpr: pl.DataFrame, measure: str, seed: int
+) -> Iterator[dict[str, Any]]:
     cells: dict[Circuit, Cells] = {}
     names = Circuit._fields
-    for row in cpr.sort(*names, "task", "seed", "cpr").iter_rows(named=True):
+    for row in cpr.sort(*names, "task", "seed", measure).iter_rows(named=True):
         of_task = cells.setdefault(Circuit(*(row[name] for name in names)), {})
-        of_task.setdefault(row["task"], {})[row["seed"]] = row["cpr"]
+        of_task.setdefault(row["task"], {})[row["seed"]] = row[measure]
     together: dict[Key, list[dict[str, Any]]] = {}
     for ours in cells:
         if ours.circuit not in ZERO_SHOT:

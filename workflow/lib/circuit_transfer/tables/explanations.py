@@ -2,6 +2,11 @@
 
 from collections.abc import Iterable
 
+from circuit_transfer.tables.measures import EXAGGERATED
+from circuit_transfer.tables.typesetting import EXAGGERATES, EXAGGERATION
+
+# The name, in tables and figures, of the circuit `best`.
+BEST_BY_CPR = "best-by-CPR"
 CONTROL_EXPLANATIONS = {
     "random-rankings": "random order of the target's nodes",
     "random-alignment": "the alignment before training",
@@ -35,7 +40,8 @@ REGIME_EXPLANATIONS = {
     "the only regime without similar tasks in training",
     "zero-shot(-family)": "trained on all tasks except the evaluated one, which is a "
     "family by itself",
-    "best": "best of in-distribution, near-distribution and zero-shot on each task",
+    BEST_BY_CPR: "on each task the one of in-distribution, near-distribution and "
+    "zero-shot with the highest CPR, whatever its CMD and accuracy area",
 }
 MAP_EXPLANATIONS = {
     "free": "unconstrained trained matrix (as in the paper)",
@@ -50,10 +56,23 @@ MAP_EXPLANATIONS = {
     "times the source's gradient mapped to the target; its source-free control is the "
     "size of the change",
 }
+MEASURE_EXPLANATIONS = {
+    "CPR": "area under the curve of faithfulness over circuit size; higher is better, "
+    "but faithfulness above 1 raises it too",
+    "CMD": "area between this curve and 1; lower is better",
+    "accuracy area": "area, over the logarithm of circuit size, of the share of "
+    "examples whose right answer has a higher logit than the wrong one; from 0 to 1, "
+    "higher is better",
+}
 MARK_NOTE = (
-    "† CPR of the aligned circuit is significantly higher than this one's at .05 over "
-    "tasks x seeds (sign-flip test, Holm-adjusted); ‡ also over tasks alone. Without a "
-    "mark, it is not significantly higher."
+    "† the aligned circuit is significantly better than this one by the measure of the "
+    "row, at .05 over tasks x seeds (sign-flip test, Holm-adjusted); ‡ also over tasks "
+    "alone. Without a mark, it is not significantly better."
+)
+EXAGGERATION_NOTE = (
+    f"{EXAGGERATION} the circuit exaggerates: the largest faithfulness of its curve "
+    f"exceeds {EXAGGERATED:g} (CSV: columns ending in {EXAGGERATES}). A CPR above 1 "
+    "means the same. CPR rewards exaggeration, so compare CMD, which does not."
 )
 COLLAPSE_NOTE = (
     "WARNING, collapsed fits: training ended with a mask that is closed, or open, for "
@@ -69,5 +88,6 @@ INTERVAL_NOTE = (
 
 def explain(names: Iterable[str]) -> dict[str, str]:
     """Return the definitions of the names that have one, in order."""
-    known = REGIME_EXPLANATIONS | CONTROL_EXPLANATIONS | MAP_EXPLANATIONS
+    known = MEASURE_EXPLANATIONS | REGIME_EXPLANATIONS
+    known |= CONTROL_EXPLANATIONS | MAP_EXPLANATIONS
     return {name: known[name] for name in dict.fromkeys(names) if name in known}

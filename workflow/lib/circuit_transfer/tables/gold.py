@@ -7,28 +7,32 @@ import numpy as np
 import polars as pl
 
 from circuit_transfer.models.nodes import is_mlp
+from circuit_transfer.tables.cells import measure_cells, measure_schema
 from circuit_transfer.tables.curves import RANKINGS
-from circuit_transfer.tables.explanations import INTERVAL_NOTE
-from circuit_transfer.tables.typesetting import HALF_WIDTH, Table, half_width
+from circuit_transfer.tables.explanations import (
+    EXAGGERATION_NOTE,
+    INTERVAL_NOTE,
+    MEASURE_EXPLANATIONS,
+    explain,
+)
+from circuit_transfer.tables.measures import SHOWN
+from circuit_transfer.tables.typesetting import Table
 
 HEADS = 5  # that are named
-AREAS = ("cpr", "cmd")
-NUMBERS = (
-    *("right_above_wrong", "logit_diff"),
-    *(area + end for area in AREAS for end in ("", HALF_WIDTH)),
-    "random_cpr",
-)
+RANDOM = tuple(f"{RANKINGS}_{measure.column}" for measure in SHOWN)
 SCHEMA = (
     {"task": pl.String, "method": pl.String, "pairs": pl.Int64, "distinct": pl.Int64}
-    | dict.fromkeys(NUMBERS, pl.Float64)
+    | dict.fromkeys(("right_above_wrong", "logit_diff"), pl.Float64)
+    | measure_schema()
+    | dict.fromkeys(RANDOM, pl.Float64)
     | {"top_heads": pl.String}
 )
 NOTE = (
     "distinct: pairs of prompts among the test pairs, without repetition. "
     "right above wrong: share of the test pairs in which the whole model gives the "
-    "right answer the higher logit; logit diff: the mean difference. CPR: higher is "
-    f"better; CMD: lower is better. random: {RANKINGS}, their mean. top heads: those "
-    f"with the highest scores. {INTERVAL_NOTE}"
+    "right answer the higher logit; logit diff: the mean difference. "
+    f"{RANKINGS}: of random circuits, their mean. top heads: those with the highest "
+    f"scores. {INTERVAL_NOTE} {EXAGGERATION_NOTE}"
 )
 Cell = tuple[str, str]
 
@@ -78,15 +82,22 @@ def gold_table(
     lines = []
     for cell in product(tasks, methods):
         task, method = cell
-        random = found.get((task, "random"), {}).get("cpr")
+        random = found.get((task, "random"), {})
+        level = found.get(cell, {})
         lines.append(
             {"task": task, "method": method}
             | _whole_model(whole.get(cell, ()))
-            | {"distinct": found.get(cell, {}).get("n_distinct")}
-            | _areas(found.get(cell, {}))
-            | {"random_cpr": random, "top_heads": heads.get(cell)}
+            | {"distinct": level.get("n_distinct")}
+            | measure_cells(level)
+            | {
+                name: random.get(m.column)
+                for name, m in zip(RANDOM, SHOWN, strict=True)
+            }
+            | {"top_heads": heads.get(cell)}
         )
-    return Table(pl.DataFrame(lines, schema=SCHEMA), labels=2, note=NOTE)
+    frame = pl.DataFrame(lines, schema=SCHEMA)
+    explanations = explain(MEASURE_EXPLANATIONS)
+    return Table(frame, labels=2, note=NOTE, explanations=explanations)
 
 
 def _whole_model(differences: Sequence[float]) -> dict[str, float | None]:
@@ -99,11 +110,3 @@ def _whole_model(differences: Sequence[float]) -> dict[str, float | None]:
         "right_above_wrong": float((pairs > 0).mean()),
         "logit_diff": float(pairs.mean()),
     }
-
-
-def _areas(level: Mapping[str, float]) -> dict[str, float | None]:
-    """Return CPR and CMD of a circuit, with half the widths of their intervals."""
-    values = {}
-    for area in AREAS:
-        values |= {area: level.get(area), area + HALF_WIDTH: half_width(level, area)}
-    return values

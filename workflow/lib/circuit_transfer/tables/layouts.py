@@ -1,19 +1,24 @@
-"""What stands where in the tables of imported circuits, models and rejected rows."""
+"""What stands where in the tables of imported circuits and of rejected rows."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import polars as pl
 
-from circuit_transfer.prompts.frame import SPLITS
+from circuit_transfer.prompts.reasons import count_kinds
+from circuit_transfer.tables.cells import measure_cells, measure_schema
 from circuit_transfer.tables.curves import RANKINGS
-from circuit_transfer.tables.explanations import INTERVAL_NOTE
+from circuit_transfer.tables.explanations import (
+    EXAGGERATION_NOTE,
+    INTERVAL_NOTE,
+    MEASURE_EXPLANATIONS,
+    explain,
+)
 from circuit_transfer.tables.statistics import DOCUMENTATION
-from circuit_transfer.tables.typesetting import HALF_WIDTH, Table, half_width
+from circuit_transfer.tables.typesetting import Table
 
 # Rejected rows that a page shows: the report would otherwise grow with every one.
 LONGEST = 1000
+IMPORTED = ("name", "target", "task", "circuit")
 
 
 def imported_table(
@@ -22,7 +27,7 @@ def imported_table(
     circuits: Mapping[str, Mapping[str, str]],
     methods: Sequence[str],
 ) -> Table:
-    """CPR and CMD of imported circuits beside gold and random ones, a block for each.
+    """Imported circuits beside gold and random ones, a block for each.
 
     Args:
         statistics: the levels of all circuits.
@@ -42,18 +47,15 @@ def imported_table(
         rows |= {RANKINGS: (RANKINGS, "random")}
         for row, circuit in rows.items():
             level = found.get((*circuit, *on), {})
-            values = [
-                value
-                for area in ("cpr", "cmd")
-                for value in (level.get(area), half_width(level, area))
-            ]
-            lines.append((name, *on, row, *values))
-    schema = dict.fromkeys(("name", "target", "task", "circuit"), pl.String)
-    areas = ("cpr", f"cpr{HALF_WIDTH}", "cmd", f"cmd{HALF_WIDTH}")
-    schema |= dict.fromkeys(areas, pl.Float64)
-    note = "CPR: higher is better; CMD: lower is better. random-rankings: their mean. "
-    frame = pl.DataFrame(lines, schema=schema, orient="row")
-    return Table(frame, labels=4, note=note + INTERVAL_NOTE)
+            labels = dict(zip(IMPORTED, (name, *on, row), strict=True))
+            lines.append(labels | measure_cells(level))
+    schema = dict.fromkeys(IMPORTED, pl.String) | measure_schema()
+    return Table(
+        pl.DataFrame(lines, schema=schema),
+        labels=4,
+        note=f"random-rankings: their mean. {INTERVAL_NOTE} {EXAGGERATION_NOTE}",
+        explanations=explain(MEASURE_EXPLANATIONS),
+    )
 
 
 def statistics_columns() -> Table:
@@ -61,82 +63,6 @@ def statistics_columns() -> Table:
     frame = pl.DataFrame([*DOCUMENTATION.items()], ["column", "meaning"], orient="row")
     note = "Of results/tables/statistics.parquet, which has these texts as metadata."
     return Table(frame, labels=2, note=note)
-
-
-def models_table(
-    models: Mapping[str, Mapping[str, Any]],
-    curves: pl.DataFrame,
-    counts: Mapping[tuple[str, str], Mapping[str, int]],
-) -> Table:
-    """Each model's shape, and by task its accuracy and how many pairs it was given.
-
-    Args:
-        models: by name, the descriptions of the models.
-        curves: all curves; the accuracy is read from the gold curves' full circuit,
-            or from the description for a model that no circuit was evaluated on.
-        counts: by model and task the number of `train`, `test` and `rejected` pairs,
-            and of distinct pairs of prompts, `distinct_train` and `distinct_test`.
-    """
-    full = curves.filter((pl.col("kind") == "gold") & (pl.col("proportion") == 1.0))
-    full = full.group_by("target", "task").agg(pl.col("accuracy").mean())
-    measured = {(target, task): accuracy for target, task, accuracy in full.iter_rows()}
-    converted = any("gguf" in model for model in models.values())
-    lines = []
-    for (name, task), count in counts.items():
-        model = models[name]
-        shape = {
-            "model": name,
-            "architecture": model["architecture"],
-            "layers": model["layers"],
-            "heads": model["heads"],
-            "nodes": len(model["nodes"]),
-            "task": task,
-        }
-        if converted:
-            shape["gguf"] = _gguf_file(model["gguf"]) if "gguf" in model else None
-        stated = model.get("accuracy", {}).get(task)
-        lines.append(shape | {"accuracy": measured.get((name, task), stated)} | count)
-    counted = ("train", "distinct_train", "test", "distinct_test", "rejected")
-    schema = {"model": pl.String, "architecture": pl.String}
-    schema |= {column: pl.Int64 for column in ("layers", "heads", "nodes")}
-    schema |= {"task": pl.String}
-    schema |= {"gguf": pl.String} if converted else {}
-    schema |= {"accuracy": pl.Float64} | {column: pl.Int64 for column in counted}
-    note = _models_note(counts)
-    if converted:
-        note += " gguf: the file that a model was dequantised from, and its tensors."
-    labels = 7 if converted else 6
-    frame = pl.DataFrame(lines, schema=schema)
-    return Table(frame, labels=labels, decimals=3, note=note)
-
-
-def _models_note(counts: Mapping[tuple[str, str], Mapping[str, int]]) -> str:
-    """Explain the columns, and why a task has an empty cell everywhere else."""
-    note = (
-        "accuracy: of the full model on the test pairs; train, test: usable pairs; "
-        "distinct: without repetitions of the same two prompts."
-    )
-    lacking = [
-        f"{task} ({name}) has no {split} pairs"
-        for (name, task), count in counts.items()
-        for split in SPLITS
-        if not count[split]
-    ]
-    if not lacking:
-        return note
-    return (
-        f"{note} Without train pairs no circuit is found, without test pairs none is "
-        f"measured: {', '.join(lacking)}. Where a file has no column `split`, a hash "
-        "of `group`, by default of the clean prompt, decides, so that rows with one "
-        "clean prompt are all in one split: give both columns. Why rows are rejected "
-        "is in the table of rejected rows."
-    )
-
-
-def _gguf_file(record: Mapping[str, Any]) -> str:
-    """Return the name of a GGUF file and how many tensors it has of which type."""
-    types = ", ".join(f"{n} {name}" for name, n in record["quantisation"].items())
-    return f"{Path(record['file']).name} ({types})"
 
 
 def rejects_table(rejects: Mapping[tuple[str, str], pl.DataFrame]) -> Table:
@@ -150,25 +76,31 @@ def rejects_table(rejects: Mapping[tuple[str, str], pl.DataFrame]) -> Table:
 def rejects_summary_table(rejects: Mapping[tuple[str, str], pl.DataFrame]) -> Table:
     """How many rows of every model and task could not be used, by reason.
 
-    Reasons that differ only in their numbers are one, with N in place of the numbers.
+    Reasons of one kind are one, the most frequent first, see `reasons`.
     """
-    columns = {"file": pl.String, "row": pl.Int64, "reason": pl.String}
-    frame = _by_cell(rejects, columns).with_columns(
-        reason=pl.col("reason").str.replace_all(r"\d+", "N"),
-        first=pl.format(
-            "{}row {}",
-            pl.when(pl.col("file").is_null())
-            .then(pl.lit(""))
-            .otherwise(pl.col("file") + ", "),
-            pl.col("row"),
-        ),
+    lines = []
+    for (model, task), frame in rejects.items():
+        for kind, rows, example in count_kinds(frame["reason"]):
+            place = frame.filter(reason=example).row(0, named=True)
+            lines.append(
+                {
+                    "model": model,
+                    "task": task,
+                    "reason": kind,
+                    "example": None if example == kind else example,
+                    "first": ", ".join(
+                        filter(None, [place["file"], f"row {place['row']}"])
+                    ),
+                    "rows": rows,
+                }
+            )
+    names = ("model", "task", "reason", "example", "first")
+    schema = dict.fromkeys(names, pl.String) | {"rows": pl.Int64}
+    note = (
+        "reason: without the words and numbers of the single row, which example has; "
+        "first: the first such row. Every row is in rejects.csv."
     )
-    keys = ("model", "task", "reason")
-    summary = frame.group_by(keys, maintain_order=True).agg(
-        pl.col("first").first(), rows=pl.len().cast(pl.Int64)
-    )
-    note = "first: the first such row. Every row is in rejects.csv."
-    return Table(summary, labels=4, note=note)
+    return Table(pl.DataFrame(lines, schema=schema), labels=5, note=note)
 
 
 def _by_cell(

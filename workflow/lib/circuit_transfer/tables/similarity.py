@@ -28,13 +28,18 @@ NOTE = (
 def similarity_means(comparisons: pl.DataFrame) -> pl.DataFrame:
     """Average the rows of `correlation.compare_projections` over tasks, then seeds.
 
+    Proportions that round to the same circuit are one, the smallest.
+
     Returns:
         `method`, `map`, `projection` (see `ROWS`), `right`, `measure`, `proportion`,
         `mean`, and standard `deviation` over seeds, null for a single seed.
     """
     projection = pl.when(pl.col("left") == AFTER).then("regime").otherwise("left")
     keys = ["method", "map", "projection", "right", "measure", "proportion"]
+    first = pl.min("proportion").over("target", "n_nodes")
+    repeated = (pl.col("proportion") > first).fill_null(False)
     frame = comparisons.with_columns(projection=projection).drop_nulls("value")
+    frame = frame.filter(~repeated)
     seeds = frame.group_by(*keys, "seed", maintain_order=True).agg(
         pl.col("value").mean()
     )

@@ -7,27 +7,25 @@ its p values are over tasks and seeds. No number mixes the two.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from circuit_transfer.statistics import (
-    RESAMPLES,
-    area_draws,
-    bootstrap_curves,
-    generator,
-    percentile_interval,
-    resampling_weights,
-)
-from circuit_transfer.tables.curves import BEST_OF, RANKINGS, ZERO_SHOT
+from circuit_transfer.statistics import RESAMPLES, percentile_interval
+from circuit_transfer.tables.curves import BEST_OF
 from circuit_transfer.tables.differences import MEAN, PLACE, Key, differences
+from circuit_transfer.tables.measures import SHOWN
+from circuit_transfer.tables.resampling import (
+    LEVEL_KEYS,
+    Draws,
+    curve_intervals,
+    example_draws,
+)
 
-LEVEL_KEYS = (*PLACE, "circuit", "protocol", "task")
-# Whose curves are drawn with a band.
-DRAWN = ("gold", RANKINGS, "in-distribution", *ZERO_SHOT)
+# The measures that are shown together, each with an interval.
+AREAS = tuple(measure.column for measure in SHOWN)
 KEYS = {
     "row": (pl.String, "level: how good a circuit is; difference: aligned minus other"),
     "source": (pl.String, "source model; null for gold and random circuits"),
@@ -38,7 +36,7 @@ KEYS = {
     "circuit": (pl.String, "regime of an aligned circuit, gold, or name of a control"),
     "protocol": (
         pl.String,
-        "left out of training: task, family; task = family where every task of the "
+        "left out of training: task, family; task (its family) where every task of the "
         "study is a family by itself; null for neither",
     ),
     "task": (pl.String, "evaluated task; mean: over the tasks"),
@@ -50,10 +48,27 @@ LEVEL = {
     "cmd": (pl.Float64, "CMD, mean over seeds"),
     "cmd_low": (pl.Float64, "lower end of its 95 % interval over examples"),
     "cmd_high": (pl.Float64, "upper end of it"),
+    "right_above_wrong_area": (
+        pl.Float64,
+        "accuracy area: area, over log circuit size, of the share of examples whose "
+        "right answer has the higher logit; in [0, 1], mean over seeds",
+    ),
+    "right_above_wrong_area_low": (
+        pl.Float64,
+        "lower end of its 95 % interval over examples",
+    ),
+    "right_above_wrong_area_high": (pl.Float64, "upper end of it"),
+    "max_faithfulness": (
+        pl.Float64,
+        "the largest faithfulness of the curve, which is the mean over seeds (of mean "
+        "rows: and tasks); above 1 the circuit exaggerates, which CPR rewards",
+    ),
     "recovery": (pl.Float64, "CPR as a share of the gold circuit's; null if that is 0"),
     "recovery_low": (pl.Float64, "lower end of its 95 % interval over examples"),
     "recovery_high": (pl.Float64, "upper end of it (same examples for both circuits)"),
     "seed_deviation": (pl.Float64, "standard deviation of the CPR over seeds"),
+    "cmd_seed_deviation": (pl.Float64, "that of the CMD"),
+    "right_above_wrong_area_seed_deviation": (pl.Float64, "that of the accuracy area"),
     "n_seeds": (pl.Int64, "how many seeds"),
     "n_examples": (pl.Int64, "how many examples; of mean rows: in all tasks"),
     "n_distinct": (
@@ -69,7 +84,12 @@ LEVEL = {
 DIFFERENCE = {
     "comparison": (pl.String, "tests adjusted together: control, gold, map"),
     "against": (pl.String, "the other circuit, or the map that is compared with"),
-    "mean_difference": (pl.Float64, "CPR minus the other's, mean over tasks"),
+    "measure": (
+        pl.String,
+        "what is compared: cpr, cmd (lower is better) or right_above_wrong_area; each "
+        "is tested by itself",
+    ),
+    "mean_difference": (pl.Float64, "the measure minus the other's, mean over tasks"),
     "low": (pl.Float64, "lower end of its 95 % interval over tasks and seeds within"),
     "high": (pl.Float64, "upper end of it (percentiles of the cluster bootstrap)"),
     "d_z": (pl.Float64, "mean / standard deviation of differences, tasks x seeds"),
@@ -87,30 +107,6 @@ SHARED = {"n_tasks": (pl.Int64, "how many tasks")}
 COLUMNS = KEYS | LEVEL | DIFFERENCE | SHARED
 SCHEMA = {name: dtype for name, (dtype, _) in COLUMNS.items()}
 DOCUMENTATION = {name: meaning for name, (_, meaning) in COLUMNS.items()}
-CURVE_SCHEMA = dict.fromkeys(LEVEL_KEYS, pl.String) | dict.fromkeys(
-    ("proportion", "faithfulness", "low", "high"), pl.Float64
-)
-
-
-@dataclass(frozen=True)
-class Draws:
-    """What the resamples of the examples make of one circuit, mean over its seeds.
-
-    Attributes:
-        cpr: `(resamples,)`.
-        cmd: `(resamples,)`.
-        curve: `(sizes, resamples)`, the first column from all examples as they are.
-        proportions: the sizes.
-        examples: how many.
-        distinct: how many distinct pairs of prompts they have.
-    """
-
-    cpr: np.ndarray
-    cmd: np.ndarray
-    curve: np.ndarray | None
-    proportions: tuple[float, ...]
-    examples: int
-    distinct: int
 
 
 def study_statistics(
@@ -136,53 +132,7 @@ def study_statistics(
     cpr = cpr.drop_nulls("cpr").sort(*LEVEL_KEYS, "training_set", "seed")
     rows = [*levels(_with_best(cpr, draws), draws), *differences(cpr, seed=seed)]
     frame = pl.DataFrame(rows, schema=SCHEMA).fill_nan(None)
-    return frame.sort(*KEYS, "comparison", "against"), curve_intervals(draws)
-
-
-def example_draws(
-    frame: pl.DataFrame, *, resamples: int = RESAMPLES, seed: int = 0
-) -> dict[Key, Draws]:
-    """Resample the prompts of every level in a frame, see `study_statistics`.
-
-    Examples with the same prompts are drawn together. The resamples belong to target
-    and task: every circuit there sees the same ones.
-
-    Raises:
-        ValueError: if the circuits of a level were not all measured at the same sizes.
-    """
-    frame = frame.drop_nulls("logit_diffs")
-    frame = frame.sort("training_set", "seed", "proportion")
-    draws, weights = {}, {}
-    for key, level in frame.group_by(LEVEL_KEYS, maintain_order=True):
-        names = dict(zip(LEVEL_KEYS, key, strict=True))
-        sizes = tuple(level["proportion"].unique().sort())
-        if level["proportion"].to_list() != list(sizes) * (len(level) // len(sizes)):
-            raise ValueError(f"circuits of {names}: not all at the sizes {sizes}")
-        circuits = _examples(level["logit_diffs"])
-        examples = circuits.shape[-1]
-        clusters = level["prompt_numbers"][0].to_numpy()
-        distinct = len(np.unique(clusters))
-        place = (names["target"], names["task"], distinct)
-        if place not in weights:
-            random = generator(seed, *place)
-            drawn = resampling_weights(clusters, resamples, random)
-            even = np.full((1, examples), 1 / examples)
-            weights[place] = np.concatenate([even, drawn])
-        curves = bootstrap_curves(
-            circuits.reshape(-1, len(sizes), examples),
-            _examples(level["empty_logit_diffs"][:1])[0],
-            _examples(level["full_logit_diffs"][:1])[0],
-            weights[place],
-        )
-        cpr, cmd = area_draws(curves[..., 1:], sizes)
-        curve = curves.mean(0) if names["circuit"] in DRAWN else None
-        areas = cpr.mean(0), cmd.mean(0)
-        draws[key] = Draws(*areas, curve, sizes, examples, distinct)
-    return draws
-
-
-def _examples(lists: pl.Series) -> np.ndarray:
-    return lists.list.to_array(len(lists[0])).to_numpy()
+    return frame.sort(*KEYS, "comparison", "against", "measure"), curve_intervals(draws)
 
 
 def _with_best(cpr: pl.DataFrame, draws: dict[Key, Draws]) -> pl.DataFrame:
@@ -210,26 +160,26 @@ def _with_best(cpr: pl.DataFrame, draws: dict[Key, Draws]) -> pl.DataFrame:
 def levels(cpr: pl.DataFrame, draws: Mapping[Key, Draws]) -> Iterator[dict[str, Any]]:
     """Yield a row per level and task, and one over its tasks, with their intervals."""
     by_seed = cpr.group_by(*LEVEL_KEYS, "seed", maintain_order=True)
-    by_seed = by_seed.agg(pl.mean("cpr", "cmd"), n_collapsed=pl.sum("collapsed"))
+    by_seed = by_seed.agg(pl.mean(*AREAS), n_collapsed=pl.sum("collapsed"))
     across = by_seed.group_by(*LEVEL_KEYS[:-1], "seed", maintain_order=True)
-    mean_by_seed = across.agg(pl.mean("cpr")).with_columns(task=pl.lit(MEAN))
+    mean_by_seed = across.agg(pl.mean(*AREAS)).with_columns(task=pl.lit(MEAN))
     deviations = {
-        tuple(row[:-1]): row[-1]
+        tuple(row[: len(LEVEL_KEYS)]): row[len(LEVEL_KEYS) :]
         for frame in (by_seed, mean_by_seed)
-        for row in frame.group_by(LEVEL_KEYS).agg(pl.std("cpr")).iter_rows()
+        for row in frame.group_by(LEVEL_KEYS).agg(pl.col(AREAS).std()).iter_rows()
     }
     points = by_seed.group_by(LEVEL_KEYS, maintain_order=True)
     points = points.agg(
-        pl.mean("cpr", "cmd"), pl.sum("n_collapsed"), n_seeds=pl.col("seed").n_unique()
+        pl.mean(*AREAS), pl.sum("n_collapsed"), n_seeds=pl.col("seed").n_unique()
     )
-    of_task = {tuple(row[:-4]): row[-4:] for row in points.sort(LEVEL_KEYS).iter_rows()}
+    of_task = {tuple(row[:-5]): row[-5:] for row in points.sort(LEVEL_KEYS).iter_rows()}
     for place, tasks in groupby(of_task, key=lambda key: key[:-1]):
         of_level = {key: (*of_task[key], draws.get(key)) for key in tasks}
         shares = {key: _recovery(key, of_task, draws) for key in of_level}
         for key, measured in of_level.items():
-            yield _level(key, [measured], [shares[key]], deviations.get(key))
+            yield _level(key, [measured], [shares[key]], deviations[key])
         key = (*place, MEAN)
-        yield _level(key, [*of_level.values()], [*shares.values()], deviations.get(key))
+        yield _level(key, [*of_level.values()], [*shares.values()], deviations[key])
 
 
 def _recovery(
@@ -252,18 +202,21 @@ def _level(
     key: Key,
     measured: Sequence[tuple],
     shares: Sequence[tuple | None],
-    deviation: float | None,
+    deviations: Sequence[float | None],
 ) -> dict[str, Any]:
-    cpr, cmd, n_collapsed, n_seeds, draws = zip(*measured, strict=True)
+    *areas, n_collapsed, n_seeds, draws = zip(*measured, strict=True)
     shares = [share for share in shares if share]
     known = all(draw is not None for draw in draws)
     row = dict(zip(LEVEL_KEYS, key, strict=True)) | {"row": "level"}
-    row |= {"cpr": np.mean(cpr), "cmd": np.mean(cmd), "seed_deviation": deviation}
+    row |= dict(zip(AREAS, map(np.mean, areas), strict=True))
+    row |= dict(zip((m.deviation for m in SHOWN), deviations, strict=True))
     row |= {"n_seeds": max(n_seeds), "n_tasks": len(measured)}
     row["n_collapsed"] = sum(n_collapsed)
     if known:
-        row |= _interval("cpr", [draw.cpr for draw in draws])
-        row |= _interval("cmd", [draw.cmd for draw in draws])
+        for area in AREAS:
+            row |= _interval(area, [getattr(draw, area) for draw in draws])
+        curve = np.mean([draw.faithfulness for draw in draws], axis=0)
+        row["max_faithfulness"] = curve.max()
         row["n_examples"] = sum(draw.examples for draw in draws)
         row["n_distinct"] = sum(draw.distinct for draw in draws)
     if shares:
@@ -277,30 +230,3 @@ def _level(
 def _interval(name: str, draws: Sequence[np.ndarray]) -> dict[str, float]:
     low, high = percentile_interval(np.mean(draws, axis=0))
     return {f"{name}_low": float(low), f"{name}_high": float(high)}
-
-
-def curve_intervals(draws: Mapping[Key, Draws]) -> pl.DataFrame:
-    """Faithfulness over size with 95 % intervals over examples, by task and their mean.
-
-    Returns:
-        One row per level of `DRAWN`, task (or `mean`) and size: `LEVEL_KEYS`,
-        `proportion`, `faithfulness`, `low`, `high`.
-    """
-    whole = {key: draw for key, draw in draws.items() if draw.curve is not None}
-    known = {key: d for key, d in whole.items() if not np.isnan(d.curve[:, 0]).any()}
-
-    def level(key: Key) -> tuple:
-        return tuple(map(str, key[:-1]))
-
-    blocks = []
-    for _, keys in groupby(sorted(known, key=lambda key: tuple(map(str, key))), level):
-        keys = list(keys)
-        curves = [known[key].curve for key in keys]
-        rows = [*zip(keys, curves, strict=True)]
-        rows.append(((*keys[0][:-1], MEAN), np.mean(curves, axis=0)))
-        for key, curve in rows:
-            low, high = percentile_interval(curve[:, 1:])
-            numbers = (known[keys[0]].proportions, curve[:, 0], low, high)
-            blocks += [(*key, *map(float, size)) for size in zip(*numbers, strict=True)]
-    frame = pl.DataFrame(blocks, schema=CURVE_SCHEMA, orient="row")
-    return frame.fill_nan(None)

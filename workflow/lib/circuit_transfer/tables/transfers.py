@@ -1,10 +1,12 @@
 """What stands where in the tables of transfers: leaderboard, controls, scaling."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import polars as pl
 
+from circuit_transfer.tables.cells import cell_schema, level_cell
 from circuit_transfer.tables.curves import (
     RANKINGS,
     SEEN,
@@ -14,11 +16,15 @@ from circuit_transfer.tables.curves import (
 )
 from circuit_transfer.tables.differences import MEAN
 from circuit_transfer.tables.explanations import (
+    BEST_BY_CPR,
     COLLAPSE_NOTE,
+    EXAGGERATION_NOTE,
     INTERVAL_NOTE,
     MARK_NOTE,
+    MEASURE_EXPLANATIONS,
     explain,
 )
+from circuit_transfer.tables.measures import CPR, SHOWN, Measure, agreed_best
 from circuit_transfer.tables.typesetting import (
     HALF_WIDTH,
     MARK,
@@ -28,18 +34,15 @@ from circuit_transfer.tables.typesetting import (
 )
 
 MEAN_NOTE = "The mean is over the tasks that have a cell, (n/N) where some have none."
-RANDOM_NOTE = {
-    True: "random: untrained alignments.",
-    False: "random: random rankings of the nodes (untrained alignments were not run).",
-}
-RANKS_NOTE = (
-    "Bold and underlined: the largest and second largest number, without a test; "
-    "significant differences are in the table of tests."
+BOLD_NOTE = (
+    "Bold: the best circuit of its column and method by all three measures, CPR, CMD "
+    "and accuracy area; none where they disagree. This is no test: significant "
+    "differences are in the table of tests."
 )
 LEVEL = 0.05
 BEST_NOTE = (
-    "± half of the 95 % interval over examples (bootstrap). best: chosen on the same "
-    "examples, of several circuits, so it lies a little too high."
+    f"± half of the 95 % interval over examples (bootstrap). {BEST_BY_CPR}: chosen by "
+    "CPR, on the same examples, of several circuits, so its CPR lies a little too high."
 )
 
 
@@ -58,12 +61,17 @@ class Pair:
             for row in frame.filter(pl.col("row") == "level").to_dicts()
         }
         self.differences = frame.filter(pl.col("row") == "difference").to_dicts()
-        tested = ("method", "map", "protocol", "against")
+        tested = ("method", "map", "protocol", "against", "measure")
         self._tests = {
             tuple(row[key] for key in tested): row
             for row in self.differences
             if row["comparison"] != "map"
         }
+
+    @property
+    def random(self) -> str:
+        """The baseline: the alignment before training, or else random rankings."""
+        return UNTRAINED if self.has(UNTRAINED) else RANKINGS
 
     def has(self, circuit: str) -> bool:
         """Return whether a circuit was evaluated at all."""
@@ -128,19 +136,28 @@ class Pair:
         ]
         return (f"{COLLAPSE_NOTE} {'; '.join(places)}.",) if places else ()
 
-    def mark(self, method: str, name: str, protocol: str, against: str) -> str:
+    def test(
+        self, method: str, name: str, protocol: str, against: str, measure: Measure
+    ) -> dict[str, Any] | None:
+        """Return the tested difference of a map's aligned circuit to another one."""
+        return self._tests.get((method, name, protocol, against, measure.column))
+
+    def mark(
+        self, method: str, name: str, protocol: str, against: str, measure: Measure
+    ) -> str:
         """Return the mark of a circuit that the aligned one was shown to exceed."""
-        row = self._tests.get((method, name, protocol, against))
+        row = self.test(method, name, protocol, against, measure)
         if not row or verdict(row, "p_permutation_holm") != "yes":
             return ""
         return "‡" if verdict(row, "p_tasks_holm") == "yes" else "†"
 
 
 def verdict(row: Mapping[str, Any], test: str) -> str:
-    """Return whether a difference was shown: `yes`, `no`, or that it is below 0."""
+    """Return whether a circuit was shown to be better: `yes`, `no`, or `worse`."""
     if row[test] >= LEVEL:
         return "no"
-    return "yes" if row["mean_difference"] > 0 else "lower"
+    (higher,) = (each.higher for each in SHOWN if each.column == row["measure"])
+    return "yes" if (row["mean_difference"] > 0) == higher else "worse"
 
 
 def leaderboard(
@@ -152,7 +169,9 @@ def leaderboard(
     tasks: Sequence[str],
     methods: Sequence[str],
 ) -> Table:
-    """CPR of one pair and map: each method's regimes beside gold and random, by task.
+    """Circuits of one pair and map: each method's regimes, gold and random, by task.
+
+    A block for each method and measure.
 
     Args:
         statistics: the levels and differences of all circuits, of one ablation.
@@ -163,24 +182,28 @@ def leaderboard(
         methods: the blocks.
     """
     pair = Pair(statistics, source, target)
-    untrained = pair.has(UNTRAINED)
-    rows = {"random": UNTRAINED if untrained else RANKINGS, "gold": "gold"}
-    rows |= {regime: regime for regime in (*SEEN, *pair.protocols.values())}
+    rows = (pair.random, "gold", *SEEN, *pair.protocols.values())
     lines = [
-        {"method": method, "circuit": row}
-        | _cells(pair, method, circuit, tasks, name=map_name)
+        {"method": method, "measure": measure.name, "circuit": row}
+        | _cells(pair, method, row, tasks, name=map_name, measure=measure)
         for method in methods
-        for row, circuit in rows.items()
+        for measure in SHOWN
+        for row in rows
     ]
-    notes = (MEAN_NOTE, RANDOM_NOTE[untrained], INTERVAL_NOTE, RANKS_NOTE)
-    notes += pair.examples(tasks) + pair.collapsed([map_name], [*rows.values()])
+    notes = (MEAN_NOTE, INTERVAL_NOTE, BOLD_NOTE, EXAGGERATION_NOTE)
+    notes += pair.examples(tasks) + pair.collapsed([map_name], rows)
+    frame = _by_task(lines, ("method", "measure", "circuit"), tasks)
+    # Means over fewer tasks are not compared.
+    fewer = pl.col("n_tasks") < pl.col("n_tasks").max().over("method")
+    compared = frame.with_columns(pl.when(~fewer).then(MEAN).alias(MEAN))
     return Table(
-        _by_task(lines, ("method", "circuit"), tasks),
-        labels=2,
-        ranked=True,
+        frame,
+        labels=3,
+        blocks=2,
+        best=agreed_best(compared, (*tasks, MEAN), blocks=["method"]),
         covered=("n_tasks", len(tasks)),
         note=" ".join(notes),
-        explanations=explain([*rows]),
+        explanations=explain([*MEASURE_EXPLANATIONS, *rows]),
     )
 
 
@@ -194,38 +217,43 @@ def controls_table(
     methods: Sequence[str],
     controls: Sequence[str],
 ) -> Table:
-    """CPR of one pair and map: each control beside the aligned circuit.
+    """Circuits of one pair and map: each control beside the aligned circuit.
 
-    A block for each method and for what was left out of training, a task or its family.
+    A block for each method, for what was left out of training, a task or its family,
+    and for each measure.
     """
     pair = Pair(statistics, source, target)
     first, *_ = pair.protocols
     lines = []
-    for method in methods:
-        for protocol, aligned in pair.protocols.items():
-            best = ("best",) if protocol == first else ()
-            for circuit in (*controls, RANKINGS, aligned, *best, "gold"):
-                labels = {"method": method, "left_out": protocol, "circuit": circuit}
-                mark = pair.mark(method, map_name, protocol, circuit)
-                cells = _cells(
-                    pair, method, circuit, tasks, name=map_name, protocol=protocol
-                )
-                lines.append(labels | cells | {f"{MEAN}{MARK}": mark})
+    for method, protocol in product(methods, pair.protocols):
+        best = ("best",) if protocol == first else ()
+        shown = (*controls, RANKINGS, pair.protocols[protocol], *best, "gold")
+        place = {"name": map_name, "protocol": protocol}
+        for measure, circuit in product(SHOWN, shown):
+            labels = {"method": method, "left_out": protocol, "measure": measure.name}
+            labels["circuit"] = BEST_BY_CPR if circuit == "best" else circuit
+            cells = _cells(pair, method, circuit, tasks, measure=measure, **place)
+            mark = pair.mark(method, map_name, protocol, circuit, measure)
+            lines.append(labels | cells | {f"{MEAN}{MARK}": mark})
+    compared = ", ".join((*SEEN, pair.protocols[first]))
     notes = (
         MEAN_NOTE,
-        f"best: the best of {', '.join((*SEEN, pair.protocols[first]))} on each task.",
+        f"{BEST_BY_CPR}: on each task the one of {compared} with the highest CPR.",
         INTERVAL_NOTE,
+        EXAGGERATION_NOTE,
         MARK_NOTE,
         *pair.examples(tasks),
         *pair.collapsed([map_name], [*controls, *pair.protocols.values()]),
     )
     return Table(
-        _by_task(lines, ("method", "left_out", "circuit"), tasks),
-        labels=3,
-        blocks=2,
+        _by_task(lines, ("method", "left_out", "measure", "circuit"), tasks),
+        labels=4,
+        blocks=3,
         covered=("n_tasks", len(tasks)),
         note=" ".join(notes),
-        explanations=explain([*controls, RANKINGS, *pair.protocols.values()]),
+        explanations=explain(
+            [*MEASURE_EXPLANATIONS, *controls, RANKINGS, *pair.protocols.values()]
+        ),
     )
 
 
@@ -236,16 +264,16 @@ def _cells(
     tasks: Sequence[str],
     *,
     name: str,
+    measure: Measure,
     protocol: str | None = None,
 ) -> dict[str, Any]:
     cells = {}
     for task in (*tasks, MEAN):
         level = pair.level(method, circuit, task, name=name, protocol=protocol)
-        cells[task] = level.get("cpr")
-        cells[task + HALF_WIDTH] = half_width(level, "cpr")
+        cells |= level_cell(task, level, measure)
     counts = {"n_tasks": level.get("n_tasks") or 0}
     counts["collapsed_fits"] = level.get("n_collapsed") or None
-    return cells | counts | {SPREAD: level.get(SPREAD)}
+    return cells | counts | {SPREAD: level.get(measure.deviation)}
 
 
 def _by_task(
@@ -253,7 +281,7 @@ def _by_task(
 ) -> pl.DataFrame:
     schema = dict.fromkeys(labels, pl.String)
     for task in (*tasks, MEAN):
-        schema |= {task: pl.Float64, task + HALF_WIDTH: pl.Float64}
+        schema |= cell_schema(task)
     schema |= {MEAN + MARK: pl.String, "n_tasks": pl.Int64}
     schema |= {SPREAD: pl.Float64, "collapsed_fits": pl.Int64}
     frame = pl.DataFrame(lines, schema=schema)
@@ -269,25 +297,37 @@ def scaling(
     map_name: str,
     methods: Sequence[str],
 ) -> Table:
-    """CPR of one task: what each pair's best alignment reaches of the gold circuit."""
-    columns = ("random", "best", "gold")
+    """Circuits on one task: what each pair's best alignment reaches of the gold one."""
     transfers = [(pair["source"], pair["target"]) for pair in transfers]
     pairs = {pair: Pair(statistics, *pair) for pair in transfers}
+    # The same baseline for all pairs, so that the column has one meaning.
+    untrained = all(pair.has(UNTRAINED) for pair in pairs.values())
+    random = UNTRAINED if untrained else RANKINGS
+    columns = {random: random, BEST_BY_CPR: "best", "gold": "gold"}
     lines = []
-    for method in methods:
+    for method, measure in product(methods, SHOWN):
         for models, pair in pairs.items():
-            random = UNTRAINED if pair.has(UNTRAINED) else RANKINGS
-            line = {"method": method, "pair": " → ".join(models)}
-            for column, circuit in zip(columns, (random, "best", "gold"), strict=True):
+            line = {"method": method, "measure": measure.name}
+            line["pair"] = " → ".join(models)
+            for column, circuit in columns.items():
                 level = pair.level(method, circuit, task, name=map_name)
-                line |= mean_cell(column, level)
-            best = pair.level(method, "best", task, name=map_name)
-            lines.append(line | _recovery(best))
-    schema = {"method": pl.String, "pair": pl.String}
-    for column in (*columns, "recovery_percent"):
-        schema |= {column: pl.Float64, column + HALF_WIDTH: pl.Float64}
-    note = "recovery: the best alignment's CPR as a share of the gold circuit's. "
-    return Table(pl.DataFrame(lines, schema=schema), labels=2, note=note + BEST_NOTE)
+                line |= level_cell(column, level, measure)
+            if measure is CPR:
+                line |= _recovery(pair.level(method, "best", task, name=map_name))
+            lines.append(line)
+    schema = dict.fromkeys(("method", "measure", "pair"), pl.String)
+    for column in columns:
+        schema |= cell_schema(column)
+    share = "recovery_percent"
+    schema |= {share: pl.Float64, share + HALF_WIDTH: pl.Float64}
+    note = "recovery: the best alignment's CPR as a share of the gold circuit's."
+    return Table(
+        pl.DataFrame(lines, schema=schema),
+        labels=3,
+        blocks=2,
+        note=f"{note} {BEST_NOTE} {EXAGGERATION_NOTE}",
+        explanations=explain([*MEASURE_EXPLANATIONS, *columns]),
+    )
 
 
 def _recovery(level: Mapping[str, Any]) -> dict[str, float]:
@@ -295,12 +335,4 @@ def _recovery(level: Mapping[str, Any]) -> dict[str, float]:
     return {
         "recovery_percent": None if share is None else 100 * share,
         f"recovery_percent{HALF_WIDTH}": None if half is None else 100 * half,
-    }
-
-
-def mean_cell(column: str, level: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return the CPR of a level and half the width of its interval, for a column."""
-    return {
-        column: level.get("cpr"),
-        column + HALF_WIDTH: half_width(level, "cpr"),
     }

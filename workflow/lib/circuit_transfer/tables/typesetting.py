@@ -1,7 +1,7 @@
 """Write tables as CSV in full precision, and as TeX and HTML for readers."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from html import escape as escape_html
@@ -16,10 +16,17 @@ log = logging.getLogger(__name__)
 
 EMPTY = "-"
 # Suffixes of columns that are shown behind the value of the column they qualify.
-HALF_WIDTH, MARK = "_half_width", "_mark"
-# Text that spreadsheets would evaluate as a formula.
-FORMULA = r"^[=+\-@\t\r]"
-# A column that is not ranked, and shown with an additional decimal.
+HALF_WIDTH, MARK, EXAGGERATES = "_half_width", "_mark", "_exaggerates"
+QUALIFIERS = (HALF_WIDTH, MARK, EXAGGERATES)
+# Shown where `<column>_exaggerates` is true.
+EXAGGERATION = "▲"
+# What parts of column names are called in a heading.
+HEADINGS = {"right_above_wrong_area": "accuracy area", "_percent": " (%)", "_": " "}
+# The number of a row, among its columns.
+INDEX = "(row)"
+# Text that spreadsheets would evaluate as a formula; a sign alone is none.
+FORMULA = r"^[=+\-@\t\r](?s:.)"
+# A column that is shown with an additional decimal.
 SPREAD = "seed_deviation"
 TEX_ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -41,9 +48,10 @@ TEX_ESCAPES = {
     "±": r"$\pm$",
     "†": r"$^\dagger$",
     "‡": r"$^\ddagger$",
+    EXAGGERATION: r"$^\triangle$",
 }
-TEX_RANKS = {0: "{}", 1: r"\textbf{{{}}}", 2: r"\underline{{{}}}"}
-HTML_RANKS = {0: "{}", 1: "<b>{}</b>", 2: "<u>{}</u>"}
+TEX_FONTS = {False: "{}", True: r"\textbf{{{}}}"}
+HTML_FONTS = {False: "{}", True: "<b>{}</b>"}
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -79,10 +87,11 @@ class Table:
     Attributes:
         frame: values in full precision, columns in display order. The half-width of a
             value's confidence interval is in `<column>_half_width`, a mark in
-            `<column>_mark`.
+            `<column>_mark`, and in `<column>_exaggerates` whether the circuit
+            exaggerates.
         labels: number of leading columns that name the row.
         blocks: number of these that name a block of rows.
-        ranked: whether to mark the best and second best value per column and block.
+        best: by column, which rows are bold.
         covered: the column with the number of tasks in `mean`, and the largest number.
         decimals: number of decimals to display.
         longest: largest number of rows to display; the CSV file contains all.
@@ -93,7 +102,7 @@ class Table:
     frame: pl.DataFrame
     labels: int
     blocks: int = 1
-    ranked: bool = False
+    best: Mapping[str, Sequence[bool]] = field(default_factory=dict)
     covered: tuple[str, int] | None = None
     decimals: int = 2
     longest: int | None = None
@@ -107,12 +116,12 @@ class Line:
 
     Attributes:
         texts: text of every cell.
-        ranks: rank of every cell: 1 (best), 2 (second best) or 0.
+        bold: whether each cell is bold.
         opens_block: whether it is the first row of a block.
     """
 
     texts: list[str]
-    ranks: list[int]
+    bold: list[bool]
     opens_block: bool
 
 
@@ -144,11 +153,11 @@ def to_tex(table: Table) -> str:
     columns = _shown_columns(table)
     layout = "l" * table.labels + "r" * (len(columns) - table.labels)
     lines = [rf"\begin{{tabular}}{{{layout}}}", r"\toprule"]
-    lines += [_tex_row(map(_heading, columns), [0] * len(columns)), r"\midrule"]
+    lines += [_tex_row(map(_heading, columns), [False] * len(columns)), r"\midrule"]
     for number, line in enumerate(shown_lines(table)):
         if line.opens_block and number:
             lines.append(r"\midrule")
-        lines.append(_tex_row(line.texts, line.ranks))
+        lines.append(_tex_row(line.texts, line.bold))
     lines += [r"\bottomrule", r"\end{tabular}"]
     return "\n".join(lines) + "\n"
 
@@ -156,9 +165,10 @@ def to_tex(table: Table) -> str:
 def to_html(table: Table, title: str) -> str:
     """Return the table as a self-contained HTML page."""
     columns = _shown_columns(table)
-    rows = [_html_row("th", map(_heading, columns), [0] * len(columns), table.labels)]
+    plain = [False] * len(columns)
+    rows = [_html_row("th", map(_heading, columns), plain, table.labels)]
     for line in shown_lines(table):
-        row = _html_row("td", line.texts, line.ranks, table.labels)
+        row = _html_row("td", line.texts, line.bold, table.labels)
         rows.append(
             row.replace("<tr>", '<tr class="block">') if line.opens_block else row
         )
@@ -177,6 +187,11 @@ def to_html(table: Table, title: str) -> str:
     )
 
 
+def headings(table: Table) -> list[str]:
+    """Return the headings of the displayed columns."""
+    return [*map(_heading, _shown_columns(table))]
+
+
 def _left_out(table: Table) -> Iterator[str]:
     """Yield a sentence about the rows that are not displayed, if there are any."""
     rows = table.frame.height
@@ -185,14 +200,12 @@ def _left_out(table: Table) -> Iterator[str]:
 
 
 def shown_lines(table: Table) -> Iterator[Line]:
-    """Yield the displayed rows: rounded, ranked, with each block named once."""
+    """Yield the displayed rows: rounded, with each block named once."""
     columns = _shown_columns(table)
     names = columns[: table.blocks]
     previous: list[str] = []
-    for block in table.frame.head(table.longest or table.frame.height).partition_by(
-        names, maintain_order=True
-    ):
-        ranks = [_ranks(block, column, table) for column in columns]
+    shown = table.frame.head(table.longest or table.frame.height).with_row_index(INDEX)
+    for block in shown.partition_by(names, maintain_order=True):
         for number, row in enumerate(block.iter_rows(named=True)):
             texts = [_text(row, column, table) for column in columns]
             opening = texts[: table.blocks]
@@ -200,31 +213,14 @@ def shown_lines(table: Table) -> Iterator[Line]:
                 if opening[: place + 1] == previous[: place + 1]:
                     texts[place] = ""
             previous = opening
-            yield Line(texts, [rank[number] for rank in ranks], number == 0)
+            bold = [c in table.best and table.best[c][row[INDEX]] for c in columns]
+            yield Line(texts, bold, number == 0)
 
 
 def _shown_columns(table: Table) -> list[str]:
     hidden = table.covered[0] if table.covered else None
     columns = [column for column in table.frame.columns if column != hidden]
-    return [column for column in columns if not column.endswith((HALF_WIDTH, MARK))]
-
-
-def _ranks(block: pl.DataFrame, column: str, table: Table) -> list[int]:
-    none = [0] * block.height
-    if not table.ranked or column in (*block.columns[: table.labels], SPREAD):
-        return none
-    values = [None if v is None else round(v, table.decimals) for v in block[column]]
-    if column == "mean" and table.covered:
-        # Means over fewer tasks are not ranked.
-        counts = block[table.covered[0]].to_list()
-        values = [
-            value if count == max(counts) else None
-            for value, count in zip(values, counts, strict=True)
-        ]
-    present = sorted({value for value in values if value is not None}, reverse=True)
-    # A single value is not ranked.
-    rank_of = dict(zip(present[:2], (1, 2), strict=False)) if len(present) > 1 else {}
-    return [rank_of.get(value, 0) for value in values]
+    return [column for column in columns if not column.endswith(QUALIFIERS)]
 
 
 def _text(row: dict, column: str, table: Table) -> str:
@@ -242,6 +238,7 @@ def _text(row: dict, column: str, table: Table) -> str:
     half = row.get(column + HALF_WIDTH)
     if half is not None:
         text += f" ± {half:.{decimals}f}"
+    text += EXAGGERATION if row.get(column + EXAGGERATES) else ""
     text += row.get(column + MARK) or ""
     if column == "mean" and table.covered:
         counts, full = table.covered
@@ -250,13 +247,15 @@ def _text(row: dict, column: str, table: Table) -> str:
 
 
 def _heading(column: str) -> str:
-    return column.replace("_percent", " (%)").replace("_", " ")
+    for part, shown in HEADINGS.items():
+        column = column.replace(part, shown)
+    return column
 
 
-def _tex_row(texts: Sequence[str], ranks: Sequence[int]) -> str:
+def _tex_row(texts: Iterable[str], bold: Sequence[bool]) -> str:
     cells = [
-        TEX_RANKS[rank].format(_tex_text(text))
-        for text, rank in zip(texts, ranks, strict=True)
+        TEX_FONTS[is_bold].format(_tex_text(text))
+        for text, is_bold in zip(texts, bold, strict=True)
     ]
     return " & ".join(cells) + r" \\"
 
@@ -269,11 +268,10 @@ def _tex_text(text: str) -> str:
     return f"$-${escaped[1:]}" if is_negative else escaped
 
 
-def _html_row(tag: str, texts: Sequence[str], ranks: Sequence[int], labels: int) -> str:
+def _html_row(tag: str, texts: Iterable[str], bold: Sequence[bool], labels: int) -> str:
     cells = []
-    for number, (text, rank) in enumerate(zip(texts, ranks, strict=True)):
+    for number, (text, is_bold) in enumerate(zip(texts, bold, strict=True)):
         name = ' class="name"' if number < labels else ""
-        cells.append(
-            f"<{tag}{name}>{HTML_RANKS[rank].format(escape_html(text))}</{tag}>"
-        )
+        shown = HTML_FONTS[is_bold].format(escape_html(text))
+        cells.append(f"<{tag}{name}>{shown}</{tag}>")
     return f"<tr>{''.join(cells)}</tr>"

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from circuit_transfer.interventions import answer_logits, captured, captured_stream
+from circuit_transfer.jobs.progress import progress
 from circuit_transfer.prompts.batches import PairBatch
 from circuit_transfer.transfer.changes import Changes, stream_changes
 from circuit_transfer.transfer.regression import ridge_regression
@@ -30,7 +31,7 @@ def stream_gradients(model: nn.Module, batch: PairBatch, steps: int) -> Tensor:
     embed = model.get_input_embeddings()
     clean, corrupted = embed(batch.clean), embed(batch.corrupted)
     total = 0
-    for step in range(1, steps + 1):
+    for step in progress(range(1, steps + 1), steps, "step"):
         point = torch.lerp(corrupted, clean, step / steps).requires_grad_()
         with captured_stream(model) as stream:
             logits = answer_logits(model, embeddings=point, after=batch.prefix)
@@ -59,7 +60,8 @@ def carrying(
         tokens, to those of the target on the same ones, in the same form, float32.
     """
     sources = _side_by_side(source_changes) / len(source_changes)
-    solves = [ridge_regression(changes, ridge) for changes in target_changes]
+    every = progress(target_changes, len(target_changes), "regression")
+    solves = [ridge_regression(changes, ridge) for changes in every]
     # Both orders of multiplication are the same; the one with the smaller product in
     # between is taken.
     stitched = sources.shape[1] < len(sources)
@@ -97,7 +99,8 @@ def carried_scores(
     """
     carry = carrying(stream_changes(source_changes), stream_changes(target_changes))
     scores = []
-    for batch, changes, *sets in zip(batches, target_changes, *gradients, strict=True):
+    every = zip(batches, target_changes, *gradients, strict=True)
+    for batch, changes, *sets in progress(every, len(batches), "carrying batch"):
         rows = changes.stream.shape[1:3]
         # One at a time: a set is as large as the outputs of all nodes.
         carried = (carry(each.flatten(1, 2)).unflatten(1, rows) for each in sets)

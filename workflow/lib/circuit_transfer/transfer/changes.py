@@ -16,6 +16,7 @@ from circuit_transfer.interventions import (
     captured,
     captured_stream,
 )
+from circuit_transfer.jobs.progress import progress
 from circuit_transfer.models.architectures import node_sites, projection_weight
 from circuit_transfer.prompts.batches import PairBatch
 
@@ -70,10 +71,11 @@ def run_both(
         target: another one.
         prompts: batches of the same pairs, see `shared_prompts.shorten_both`.
     """
-    return (
-        [run_changes(source, batch) for batch, _ in prompts],
-        [run_changes(target, batch) for _, batch in prompts],
-    )
+    of_source, of_target = [], []
+    for a, b in progress(prompts, len(prompts), "running batch"):
+        of_source.append(run_changes(source, a))
+        of_target.append(run_changes(target, b))
+    return of_source, of_target
 
 
 def stream_changes(changes: Sequence[Changes]) -> Tensor:

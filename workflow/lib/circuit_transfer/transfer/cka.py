@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from circuit_transfer.interventions import run_captured
-from circuit_transfer.jobs.job import progress
+from circuit_transfer.jobs.progress import progress
 from circuit_transfer.models.architectures import node_sites, projection_weight
 from circuit_transfer.prompts.batches import PairBatch
 
@@ -34,7 +34,7 @@ def node_similarity(source: Sequence[Tensor], target: Sequence[Tensor]) -> np.nd
     stacked = torch.cat(list(source), dim=1)
     source_norms = torch.stack([(x.T @ x).norm() for x in source])
     columns = []
-    for outputs in target:
+    for outputs in progress(target, len(target), "comparing node"):
         crossed = (stacked.T @ outputs).square().sum(1)
         shared = torch.stack([part.sum() for part in crossed.split(widths)])
         norms = source_norms * (outputs.T @ outputs).norm()
@@ -83,7 +83,7 @@ def node_outputs(
     """
     roots = [output_root(*site) for site in node_sites(model)]
     parts: list[list[Tensor]] = []
-    for ids in progress(prompts, len(prompts), "batches to compare nodes on"):
+    for ids in progress(prompts, len(prompts), "comparing nodes on batch"):
         _, activations = run_captured(model, ids)
         parts.append(
             [

@@ -36,6 +36,7 @@ CORRELATION_SCHEMA = {
     "proportion": pl.Float64,
     "value": pl.Float64,
     "seed": pl.Int64,
+    "n_nodes": pl.Int64,
 }
 
 Vectors = dict[tuple[str | None, int | None], np.ndarray]
@@ -64,7 +65,8 @@ def compare_projections(
     Returns:
         One row per two vectors and measure, see `CORRELATION_SCHEMA`. `map`,
         `training_set`, `regime` and `seed` are those of the projection, and null where
-        it has none; the correlation of a constant vector is null. The rows `chance` are
+        it has none; the correlation of a constant vector is null. `n_nodes` is the size
+        of the circuits of a Jaccard index, and else null. The rows `chance` are
         the expected overlap of random circuits with the gold ones. Without projections
         or known gold scores there are no rows.
     """
@@ -81,8 +83,12 @@ def compare_projections(
         for labels, seed, left, right, vectors in _couples(projections, gold, sets)
         for measure, proportion, value in compare(*vectors, proportions)
     ]
-    frame = pl.DataFrame(rows, schema=CORRELATION_SCHEMA, orient="row")
-    return frame.with_columns(pl.col("value").fill_nan(None))
+    measured = {k: v for k, v in CORRELATION_SCHEMA.items() if k != "n_nodes"}
+    frame = pl.DataFrame(rows, schema=measured, orient="row")
+    size = pl.col("proportion").replace_strict(
+        circuit_sizes(len(gold), proportions), default=None, return_dtype=pl.Int64
+    )
+    return frame.with_columns(pl.col("value").fill_nan(None), n_nodes=size)
 
 
 def _couples(

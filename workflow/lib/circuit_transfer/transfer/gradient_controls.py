@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from circuit_transfer.jobs.progress import progress
 from circuit_transfer.prompts.batches import PairBatch, cacheable, shortened
 from circuit_transfer.transfer.carried_gradients import stream_gradients
 
@@ -44,7 +45,7 @@ def other_gradients(
     """
     needed = max(each.shape[2] for each in gradients)
     found = []
-    for batch in batches:
+    for batch in progress(batches, len(batches), "batch of another task"):
         spare = max(0, batch.clean.shape[1] - needed)
         length = cacheable(model, batch, min(spare, batch.shared()))
         rest = shortened(model, batch, length)

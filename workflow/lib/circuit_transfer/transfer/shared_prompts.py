@@ -10,6 +10,7 @@ import polars as pl
 import torch
 from torch import nn
 
+from circuit_transfer.jobs.progress import progress
 from circuit_transfer.prompts.batches import (
     PairBatch,
     cacheable,
@@ -80,7 +81,7 @@ def shorten_both(
             `shared_batches`.
     """
     rests = []
-    for a, b in prompts:
+    for a, b in progress(prompts, len(prompts), "shortening batch"):
         length = cacheable(source, a, min(a.shared(), b.shared()))
         length = cacheable(target, b, length)
         rests.append((shortened(source, a, length), shortened(target, b, length)))

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from circuit_transfer.jobs.progress import progress
 from circuit_transfer.transfer.changes import (
     Changes,
     site_changes,
@@ -53,7 +54,8 @@ def stitched_alignment(
     of_source = site_changes(source, source_changes)
     of_target = site_changes(target, target_changes)
     columns = []
-    for changes, nodes in zip(target_stream, of_target, strict=True):
+    points = zip(target_stream, of_target, strict=True)
+    for changes, nodes in progress(points, len(of_target), "stitching point"):
         # From this point of the target's stream to any point of the source's.
         stitches = ridge_regression(changes, RIDGE)
         found = [

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from circuit_transfer.circuits.masks import soft_circuit
 from circuit_transfer.circuits.prepared import Preparations
-from circuit_transfer.jobs.job import progress
+from circuit_transfer.jobs.progress import progress
 from circuit_transfer.jobs.resume import (
     NO_RESUME,
     Resume,
@@ -70,7 +70,8 @@ def fit(
     together = max(1, min(rows_per_pass(model, each) // len(each) for each in rests))
     steps = settings.epochs * len(used)
     found = []
-    for at in range(0, len(starts), together):
+    firsts = range(0, len(starts), together)
+    for at in progress(firsts, len(firsts), "group of maps"):
         part = starts[at : at + together]
         maps = [
             TrainedMap(each, settings, n_target, seed, model.device) for each in part
@@ -94,8 +95,7 @@ def _train(
     resume: Resume,
 ) -> None:
     """Take the remaining steps, all maps in the same passes."""
-    left = training.steps - training.done
-    for index, size in progress(plan, left, f"{training.name}, steps"):
+    for index, size in progress(plan, training.steps, "step", done=training.done):
         each = prepared[index]
         projected = training.project(each.task)
         if size is not None:

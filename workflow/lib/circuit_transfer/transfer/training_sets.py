@@ -12,7 +12,7 @@ Families = Mapping[str, Sequence[str]]
 # What is left out of training, and what evaluating on it is called.
 PROTOCOLS = {"task": "zero-shot", "family": "zero-shot-family"}
 # The same of a study in which every task is a family by itself.
-ONE_PROTOCOL = {"task = family": "zero-shot(-family)"}
+ONE_PROTOCOL = {"task (its family)": "zero-shot(-family)"}
 
 
 def study_families(tasks: Sequence[str], families: Families) -> dict[str, list[str]]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from circuit_transfer.artifacts.alignments import Alignment, tensor_name
 from circuit_transfer.circuits.prepared import Preparations, prepare
+from circuit_transfer.jobs.progress import progress
 from circuit_transfer.prompts.batches import pair_batches
 from circuit_transfer.prompts.pairs import select_pairs
 from circuit_transfer.study.sensitivity.scores import SCORED_BY, Scores
@@ -48,9 +49,9 @@ def fitted_alignments(
         scores: by variant, the source's on every task.
     """
     made: dict[str, list[Alignment]] = {name: [] for name in variants}
-    for training_set in training_sets(study.tasks, study.families):
-        if training_set == "all":
-            continue
+    names = training_sets(study.tasks, study.families)
+    fitted_sets = [name for name in names if name != "all"]
+    for training_set in progress(fitted_sets, len(fitted_sets), "training set"):
         tasks = training_tasks(training_set, study.tasks, study.families)
         # One training set at a time: its prepared batches take most of the memory.
         for group in groups(variants, PREPARED_BY):
@@ -115,7 +116,7 @@ def _fitted(
     labels |= {"maps": [settings.map], "transform": settings.transform}
     alignments = []
     requested = fits([settings.map], trained_controls(training_set, CONTROLS))
-    for seed in settings.seeds:
+    for seed in progress(settings.seeds, len(settings.seeds), "seed"):
         fitted = fit_maps(
             study.target.model,
             prepared,

@@ -11,6 +11,7 @@ import polars as pl
 
 from circuit_transfer.artifacts.alignments import Alignment
 from circuit_transfer.circuits.faithfulness import evaluate_circuits
+from circuit_transfer.jobs.progress import progress
 from circuit_transfer.prompts.batches import fitting_batches
 from circuit_transfer.prompts.pairs import select_pairs
 from circuit_transfer.study.sensitivity.alignments import CONTROLS
@@ -82,7 +83,8 @@ def faithfulness_curves(
     """
     curves: dict[str, list[pl.DataFrame]] = {name: [] for name in variants}
     model = study.target.model
-    for task, pairs in study.target.pairs.items():
+    tasks = study.target.pairs.items()
+    for task, pairs in progress(tasks, len(tasks), "task"):
         for group in groups(variants, MEASURED_BY):
             settings = first(group)
             chosen = select_pairs(pairs, "test", settings.measured_examples)

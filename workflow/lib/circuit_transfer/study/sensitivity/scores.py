@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from circuit_transfer.circuits.attribution import attribute
+from circuit_transfer.jobs.progress import progress
 from circuit_transfer.prompts.batches import fitting_batches
 from circuit_transfer.prompts.pairs import select_pairs
 from circuit_transfer.study.sensitivity.settings import (
@@ -31,7 +32,8 @@ def node_scores(subject: Subject, method: str, variants: Variants) -> dict[str, 
     for group in groups(variants, SCORED_BY):
         settings = first(group)
         of_task = {}
-        for task, pairs in subject.pairs.items():
+        tasks = subject.pairs.items()
+        for task, pairs in progress(tasks, len(tasks), "task"):
             log.info("scoring the nodes of %s on %s", subject.name, task)
             chosen = select_pairs(pairs, "train", settings.scored_examples)
             of_task[task] = _task_scores(subject, method, chosen, settings)

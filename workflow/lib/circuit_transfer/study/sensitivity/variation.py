@@ -17,14 +17,13 @@ from circuit_transfer.study.sensitivity.settings import (
     settings_by_value,
 )
 from circuit_transfer.study.sensitivity.subjects import Study
-from circuit_transfer.tables.curves import KEYS, named_rows, summarise
+from circuit_transfer.tables.curves import KEYS, MEASURES, named_rows, summarise
 
 log = logging.getLogger(__name__)
 
 VARIED = {"setting": pl.String, "value": pl.String, "configured": pl.Boolean}
 NAMED = {"circuit": pl.String, "protocol": pl.String}
-AREAS = {"cpr": pl.Float64, "cmd": pl.Float64}
-SCHEMA = VARIED | KEYS | AREAS | NAMED
+SCHEMA = VARIED | KEYS | MEASURES | NAMED
 
 Costs = list[dict[str, Any]]
 
@@ -100,7 +99,7 @@ def _areas(study: Study, curves: pl.DataFrame) -> pl.DataFrame:
 
 def _empty(study: Study) -> pl.DataFrame:
     rows = [{"kind": "gold", "regime": "gold", "task": task} for task in study.tasks]
-    return pl.DataFrame(rows, schema=KEYS | AREAS)
+    return pl.DataFrame(rows, schema=KEYS | MEASURES)
 
 
 def _labelled(

@@ -1,0 +1,35 @@
+"""Stages that take minutes with a real model say where they are, within a batch too."""
+
+import logging
+
+import pytest
+from test_interrupted_stages import STAGES, outcome, run
+
+from circuit_transfer.jobs import progress
+from circuit_transfer.jobs.resume import NO_RESUME
+
+# What the innermost line of a stage looks like.
+PLACES = {
+    "nap": "batch 4 of 4",
+    "mean": "batch 4 of 4, site 4 of 4",
+    "steps": "batch 4 of 4, step 4 of 4",
+    "divergence": "seed 2 of 2, group of maps 2 of 2, step 12 of 12",
+    "area": "seed 2 of 2, group of maps 2 of 2, step 12 of 12",
+    "free-mask": "seed 2 of 2, step 6 of 6",
+    "evaluation": "ablation 2 of 2, batch 2 of 2, circuit 7 of 7",
+}
+
+
+@pytest.mark.parametrize("stage", PLACES)
+def test_a_stage_says_where_it_is(stage, study, tmp_path, caplog, monkeypatch):
+    silent, talking = tmp_path / "silent", tmp_path / "talking"
+    for folder in (silent, talking):
+        folder.mkdir()
+    run(stage, study.folder, silent, NO_RESUME)
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(progress, "INTERVAL", -1.0)
+    run(stage, study.folder, talking, NO_RESUME)
+    said = [message.rsplit(", about", 1)[0] for message in caplog.messages]
+    assert PLACES[stage] in said
+    assert outcome(talking) == outcome(silent)
+    assert set(PLACES) | {"training"} == set(STAGES)

@@ -1,0 +1,75 @@
+"""What a study ends in: its page, its tables and its figures."""
+
+import re
+from collections.abc import Iterator
+
+from circuit_transfer.study.paths import path
+from circuit_transfer.study.shown import (
+    FIGURES,
+    SUMMARISED,
+    TABLES,
+    figure_pattern,
+    table_pattern,
+)
+from circuit_transfer.study.study import Study
+
+
+def results(study: Study) -> list[str]:
+    """Return what a study ends in: its page, tables (CSV) and figures (PNG)."""
+    shown = [file for part in _parts(study) for file in results_of(study, part)]
+    return [path("summary"), *shown]
+
+
+def results_of(study: Study, part: str) -> list[str]:
+    """Return the tables (CSV) and figures (PNG) of a part of a study.
+
+    Args:
+        study: the study.
+        part: one of those in `shown`.
+    """
+    return [file for _, file in _shown(study, part)]
+
+
+def results_by_category(study: Study) -> dict[str, list[str]]:
+    """Return the tables (HTML) and figures (PNG) by the question that they answer."""
+    by_category: dict[str, list[str]] = {}
+    for part in _parts(study):
+        for category, file in _shown(study, part):
+            page = re.sub(r"\.csv$", ".html", file)
+            by_category.setdefault(category, []).append(page)
+    return by_category
+
+
+def summarised_figures(study: Study) -> list[str]:
+    """Return the figures (PNG) that the page shows, those of the first method."""
+    return [
+        file
+        for name in SUMMARISED
+        if FIGURES[name].part in _parts(study)
+        for file in study.every(figure_pattern(name), method=study.methods[:1])
+    ]
+
+
+def _parts(study: Study) -> list[str]:
+    """Return the parts that a study has, see `shown`."""
+    parts = ["study", "circuits", "sensitivity", "convergence"]
+    return [*parts, "transfers" if study.transfers else "attribution"]
+
+
+def _shown(study: Study, part: str) -> Iterator[tuple[str, str]]:
+    """Yield the question that a table or figure of a part answers, and its file."""
+    wanted = {
+        "circuits": study.circuits,
+        "sensitivity": study.varied,
+        "convergence": study.compared_methods,
+        "benchmark": study.config["benchmark"],
+    }
+    if not wanted.get(part, True):
+        return
+    shown = {table_pattern(name): each for name, each in TABLES.items()}
+    shown |= {figure_pattern(name): each for name, each in FIGURES.items()}
+    own = {"benchmark": study.growing} if part == "scaling" else {}
+    for pattern, each in shown.items():
+        if each.part == part:
+            for file in study.every(pattern, **own):
+                yield each.category, file

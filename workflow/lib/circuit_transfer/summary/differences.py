@@ -1,0 +1,64 @@
+"""Tested differences between transferred and other circuits, in words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from circuit_transfer.summary.wording import bracketed, p_value
+from circuit_transfer.tables.transfers import LEVEL, Pair
+
+# p values over tasks x seeds, and over tasks alone, which is the stricter test.
+SEEDS, TASKS = "p_permutation_holm", "p_tasks_holm"
+# What no test compares: trained on the evaluated task.
+SEEN = "in-distribution"
+
+
+def aligned_circuit(pair: Pair, method: str, map_name: str) -> tuple[str | None, str]:
+    """Return the strictest protocol that a pair has circuits of, and their name.
+
+    Without a family comes before without a task. If nothing was left out of training,
+    the protocol is None, and the circuits are those trained on the evaluated task.
+    """
+    for protocol, circuit in reversed(pair.protocols.items()):
+        if pair.level(method, circuit, name=map_name, protocol=protocol):
+            return protocol, circuit
+    return None, SEEN
+
+
+def is_shown(row: Mapping[str, Any], test: str) -> bool:
+    """Return whether a difference is significant by a test; without p it is not."""
+    return row[test] is not None and row[test] < LEVEL
+
+
+def compared(row: Mapping[str, Any], words: str) -> str:
+    """Return the rest of a sentence on how a CPR compares with that of others.
+
+    Args:
+        row: a difference of the statistics.
+        words: the other circuits.
+    """
+    by = bracketed(row["mean_difference"], row["low"], row["high"])
+    seeds, tasks = is_shown(row, SEEDS), is_shown(row, TASKS)
+    higher = row["mean_difference"] > 0
+    if not seeds and not tasks:
+        verb = "exceed" if higher else "differ from"
+        return f"was not shown to {verb} that of {words} ({by}; {_p_values(row)})"
+    text = f"{'exceeds' if higher else 'is lower than'} that of {words}"
+    if seeds and tasks:
+        return f"{text} ({by}; {_p_values(row)})"
+    shown, other = (SEEDS, TASKS) if seeds else (TASKS, SEEDS)
+    names = {SEEDS: "over tasks x seeds", TASKS: "over tasks alone"}
+    return (
+        f"{text} {names[shown]} ({by}; {_p(row, shown)}); {names[other]} this was not "
+        f"shown ({_p(row, other)})"
+    )
+
+
+def _p_values(row: Mapping[str, Any]) -> str:
+    """Return both p values, or the one of a single seed, where they are the same."""
+    if row["n_cells"] == row["n_tasks"]:
+        return f"{_p(row, TASKS)} over tasks"
+    return f"{_p(row, SEEDS)} over tasks x seeds, {_p(row, TASKS)} over tasks alone"
+
+
+def _p(row: Mapping[str, Any], test: str) -> str:
+    return "not tested" if row[test] is None else p_value(row[test])

@@ -1,0 +1,25 @@
+"""What a study is of, as the page and the terminal name it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a study is of, in the order of the configuration.
+
+    Attributes:
+        tasks: the tasks.
+        methods: the attribution methods.
+        targets: the models whose circuits are measured.
+        pairs: source and target of every transfer.
+        maps: the maps from source to target scores, the main one first.
+        seeds: the seeds of the alignments.
+    """
+
+    tasks: Sequence[str]
+    methods: Sequence[str]
+    targets: Sequence[str]
+    pairs: Sequence[tuple[str, str]]
+    maps: Sequence[str]
+    seeds: Sequence[int]

@@ -1,0 +1,180 @@
+"""The sections of the page of a study, from its frames and figures."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from circuit_transfer.summary import circuits, costs, models, nodes, omissions, source
+from circuit_transfer.summary.names import Names
+from circuit_transfer.summary.page import Bars, Image, Section, page
+from circuit_transfer.summary.wording import counted, joined, listed
+from circuit_transfer.tables.transfers import Pair
+
+READING = (
+    "In brackets: 95 % intervals, of measures over test examples, of differences over "
+    "tasks and seeds. p values are two-sided and adjusted by Holm's method; a "
+    "difference that is not significant at .05 is called not shown."
+)
+RIGHT = "Share of test pairs with the right answer above the wrong one; line: chance"
+CHANCE = 0.5
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The results that the page is made from, all of one ablation.
+
+    Attributes:
+        statistics: levels and differences of all circuits.
+        cpr: the areas of every circuit.
+        models: the table of models, a row per model and task.
+        rejects: the summary of rejected rows.
+        costs: the table of costs.
+        balance: the break-even of every pair.
+        top_nodes: by target, the table of its highest nodes.
+    """
+
+    statistics: pl.DataFrame
+    cpr: pl.DataFrame
+    models: pl.DataFrame
+    rejects: pl.DataFrame
+    costs: pl.DataFrame
+    balance: pl.DataFrame
+    top_nodes: Mapping[str, pl.DataFrame]
+
+
+def study_page(
+    frames: Frames,
+    names: Names,
+    figures: Mapping[str, Sequence[Image]],
+    index: Mapping[str, Sequence[str]],
+) -> str:
+    """Return the page of a study.
+
+    Args:
+        frames: its results.
+        names: what it is of.
+        figures: by the section that shows them: `nodes`, `faithful`, `source`, `cost`.
+        index: by topic, files that the page links to, relative to it.
+    """
+    faithful = _transfers if names.pairs else _circuits
+    sections = [
+        _models(frames),
+        _nodes(frames, names, figures.get("nodes", ())),
+        faithful(frames, names, figures.get("faithful", ())),
+        _source(frames, names, figures.get("source", ())),
+        _costs(frames, figures.get("cost", ())),
+        _omissions(frames),
+    ]
+    return page(_title(names), _introduction(names), sections, index)
+
+
+def _title(names: Names) -> str:
+    if len(names.pairs) == 1:
+        return "Circuits transferred from {} to {}".format(*names.pairs[0])
+    if names.pairs:
+        return f"Circuits transferred between {len(names.pairs)} pairs of models"
+    return f"Circuits of {listed(names.targets, 'models')}"
+
+
+def _introduction(names: Names) -> Iterator[str]:
+    tasks = f"{counted(len(names.tasks), 'task')}: {listed(names.tasks)}"
+    yield f"{tasks}. Nodes scored by {joined(names.methods)}."
+    if names.pairs:
+        pairs = [f"{source} → {target}" for source, target in names.pairs]
+        yield (
+            f"Transferred: {listed(pairs)}, by the map {names.maps[0]}, with "
+            f"{counted(len(names.seeds), 'seed')}."
+        )
+    yield READING
+
+
+def _models(frames: Frames) -> Section:
+    bars = Bars(RIGHT, models.right_shares(frames.models), CHANCE)
+    table = models.models_overview(frames.models)
+    answer = models.models_answer(frames.models)
+    tables = {"Models and tasks": table}
+    return Section("models", models.QUESTION, answer, [bars], tables)
+
+
+def _nodes(frames: Frames, names: Names, figures: Sequence[Image]) -> Section:
+    answer, tables = [], {}
+    for target in names.targets:
+        top = frames.top_nodes[target]
+        answer += nodes.nodes_answer(top, target=target)
+        tables[f"Nodes of {target}"] = nodes.nodes_table(top)
+    return Section("nodes", nodes.QUESTION, answer, figures, tables)
+
+
+def _transfers(frames: Frames, names: Names, figures: Sequence[Image]) -> Section:
+    name = names.maps[0]
+    answer, tables = [], {}
+    for pair, models_of in _pairs(frames, names):
+        answer += [
+            circuits.transfer_answer(pair, **models_of, method=method, map_name=name)
+            for method in names.methods
+        ]
+        arrow = " → ".join(models_of.values())
+        tables[f"Circuits, {arrow}"] = circuits.transfer_table(
+            pair, methods=names.methods, map_name=name
+        )
+        tables[f"CPR by task, {arrow}"] = circuits.transfers_by_task(
+            pair, tasks=names.tasks, methods=names.methods, map_name=name
+        )
+    return Section("faithful", circuits.TRANSFERRED, answer, figures, tables)
+
+
+def _circuits(frames: Frames, names: Names, figures: Sequence[Image]) -> Section:
+    answer, tables = [], {}
+    for target in names.targets:
+        pair = Pair(frames.statistics, None, target)
+        answer += [
+            circuits.gold_answer(pair, target=target, method=method, tasks=names.tasks)
+            for method in names.methods
+        ]
+        tables[f"Circuits of {target}"] = circuits.gold_by_task(
+            pair, tasks=names.tasks, methods=names.methods
+        )
+    return Section("faithful", circuits.FOUND, answer, figures, tables)
+
+
+def _source(frames: Frames, names: Names, figures: Sequence[Image]) -> Section:
+    answer, tables = [], {}
+    for pair, models_of in _pairs(frames, names):
+        answer += [
+            source.source_answer(
+                pair, **models_of, method=method, map_name=names.maps[0]
+            )
+            for method in names.methods
+        ]
+        answer += source.maps_answer(pair, maps=names.maps, methods=names.methods)
+        answer += source.floor(pair)
+        arrow = " → ".join(models_of.values())
+        tables[f"Differences to the controls, {arrow}"] = source.source_table(
+            pair, maps=names.maps, methods=names.methods
+        )
+    answer = answer or [source.NOTHING]
+    return Section("source", source.QUESTION, answer, figures, tables)
+
+
+def _pairs(frames: Frames, names: Names) -> Iterator[tuple[Pair, dict[str, str]]]:
+    """Yield the statistics of every pair, and its models by role."""
+    for from_model, to_model in names.pairs:
+        pair = Pair(frames.statistics, from_model, to_model)
+        yield pair, {"source": from_model, "target": to_model}
+
+
+def _costs(frames: Frames, figures: Sequence[Image]) -> Section:
+    answer = costs.costs_answer(frames.costs, frames.balance)
+    shares = Bars("Share of the FLOPs by stage and model", costs.shares(frames.costs))
+    table = {"Costs by stage": costs.costs_overview(frames.costs)}
+    return Section("cost", costs.QUESTION, answer, [*figures, shares], table)
+
+
+def _omissions(frames: Frames) -> Section:
+    found = omissions.left_out(frames.models, frames.rejects, frames.cpr)
+    answer = omissions.omissions_answer(found)
+    shares = omissions.rejected_shares(frames.models)
+    bars = Bars("Share of the rows that are used, by model and task", shares)
+    tables = {"Left out": omissions.omissions_table(found)}
+    return Section("left-out", omissions.QUESTION, answer, [bars], tables)

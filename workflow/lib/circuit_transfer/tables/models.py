@@ -1,0 +1,166 @@
+"""The table of models: what each can do, and which tasks are worth studying in it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from circuit_transfer.prompts.frame import SPLITS
+from circuit_transfer.tables.typesetting import HALF_WIDTH, Table, half_width
+
+# A model does a task if the right answer has a higher logit than the wrong one in this
+# share of the test pairs; by chance it would in the other.
+MOST, CHANCE = 0.75, 0.5
+YES, DOUBTFUL, NO = "yes", "doubtful", "no"
+# Why a task is not, or not clearly, worth studying in a model.
+NO_BETTER = "no better than chance"
+NO_EFFECT = "no effect of corruption"
+UNCLEAR_EFFECT = "unclear effect of corruption"
+LACKING = NO_TRAIN, NO_TEST, NO_PAIRS = "no train pairs", "no test pairs", "no pairs"
+BELOW_MOST = f"better than chance, below {MOST}"
+SHOWN = ("accuracy", "right_above_wrong", "logit_diff", "corrupted_logit_diff")
+# What is read of a baseline, see `baseline.baseline_measures`.
+READ = (
+    *("pairs", "distinct", "corruption_effect", "corruption_effect_low"),
+    *(name + end for name in SHOWN for end in ("", "_low", "_high")),
+)
+COUNTED = ("train", "distinct_train", "test", "distinct_test", "rejected")
+NOTE = (
+    "pairs: test pairs that were measured; distinct: without repetitions of the same "
+    "two prompts. accuracy: share in which a right answer is the most likely token of "
+    "the whole vocabulary. right above wrong: share in which the right answer has a "
+    "higher logit than the wrong one. logit diff: mean difference of the two; "
+    "corrupted logit diff: of the same answers after the corrupted prompt. verdict, on "
+    f"whether the task is worth studying in the model: {YES} where right is above "
+    f"wrong in at least {MOST} and the interval of the effect of corruption (logit "
+    f"diff minus corrupted logit diff) is above 0; {DOUBTFUL} where the interval of "
+    f"right above wrong is above {CHANCE} and the mean effect above 0; else {NO}. "
+    "objection: what speaks against the task in the model. "
+    "train, test: usable pairs. ± half-width of the 95 % interval over distinct pairs: "
+    "Wilson's of shares, bootstrap of means (none of a single pair)."
+)
+Cell = tuple[str, str]
+
+
+def verdict(baseline: Mapping[str, Any]) -> str | None:
+    """Return whether a task is worth studying in a model; None if nothing is known.
+
+    Args:
+        baseline: see `baseline.baseline_measures`.
+    """
+    if not baseline["pairs"]:
+        return None
+    is_most = baseline["right_above_wrong"] >= MOST
+    if is_most and _is_positive(baseline["corruption_effect_low"]):
+        return YES
+    has_effect = _is_positive(baseline["corruption_effect"])
+    return DOUBTFUL if has_effect and _is_above_chance(baseline) else NO
+
+
+def objection(baseline: Mapping[str, Any], counts: Mapping[str, int]) -> str | None:
+    """Return in a few words what speaks against a task in a model, if anything does.
+
+    Args:
+        baseline: see `baseline.baseline_measures`.
+        counts: the number of usable pairs by split.
+    """
+    train, test = (counts[split] for split in SPLITS)
+    if not (train and test):
+        return NO_TRAIN if test else NO_TEST if train else NO_PAIRS
+    judged = verdict(baseline)
+    if judged == YES:
+        return None
+    if judged == DOUBTFUL:
+        few = baseline["right_above_wrong"] < MOST
+        return BELOW_MOST if few else UNCLEAR_EFFECT
+    return NO_EFFECT if _is_above_chance(baseline) else NO_BETTER
+
+
+def models_table(
+    models: Mapping[str, Mapping[str, Any]],
+    baselines: Mapping[Cell, Mapping[str, Any]],
+    counts: Mapping[Cell, Mapping[str, int]],
+) -> Table:
+    """Each model's shape, and by task what it can do and how many pairs it was given.
+
+    Args:
+        models: by name, the descriptions of the models.
+        baselines: by model and task what was measured, see `baseline_measures`.
+        counts: by model and task the number of `train`, `test` and `rejected` pairs,
+            and of distinct pairs of prompts, `distinct_train` and `distinct_test`.
+    """
+    converted = any("gguf" in model for model in models.values())
+    lines = []
+    for (name, task), count in counts.items():
+        model, baseline = models[name], baselines[name, task]
+        shape = {
+            "model": name,
+            "architecture": model["architecture"],
+            "layers": model["layers"],
+            "heads": model["heads"],
+            "nodes": len(model["nodes"]),
+            "task": task,
+        }
+        if converted:
+            shape["gguf"] = _gguf_file(model["gguf"]) if "gguf" in model else None
+        judged = {"verdict": verdict(baseline), "objection": objection(baseline, count)}
+        lines.append(shape | _measured(baseline) | judged | count)
+    frame = pl.DataFrame(lines, schema=_schema(converted))
+    note = NOTE + _lacking(counts)
+    if converted:
+        note += " gguf: the file that a model was dequantised from, and its tensors."
+    return Table(frame, labels=7 if converted else 6, note=note)
+
+
+def _schema(converted: bool) -> dict[str, pl.DataType]:
+    schema = {"model": pl.String, "architecture": pl.String}
+    schema |= dict.fromkeys(("layers", "heads", "nodes"), pl.Int64)
+    schema |= {"task": pl.String}
+    schema |= {"gguf": pl.String} if converted else {}
+    schema |= {"pairs": pl.Int64, "distinct": pl.Int64}
+    for name in SHOWN:
+        schema |= {name: pl.Float64, name + HALF_WIDTH: pl.Float64}
+    schema |= {"verdict": pl.String, "objection": pl.String}
+    return schema | dict.fromkeys(COUNTED, pl.Int64)
+
+
+def _measured(baseline: Mapping[str, Any]) -> dict[str, Any]:
+    values = {key: baseline[key] for key in ("pairs", "distinct")}
+    for name in SHOWN:
+        width = half_width(baseline, name)
+        values |= {name: baseline[name], name + HALF_WIDTH: width}
+    return values
+
+
+def _lacking(counts: Mapping[Cell, Mapping[str, int]]) -> str:
+    """Explain why tasks without pairs have an empty cell everywhere else."""
+    lacking = [
+        f"{task} ({name}) has no {split} pairs"
+        for (name, task), count in counts.items()
+        for split in SPLITS
+        if not count[split]
+    ]
+    if not lacking:
+        return ""
+    return (
+        " Without train pairs no circuit is found, without test pairs none is "
+        f"measured: {', '.join(lacking)}. Where a file has no column `split`, a hash "
+        "of `group`, by default of the clean prompt, decides, so that rows with one "
+        "clean prompt are all in one split: give both columns. Why rows are rejected "
+        "is in the table of rejected rows."
+    )
+
+
+def _gguf_file(record: Mapping[str, Any]) -> str:
+    """Return the name of a GGUF file and how many tensors it has of which type."""
+    types = ", ".join(f"{n} {name}" for name, n in record["quantisation"].items())
+    return f"{Path(record['file']).name} ({types})"
+
+
+def _is_above_chance(baseline: Mapping[str, Any]) -> bool:
+    return baseline["right_above_wrong_low"] > CHANCE
+
+
+def _is_positive(value: float | None) -> bool:
+    return value is not None and value > 0

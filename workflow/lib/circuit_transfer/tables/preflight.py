@@ -1,0 +1,105 @@
+"""The table of models as text for a terminal, and what follows from it for a study."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from circuit_transfer.tables.models import (
+    BELOW_MOST,
+    DOUBTFUL,
+    LACKING,
+    NO,
+    NO_BETTER,
+    NO_EFFECT,
+    UNCLEAR_EFFECT,
+    YES,
+    Cell,
+)
+from circuit_transfer.tables.typesetting import EMPTY
+
+SENTENCES = {
+    YES: "Worth studying",
+    DOUBTFUL: "Doubtful",
+    NO: "Not worth studying",
+}
+HEADINGS = {
+    "model": "model",
+    "task": "task",
+    "pairs": "pairs",
+    "accuracy": "accuracy",
+    "right_above_wrong": "right > wrong",
+    "logit_diff": "logit diff",
+    "corrupted_logit_diff": "corrupted",
+    "verdict": "verdict",
+    "rejected": "rejected",
+}
+
+
+def preflight_text(models: pl.DataFrame, reasons: pl.DataFrame) -> str:
+    """Return the table of models as text, and which tasks are worth studying in which.
+
+    Args:
+        models: the frame of `models.models_table`.
+        reasons: the frame of `layouts.rejects_summary_table`.
+    """
+    lines = [*_table(models), ""]
+    first = {(row["model"], row["task"]): row for row in reversed(reasons.to_dicts())}
+    for (model,), rows in models.group_by("model", maintain_order=True):
+        lines += _findings(model, rows.to_dicts(), first)
+    return "\n".join(lines)
+
+
+def _table(models: pl.DataFrame) -> Iterator[str]:
+    """Yield the lines of a table, names on the left and numbers on the right."""
+    rows = [[*HEADINGS.values()]]
+    rows += [[_text(row[name]) for name in HEADINGS] for row in models.to_dicts()]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [
+            text.ljust(width) if number < 2 else text.rjust(width)
+            for number, (text, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield "  ".join(cells).rstrip()
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return EMPTY
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def _findings(
+    model: str, rows: Sequence[Mapping], reasons: Mapping[Cell, Mapping]
+) -> Iterator[str]:
+    """Yield for every verdict the tasks of a model, and below what is to be said."""
+    tasks: dict[str, list[str]] = {verdict: [] for verdict in SENTENCES}
+    comments: dict[str, list[str]] = {verdict: [] for verdict in SENTENCES}
+    for row in rows:
+        task, lacking = row["task"], row["objection"] in LACKING
+        verdict = NO if lacking else row["verdict"]
+        tasks[verdict].append(task)
+        comment = "; ".join(_reasons(row, reasons.get((model, task))))
+        comments[verdict] += [f"  {task}: {comment}"] if comment else []
+    for verdict, sentence in SENTENCES.items():
+        if tasks[verdict]:
+            yield f"{sentence} in {model}: {', '.join(tasks[verdict])}."
+            yield from comments[verdict]
+
+
+def _reasons(row: Mapping[str, Any], reject: Mapping[str, Any] | None) -> Iterator[str]:
+    """Yield what speaks against a task, with its numbers, and how many rows it lost."""
+    objection = row["objection"]
+    if objection in (NO_BETTER, BELOW_MOST):
+        share, pairs = row["right_above_wrong"], row["pairs"]
+        yield f"{objection} (right above wrong in {share:.2f} of {pairs} pairs)"
+    elif objection in (NO_EFFECT, UNCLEAR_EFFECT):
+        clean, corrupted = row["logit_diff"], row["corrupted_logit_diff"]
+        yield f"{objection} (logit difference {clean:.2f}, then {corrupted:.2f})"
+    elif objection:
+        yield objection
+    if reject:
+        lost = row["rejected"]
+        rows = lost + row["train"] + row["test"]
+        first = reject["example"] or reject["reason"]
+        yield f"{lost} of {rows} rows rejected, most like this one: {first}"

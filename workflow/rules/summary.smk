@@ -1,0 +1,35 @@
+"""The page that answers the questions of the study."""
+
+
+rule write_summary:
+    input:
+        statistics=path("statistics"),
+        cpr=path("cpr"),
+        models=table_pattern("models"),
+        rejects=table_pattern("rejects-summary"),
+        costs=table_pattern("costs"),
+        break_even=path("break-even"),
+        top_nodes=study.every(table_pattern("top-nodes"), model=study.targets),
+        figures=summarised_figures(study),
+    output:
+        summary=path("summary"),
+    log:
+        job("write_summary").log,
+    benchmark:
+        job("write_summary").benchmark
+    group:
+        "summaries"
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        names=study.selected("tasks", "methods", "targets", "pairs", "maps", "seeds"),
+        ablation=study.selected("ablation")["ablation"],
+        sections=SUMMARISED,
+        index={
+            category: [*map(placed, files)]
+            for category, files in results_by_category(study).items()
+        },
+    message:
+        "Writing the summary of the study"
+    script:
+        "../scripts/write_summary.py"
