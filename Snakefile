@@ -45,7 +45,7 @@ from running.runs import hold_folder, start_run
 from running.warm import warm_up
 
 hold_folder(workflow)
-record_code(workflow.modifier.rules)
+record_code(workflow.rules)
 end_without_jobs(workflow)
 
 

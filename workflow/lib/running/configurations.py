@@ -63,7 +63,7 @@ def _lacks_default(workflow) -> bool:
 
 
 def _is_given(workflow, file: Path) -> bool:
-    return any(Path(each).samefile(file) for each in workflow.configfiles)
+    return file.resolve() in [Path(each).resolve() for each in workflow.configfiles]
 
 
 def _where_read(workflow, home: Path) -> list[str]:
