@@ -1,11 +1,6 @@
 """What whole models do on the tasks, before any circuit is found."""
 
 
-# Runs no stage of its own.
-localrules:
-    preflight,
-
-
 rule measure_baseline:
     input:
         model=path("model"),
@@ -66,6 +61,3 @@ rule preflight:
         rejects=table_pattern("rejects", "html"),
     message:
         "Which tasks are worth studying is printed at the end"
-    # Something to run, so that it is printed also where every table is there already.
-    shell:
-        ":"
