@@ -29,8 +29,11 @@ sys.path[:0] = [".", "{LIBRARY}"]
 from running.interrupts import end_on_interrupt
 end_on_interrupt()
 from pausing import pause
+from running import sources
 from running.runs import hold_folder, start_run
 from running.warm import warm_up
+# Its script is forked as those of the stages are.
+sources.SCRIPTS = sources.Path(workflow.basedir)
 hold_folder(workflow)
 pause("reading")
 

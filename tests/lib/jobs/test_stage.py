@@ -209,3 +209,17 @@ def test_a_name_that_is_missing_is_logged_and_ends_the_job(tmp_path):
     assert "draw: the parameter 'task' of its stage is missing" in (
         (tmp_path / "log").read_text()
     )
+
+
+@pytest.mark.parametrize(
+    ("wildcards", "name"),
+    [({"model": "mine", "task": "own"}, "draw mine/own"), ({}, "draw")],
+)
+def test_the_lines_of_a_job_begin_with_its_rule_and_wildcards(
+    tmp_path, capsys, wildcards, name
+):
+    run_stage(lambda: None, job_of(wildcards=wildcards, log=tmp_path / "log"))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines and all(
+        line.split(" ", 1)[1].startswith(f"{name}: ") for line in lines
+    )

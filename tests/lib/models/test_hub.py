@@ -67,6 +67,15 @@ def test_a_model_is_downloaded_as_it_was_pushed(server, saved):
     assert load_tokenizer(folder).encode(text) == load_tokenizer(saved).encode(text)
 
 
+def test_what_is_downloaded_is_counted_in_bytes(server, saved):
+    server.push("lab/tiny", saved)
+    folder = hub.check_model("lab/tiny")
+    before = hub._cached_bytes(folder)
+    hub.download_model("lab/tiny")
+    weights = (saved / "model.safetensors").stat().st_size
+    assert hub._cached_bytes(folder) - before == weights
+
+
 def test_code_and_pickles_are_never_downloaded(server, checkpoint):
     (checkpoint / "original").mkdir()
     for name in (*NEVER, "consolidated.safetensors", "README.md"):
