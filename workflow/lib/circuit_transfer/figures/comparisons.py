@@ -15,7 +15,7 @@ from circuit_transfer.figures.style import (
     label_outermost,
     message,
     panels,
-    say,
+    show_text,
 )
 from circuit_transfer.tables.curves import RANKINGS
 from circuit_transfer.tables.measures import CPR, SHOWN, Measure, exaggerates
@@ -29,7 +29,7 @@ MARKERS = {
     "task (its family)": (COLOURS["zero-shot-family"], "D"),
     None: ("#555555", "s"),
 }
-# Where its number stands beside a panel.
+# How far its number is to the right of a panel, in points.
 ASIDE = {"task": 12, "family": 34, "task (its family)": 23, None: 23}
 # What a map is given: label, colour and marker.
 GIVEN = {
@@ -142,7 +142,7 @@ def _draw_maps(
         if (level := pair.level(method, circuit, name=name, protocol=protocol))
     }
     if not found:
-        say(axes, "-")
+        show_text(axes, "-")
         return
     for circuit, (colour, style) in LEVELS.items():
         level = pair.level(method, circuit, name="", protocol=protocol)
@@ -170,7 +170,7 @@ def _draw_dots(
     measure: Measure,
 ) -> None:
     if not any(pair.level(method, row, name=name) for row in rows if row != RANKINGS):
-        say(axes, "-")
+        show_text(axes, "-")
         return
     zero_shot, *_ = pair.protocols.values()
     middle = (len(pair.protocols) - 1) / 2

@@ -7,7 +7,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from circuit_transfer.figures.style import COLOURS, message, panels, say
+from circuit_transfer.figures.style import COLOURS, message, panels, show_text
 from circuit_transfer.tables.curves import RANKINGS, ZERO_SHOT
 from circuit_transfer.tables.differences import MEAN
 from circuit_transfer.tables.measures import SHOWN, Measure
@@ -90,7 +90,7 @@ def _draw_values(
     measure: Measure,
 ) -> None:
     if rows.is_empty():
-        say(axes, "-")
+        show_text(axes, "-")
         return
     by_seed = means(rows, by=["value"])
     levels = by_seed.group_by("circuit", "value", maintain_order=True).agg(

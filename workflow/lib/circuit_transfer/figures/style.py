@@ -95,7 +95,7 @@ def message(text: str) -> Figure:
     return figure
 
 
-def say(axes: Axes, text: str) -> None:
+def show_text(axes: Axes, text: str) -> None:
     """Replace the content of a panel by text; its axis labels remain."""
     axes.spines[:].set_visible(False)
     ticks = dict.fromkeys(("left", "bottom", "labelleft", "labelbottom"), False)
@@ -106,8 +106,8 @@ def say(axes: Axes, text: str) -> None:
 def label_outermost(axes: Sequence[Axes]) -> None:
     """Label the ticks of the lowest and the leftmost panels that are not empty.
 
-    Panels that share an axis leave its labels to the outermost one; where `say` has
-    emptied that one, no panel would have them.
+    Panels that share an axis leave its labels to the outermost one; where `show_text`
+    has emptied that one, no panel would have them.
     """
     lowest, leftmost = {}, {}
     for panel in axes:

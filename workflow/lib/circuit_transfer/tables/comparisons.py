@@ -1,4 +1,4 @@
-"""What stands where in the tables that compare: maps, and all tests of a pair."""
+"""The tables that compare: maps, and all tests of a pair."""
 
 from collections.abc import Mapping, Sequence
 from itertools import product
