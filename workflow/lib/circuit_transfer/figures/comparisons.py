@@ -13,6 +13,7 @@ from circuit_transfer.figures.style import (
     LEFT_OUT,
     NO_TRANSFER,
     label_outermost,
+    mark_exaggeration,
     message,
     panels,
     show_text,
@@ -83,7 +84,7 @@ def maps_figure(
 
     A column per measure. Trained, if at all, on all but the task's family; mean over
     tasks. Bars are the 95 % interval over examples. Lines: the gold circuit, and scores
-    of the target alone.
+    of the target alone. CPRs of circuits that exaggerate are marked.
     """
     pair = Pair(statistics, source, target)
     *_, zero_shot = pair.protocols.values()
@@ -155,6 +156,8 @@ def _draw_maps(
         lower = place + 0.1 * list(GIVEN).index(given)
         _draw_interval(axes, level, lower, measure, colour)
         axes.plot(level[measure.column], lower, marker, color=colour, markersize=4)
+        if measure is CPR and exaggerates(level):
+            mark_exaggeration(axes, level[measure.column], lower)
     axes.grid(axis="y", color="#eeeeee")
     axes.set_axisbelow(True)
     axes.margins(x=0.08)

@@ -15,6 +15,7 @@ from matplotlib.text import Text
 
 from circuit_transfer.artifacts.files import atomic
 from circuit_transfer.jobs.progress import activity
+from circuit_transfer.tables.typesetting import EXAGGERATION
 
 log = logging.getLogger(__name__)
 # fontTools logs every step of embedding a font in a PDF.
@@ -101,6 +102,19 @@ def show_text(axes: Axes, text: str) -> None:
     ticks = dict.fromkeys(("left", "bottom", "labelleft", "labelbottom"), False)
     axes.tick_params(which="both", **ticks)
     axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes)
+
+
+def mark_exaggeration(axes: Axes, x: float, y: float) -> None:
+    """Mark a value of the CPR whose circuit exaggerates, as tables do."""
+    axes.annotate(
+        EXAGGERATION,
+        (x, y),
+        (0, 2),
+        textcoords="offset points",
+        ha="center",
+        va="bottom",
+        fontsize=5,
+    )
 
 
 def label_outermost(axes: Sequence[Axes]) -> None:
