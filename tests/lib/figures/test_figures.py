@@ -351,6 +351,20 @@ def test_transfer_matrices_show_numbers_and_empty_cells(cpr):
     assert cut_off(figure) == []
 
 
+@pytest.mark.parametrize("methods", [["nap"], study.METHODS])
+@pytest.mark.parametrize("more", [0, 3, 20])
+def test_the_title_of_transfer_matrices_is_above_those_of_the_panels(
+    cpr, methods, more
+):
+    tasks = [*study.TASKS, *(f"{n}-is-a-task-with-a-long-name" for n in range(more))]
+    names = {"tasks": tasks, "families": study.FAMILIES}
+    figure = matrices.transfer_matrices(cpr, **PAIR, methods=methods, **names)
+    figure.draw_without_rendering()
+    (title,) = [text for text in figure.texts if "→" in text.get_text()]
+    highest = max(panel.title.get_window_extent().y1 for panel in figure.axes)
+    assert title.get_window_extent().y0 >= highest
+
+
 def test_controls_are_drawn_with_aligned_and_gold(statistics):
     figure = comparisons.controls_figure(
         statistics, **PAIR, methods=["nap"], controls=[*study.CONTROLS, "never-run"]
