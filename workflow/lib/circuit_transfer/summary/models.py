@@ -6,12 +6,10 @@ from typing import Any
 import polars as pl
 
 from circuit_transfer.summary.wording import listed, percent
-from circuit_transfer.tables.models import DOUBTFUL, LACKING, NO, YES
+from circuit_transfer.tables.models import CALLED, DOUBTFUL, LACKING, NO, YES
 from circuit_transfer.tables.typesetting import HALF_WIDTH, Table
 
 QUESTION = "Which models and tasks?"
-# The words for tasks with these verdicts.
-VERDICTS = {DOUBTFUL: "Doubtful", NO: "Not worth studying"}
 RIGHT = "right_above_wrong"
 MEASURED = (RIGHT, "accuracy", "logit_diff", "corrupted_logit_diff")
 SHOWN = {
@@ -52,9 +50,9 @@ def _sentence(rows: pl.DataFrame) -> str:
     verb = "are" if len(done) > 1 else "is"
     names = f": {_named(done)}" if len(done) else ""
     sentences = [f"In {model}, {worth} {verb} worth studying{names}."]
-    for verdict, words in VERDICTS.items():
+    for verdict in (DOUBTFUL, NO):
         if len(found := rows.filter(_is_judged(verdict))):
-            sentences.append(f"{words}: {_named(found)}.")
+            sentences.append(f"{CALLED[verdict]}: {_named(found)}.")
     lacking = rows.filter(pl.col("objection").is_in(LACKING))
     for task, why in lacking.select("task", "objection").iter_rows():
         sentences.append(f"{task} has {why}.")
