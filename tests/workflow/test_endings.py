@@ -4,7 +4,12 @@ import io
 import sys
 from types import SimpleNamespace
 
-from running.endings import end_run, show
+from running.endings import _preflight, end_run, show
+
+from circuit_transfer.circuits.baseline import baseline_measures
+from circuit_transfer.tables.layouts import rejects_summary_table
+from circuit_transfer.tables.models import models_table
+from circuit_transfer.tables.typesetting import write_table
 
 
 def shown(monkeypatch, encoding):
@@ -27,6 +32,21 @@ def test_a_closed_terminal_does_not_fail_the_run(monkeypatch):
 
     monkeypatch.setattr(sys, "stdout", Closed())
     show("text")
+
+
+def test_a_preflight_may_be_of_a_model_and_a_task_named_by_numbers(tmp_path):
+    shape = {"architecture": "llama", "layers": 1, "heads": 2, "nodes": ["m0"]}
+    counts = dict.fromkeys(("train", "test", "distinct_train", "distinct_test"), 9)
+    measured = baseline_measures([True] * 9, [2.0] * 9, [-2.0] * 9, range(9))
+    cell = ("1", "2024")
+    table = models_table(
+        {"1": shape}, {cell: measured}, {cell: counts | {"rejected": 0}}
+    )
+    files = {"models": tmp_path / "models.csv", "reasons": tmp_path / "reasons.csv"}
+    write_table(table, files["models"], title="models")
+    write_table(rejects_summary_table({}), files["reasons"], title="reasons")
+    job = SimpleNamespace(input=SimpleNamespace(**files, judged="", rejects=""))
+    assert "Worth studying in 1: 2024." in _preflight(job)
 
 
 def test_a_job_of_a_run_prints_nothing():

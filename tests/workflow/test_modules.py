@@ -228,6 +228,13 @@ def test_a_wrong_configuration_names_its_module(importer):
     assert "the module 'circuits', which must be a whole" in result.stdout
 
 
+def test_a_rule_of_the_importing_workflow_may_have_any_name(importer):
+    own = '\nrule my_preflight:\n    output: touch("mine")\n'
+    ending = "\nonsuccess:\n    circuits.onsuccess()\n"
+    importer.write("Snakefile", importer.files["Snakefile"] + own + ending)
+    importer.printed("--cores", "1", "--", "my_preflight")
+
+
 def test_a_rule_can_be_changed(importer):
     changed = "use rule attribute_nodes from circuits as circuits_attribute_nodes with:"
     changed = f'\n{changed}\n    message: "Changed for {{wildcards.model}}"\n'

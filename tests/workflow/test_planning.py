@@ -102,10 +102,10 @@ def test_paths_are_followed_out_of_a_group_and_back():
 
 def test_long_planning_says_that_it_is_still_at_it(tmp_path):
     text = OURS.replace(
-        "groups import plan_by_group", "planning import say_while_planning"
+        "groups import plan_by_group", "planning import log_while_planning"
     )
     # Set twice, as by a workflow that is used twice: said once all the same.
-    text = text.replace("plan_by_group()", "say_while_planning(0.2)\n" * 2)
+    text = text.replace("plan_by_group()", "log_while_planning(0.2)\n" * 2)
     text += """
 import time
 

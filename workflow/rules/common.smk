@@ -60,7 +60,7 @@ from running.checks import (
 from running.configurations import check_and_sort, log_where_read
 from running.groups import plan_by_group
 from running.overlays import apply_overlays
-from running.planning import plan_by_content, say_while_planning
+from running.planning import log_while_planning, plan_by_content
 from running.requests import (
     conversion_resources,
     model_resources,
@@ -71,7 +71,7 @@ from running.sources import code_digest, files_digest, put_first, record_code
 put_first()
 plan_by_content(workflow)
 plan_by_group()
-say_while_planning()
+log_while_planning()
 apply_overlays(workflow)
 check_and_sort(config, workflow, HOME)
 

@@ -351,6 +351,20 @@ def test_transfer_matrices_show_numbers_and_empty_cells(cpr):
     assert cut_off(figure) == []
 
 
+@pytest.mark.parametrize("methods", [["nap"], study.METHODS])
+@pytest.mark.parametrize("more", [0, 3, 20])
+def test_the_title_of_transfer_matrices_is_above_those_of_the_panels(
+    cpr, methods, more
+):
+    tasks = [*study.TASKS, *(f"{n}-is-a-task-with-a-long-name" for n in range(more))]
+    names = {"tasks": tasks, "families": study.FAMILIES}
+    figure = matrices.transfer_matrices(cpr, **PAIR, methods=methods, **names)
+    figure.draw_without_rendering()
+    (title,) = [text for text in figure.texts if "→" in text.get_text()]
+    highest = max(panel.title.get_window_extent().y1 for panel in figure.axes)
+    assert title.get_window_extent().y0 >= highest
+
+
 def test_controls_are_drawn_with_aligned_and_gold(statistics):
     figure = comparisons.controls_figure(
         statistics, **PAIR, methods=["nap"], controls=[*study.CONTROLS, "never-run"]
@@ -409,6 +423,50 @@ def test_maps_are_drawn_at_their_value_without_the_family(statistics):
     # These circuits never exceed faithfulness 1, so that both areas add up.
     assert of_cmd == pytest.approx({mark: 0.999 - cpr for mark, cpr in drawn.items()})
     assert cut_off(figure) == []
+
+
+def exaggerating(statistics, circuit):
+    """Statistics in which one circuit, and no other, exaggerates."""
+    largest = pl.when(circuit=circuit).then(1.06).otherwise(1.05)
+    return statistics.with_columns(max_faithfulness=largest)
+
+
+def marks(figure):
+    """Where every panel has a mark of exaggeration."""
+    return [
+        [text.xy for text in panel.texts if text.get_text() == "▲"]
+        for panel in figure.axes
+    ]
+
+
+def test_the_cpr_of_a_map_is_marked_where_its_circuits_exaggerate(statistics):
+    figure = comparisons.maps_figure(
+        exaggerating(statistics, "source-free"),
+        **MODELS,
+        maps=["free"],
+        methods=["nap"],
+    )
+    (((value, _),), cmd, area) = marks(figure)
+    level = statistics.filter(circuit="source-free", map="free", protocol="family")
+    level = level.filter(row="level", method="nap", task="mean")
+    assert value == level["cpr"].item()
+    assert cmd == area == []
+
+
+def test_a_share_of_the_cpr_is_marked_where_its_circuits_exaggerate(statistics):
+    figure = recovery.recovery_bars(
+        exaggerating(statistics, "zero-shot"),
+        transfers=[MODELS],
+        map_name="free",
+        methods=["nap", "exact"],
+    )
+    shares, cmd, area = marks(figure)
+    # Above the ends of the intervals, side by side in the groups of both methods.
+    assert [round(place) for place, _ in shares] == [0, 1]
+    levels = statistics.filter(row="level", circuit="zero-shot", task="mean")
+    ends = dict(levels.select("method", "recovery_high").iter_rows())
+    assert [height for _, height in shares] == [ends["nap"], ends["exact"]]
+    assert cmd == area == []
 
 
 def test_protocols_that_are_one_are_drawn_once(cpr):

@@ -116,6 +116,22 @@ def test_values_whose_circuits_exaggerate_are_marked():
     assert to_html(table, "x").count("▲") == 2  # and once in the note
 
 
+def test_marks_are_at_the_cpr_of_the_circuits_that_exaggerate():
+    areas = areas_of("sparsity", ["1", "4"], "4")
+    largest = pl.when(circuit="gold", value="4").then(1.06).otherwise(1.05)
+    areas = areas.with_columns(max_faithfulness=largest)
+    figure = sensitivity_figure(areas, title="t", setting="sparsity", tasks=TASKS)
+    found = [
+        [text.xy for text in panel.texts if text.get_text() == "▲"]
+        for panel in figure.axes
+    ]
+    levels = [level("gold", task, None, 0.01) for task in TASKS]
+    # Of the mean over tasks, and of each of them.
+    for marks, value in zip(found[::3], [sum(levels) / 2, *levels], strict=True):
+        assert marks == [(4.0, pytest.approx(value))]
+    assert not any(found[1::3]) and not any(found[2::3])
+
+
 def test_the_figure_has_a_panel_for_the_mean_and_every_task():
     areas = areas_of("sparsity", ["16", "1", "4"], "4")
     figure = sensitivity_figure(areas, title="t", setting="sparsity", tasks=TASKS)

@@ -21,8 +21,14 @@ from circuit_transfer.summary.omissions import (
     omissions_answer,
     rejected_shares,
 )
-from circuit_transfer.summary.source import floor, maps_answer, source_answer
+from circuit_transfer.summary.source import (
+    floor,
+    maps_answer,
+    source_answer,
+    source_table,
+)
 from circuit_transfer.tables.costs import BREAK_EVEN_SCHEMA
+from circuit_transfer.tables.measures import CMD, CPR
 from circuit_transfer.tables.transfers import Pair
 
 PLACE = {"source": study.SOURCE, "target": study.TARGET}
@@ -101,7 +107,21 @@ CELLS = {"n_cells": 9, "n_tasks": 3}
     ],
 )
 def test_a_difference_is_stated_only_where_its_test_is_significant(row, expected):
-    assert compared(CELLS | row, "random circuits") == expected
+    assert compared(CELLS | row, "random circuits", CPR) == f"CPR {expected}"
+
+
+def test_of_cmd_the_lower_is_the_better():
+    def start(**row):
+        return compared(CELLS | row, "random circuits", CMD).partition(" (")[0]
+
+    assert start(**LOWER, **SHOWN) == "CMD is lower than that of random circuits"
+    assert start(**HIGHER, **SHOWN) == "CMD exceeds that of random circuits"
+    assert start(**LOWER, **NOT_SHOWN) == (
+        "CMD was not shown to be lower than that of random circuits"
+    )
+    assert start(**HIGHER, **NOT_SHOWN) == (
+        "CMD was not shown to differ from that of random circuits"
+    )
 
 
 def test_a_transfer_says_what_it_reaches_and_what_was_not_shown(statistics):
@@ -114,6 +134,9 @@ def test_a_transfer_says_what_it_reaches_and_what_was_not_shown(statistics):
     assert "(means over 3 tasks)" in text
     # All of nine differences are positive, and three tasks are too few.
     assert "Their CPR exceeds that of random circuits over tasks x seeds (" in text
+    assert (
+        "Their CMD is lower than that of random circuits over tasks x seeds (" in text
+    )
     assert "over tasks alone this was not shown" in text
     assert "exaggerate" not in text
 
@@ -152,8 +175,26 @@ def test_circuits_without_a_measure_are_not_given_one(statistics):
     assert transfer_table(nothing, methods=["nap"], map_name="free").frame.is_empty()
     by_task = transfers_by_task(
         nothing, tasks=["ioi"], methods=["nap"], map_name="free"
-    )
-    assert by_task.frame.drop("task", "method").null_count().sum_horizontal()[0] == 12
+    ).frame
+    assert by_task["measure"].to_list() == ["CPR", "CMD", "accuracy area"]
+    cells = by_task.drop("task", "method", "measure")
+    assert cells.null_count().row(0) == (3,) * cells.width
+
+
+def test_a_transfer_has_all_measures_on_every_task(statistics):
+    table = transfers_by_task(
+        pair(statistics), tasks=study.TASKS, methods=["nap"], map_name="free"
+    ).frame
+    for measure, value in (("CPR", 1.0), ("CMD", 0.0)):
+        rows = table.filter(measure=measure)
+        assert rows["task"].to_list() == study.TASKS
+        for circuit in ("random-rankings", "zero-shot", "gold"):
+            levels = [study.level(circuit, task) for task in study.TASKS]
+            # A flat curve below 1: the areas below it, and above it.
+            areas = [0.999 * (each if value else 1 - each) for each in levels]
+            assert rows[circuit].to_list() == pytest.approx(areas)
+    area = table.filter(measure="accuracy area")["gold"]
+    assert area.is_between(0, 1).all() and area.null_count() == 0
 
 
 def test_gold_is_called_better_only_where_all_intervals_lie_apart(statistics):
@@ -219,17 +260,19 @@ def test_the_source_matters_only_where_every_control_is_exceeded(statistics):
     )
     one = answer(source_free=HIGHER | SHOWN, other_family=HIGHER | NOT_SHOWN)
     assert one.startswith(
-        f"{START}the source was not shown to matter; the circuits exceed only "
+        f"{START}the source was not shown to matter; by CPR the circuits exceed only "
         "source-free over tasks x seeds; "
     )
     below = answer(source_free=LOWER | SHOWN, other_family=HIGHER | NOT_SHOWN)
     assert below.startswith(
-        f"{START}the source was not shown to matter; the circuits are below "
+        f"{START}the source was not shown to matter; by CPR the circuits are below "
         "source-free over tasks x seeds; "
     )
     assert below.endswith(
-        "zero-shot-family circuits minus controls: source-free -0.10 [-0.15, -0.05] "
-        "(p = 0.001) and other-family 0.10 [0.05, 0.15] (p = 0.200)."
+        "zero-shot-family circuits minus controls: CPR source-free -0.10 [-0.15, "
+        "-0.05] (p = 0.001) and other-family 0.10 [0.05, 0.15] (p = 0.200); CMD "
+        "source-free -0.10 [-0.15, -0.05] (p = 0.001) and other-family -0.10 [-0.15, "
+        "-0.05] (p = 0.001)."
     )
 
 
@@ -254,6 +297,16 @@ def test_maps_that_exceed_their_controls_are_named(statistics):
         "Of 2 maps and 1 method, none was shown to exceed all of its controls."
     ]
     assert [*maps_answer(pair(shown), maps=["free"], methods=["nap"])] == []
+
+
+def test_differences_to_controls_are_by_every_measure(statistics):
+    frame = changed(statistics, "source-free", "cmd", **LOWER, **SHOWN)
+    table = source_table(pair(frame), maps=["free"], methods=["nap"]).frame
+    assert table["control"].to_list() == ["source-free", "other-family"] * 3
+    (row,) = table.filter(measure="CMD", control="source-free").to_dicts()
+    assert (row["difference"], row["p_tasks"]) == (-0.1, 0.01)
+    (row,) = table.filter(measure="CPR", control="source-free").to_dicts()
+    assert row["difference"] != -0.1
 
 
 def test_too_few_tasks_for_the_test_over_tasks_are_said_so(statistics):
@@ -391,7 +444,7 @@ def test_costs_are_summed_with_their_units():
     nothing = pl.DataFrame(schema=BREAK_EVEN_SCHEMA)
     assert costs_answer(COSTS, nothing) == [
         "3 jobs ran models: 1,201 forward passes and 1 forward and backward pass, 40 "
-        "gigaFLOP, 10.0 minutes of computing."
+        "gigaFLOP, 10 min of computing."
     ]
     assert costs_answer(COSTS.clear(), nothing) == ["No stage ran a model."]
     assert shares(COSTS) == {

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from circuit_transfer.summary.page import Bars, Image, Section, page
-from circuit_transfer.summary.terminal import as_text
+from circuit_transfer.tables.text import as_text
 from circuit_transfer.tables.typesetting import Table
 
 VOID = {"meta", "img"}

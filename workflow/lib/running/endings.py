@@ -11,10 +11,10 @@ from contextlib import suppress
 from snakemake.common import NOTHING_TO_BE_DONE_MSG
 from snakemake.logging import logger
 
-from running.sources import script_of
+from running.sources import is_own, script_of
 
 SUMMARY = "write_summary"
-# Without a script; another workflow may import it under a longer name.
+# The end of a rule without a script; another workflow may import it by a longer name.
 PREFLIGHT = "preflight"
 # What a terminal that knows only ASCII is given.
 PLAIN = str.maketrans({"±": "+-", "→": ">", "▲": "^"})
@@ -32,7 +32,7 @@ def end_run(workflow) -> None:
         script = script_of(job.rule)
         if script and script.stem == SUMMARY:
             show(_summary(job))
-        elif job.rule.name.endswith(PREFLIGHT):
+        elif job.rule.name.endswith(PREFLIGHT) and is_own(job.rule):
             show(_preflight(job))
 
 
@@ -77,13 +77,16 @@ def _summary(job) -> str:
 
 def _preflight(job) -> str:
     """Return the table of models, and which tasks are worth studying in which."""
-    import polars as pl
-
+    from circuit_transfer.artifacts.frames import read_table
+    from circuit_transfer.summary.models import MODELS
+    from circuit_transfer.summary.omissions import REJECTS
     from circuit_transfer.tables.preflight import preflight_text
 
-    tables = {name: pl.read_csv(job.input[name]) for name in ("models", "reasons")}
+    # With their types: a model or task may be named by a number.
+    models = read_table(job.input.models, MODELS)
+    reasons = read_table(job.input.reasons, REJECTS)
     return (
-        f"\n{preflight_text(**tables)}\n\n"
+        f"\n{preflight_text(models, reasons)}\n\n"
         f"How this is judged: {job.input.judged}. "
         f"All rejected rows: {job.input.rejects}.\n"
     )

@@ -25,8 +25,8 @@ def end_on_interrupt() -> None:
 
 
 @contextmanager
-def starting_deaf() -> Iterator[None]:
-    """Start processes that ignore interrupts: they end with the process that did."""
+def ignored_interrupts() -> Iterator[None]:
+    """Ignore interrupts meanwhile, as do the processes that are started here."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -37,8 +37,8 @@ def starting_deaf() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def listen() -> None:
-    """Handle interrupts again, in a process that was started deaf."""
+def handle_interrupts() -> None:
+    """Handle interrupts again in a process that was started ignoring them."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

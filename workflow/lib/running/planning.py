@@ -1,4 +1,4 @@
-"""Plan by the content of files, not their modification time, and say how long it takes.
+"""Plan by the content of files, not their modification time, and log how long it takes.
 
 A `git checkout`, an unpacked archive or a copy changes all modification times. Jobs
 record hashes of their code and data, see `sources`; this module adjusts Snakemake's own
@@ -63,29 +63,29 @@ def _code_changed_elsewhere(persistence: PersistenceBase, job: Job, file=None) -
     return not script_of(job.rule) and _code_changed(persistence, job, file)
 
 
-def say_while_planning(seconds: float = SECONDS) -> None:
-    """Let Snakemake say every few seconds that it is still planning."""
+def log_while_planning(seconds: float = SECONDS) -> None:
+    """Let Snakemake log every few seconds that it is still planning."""
     for name, step in _STEPS.items():
-        setattr(DAG, name, _saying(step, seconds))
+        setattr(DAG, name, _logged(step, seconds))
 
 
-def _saying(step: Callable, seconds: float) -> Callable:
+def _logged(step: Callable, seconds: float) -> Callable:
     async def planned(*args, **settings):
-        with _lines(seconds):
+        with _lines_every(seconds):
             return await step(*args, **settings)
 
     return planned
 
 
 @contextmanager
-def _lines(seconds: float) -> Iterator[None]:
+def _lines_every(seconds: float) -> Iterator[None]:
     start, ended = time.monotonic(), Event()
 
-    def say() -> None:
+    def log_lines() -> None:
         while not ended.wait(seconds):
             logger.info(f"Still planning, {time.monotonic() - start:.0f} s so far.")
 
-    thread = Thread(target=say, daemon=True)
+    thread = Thread(target=log_lines, daemon=True)
     thread.start()
     try:
         yield

@@ -15,6 +15,7 @@ from pathlib import Path
 PACKAGE = "circuit_transfer"
 FOLDER = Path(__file__).parents[1]  # that contains the library
 SCRIPTS = FOLDER.parent / "scripts"  # of the stages
+RULES = FOLDER.parent / "rules"
 
 
 def put_first() -> None:
@@ -38,8 +39,17 @@ def script_of(rule) -> Path | None:
     """
     if not rule.script:
         return None
-    folder = rule.basedir.get_path_or_uri(secret_free=True)
-    return stage_script(os.path.join(folder, rule.script))
+    return stage_script(os.path.join(_folder(rule), rule.script))
+
+
+def is_own(rule) -> bool:
+    """Return whether a rule is one of this workflow, with or without a script."""
+    return Path(_folder(rule)).resolve() == RULES.resolve()
+
+
+def _folder(rule) -> str:
+    """Return the folder of the file that defines a rule."""
+    return rule.basedir.get_path_or_uri(secret_free=True)
 
 
 @cache

@@ -29,7 +29,7 @@ from snakemake.benchmark import benchmarked
 from snakemake.logging import logger
 from snakemake.script import PythonScript
 
-from running.interrupts import listen, starting_deaf
+from running.interrupts import handle_interrupts, ignored_interrupts
 from running.sources import library_modules, script_of, stage_script
 
 # Modules that modules of the library import at run time, inside functions.
@@ -138,7 +138,7 @@ def _starts() -> bool:
     # The server needs the module search path of this process, set by the Snakefile.
     path = os.pathsep.join(filter(None, sys.path))
     with _environment(PYTHONPATH=path, **dict.fromkeys(ONE_THREAD, "1")):
-        with starting_deaf():
+        with ignored_interrupts():
             forkserver.ensure_running()
         process = _process(int)
         try:
@@ -203,7 +203,7 @@ def _execute_forked(script: PythonScript, fname: str, edit: bool = False) -> Non
 
 def _run(fname: str) -> None:
     """Run a script in a fork, which an interrupt ends."""
-    listen()
+    handle_interrupts()
     try:
         run_path(fname, run_name="__main__")
     except KeyboardInterrupt:

@@ -13,9 +13,10 @@ from circuit_transfer.figures.style import (
     LEFT_OUT,
     NO_TRANSFER,
     label_outermost,
+    mark_exaggeration,
     message,
     panels,
-    say,
+    show_text,
 )
 from circuit_transfer.tables.curves import RANKINGS
 from circuit_transfer.tables.measures import CPR, SHOWN, Measure, exaggerates
@@ -29,7 +30,7 @@ MARKERS = {
     "task (its family)": (COLOURS["zero-shot-family"], "D"),
     None: ("#555555", "s"),
 }
-# Where its number stands beside a panel.
+# How far its number is to the right of a panel, in points.
 ASIDE = {"task": 12, "family": 34, "task (its family)": 23, None: 23}
 # What a map is given: label, colour and marker.
 GIVEN = {
@@ -83,7 +84,7 @@ def maps_figure(
 
     A column per measure. Trained, if at all, on all but the task's family; mean over
     tasks. Bars are the 95 % interval over examples. Lines: the gold circuit, and scores
-    of the target alone.
+    of the target alone. CPRs of circuits that exaggerate are marked.
     """
     pair = Pair(statistics, source, target)
     *_, zero_shot = pair.protocols.values()
@@ -142,7 +143,7 @@ def _draw_maps(
         if (level := pair.level(method, circuit, name=name, protocol=protocol))
     }
     if not found:
-        say(axes, "-")
+        show_text(axes, "-")
         return
     for circuit, (colour, style) in LEVELS.items():
         level = pair.level(method, circuit, name="", protocol=protocol)
@@ -155,6 +156,8 @@ def _draw_maps(
         lower = place + 0.1 * list(GIVEN).index(given)
         _draw_interval(axes, level, lower, measure, colour)
         axes.plot(level[measure.column], lower, marker, color=colour, markersize=4)
+        if measure is CPR and exaggerates(level):
+            mark_exaggeration(axes, level[measure.column], lower)
     axes.grid(axis="y", color="#eeeeee")
     axes.set_axisbelow(True)
     axes.margins(x=0.08)
@@ -170,7 +173,7 @@ def _draw_dots(
     measure: Measure,
 ) -> None:
     if not any(pair.level(method, row, name=name) for row in rows if row != RANKINGS):
-        say(axes, "-")
+        show_text(axes, "-")
         return
     zero_shot, *_ = pair.protocols.values()
     middle = (len(pair.protocols) - 1) / 2

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from circuit_transfer.circuits.convergence import OVERLAPS
-from circuit_transfer.figures.style import COLOURS, panels, say
+from circuit_transfer.figures.style import COLOURS, panels, show_text
 
 WIDTH = 5.2  # of the figure, at least: that of the legend
 APART = 1.03  # of the counts at which the measures of one count are drawn
@@ -81,7 +81,7 @@ def convergence_figure(
 def _draw(axes: Axes, rows: pl.DataFrame, series: Series) -> None:
     known = [name for name in series if rows[name].count()]
     if not known:
-        say(axes, "-")
+        show_text(axes, "-")
         return
     for number, name in enumerate(known):
         label, colour, marker = series[name]

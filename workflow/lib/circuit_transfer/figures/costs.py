@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from circuit_transfer.figures.style import COLOURS, message, panels, say
+from circuit_transfer.figures.style import COLOURS, message, panels, show_text
 from circuit_transfer.tables.costs import (
     ALL,
     FLOP_UNITS,
@@ -69,7 +69,7 @@ def break_even_figure(
 
 def _draw_costs(axes: Axes, balance: pl.DataFrame, unit: str) -> None:
     if balance.is_empty():
-        say(axes, "-")
+        show_text(axes, "-")
         return
     row = balance.filter(trained_on=ALL).row(0, named=True)
     tasks = row["break_even"]

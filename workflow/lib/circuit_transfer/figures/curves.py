@@ -13,7 +13,7 @@ from circuit_transfer.figures.style import (
     label_outermost,
     message,
     panels,
-    say,
+    show_text,
 )
 from circuit_transfer.tables.curves import (
     RANKINGS,
@@ -162,7 +162,7 @@ def _draw_measures(
     axes: Axes, curves: pl.DataFrame, shown: Sequence[str], columns: Mapping[str, str]
 ) -> None:
     if curves.select(pl.col(*columns).is_null().all().all()).row(0)[0]:
-        say(axes, "-")
+        show_text(axes, "-")
         return
     for level in (0.0, 1.0):
         axes.axhline(level, color="#cccccc", linewidth=0.6, zorder=0)
@@ -224,7 +224,7 @@ def _draw_curves(
     drawn = {row: level for row, level in levels.items() if level}
     # A task that corruption does not change has no faithfulness at any size.
     if not n_tasks or curves.is_empty():
-        say(axes, "-")
+        show_text(axes, "-")
         return
     for height in (0.0, 1.0):
         axes.axhline(height, color="#cccccc", linewidth=0.6, zorder=0)

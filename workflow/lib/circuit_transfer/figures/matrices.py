@@ -11,6 +11,7 @@ from matplotlib.image import AxesImage
 
 from circuit_transfer.figures.style import (
     LEFT_OUT,
+    MANY_CELLS,
     NO_TRANSFER,
     heatmap,
     message,
@@ -58,8 +59,8 @@ def transfer_matrices(
         len(matrices),
         columns=len(SHOWN),
         width=SIDE * len(tasks) + 0.85,
-        # The names of tasks and the colour bars stand once, below the last row.
-        height=SIDE * len(rows) + 0.5 + 2.2 / len(methods),
+        # The names of tasks and the colour bars are below the last row alone.
+        height=SIDE * len(rows) + 0.5 + _below(tasks) / len(methods),
         sharex=True,
         sharey=True,
     )
@@ -78,6 +79,13 @@ def transfer_matrices(
             figure.colorbar(image, ax=column, **bar)
     figure.suptitle(f"{source} → {target}", fontsize=9)
     return figure
+
+
+def _below(tasks: Sequence[str]) -> float:
+    """Return the height of the names of tasks and the colour bars, in inches."""
+    # Names are turned, see `style.heatmap`.
+    letter = 0.036 if len(tasks) <= MANY_CELLS else 0.1
+    return 1.8 + letter * max(map(len, tasks))
 
 
 def _draw_matrix(

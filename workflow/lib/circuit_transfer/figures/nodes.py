@@ -12,7 +12,13 @@ from matplotlib.figure import Figure
 from circuit_transfer.artifacts.alignments import Alignment
 from circuit_transfer.artifacts.scores import Scores
 from circuit_transfer.circuits.similarity import correlations
-from circuit_transfer.figures.style import heatmap, matrix_panels, message, panels, say
+from circuit_transfer.figures.style import (
+    heatmap,
+    matrix_panels,
+    message,
+    panels,
+    show_text,
+)
 from circuit_transfer.models.nodes import is_mlp, node_layers
 from circuit_transfer.transfer.maps import transformed
 
@@ -209,7 +215,7 @@ def _label_layers(axes: Axes, side: str, nodes: Iterable[str]) -> None:
 
 def _draw_nodes(axes: Axes, scores: Scores | None) -> None:
     if scores is None or not np.isfinite(scores.scores).any():
-        say(axes, "-")
+        show_text(axes, "-")
         return
     grid = node_grid(scores.nodes, scores.scores)
     norm = _scale(np.nanmax(np.abs(grid)) or 1.0).norm

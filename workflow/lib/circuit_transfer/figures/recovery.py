@@ -9,10 +9,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from circuit_transfer.figures.style import COLOURS, NO_TRANSFER, message, panels
+from circuit_transfer.figures.style import (
+    COLOURS,
+    NO_TRANSFER,
+    mark_exaggeration,
+    message,
+    panels,
+)
 from circuit_transfer.tables.curves import shown_protocols
 from circuit_transfer.tables.explanations import BEST_BY_CPR
-from circuit_transfer.tables.measures import ACCURACY, CMD
+from circuit_transfer.tables.measures import ACCURACY, CMD, exaggerates
 from circuit_transfer.tables.transfers import Pair
 
 # What a bar is, and the label of its axis.
@@ -34,7 +40,8 @@ def recovery_bars(
     """Draw what circuits recover of the gold one, mean over tasks: a row per pair.
 
     Side by side the share of the gold CPR, and CMD and accuracy area with those of the
-    gold circuit as lines. Bars are the 95 % interval over examples.
+    gold circuit as lines. Bars are the 95 % interval over examples. CPRs of circuits
+    that exaggerate are marked.
     """
     pairs = [(pair["source"], pair["target"]) for pair in transfers]
     if not pairs:
@@ -79,11 +86,22 @@ def _draw_bars(axes: Axes, levels: Mapping[str, Sequence[Mapping]], value: str) 
         places = np.arange(len(found)) + (number - middle) * width
         axes.bar(places, _heights(found, value), width, color=COLOURS[circuit])
         _error_bars(axes, places, found, value)
+        if value == "recovery":
+            _mark_exaggeration(axes, places, found)
     if value == "recovery":
         axes.axhline(1, **GOLD)
         return
     for place, height in enumerate(_heights(levels["gold"], value)):
         axes.plot([place - 0.45, place + 0.45], [height] * 2, **GOLD)
+
+
+def _mark_exaggeration(
+    axes: Axes, places: Iterable[float], levels: Iterable[Mapping]
+) -> None:
+    for place, level in zip(places, levels, strict=True):
+        ends = (level.get("recovery"), level.get("recovery_high"))
+        if exaggerates(level) and ends[0] is not None:
+            mark_exaggeration(axes, place, max(filter(None, ends)))
 
 
 def _heights(levels: Iterable[Mapping], value: str) -> list[float]:

@@ -7,10 +7,16 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from circuit_transfer.figures.style import COLOURS, message, panels, say
+from circuit_transfer.figures.style import (
+    COLOURS,
+    mark_exaggeration,
+    message,
+    panels,
+    show_text,
+)
 from circuit_transfer.tables.curves import RANKINGS, ZERO_SHOT
 from circuit_transfer.tables.differences import MEAN
-from circuit_transfer.tables.measures import SHOWN, Measure
+from circuit_transfer.tables.measures import CPR, SHOWN, Measure, exaggerates
 from circuit_transfer.tables.sensitivity import SOURCE_FREE, drawn_rows, lines, means
 from circuit_transfer.transfer.training_sets import PROTOCOLS
 
@@ -37,7 +43,7 @@ def sensitivity_figure(
 
     A row for each, a column per measure. Error bars are one standard deviation over
     seeds or random rankings; the vertical line is at the configured value. Values other
-    than numbers are categories.
+    than numbers are categories. CPRs of circuits that exaggerate are marked.
 
     Args:
         areas: results of `sensitivity.run` for one setting.
@@ -90,12 +96,13 @@ def _draw_values(
     measure: Measure,
 ) -> None:
     if rows.is_empty():
-        say(axes, "-")
+        show_text(axes, "-")
         return
     by_seed = means(rows, by=["value"])
     levels = by_seed.group_by("circuit", "value", maintain_order=True).agg(
         pl.col(measure.column).mean(),
         deviation=pl.col(measure.column).std().fill_null(0.0),
+        max_faithfulness=pl.col("max_faithfulness").mean(),
     )
     place = pl.col("value").replace_strict(places, return_dtype=pl.Float64)
     levels = levels.with_columns(place=place).sort("place")
@@ -120,6 +127,9 @@ def _draw_values(
             capsize=1.5,
             label=line,
         )
+        for row in level.to_dicts() if measure is CPR else ():
+            if exaggerates(row):
+                mark_exaggeration(axes, row["place"] + aside, row[measure.column])
 
 
 def _label_values(axes: Axes, places: dict[str, float], scale: str) -> None:

@@ -12,7 +12,7 @@ from circuit_transfer.figures.style import (
     label_outermost,
     message,
     panels,
-    say,
+    show_text,
 )
 from circuit_transfer.tables.curves import shown_protocols
 from circuit_transfer.tables.similarity import CORRELATIONS, similarity_means
@@ -78,7 +78,7 @@ def correlations_figure(
 
 def _draw_correlations(axes: Axes, means: pl.DataFrame, rows: Sequence[str]) -> None:
     if means.is_empty():
-        say(axes, "-")
+        show_text(axes, "-")
         return
     axes.axhline(0, color="#cccccc", linewidth=0.6, zorder=0)
     for number, measure in enumerate(CORRELATIONS):
@@ -102,7 +102,7 @@ def _draw_correlations(axes: Axes, means: pl.DataFrame, rows: Sequence[str]) -> 
 
 def _draw_shared(axes: Axes, means: pl.DataFrame, rows: Sequence[str]) -> None:
     if means.is_empty():
-        say(axes, "-")
+        show_text(axes, "-")
         return
     chance = means.filter(projection=CHANCE).sort("proportion")
     axes.plot(chance["proportion"], chance["mean"], ":", color=SERIES[CHANCE])
@@ -190,7 +190,7 @@ def _draw_stability(
     axes: Axes, stability: pl.DataFrame, circuits: Sequence[str]
 ) -> None:
     if stability.is_empty():
-        say(axes, "-")
+        show_text(axes, "-")
         return
     axes.axhline(ENOUGH, color="#777777", linestyle="--", linewidth=0.8)
     axes.text(

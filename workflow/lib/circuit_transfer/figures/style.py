@@ -15,6 +15,7 @@ from matplotlib.text import Text
 
 from circuit_transfer.artifacts.files import atomic
 from circuit_transfer.jobs.progress import activity
+from circuit_transfer.tables.typesetting import EXAGGERATION
 
 log = logging.getLogger(__name__)
 # fontTools logs every step of embedding a font in a PDF.
@@ -95,7 +96,7 @@ def message(text: str) -> Figure:
     return figure
 
 
-def say(axes: Axes, text: str) -> None:
+def show_text(axes: Axes, text: str) -> None:
     """Replace the content of a panel by text; its axis labels remain."""
     axes.spines[:].set_visible(False)
     ticks = dict.fromkeys(("left", "bottom", "labelleft", "labelbottom"), False)
@@ -103,11 +104,24 @@ def say(axes: Axes, text: str) -> None:
     axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes)
 
 
+def mark_exaggeration(axes: Axes, x: float, y: float) -> None:
+    """Mark a value of the CPR whose circuit exaggerates, as tables do."""
+    axes.annotate(
+        EXAGGERATION,
+        (x, y),
+        (0, 2),
+        textcoords="offset points",
+        ha="center",
+        va="bottom",
+        fontsize=5,
+    )
+
+
 def label_outermost(axes: Sequence[Axes]) -> None:
     """Label the ticks of the lowest and the leftmost panels that are not empty.
 
-    Panels that share an axis leave its labels to the outermost one; where `say` has
-    emptied that one, no panel would have them.
+    Panels that share an axis leave its labels to the outermost one; where `show_text`
+    has emptied that one, no panel would have them.
     """
     lowest, leftmost = {}, {}
     for panel in axes:

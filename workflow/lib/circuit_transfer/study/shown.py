@@ -94,7 +94,7 @@ SUMMARISED = {
     "gold-node-map": ("nodes", "Scores of the nodes by layer and head"),
     "curves-by-pair": ("faithful", "Faithfulness by circuit size, mean over tasks"),
     "gold-curves-by-task": ("faithful", "Faithfulness by circuit size"),
-    "maps": ("source", "CPR of every map by the source scores that it is given"),
+    "maps": ("source", "Every map by the source scores that it is given"),
     "break-even": ("cost", "Cost of a number of new tasks"),
 }
 

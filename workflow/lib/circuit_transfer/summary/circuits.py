@@ -8,17 +8,24 @@ import polars as pl
 
 from circuit_transfer.summary.differences import aligned_circuit, compared
 from circuit_transfer.summary.wording import joined, listed, number, with_interval
-from circuit_transfer.tables.cells import cell_schema, level_cell
+from circuit_transfer.tables.cells import (
+    cell_schema,
+    level_cell,
+    measure_cells,
+    measure_schema,
+)
 from circuit_transfer.tables.curves import RANKINGS, SEEN
 from circuit_transfer.tables.explanations import (
     EXAGGERATION_NOTE,
     MEASURE_EXPLANATIONS,
     explain,
 )
-from circuit_transfer.tables.measures import CPR, SHOWN, exaggerates
+from circuit_transfer.tables.measures import CMD, CPR, SHOWN, exaggerates
 from circuit_transfer.tables.transfers import Pair
 from circuit_transfer.tables.typesetting import EXAGGERATES, Table
 
+# Of the columns of tables with all measures.
+NAMES = tuple(measure.name for measure in SHOWN)
 TRANSFERRED = "Is the transfer faithful?"
 FOUND = "Are the circuits faithful?"
 NOT_BY_CPR = "there a high CPR does not show a good circuit, and CMD has to be read"
@@ -49,8 +56,9 @@ def transfer_answer(
     else:
         against = [(RANKINGS, "random circuits"), ("gold", "the gold circuits")]
         for name, words in against:
-            if row := pair.test(method, map_name, protocol, name, CPR):
-                parts.append(f"Their CPR {compared(row, words)}.")
+            for measure in (CPR, CMD):
+                if row := pair.test(method, map_name, protocol, name, measure):
+                    parts.append(f"Their {compared(row, words, measure)}.")
     parts += _exaggeration(level)
     return " ".join(parts)
 
@@ -163,7 +171,9 @@ def transfer_table(pair: Pair, *, methods: Sequence[str], map_name: str) -> Tabl
     for method, circuit in product(methods, rows):
         level = pair.level(method, circuit, name=map_name)
         if level:
-            lines.append({"method": method, "circuit": circuit} | _cells(level))
+            lines.append(
+                {"method": method, "circuit": circuit} | measure_cells(level, NAMES)
+            )
     frame = pl.DataFrame(lines, schema=_schema("method", "circuit"))
     note = f"Means over the tasks that have a circuit. {_note(frame)}"
     terms = explain([*MEASURE_EXPLANATIONS, *rows])
@@ -178,7 +188,7 @@ def gold_by_task(pair: Pair, *, tasks: Sequence[str], methods: Sequence[str]) ->
         rows.append((RANKINGS, methods[0], RANKINGS))
         for name, method, circuit in rows:
             level = pair.level(method, circuit, task, name="")
-            lines.append({"task": task, "circuit": name} | _cells(level))
+            lines.append({"task": task, "circuit": name} | measure_cells(level, NAMES))
     frame = pl.DataFrame(lines, schema=_schema("task", "circuit"))
     terms = explain([*MEASURE_EXPLANATIONS, "gold", RANKINGS])
     return Table(frame, labels=2, note=_note(frame), explanations=terms)
@@ -191,30 +201,28 @@ def _note(frame: pl.DataFrame) -> str:
     return f"{INTERVALS} {EXAGGERATION_NOTE}" if marked else INTERVALS
 
 
-def _cells(level: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all measures of a level, in columns with their names."""
-    return {k: v for m in SHOWN for k, v in level_cell(m.name, level, m).items()}
-
-
 def _schema(*labels: str) -> dict[str, Any]:
-    schema = dict.fromkeys(labels, pl.String)
-    for measure in SHOWN:
-        schema |= cell_schema(measure.name)
-    return schema
+    return dict.fromkeys(labels, pl.String) | measure_schema(NAMES)
 
 
 def transfers_by_task(
     pair: Pair, *, tasks: Sequence[str], methods: Sequence[str], map_name: str
 ) -> Table:
-    """Return the CPR of one pair by task: random, transferred and gold circuits."""
+    """Return the measures of one pair by task: random, transferred and gold circuits.
+
+    A block for each method and measure.
+    """
     circuits = (RANKINGS, *pair.protocols.values(), "gold")
     lines = []
-    for task, method in product(tasks, methods):
-        line = {"task": task, "method": method}
+    for method, measure, task in product(methods, SHOWN, tasks):
+        line = {"method": method, "measure": measure.name, "task": task}
         for circuit in circuits:
             level = pair.level(method, circuit, task, name=map_name)
-            column = circuit.replace("-", " ")
-            line |= level_cell(column, level, CPR)
+            line |= level_cell(circuit, level, measure)
         lines.append(line)
-    frame = pl.DataFrame(lines, infer_schema_length=None)
-    return Table(frame, labels=2, note=_note(frame))
+    schema = dict.fromkeys(("method", "measure", "task"), pl.String)
+    for circuit in circuits:
+        schema |= cell_schema(circuit)
+    frame = pl.DataFrame(lines, schema=schema)
+    terms = explain([*MEASURE_EXPLANATIONS, *circuits])
+    return Table(frame, labels=3, blocks=2, note=_note(frame), explanations=terms)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
+from circuit_transfer.jobs.progress import duration
 from circuit_transfer.summary.wording import counted, percent
 from circuit_transfer.tables.costs import UNITS, verdict
 from circuit_transfer.tables.typesetting import Table
@@ -46,16 +47,8 @@ def _total(total: pl.DataFrame) -> str:
     )
     return (
         f"{counted(row['jobs'], 'job')} ran models: {passes} and {both}, "
-        f"{row[unit]:,.0f} {unit}, {_time(row['seconds_computing'])} of computing."
+        f"{row[unit]:,.0f} {unit}, {duration(row['seconds_computing'])} of computing."
     )
-
-
-def _time(seconds: float) -> str:
-    """Return seconds, or minutes or hours where they are many."""
-    for size, noun in ((3600, "hour"), (60, "minute")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {noun}s"
-    return f"{seconds:.0f} s"
 
 
 def _unit(costs: pl.DataFrame) -> str:

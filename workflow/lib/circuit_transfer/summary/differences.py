@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from circuit_transfer.summary.wording import bracketed, p_value
+from circuit_transfer.tables.measures import Measure
 from circuit_transfer.tables.transfers import LEVEL, Pair
 
 # p values over tasks x seeds, and over tasks alone, which is the stricter test.
@@ -29,20 +30,24 @@ def is_shown(row: Mapping[str, Any], test: str) -> bool:
     return row[test] is not None and row[test] < LEVEL
 
 
-def compared(row: Mapping[str, Any], words: str) -> str:
-    """Return the rest of a sentence on how a CPR compares with that of others.
+def compared(row: Mapping[str, Any], words: str, measure: Measure) -> str:
+    """Return how a measure of circuits compares with that of others, without a dot.
 
     Args:
         row: a difference of the statistics.
         words: the other circuits.
+        measure: the measure.
     """
     by = bracketed(row["mean_difference"], row["low"], row["high"])
     seeds, tasks = is_shown(row, SEEDS), is_shown(row, TASKS)
     higher = row["mean_difference"] > 0
     if not seeds and not tasks:
-        verb = "exceed" if higher else "differ from"
-        return f"was not shown to {verb} that of {words} ({by}; {_p_values(row)})"
-    text = f"{'exceeds' if higher else 'is lower than'} that of {words}"
+        better = "exceed" if measure.higher else "be lower than"
+        verb = better if higher == measure.higher else "differ from"
+        how = f"was not shown to {verb} that of {words}"
+        return f"{measure.name} {how} ({by}; {_p_values(row)})"
+    verb = "exceeds" if higher else "is lower than"
+    text = f"{measure.name} {verb} that of {words}"
     if seeds and tasks:
         return f"{text} ({by}; {_p_values(row)})"
     shown, other = (SEEDS, TASKS) if seeds else (TASKS, SEEDS)

@@ -118,7 +118,7 @@ def _transfers(frames: Frames, names: Names, figures: Sequence[Image]) -> Sectio
         tables[f"Circuits, {arrow}"] = circuits.transfer_table(
             pair, methods=names.methods, map_name=name
         )
-        tables[f"CPR by task, {arrow}"] = circuits.transfers_by_task(
+        tables[f"Circuits by task, {arrow}"] = circuits.transfers_by_task(
             pair, tasks=names.tasks, methods=names.methods, map_name=name
         )
     return Section("faithful", circuits.TRANSFERRED, answer, figures, tables)

@@ -13,9 +13,9 @@ from circuit_transfer.summary.differences import (
     is_shown,
 )
 from circuit_transfer.summary.wording import bracketed, counted, joined, listed, p_value
-from circuit_transfer.tables.comparisons import GIVEN
-from circuit_transfer.tables.explanations import explain
-from circuit_transfer.tables.measures import CMD, CPR, Measure
+from circuit_transfer.tables.comparisons import GIVEN, floor_over_tasks
+from circuit_transfer.tables.explanations import MEASURE_EXPLANATIONS, explain
+from circuit_transfer.tables.measures import CMD, CPR, SHOWN, Measure
 from circuit_transfer.tables.transfers import LEVEL, Pair
 from circuit_transfer.tables.typesetting import Table
 
@@ -23,11 +23,11 @@ QUESTION = "Does the source matter?"
 # What is known of the source in their place; a transfer must exceed all of these.
 CONTROLS = (*GIVEN, "scrambled-source")
 NOTE = (
-    "CPR of the transferred circuits minus that of the control, mean over tasks; low, "
-    "high: its 95 % interval over tasks and seeds. p: adjusted by Holm for all "
-    "controls, over tasks x seeds and, the stricter test, over tasks alone. A map uses "
-    "what the source knows only where the difference is above 0 by a test for every "
-    "control, and that of CMD below 0."
+    "The measure of the transferred circuits minus that of the control, mean over "
+    "tasks; low, high: its 95 % interval over tasks and seeds. p: adjusted by Holm for "
+    "all controls, over tasks x seeds and, the stricter test, over tasks alone. A map "
+    "uses what the source knows only where CPR is higher and CMD lower, by a test for "
+    "every control."
 )
 Differences = Mapping[str, Mapping[str, Any]]
 NOTHING = "Nothing was transferred, so no source is compared."
@@ -50,9 +50,9 @@ def source_answer(
     rows = dict(_tested(pair, method, map_name))
     if not rows:
         return f"{start} no control was run: whether the source matters is not tested."
-    against = joined([_difference(name, row) for name, row in rows.items()])
     by_cmd = dict(_tested(pair, method, map_name, CMD))
     verdict = "; ".join(_verdicts(rows, by_cmd))
+    against = f"CPR {_differences(rows)}; CMD {_differences(by_cmd)}"
     return f"{start} {verdict}; {circuit} circuits minus controls: {against}."
 
 
@@ -68,9 +68,9 @@ def _verdicts(rows: Differences, by_cmd: Differences) -> Iterator[str]:
         if len(higher) == len(rows):
             yield "CPR exceeds that of every control, but CMD was not shown to be lower"
         elif higher:
-            yield f"the circuits exceed only {joined(higher)} over tasks x seeds"
+            yield f"by CPR the circuits exceed only {joined(higher)} over tasks x seeds"
         if lower := _beyond(rows, SEEDS, -1):
-            yield f"the circuits are below {joined(lower)} over tasks x seeds"
+            yield f"by CPR the circuits are below {joined(lower)} over tasks x seeds"
 
 
 def _exceeds_all(rows: Differences, by_cmd: Differences, test: str) -> bool:
@@ -132,6 +132,10 @@ def _beyond(rows: Differences, test: str, side: int) -> list[str]:
     ]
 
 
+def _differences(rows: Differences) -> str:
+    return joined([_difference(name, row) for name, row in rows.items()])
+
+
 def _difference(name: str, row: Mapping[str, Any]) -> str:
     """Return the difference to a control, and its p over tasks x seeds."""
     by = bracketed(row["mean_difference"], row["low"], row["high"])
@@ -141,37 +145,31 @@ def _difference(name: str, row: Mapping[str, Any]) -> str:
 
 def floor(pair: Pair) -> Iterator[str]:
     """Yield a sentence where no difference at all could be shown over tasks alone."""
-    rows = [
-        row
-        for row in pair.differences
-        if row["comparison"] == "control" and row["measure"] == CPR.column
-    ]
-    if not rows:
-        return
-    places = [(row["method"], row["map"], row["protocol"]) for row in rows]
-    comparisons = max(map(places.count, set(places)))
-    tasks = max(row["n_tasks"] for row in rows)
-    least = min(row["least_p_tasks"] for row in rows) * comparisons
-    if least > LEVEL:
+    found = floor_over_tasks(pair.differences)
+    if found and found.adjusted > LEVEL:
         yield (
-            f"With {counted(tasks, 'task')} and {counted(comparisons, 'control')}, no "
-            "difference can be shown over tasks alone: p is at least "
-            f"{min(1, least):.2f}."
+            f"With {counted(found.tasks, 'task')} and "
+            f"{counted(found.controls, 'control')}, no difference can be shown over "
+            f"tasks alone: p is at least {found.adjusted:.2f}."
         )
 
 
 def source_table(pair: Pair, *, maps: Sequence[str], methods: Sequence[str]) -> Table:
-    """Return the differences of every map to its controls, the strictest protocol."""
+    """Return the differences of every map to its controls, the strictest protocol.
+
+    A block for each method, map and measure.
+    """
     numbers = ("difference", "low", "high", "p_tasks_x_seeds", "p_tasks")
     lines = []
-    for method, name in product(methods, maps):
-        for control, row in _tested(pair, method, name):
+    for method, name, measure in product(methods, maps, SHOWN):
+        for control, row in _tested(pair, method, name, measure):
             values = (row["mean_difference"], row["low"], row["high"])
-            line = {"method": method, "map": name, "control": control}
+            line = {"method": method, "map": name, "measure": measure.name}
+            line["control"] = control
             line |= dict(zip(numbers, (*values, row[SEEDS], row[TASKS]), strict=True))
             lines.append(line)
-    schema = dict.fromkeys(("method", "map", "control"), pl.String)
+    schema = dict.fromkeys(("method", "map", "measure", "control"), pl.String)
     schema |= dict.fromkeys(numbers, pl.Float64)
     frame = pl.DataFrame(lines, schema=schema)
-    terms = explain([*maps, *CONTROLS])
-    return Table(frame, labels=3, blocks=2, note=NOTE, explanations=terms)
+    terms = explain([*MEASURE_EXPLANATIONS, *maps, *CONTROLS])
+    return Table(frame, labels=4, blocks=3, note=NOTE, explanations=terms)

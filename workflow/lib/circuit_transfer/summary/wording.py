@@ -3,14 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from circuit_transfer.tables.typesetting import EMPTY, rounded
+
 # Names that a sentence lists; of more, it gives the number.
 LISTED = 4
 
 
 def number(value: float | None, decimals: int = 2) -> str:
     """Return a number as tables show it, or `-` where there is none."""
-    # Adding zero converts -0.0, a possible result of rounding.
-    return "-" if value is None else f"{round(value, decimals) + 0.0:.{decimals}f}"
+    return EMPTY if value is None else rounded(value, decimals)
 
 
 def with_interval(row: Mapping[str, Any], name: str) -> str:

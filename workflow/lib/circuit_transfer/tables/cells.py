@@ -1,11 +1,11 @@
 """Cells of tables: a measure of a circuit, its interval, whether it exaggerates."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
-from circuit_transfer.tables.measures import CPR, SHOWN, Measure, exaggerates
+from circuit_transfer.tables.measures import AREAS, CPR, SHOWN, Measure, exaggerates
 from circuit_transfer.tables.typesetting import EXAGGERATES, HALF_WIDTH, half_width
 
 Cells = dict[str, float | bool | None]
@@ -35,17 +35,22 @@ def cell_schema(column: str) -> Schema:
     return numbers | {column + EXAGGERATES: pl.Boolean}
 
 
-def measure_cells(level: Mapping[str, Any]) -> Cells:
-    """Return all measures of a level side by side, see `level_cell`."""
+def measure_cells(level: Mapping[str, Any], columns: Sequence[str] = AREAS) -> Cells:
+    """Return all measures of a level side by side, see `level_cell`.
+
+    Args:
+        level: a row of the statistics; empty for empty cells.
+        columns: a name for each of `SHOWN`.
+    """
     cells: Cells = {}
-    for measure in SHOWN:
-        cells |= level_cell(measure.column, level, measure)
+    for column, measure in zip(columns, SHOWN, strict=True):
+        cells |= level_cell(column, level, measure)
     return cells
 
 
-def measure_schema() -> Schema:
-    """Return the columns of `measure_cells`."""
+def measure_schema(columns: Sequence[str] = AREAS) -> Schema:
+    """Return the columns of `measure_cells`, of the same names."""
     types = {}
-    for measure in SHOWN:
-        types |= cell_schema(measure.column)
-    return {name: types[name] for name in measure_cells({})}
+    for column in columns:
+        types |= cell_schema(column)
+    return {name: types[name] for name in measure_cells({}, columns)}

@@ -1,6 +1,8 @@
-"""What stands where in the tables that compare: maps, and all tests of a pair."""
+"""The tables that compare: maps, and all tests of a pair."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -128,24 +130,52 @@ def comparisons_table(
         pl.DataFrame(lines, schema=schema),
         labels=5,
         blocks=4,
-        note=TESTS_NOTE + _floor(pair.differences),
+        note=TESTS_NOTE + _floor_note(pair.differences),
         explanations=explain(MEASURE_EXPLANATIONS),
     )
 
 
-def _floor(differences: Sequence[Mapping[str, Any]]) -> str:
-    """Say what the test over tasks could show at best, however large a difference."""
-    controls = [row for row in differences if row["comparison"] == "control"]
-    if not controls:
-        return ""
+@dataclass(frozen=True)
+class Floor:
+    """The smallest p value over tasks, however large the differences to controls.
+
+    Attributes:
+        tasks: how many tasks there are.
+        controls: how many controls the p value is adjusted for.
+        p: the smallest without adjustment.
+        adjusted: the smallest after Holm's adjustment.
+    """
+
+    tasks: int
+    controls: int
+    p: float
+    adjusted: float
+
+
+def floor_over_tasks(differences: Sequence[Mapping[str, Any]]) -> Floor | None:
+    """Return what the test over tasks could show at best; None without a control.
+
+    Args:
+        differences: rows of the statistics.
+    """
+    rows = [row for row in differences if row["comparison"] == "control"]
+    if not rows:
+        return None
     block = ("method", "map", "protocol", "measure")
-    places = [tuple(row[key] for key in block) for row in controls]
-    comparisons = max(map(places.count, places))
-    tasks = max(row["n_tasks"] for row in controls)
-    least = min(row["least_p_tasks"] for row in controls)
-    adjusted = least * comparisons
+    places = Counter(tuple(row[key] for key in block) for row in rows)
+    controls = max(places.values())
+    tasks = max(row["n_tasks"] for row in rows)
+    least = min(row["least_p_tasks"] for row in rows)
+    return Floor(tasks, controls, least, min(1.0, least * controls))
+
+
+def _floor_note(differences: Sequence[Mapping[str, Any]]) -> str:
+    floor = floor_over_tasks(differences)
+    if floor is None:
+        return ""
     text = (
-        f" With {tasks} tasks p tasks cannot fall below {least:.3f}, and after Holm's "
-        f"adjustment for {comparisons} controls not below {min(1, adjusted):.3f}"
+        f" With {floor.tasks} tasks p tasks cannot fall below {floor.p:.3f}, and after "
+        f"Holm's adjustment for {floor.controls} controls not below "
+        f"{floor.adjusted:.3f}"
     )
-    return text + (": it would need more tasks." if adjusted > LEVEL else ".")
+    return text + (": it would need more tasks." if floor.adjusted > LEVEL else ".")

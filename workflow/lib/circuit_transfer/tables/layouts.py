@@ -1,4 +1,4 @@
-"""What stands where in the tables of imported circuits and of rejected rows."""
+"""The tables of imported circuits and of rejected rows."""
 
 from collections.abc import Mapping, Sequence
 

@@ -43,6 +43,7 @@ CPR = Measure("cpr", "CPR", higher=True)
 CMD = Measure("cmd", "CMD", higher=False)
 ACCURACY = Measure("right_above_wrong_area", "accuracy area", higher=True)
 SHOWN = (CPR, CMD, ACCURACY)
+AREAS = tuple(measure.column for measure in SHOWN)
 
 
 def exaggerates(level: Mapping[str, Any]) -> bool | None:

@@ -16,7 +16,8 @@ from circuit_transfer.tables.models import (
     YES,
     Cell,
 )
-from circuit_transfer.tables.typesetting import EMPTY
+from circuit_transfer.tables.text import aligned
+from circuit_transfer.tables.typesetting import EMPTY, rounded
 
 SENTENCES = {
     YES: "Worth studying",
@@ -51,22 +52,16 @@ def preflight_text(models: pl.DataFrame, reasons: pl.DataFrame) -> str:
 
 
 def _table(models: pl.DataFrame) -> Iterator[str]:
-    """Yield the lines of a table, names on the left and numbers on the right."""
+    """Yield the lines of the table, model and task in each."""
     rows = [[*HEADINGS.values()]]
     rows += [[_text(row[name]) for name in HEADINGS] for row in models.to_dicts()]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [
-            text.ljust(width) if number < 2 else text.rjust(width)
-            for number, (text, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        yield "  ".join(cells).rstrip()
+    return aligned(rows, labels=2)
 
 
 def _text(value: Any) -> str:
     if value is None:
         return EMPTY
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+    return rounded(value) if isinstance(value, float) else str(value)
 
 
 def _findings(

@@ -10,7 +10,7 @@ from circuit_transfer.tables.explanations import (
     MEASURE_EXPLANATIONS,
     explain,
 )
-from circuit_transfer.tables.measures import CPR, EXAGGERATED, SHOWN, Measure
+from circuit_transfer.tables.measures import AREAS, CPR, EXAGGERATED, SHOWN, Measure
 from circuit_transfer.tables.typesetting import EXAGGERATES, HALF_WIDTH, Table
 
 SOURCE_FREE = "source-free"
@@ -55,7 +55,7 @@ def means(areas: pl.DataFrame, *, by: Sequence[str]) -> pl.DataFrame:
         by: columns that identify a value, `VALUE` or some of them.
     """
     return areas.group_by(*by, "circuit", "seed", maintain_order=True).agg(
-        pl.mean(*(measure.column for measure in SHOWN), "max_faithfulness")
+        pl.mean(*AREAS, "max_faithfulness")
     )
 
 

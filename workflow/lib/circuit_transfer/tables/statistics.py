@@ -16,7 +16,7 @@ import polars as pl
 from circuit_transfer.statistics import RESAMPLES, percentile_interval
 from circuit_transfer.tables.curves import BEST_OF
 from circuit_transfer.tables.differences import MEAN, PLACE, Key, differences
-from circuit_transfer.tables.measures import SHOWN
+from circuit_transfer.tables.measures import AREAS, SHOWN
 from circuit_transfer.tables.resampling import (
     LEVEL_KEYS,
     Draws,
@@ -24,8 +24,6 @@ from circuit_transfer.tables.resampling import (
     example_draws,
 )
 
-# The measures that are shown together, each with an interval.
-AREAS = tuple(measure.column for measure in SHOWN)
 KEYS = {
     "row": (pl.String, "level: how good a circuit is; difference: aligned minus other"),
     "source": (pl.String, "source model; null for gold and random circuits"),

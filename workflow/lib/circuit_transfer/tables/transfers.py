@@ -1,4 +1,4 @@
-"""What stands where in the tables of transfers: leaderboard, controls, scaling."""
+"""The tables of transfers: leaderboard, controls, scaling."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
@@ -88,8 +88,8 @@ class Pair:
     ) -> dict[str, Any]:
         """Return the level of a circuit of a map, or of one without; else nothing.
 
-        A circuit that knows no protocol stands under both, and random rankings, which
-        know no method, under each.
+        A circuit without a protocol is listed under both, and random rankings, which
+        have no method, under each.
         """
         method = "random" if circuit == RANKINGS else method
         for left_out, aligned in self.protocols.items():

@@ -134,6 +134,12 @@ def half_width(row: Mapping[str, float | None], name: str) -> float | None:
     return None if low is None or high is None else (high - low) / 2
 
 
+def rounded(value: float, decimals: int = 2) -> str:
+    """Return a number with some decimals, 0 without a sign."""
+    # Adding zero converts -0.0, a possible result of rounding.
+    return f"{round(value, decimals) + 0.0:.{decimals}f}"
+
+
 def write_table(table: Table, *paths: Path | str, title: str) -> None:
     """Write a table in the format of each path's suffix: csv, tex or html."""
     makers = {".csv": to_csv, ".tex": to_tex, ".html": partial(to_html, title=title)}
@@ -236,8 +242,7 @@ def _text(row: dict, column: str, table: Table) -> str:
         return f"{value:.3f}" if value >= 0.001 else "<0.001"
     decimals = 0 if column.endswith("_percent") else table.decimals
     decimals += column == SPREAD
-    # Adding zero converts -0.0, a possible result of rounding, to 0.0.
-    text = f"{round(value, decimals) + 0.0:.{decimals}f}"
+    text = rounded(value, decimals)
     half, low = row.get(column + HALF_WIDTH), row.get(column + LOW)
     if half is not None:
         text += f" ± {half:.{decimals}f}"
