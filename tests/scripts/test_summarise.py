@@ -311,8 +311,12 @@ def test_summarise_models(tmp_path):
         cells=[[study.TARGET, "ioi"]],
     )
     (row,) = pl.read_csv(models[0]).to_dicts()
-    widths = {name: row.pop(name) for name in [*row] if name.endswith("_half_width")}
-    assert len(widths) == 4 and None not in widths.values()
+    ends = ("_half_width", "_low", "_high")
+    intervals = {name: row.pop(name) for name in [*row] if name.endswith(ends)}
+    assert len(intervals) == 6 and None not in intervals.values()
+    # Wilson's, of two distinct pairs: z2 = 3.84, and 1 / (1 + z2 / 2).
+    assert intervals["accuracy_low"] == pytest.approx(0.342, abs=1e-3)
+    assert intervals["accuracy_high"] == 1
     assert row == {
         "model": "big_model",
         "architecture": "llama",

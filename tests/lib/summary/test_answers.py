@@ -312,7 +312,8 @@ MODEL = {
     "model": "m",
     "pairs": 40,
     "right_above_wrong": 0.9,
-    "right_above_wrong_half_width": 0.05,
+    "right_above_wrong_low": 0.77,
+    "right_above_wrong_high": 0.96,
     "verdict": "yes",
     "objection": None,
     "train": 40,
@@ -331,7 +332,8 @@ def models(*rows):
 EMPTY = {
     "pairs": 0,
     "right_above_wrong": None,
-    "right_above_wrong_half_width": None,
+    "right_above_wrong_low": None,
+    "right_above_wrong_high": None,
     "verdict": None,
     "objection": "no pairs",
     "train": 0,
@@ -344,16 +346,18 @@ EMPTY = {
 def test_a_model_does_its_tasks():
     higher = "the right answer has a higher logit than the wrong one in"
     assert models_answer(models({"task": "ioi"})) == [
-        f"m does its task, ioi: {higher} 90 ± 5 % of the test pairs."
+        f"m does its task, ioi: {higher} 90 % [77, 96] of the test pairs."
     ]
     two = models({"task": "a", "right_above_wrong": 1.0}, {"task": "b"})
     assert models_answer(two) == [
-        f"m does all 2 tasks: {higher} at least 90 ± 5 % of the test pairs of each."
+        f"m does all 2 tasks: {higher} at least 90 % [77, 96] of the test pairs of "
+        "each."
     ]
 
 
 def test_what_a_model_does_not_do_is_named_with_the_reason():
-    chance = {"right_above_wrong": 0.5, "verdict": "no"}
+    ends = {"right_above_wrong_low": 0.35, "right_above_wrong_high": 0.65}
+    chance = {"right_above_wrong": 0.5, "verdict": "no"} | ends
     rows = models(
         {"task": "a"},
         {"task": "b", "verdict": "doubtful", "objection": "right in fewer than 0.75"},
@@ -362,9 +366,9 @@ def test_what_a_model_does_not_do_is_named_with_the_reason():
         {"task": "e", "objection": "no train pairs", "train": 0},
     )
     assert models_answer(rows) == [
-        "In m, 1 of 5 tasks is worth studying: a (90 ± 5 %). Doubtful: b (90 ± 5 %, "
-        "right in fewer than 0.75). Not worth studying: c (50 ± 5 %, no better than "
-        "chance). d has no pairs. e has no train pairs."
+        "In m, 1 of 5 tasks is worth studying: a (90 % [77, 96]). Doubtful: b (90 % "
+        "[77, 96], right in fewer than 0.75). Not worth studying: c (50 % [35, 65], no "
+        "better than chance). d has no pairs. e has no train pairs."
     ]
     assert [*right_shares(rows)] == ["m, a", "m, b", "m, c", "m, e"]
     assert models_answer(models({"task": "d", **EMPTY})) == [

@@ -6,16 +6,24 @@ from typing import Any
 import polars as pl
 
 from circuit_transfer.summary.wording import listed, percent
-from circuit_transfer.tables.models import CALLED, DOUBTFUL, LACKING, NO, YES
-from circuit_transfer.tables.typesetting import HALF_WIDTH, Table
+from circuit_transfer.tables.models import (
+    CALLED,
+    DOUBTFUL,
+    LACKING,
+    MEANS,
+    NO,
+    SHARES,
+    YES,
+)
+from circuit_transfer.tables.typesetting import HALF_WIDTH, HIGH, LOW, Table
 
 QUESTION = "Which models and tasks?"
 RIGHT = "right_above_wrong"
-MEASURED = (RIGHT, "accuracy", "logit_diff", "corrupted_logit_diff")
 SHOWN = {
     **dict.fromkeys(("model", "task"), pl.String),
     "pairs": pl.Int64,
-    **{name + end: pl.Float64 for name in MEASURED for end in ("", HALF_WIDTH)},
+    **{name + end: pl.Float64 for name in SHARES for end in ("", LOW, HIGH)},
+    **{name + end: pl.Float64 for name in MEANS for end in ("", HALF_WIDTH)},
     **dict.fromkeys(("verdict", "objection"), pl.String),
 }
 COUNTS = ("train", "test", "distinct_test", "rejected")
@@ -87,8 +95,9 @@ def _named(rows: pl.DataFrame) -> str:
 
 
 def _share(row: Mapping[str, Any]) -> str:
-    """Return the share with the right answer above, and half of its interval."""
-    return percent(row[RIGHT], row[RIGHT + HALF_WIDTH])
+    """Return the share with the right answer above, and its interval."""
+    low, high = (100 * row[RIGHT + end] for end in (LOW, HIGH))
+    return f"{percent(row[RIGHT])} [{low:.0f}, {high:.0f}]"
 
 
 def models_overview(models: pl.DataFrame) -> Table:

@@ -55,10 +55,8 @@ def listed(names: Sequence[str], noun: str = "") -> str:
     return f"{', '.join(names[:LISTED])} and {rest}"
 
 
-def percent(share: float, half_width: float | None = None) -> str:
+def percent(share: float) -> str:
     """Return a share in percent, such that only all is 100 and only nothing is 0."""
-    if half_width is not None:
-        return f"{100 * share:.0f} ± {100 * half_width:.0f} %"
     whole = round(100 * share)
     if whole == 100 and share < 1:
         return "over 99 %"

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from circuit_transfer.prompts.frame import SPLITS
-from circuit_transfer.tables.typesetting import HALF_WIDTH, Table, half_width
+from circuit_transfer.tables.typesetting import HALF_WIDTH, HIGH, LOW, Table, half_width
 
 # A model does a task if the right answer has a higher logit than the wrong one in this
 # share of the test pairs; by chance it would in the other.
@@ -21,11 +21,12 @@ NO_EFFECT = "no effect of corruption"
 UNCLEAR_EFFECT = "unclear effect of corruption"
 LACKING = NO_TRAIN, NO_TEST, NO_PAIRS = "no train pairs", "no test pairs", "no pairs"
 BELOW_MOST = f"better than chance, below {MOST}"
-SHOWN = ("accuracy", "right_above_wrong", "logit_diff", "corrupted_logit_diff")
+SHARES = ("accuracy", "right_above_wrong")
+MEANS = ("logit_diff", "corrupted_logit_diff")
 # What is read of a baseline, see `baseline.baseline_measures`.
 READ = (
     *("pairs", "distinct", "corruption_effect", "corruption_effect_low"),
-    *(name + end for name in SHOWN for end in ("", "_low", "_high")),
+    *(name + end for name in (*SHARES, *MEANS) for end in ("", LOW, HIGH)),
 )
 COUNTED = ("train", "distinct_train", "test", "distinct_test", "rejected")
 NOTE = (
@@ -39,8 +40,9 @@ NOTE = (
     f"diff minus corrupted logit diff) is above 0; {DOUBTFUL} where the interval of "
     f"right above wrong is above {CHANCE} and the mean effect above 0; else {NO}. "
     "objection: what speaks against the task in the model. "
-    "train, test: usable pairs. ± half-width of the 95 % interval over distinct pairs: "
-    "Wilson's of shares, bootstrap of means (none of a single pair)."
+    "train, test: usable pairs. In brackets Wilson's 95 % interval of a share, ± "
+    "half-width of that of a mean (bootstrap), both over distinct pairs; of a single "
+    "pair a mean has none."
 )
 Cell = tuple[str, str]
 
@@ -121,17 +123,19 @@ def _schema(converted: bool) -> dict[str, pl.DataType]:
     schema |= {"task": pl.String}
     schema |= {"gguf": pl.String} if converted else {}
     schema |= {"pairs": pl.Int64, "distinct": pl.Int64}
-    for name in SHOWN:
-        schema |= {name: pl.Float64, name + HALF_WIDTH: pl.Float64}
+    schema |= {name + end: pl.Float64 for name in SHARES for end in ("", LOW, HIGH)}
+    schema |= {name + end: pl.Float64 for name in MEANS for end in ("", HALF_WIDTH)}
     schema |= {"verdict": pl.String, "objection": pl.String}
     return schema | dict.fromkeys(COUNTED, pl.Int64)
 
 
 def _measured(baseline: Mapping[str, Any]) -> dict[str, Any]:
     values = {key: baseline[key] for key in ("pairs", "distinct")}
-    for name in SHOWN:
-        width = half_width(baseline, name)
-        values |= {name: baseline[name], name + HALF_WIDTH: width}
+    values |= {
+        name + end: baseline[name + end] for name in SHARES for end in ("", LOW, HIGH)
+    }
+    for name in MEANS:
+        values |= {name: baseline[name], name + HALF_WIDTH: half_width(baseline, name)}
     return values
 
 

@@ -17,7 +17,9 @@ log = logging.getLogger(__name__)
 EMPTY = "-"
 # Suffixes of columns that are shown behind the value of the column they qualify.
 HALF_WIDTH, MARK, EXAGGERATES = "_half_width", "_mark", "_exaggerates"
-QUALIFIERS = (HALF_WIDTH, MARK, EXAGGERATES)
+# The ends of an interval that is not symmetric.
+LOW, HIGH = "_low", "_high"
+QUALIFIERS = (HALF_WIDTH, LOW, HIGH, MARK, EXAGGERATES)
 # Shown where `<column>_exaggerates` is true.
 EXAGGERATION = "▲"
 # What parts of column names are called in a heading.
@@ -86,7 +88,8 @@ class Table:
 
     Attributes:
         frame: values in full precision, columns in display order. The half-width of a
-            value's confidence interval is in `<column>_half_width`, a mark in
+            value's confidence interval is in `<column>_half_width`, or its ends in
+        `<column>_low` and `<column>_high`, a mark in
             `<column>_mark`, and in `<column>_exaggerates` whether the circuit
             exaggerates.
         labels: number of leading columns that name the row.
@@ -240,9 +243,11 @@ def _text(row: dict, column: str, table: Table) -> str:
     decimals = 0 if column.endswith("_percent") else table.decimals
     decimals += column == SPREAD
     text = rounded(value, decimals)
-    half = row.get(column + HALF_WIDTH)
+    half, low = row.get(column + HALF_WIDTH), row.get(column + LOW)
     if half is not None:
         text += f" ± {half:.{decimals}f}"
+    if low is not None:
+        text += f" [{low:.{decimals}f}, {row[column + HIGH]:.{decimals}f}]"
     text += EXAGGERATION if row.get(column + EXAGGERATES) else ""
     text += row.get(column + MARK) or ""
     if column == "mean" and table.covered:
