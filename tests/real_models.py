@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 
 OTHERS = "all others"
+EXAGGERATION = "▲"
 MEASURES = ("cpr", "cmd", "right_above_wrong_area")
 SHORT = 2  # seconds of a stage that the table does not show by itself
 # Of a stage: its jobs, their seconds together, and the most memory that one took.
@@ -27,7 +28,8 @@ def circuits(folder: Path, model: str) -> str:
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in pl.read_csv(folder / f"tables/gold/{model}.csv").to_dicts():
-        areas = (f"{row[m]:.2f} ± {row[f'{m}_half_width']:.2f}" for m in MEASURES)
+        areas = [f"{row[m]:.2f} ± {row[f'{m}_half_width']:.2f}" for m in MEASURES]
+        areas[0] += EXAGGERATION if row["cpr_exaggerates"] else ""
         random = (f"{row[f'random-rankings_{m}']:.2f}" for m in MEASURES)
         rows.append(
             f"| {row['task']} | `{row['method']}` | {row['pairs']} "

@@ -8,6 +8,7 @@ def test_tables_are_those_of_the_results(tmp_path):
     gold = {"task": "ioi", "method": "nap", "pairs": 30, "right_above_wrong": 0.9667}
     gold |= {"logit_diff": 4.444, "cpr": 1.006, "cpr_half_width": 0.123}
     gold |= {
+        "cpr_exaggerates": True,
         "cmd": 0.1,
         "cmd_half_width": 0.05,
         "right_above_wrong_area": 0.7,
@@ -21,7 +22,7 @@ def test_tables_are_those_of_the_results(tmp_path):
     pl.DataFrame([gold]).write_csv(tmp_path / "tables/gold/tiny.csv")
     *_, row = circuits(tmp_path, "tiny").splitlines()
     assert row == (
-        "| ioi | `nap` | 30 | 0.97 | 4.44 | 1.01 ± 0.12 | 0.10 ± 0.05 | 0.70 ± 0.02 "
+        "| ioi | `nap` | 30 | 0.97 | 4.44 | 1.01 ± 0.12▲ | 0.10 ± 0.05 | 0.70 ± 0.02 "
         "| 0.40 / 0.60 / 0.50 | a1.h2 |"
     )
 

@@ -99,9 +99,10 @@ def _mark_exaggeration(
     axes: Axes, places: Iterable[float], levels: Iterable[Mapping]
 ) -> None:
     for place, level in zip(places, levels, strict=True):
-        ends = (level.get("recovery"), level.get("recovery_high"))
-        if exaggerates(level) and ends[0] is not None:
-            mark_exaggeration(axes, place, max(filter(None, ends)))
+        ends = [level.get(end) for end in ("recovery", "recovery_high")]
+        heights = [end for end in ends if end is not None]
+        if exaggerates(level) and heights:
+            mark_exaggeration(axes, place, max(heights))
 
 
 def _heights(levels: Iterable[Mapping], value: str) -> list[float]:

@@ -56,9 +56,12 @@ def transfer_answer(
     else:
         against = [(RANKINGS, "random circuits"), ("gold", "the gold circuits")]
         for name, words in against:
-            for measure in (CPR, CMD):
-                if row := pair.test(method, map_name, protocol, name, measure):
-                    parts.append(f"Their {compared(row, words, measure)}.")
+            tests = [
+                (pair.test(method, map_name, protocol, name, measure), measure)
+                for measure in (CPR, CMD)
+            ]
+            if found := [compared(*test) for test in tests if test[0]]:
+                parts.append(f"Compared with {words}, {' and '.join(found)}.")
     parts += _exaggeration(level)
     return " ".join(parts)
 

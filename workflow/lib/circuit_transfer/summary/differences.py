@@ -30,31 +30,28 @@ def is_shown(row: Mapping[str, Any], test: str) -> bool:
     return row[test] is not None and row[test] < LEVEL
 
 
-def compared(row: Mapping[str, Any], words: str, measure: Measure) -> str:
-    """Return how a measure of circuits compares with that of others, without a dot.
+def compared(row: Mapping[str, Any], measure: Measure) -> str:
+    """Return how a measure of circuits compares with that of others, as a clause.
 
     Args:
         row: a difference of the statistics.
-        words: the other circuits.
         measure: the measure.
     """
     by = bracketed(row["mean_difference"], row["low"], row["high"])
     seeds, tasks = is_shown(row, SEEDS), is_shown(row, TASKS)
     higher = row["mean_difference"] > 0
+    side = "higher" if higher else "lower"
     if not seeds and not tasks:
-        better = "exceed" if measure.higher else "be lower than"
-        verb = better if higher == measure.higher else "differ from"
-        how = f"was not shown to {verb} that of {words}"
-        return f"{measure.name} {how} ({by}; {_p_values(row)})"
-    verb = "exceeds" if higher else "is lower than"
-    text = f"{measure.name} {verb} that of {words}"
+        how = f"be {side}" if higher == measure.higher else "differ"
+        return f"{measure.name} was not shown to {how} ({by}; {_p_values(row)})"
+    text = f"{measure.name} is {side}"
     if seeds and tasks:
         return f"{text} ({by}; {_p_values(row)})"
     shown, other = (SEEDS, TASKS) if seeds else (TASKS, SEEDS)
     names = {SEEDS: "over tasks x seeds", TASKS: "over tasks alone"}
     return (
-        f"{text} {names[shown]} ({by}; {_p(row, shown)}); {names[other]} this was not "
-        f"shown ({_p(row, other)})"
+        f"{text} {names[shown]} ({by}; {_p(row, shown)}), not shown {names[other]} "
+        f"({_p(row, other)})"
     )
 
 

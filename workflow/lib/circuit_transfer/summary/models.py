@@ -6,12 +6,18 @@ from typing import Any
 import polars as pl
 
 from circuit_transfer.summary.wording import listed, percent
-from circuit_transfer.tables.models import DOUBTFUL, LACKING, MEANS, NO, SHARES, YES
+from circuit_transfer.tables.models import (
+    CALLED,
+    DOUBTFUL,
+    LACKING,
+    MEANS,
+    NO,
+    SHARES,
+    YES,
+)
 from circuit_transfer.tables.typesetting import HALF_WIDTH, HIGH, LOW, Table
 
 QUESTION = "Which models and tasks?"
-# The words for tasks with these verdicts.
-VERDICTS = {DOUBTFUL: "Doubtful", NO: "Not worth studying"}
 RIGHT = "right_above_wrong"
 SHOWN = {
     **dict.fromkeys(("model", "task"), pl.String),
@@ -52,9 +58,9 @@ def _sentence(rows: pl.DataFrame) -> str:
     verb = "are" if len(done) > 1 else "is"
     names = f": {_named(done)}" if len(done) else ""
     sentences = [f"In {model}, {worth} {verb} worth studying{names}."]
-    for verdict, words in VERDICTS.items():
+    for verdict in (DOUBTFUL, NO):
         if len(found := rows.filter(_is_judged(verdict))):
-            sentences.append(f"{words}: {_named(found)}.")
+            sentences.append(f"{CALLED[verdict]}: {_named(found)}.")
     lacking = rows.filter(pl.col("objection").is_in(LACKING))
     for task, why in lacking.select("task", "objection").iter_rows():
         sentences.append(f"{task} has {why}.")
@@ -96,7 +102,10 @@ def _share(row: Mapping[str, Any]) -> str:
 
 def models_overview(models: pl.DataFrame) -> Table:
     """Return what the whole models do on every task."""
-    return Table(models.select(*SHOWN), labels=2, note=NOTE)
+    frame = models.select(*SHOWN)
+    if frame["objection"].is_null().all():
+        frame = frame.drop("objection")
+    return Table(frame, labels=2, note=NOTE)
 
 
 def right_shares(models: pl.DataFrame) -> dict[str, tuple[float, str]]:

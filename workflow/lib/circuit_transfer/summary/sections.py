@@ -9,6 +9,7 @@ from circuit_transfer.summary import circuits, costs, models, nodes, omissions, 
 from circuit_transfer.summary.names import Names
 from circuit_transfer.summary.page import Bars, Image, Section, page
 from circuit_transfer.summary.wording import counted, joined, listed
+from circuit_transfer.tables.models import CHANCE
 from circuit_transfer.tables.transfers import Pair
 
 READING = (
@@ -17,7 +18,6 @@ READING = (
     "difference that is not significant at .05 is called not shown."
 )
 RIGHT = "Share of test pairs with the right answer above the wrong one; line: chance"
-CHANCE = 0.5
 
 
 @dataclass(frozen=True)

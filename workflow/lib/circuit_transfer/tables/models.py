@@ -13,6 +13,8 @@ from circuit_transfer.tables.typesetting import HALF_WIDTH, HIGH, LOW, Table, ha
 # share of the test pairs; by chance it would in the other.
 MOST, CHANCE = 0.75, 0.5
 YES, DOUBTFUL, NO = "yes", "doubtful", "no"
+# What a task with a verdict is called, the best first.
+CALLED = {YES: "Worth studying", DOUBTFUL: "Doubtful", NO: "Not worth studying"}
 # Why a task is not, or not clearly, worth studying in a model.
 NO_BETTER = "no better than chance"
 NO_EFFECT = "no effect of corruption"

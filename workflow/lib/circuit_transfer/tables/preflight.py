@@ -7,23 +7,17 @@ import polars as pl
 
 from circuit_transfer.tables.models import (
     BELOW_MOST,
-    DOUBTFUL,
+    CALLED,
     LACKING,
     NO,
     NO_BETTER,
     NO_EFFECT,
     UNCLEAR_EFFECT,
-    YES,
     Cell,
 )
 from circuit_transfer.tables.text import aligned
 from circuit_transfer.tables.typesetting import EMPTY, rounded
 
-SENTENCES = {
-    YES: "Worth studying",
-    DOUBTFUL: "Doubtful",
-    NO: "Not worth studying",
-}
 HEADINGS = {
     "model": "model",
     "task": "task",
@@ -68,17 +62,17 @@ def _findings(
     model: str, rows: Sequence[Mapping], reasons: Mapping[Cell, Mapping]
 ) -> Iterator[str]:
     """Yield for every verdict the tasks of a model, and below what is to be said."""
-    tasks: dict[str, list[str]] = {verdict: [] for verdict in SENTENCES}
-    comments: dict[str, list[str]] = {verdict: [] for verdict in SENTENCES}
+    tasks: dict[str, list[str]] = {verdict: [] for verdict in CALLED}
+    comments: dict[str, list[str]] = {verdict: [] for verdict in CALLED}
     for row in rows:
         task, lacking = row["task"], row["objection"] in LACKING
         verdict = NO if lacking else row["verdict"]
         tasks[verdict].append(task)
         comment = "; ".join(_reasons(row, reasons.get((model, task))))
         comments[verdict] += [f"  {task}: {comment}"] if comment else []
-    for verdict, sentence in SENTENCES.items():
+    for verdict, called in CALLED.items():
         if tasks[verdict]:
-            yield f"{sentence} in {model}: {', '.join(tasks[verdict])}."
+            yield f"{called} in {model}: {', '.join(tasks[verdict])}."
             yield from comments[verdict]
 
 
