@@ -102,7 +102,10 @@ def _share(row: Mapping[str, Any]) -> str:
 
 def models_overview(models: pl.DataFrame) -> Table:
     """Return what the whole models do on every task."""
-    return Table(models.select(*SHOWN), labels=2, note=NOTE)
+    frame = models.select(*SHOWN)
+    if frame["objection"].is_null().all():
+        frame = frame.drop("objection")
+    return Table(frame, labels=2, note=NOTE)
 
 
 def right_shares(models: pl.DataFrame) -> dict[str, tuple[float, str]]:
