@@ -12,7 +12,7 @@ from circuit_transfer.summary.circuits import (
     transfers_by_task,
 )
 from circuit_transfer.summary.costs import costs_answer, costs_overview, shares
-from circuit_transfer.summary.differences import compared
+from circuit_transfer.summary.differences import compared, verdict
 from circuit_transfer.summary.models import models_answer, right_shares
 from circuit_transfer.summary.nodes import TOP_NODES, nodes_answer, nodes_table
 from circuit_transfer.summary.omissions import (
@@ -116,19 +116,44 @@ def test_of_cmd_the_lower_is_the_better():
     assert start(**HIGHER, **NOT_SHOWN) == "CMD was not shown to differ"
 
 
+@pytest.mark.parametrize(
+    ("cpr", "cmd", "expected"),
+    [
+        (HIGHER | SHOWN, LOWER | SHOWN, "are better than them, also over tasks alone"),
+        (LOWER | SHOWN, HIGHER | SHOWN, "are worse than them, also over tasks alone"),
+        (
+            HIGHER | SHOWN,
+            LOWER | ONLY_SEEDS,
+            "are better than them over tasks x seeds, not shown over tasks alone",
+        ),
+        (HIGHER | SHOWN, HIGHER | SHOWN, "were not shown to be better than them"),
+        (HIGHER | SHOWN, LOWER | NOT_SHOWN, "were not shown to be better than them"),
+    ],
+)
+def test_circuits_are_better_only_by_all_measures(cpr, cmd, expected):
+    assert verdict({CPR: CELLS | cpr, CMD: CELLS | cmd}, "them") == expected
+    one_seed = CELLS | {"n_cells": 3}
+    text = verdict({CPR: one_seed | cpr, CMD: one_seed | cmd}, "them")
+    assert text == expected.partition(" over tasks")[0].partition(",")[0]
+
+
 def test_a_transfer_says_what_it_reaches_and_what_was_not_shown(statistics):
-    text = transfer_answer(pair(statistics), **PLACE, **FREE)
+    lead, text = transfer_answer(pair(statistics), **PLACE, **FREE)
     # The levels of the study, means over its tasks, without their families.
     ours = sum(study.cell("zero-shot-family", task) for task in study.TASKS) / 3
     gold = sum(study.cell("gold", task) for task in study.TASKS) / 3
-    assert text.startswith(f"{START}zero-shot-family circuits reach 71 [")
+    assert lead.startswith(f"{START}zero-shot-family circuits reach 71 [")
+    assert lead.endswith(
+        "; they are better than random circuits over tasks x seeds, not shown over "
+        "tasks alone."
+    )
     assert f"CPR {ours:.2f} [" in text and f"against {gold:.2f} [" in text
     assert "(means over 3 tasks)" in text
     # All of nine differences are positive, and three tasks are too few.
     start = "Compared with random circuits, CPR is higher over tasks x seeds ("
     assert start in text and " and CMD is lower over tasks x seeds (" in text
     assert ", not shown over tasks alone (p = " in text
-    assert "exaggerate" not in text
+    assert "exaggerate" not in lead + text
 
 
 def test_faithfulness_above_one_is_said_in_words(statistics):
@@ -137,10 +162,10 @@ def test_faithfulness_above_one_is_said_in_words(statistics):
     )
     assert (
         "They exaggerate at sizes where their mean faithfulness exceeds 1 (up to 1.70)"
-        in transfer_answer(pair(high), **PLACE, **FREE)
+        in transfer_answer(pair(high), **PLACE, **FREE).lead
     )
     model = Pair(high, None, study.TARGET)
-    text = gold_answer(model, target="big", method="nap", tasks=study.TASKS)
+    text, _ = gold_answer(model, target="big", method="nap", tasks=study.TASKS)
     assert (
         "They exaggerate, with faithfulness above 1, on ioi (up to 1.70), addition "
         "(up to 1.70) and subtraction (up to 1.70): there a high CPR does not" in text
@@ -149,17 +174,17 @@ def test_faithfulness_above_one_is_said_in_words(statistics):
 
 def test_an_evaluation_without_a_task_left_out_is_not_called_new(statistics):
     seen = statistics.filter(pl.col("protocol").is_null())
-    text = transfer_answer(pair(seen), **PLACE, **FREE)
+    text, _ = transfer_answer(pair(seen), **PLACE, **FREE)
     assert text.startswith(f"{START}in-distribution circuits ")
     assert text.endswith("No task was left out of training, so none of them is new.")
 
 
 def test_circuits_without_a_measure_are_not_given_one(statistics):
     nothing = pair(statistics.clear())
-    assert transfer_answer(nothing, **PLACE, **FREE) == (
+    assert transfer_answer(nothing, **PLACE, **FREE).lead == (
         f"{START}no transferred circuit could be measured."
     )
-    assert gold_answer(nothing, target="m", method="nap", tasks=["ioi"]) == (
+    assert gold_answer(nothing, target="m", method="nap", tasks=["ioi"]).lead == (
         "By nap, the circuits of m could not be measured."
     )
     assert transfer_table(nothing, methods=["nap"], map_name="free").frame.is_empty()
@@ -194,7 +219,7 @@ def test_gold_is_called_better_only_where_all_intervals_lie_apart(statistics):
         "better than random ones by all three measures, with intervals that lie apart"
     )
     # The share of examples with the right answer above is that of both.
-    text = gold_answer(model, **arguments)
+    text, _ = gold_answer(model, **arguments)
     assert "By nap, the circuits of m have CPR 0.81 [" in text
     area = "right_above_wrong_area"
     rows = {"gold": 0.9, "random-rankings": 0.1}
@@ -202,20 +227,22 @@ def test_gold_is_called_better_only_where_all_intervals_lie_apart(statistics):
     all_better = statistics.with_columns(
         level.alias(area), level.alias(f"{area}_low"), level.alias(f"{area}_high")
     )
-    text = gold_answer(Pair(all_better, None, study.TARGET), **arguments)
+    text, _ = gold_answer(Pair(all_better, None, study.TARGET), **arguments)
     assert f"On all 3 tasks they are {apart}." in text
     one = all_better.filter((pl.col("task") == "ioi") | (pl.col("task") == "mean"))
     one = one.with_columns(n_tasks=pl.lit(1, pl.Int64))
-    text = gold_answer(Pair(one, None, study.TARGET), **arguments | {"tasks": ["ioi"]})
+    text, _ = gold_answer(
+        Pair(one, None, study.TARGET), **arguments | {"tasks": ["ioi"]}
+    )
     assert f"On the one task they are {apart}." in text
     assert "means over" not in text
     overlap = all_better.with_columns(
         cmd_high=pl.when(pl.col("task") == "ioi").then(9.0).otherwise("cmd_high")
     )
-    text = gold_answer(Pair(overlap, None, study.TARGET), **arguments)
+    text, _ = gold_answer(Pair(overlap, None, study.TARGET), **arguments)
     assert f"On 2 of 3 tasks they are {apart}; not shown on ioi." in text
     none = all_better.with_columns(cmd_high=pl.lit(9.0))
-    text = gold_answer(Pair(none, None, study.TARGET), **arguments)
+    text, _ = gold_answer(Pair(none, None, study.TARGET), **arguments)
     assert f"They were not shown on any task to be {apart} (ioi, " in text
     table = gold_by_task(model, tasks=study.TASKS, methods=["nap"])
     assert table.frame["circuit"].to_list() == ["gold, nap", "random-rankings"] * 3
@@ -237,38 +264,38 @@ def test_the_source_matters_only_where_every_control_is_exceeded(statistics):
         return source_answer(pair(frame), **PLACE, **FREE)
 
     both = answer(source_free=HIGHER | SHOWN, other_family=HIGHER | SHOWN)
-    assert both.startswith(f"{START}the source matters, also over tasks alone; ")
+    assert both.lead == f"{START}the source matters, also over tasks alone."
     seeds = answer(source_free=HIGHER | ONLY_SEEDS, other_family=HIGHER | SHOWN)
-    assert seeds.startswith(
-        f"{START}the source matters over tasks x seeds (not shown over tasks alone); "
+    assert seeds.lead == (
+        f"{START}the source matters over tasks x seeds (not shown over tasks alone)."
     )
     # As if the circuits exaggerated.
     cpr = answer(statistics, source_free=HIGHER | SHOWN, other_family=HIGHER | SHOWN)
-    assert cpr.startswith(
+    assert cpr.lead == (
         f"{START}the source was not shown to matter; CPR exceeds that of every "
-        "control, but CMD was not shown to be lower; "
+        "control, but CMD was not shown to be lower."
     )
     one = answer(source_free=HIGHER | SHOWN, other_family=HIGHER | NOT_SHOWN)
-    assert one.startswith(
+    assert one.lead == (
         f"{START}the source was not shown to matter; by CPR the circuits exceed only "
-        "source-free over tasks x seeds; "
+        "source-free over tasks x seeds."
     )
     below = answer(source_free=LOWER | SHOWN, other_family=HIGHER | NOT_SHOWN)
-    assert below.startswith(
+    assert below.lead == (
         f"{START}the source was not shown to matter; by CPR the circuits are below "
-        "source-free over tasks x seeds; "
+        "source-free over tasks x seeds."
     )
-    assert below.endswith(
-        "zero-shot-family circuits minus controls: CPR source-free -0.10 [-0.15, "
-        "-0.05] (p = 0.001) and other-family 0.10 [0.05, 0.15] (p = 0.200); CMD "
-        "source-free -0.10 [-0.15, -0.05] (p = 0.001) and other-family -0.10 [-0.15, "
+    assert below.details == (
+        "The zero-shot-family circuits minus those of controls: CPR source-free -0.10 "
+        "[-0.15, -0.05] (p = 0.001) and other-family 0.10 [0.05, 0.15] (p = 0.200); "
+        "CMD source-free -0.10 [-0.15, -0.05] (p = 0.001) and other-family -0.10 [-0.15, "
         "-0.05] (p = 0.001)."
     )
 
 
 def test_without_controls_nothing_is_said_of_the_source(statistics):
     levels = pair(statistics.filter(row="level"))
-    assert source_answer(levels, **PLACE, **FREE) == (
+    assert source_answer(levels, **PLACE, **FREE).lead == (
         f"{START}no control was run: whether the source matters is not tested."
     )
     assert [*floor(levels)] == []

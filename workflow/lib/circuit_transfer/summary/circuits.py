@@ -6,8 +6,14 @@ from typing import Any
 
 import polars as pl
 
-from circuit_transfer.summary.differences import aligned_circuit, compared
-from circuit_transfer.summary.wording import joined, listed, number, with_interval
+from circuit_transfer.summary.differences import aligned_circuit, compared, verdict
+from circuit_transfer.summary.wording import (
+    Answer,
+    joined,
+    listed,
+    number,
+    with_interval,
+)
 from circuit_transfer.tables.cells import (
     cell_schema,
     level_cell,
@@ -34,7 +40,7 @@ INTERVALS = "± half of the 95 % interval over test examples, for the fits as th
 
 def transfer_answer(
     pair: Pair, *, source: str, target: str, method: str, map_name: str
-) -> str:
+) -> Answer:
     """Return what the transferred circuits of one pair and method reach.
 
     Args:
@@ -48,25 +54,31 @@ def transfer_answer(
     protocol, circuit = aligned_circuit(pair, method, map_name)
     level = pair.level(method, circuit, name=map_name, protocol=protocol)
     if level.get("cpr") is None:
-        return f"{start} no transferred circuit could be measured."
+        return Answer(f"{start} no transferred circuit could be measured.")
     gold = pair.level(method, "gold", name=map_name)
-    parts = [f"{start} {circuit} circuits {_reach(level, gold)}."]
+    clauses = [f"{start} {circuit} circuits {_reach(level)}"]
+    details = [f"They have {_against(level, gold)}{_tasks(level)}."]
+    for name, words in ((RANKINGS, "random circuits"), ("gold", "the gold circuits")):
+        tests = {
+            measure: row
+            for measure in (CPR, CMD)
+            if (row := pair.test(method, map_name, protocol, name, measure))
+        }
+        if not tests:
+            continue
+        if name == RANKINGS:
+            clauses.append(f"they {verdict(tests, words)}")
+        found = [compared(row, measure) for measure, row in tests.items()]
+        details.append(f"Compared with {words}, {' and '.join(found)}.")
+    lead = [f"{'; '.join(clauses)}.", *_exaggeration(level)]
     if protocol is None:
-        parts.append("No task was left out of training, so none of them is new.")
-    else:
-        against = [(RANKINGS, "random circuits"), ("gold", "the gold circuits")]
-        for name, words in against:
-            tests = [
-                (pair.test(method, map_name, protocol, name, measure), measure)
-                for measure in (CPR, CMD)
-            ]
-            if found := [compared(*test) for test in tests if test[0]]:
-                parts.append(f"Compared with {words}, {' and '.join(found)}.")
-    parts += _exaggeration(level)
-    return " ".join(parts)
+        lead.append("No task was left out of training, so none of them is new.")
+    return Answer(" ".join(lead), " ".join(details))
 
 
-def gold_answer(pair: Pair, *, target: str, method: str, tasks: Sequence[str]) -> str:
+def gold_answer(
+    pair: Pair, *, target: str, method: str, tasks: Sequence[str]
+) -> Answer:
     """Return how faithful the circuits are that were found in a model itself.
 
     Args:
@@ -78,12 +90,12 @@ def gold_answer(pair: Pair, *, target: str, method: str, tasks: Sequence[str]) -
     start = f"By {method}, the circuits of {target}"
     level = pair.level(method, "gold", name="")
     if level.get("cpr") is None:
-        return f"{start} could not be measured."
+        return Answer(f"{start} could not be measured.")
     random = pair.level(method, RANKINGS, name="")
-    parts = [f"{start} have {_measured(level)}{_tasks(level)}."]
+    parts, details = [f"{start} have {_measured(level)}{_tasks(level)}."], ""
     if random.get("cpr") is not None:
-        parts.append(f"Random circuits have {_measured(random)}.")
         parts.append(_above_random(pair, method, tasks))
+        details = f"Random circuits have {_measured(random)}."
     found = {task: pair.level(method, "gold", task, name="") for task in tasks}
     high = {
         task: row["max_faithfulness"] for task, row in found.items() if exaggerates(row)
@@ -94,7 +106,7 @@ def gold_answer(pair: Pair, *, target: str, method: str, tasks: Sequence[str]) -
             f"They exaggerate, with faithfulness above 1, on {listed(names, 'tasks')}: "
             f"{NOT_BY_CPR}."
         )
-    return " ".join(parts)
+    return Answer(" ".join(parts), details)
 
 
 def _above_random(pair: Pair, method: str, tasks: Sequence[str]) -> str:
@@ -141,21 +153,26 @@ def _tasks(level: Mapping[str, Any]) -> str:
     return f" (means over {count} tasks)" if count > 1 else ""
 
 
-def _reach(level: Mapping[str, Any], gold: Mapping[str, Any]) -> str:
-    """Say what a transferred circuit reaches of the gold one, by every measure."""
+def _reach(level: Mapping[str, Any]) -> str:
+    """Say which share of the gold circuit's CPR a transferred one reaches."""
     share = level.get("recovery")
-    if share is None or gold.get("cpr") is None:
-        return f"have {_measured(level)}{_tasks(level)}"
+    if share is None:
+        return f"have a CPR of {with_interval(level, CPR.column)}"
     ends = level.get("recovery_low"), level.get("recovery_high")
     between = "" if None in ends else f" [{100 * ends[0]:.0f}, {100 * ends[1]:.0f}]"
-    measured = [
-        f"{each.name} {with_interval(level, each.column)} against "
-        f"{with_interval(gold, each.column)}"
-        for each in SHOWN
-    ]
-    return (
-        f"reach {100 * share:.0f}{between} % of the gold circuits' CPR: "
-        f"{joined(measured)}{_tasks(level)}"
+    return f"reach {100 * share:.0f}{between} % of the gold circuits' CPR"
+
+
+def _against(level: Mapping[str, Any], gold: Mapping[str, Any]) -> str:
+    """Return all measures of a transferred circuit, against those of the gold one."""
+    if gold.get("cpr") is None:
+        return _measured(level)
+    return joined(
+        [
+            f"{each.name} {with_interval(level, each.column)} against "
+            f"{with_interval(gold, each.column)}"
+            for each in SHOWN
+        ]
     )
 
 

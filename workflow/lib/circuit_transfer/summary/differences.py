@@ -55,6 +55,26 @@ def compared(row: Mapping[str, Any], measure: Measure) -> str:
     )
 
 
+def verdict(rows: Mapping[Measure, Mapping[str, Any]], words: str) -> str:
+    """Return whether circuits are better than others, by all measures, as a clause.
+
+    Args:
+        rows: differences of the statistics, by measure.
+        words: the other circuits.
+    """
+    shown = all(is_shown(row, SEEDS) for row in rows.values())
+    sides = {(row["mean_difference"] > 0) == each.higher for each, row in rows.items()}
+    if not shown or len(sides) > 1:
+        return f"were not shown to be better than {words}"
+    better = "better" if sides == {True} else "worse"
+    text = f"are {better} than {words}"
+    if all(row["n_cells"] == row["n_tasks"] for row in rows.values()):
+        return text
+    if all(is_shown(row, TASKS) for row in rows.values()):
+        return f"{text}, also over tasks alone"
+    return f"{text} over tasks x seeds, not shown over tasks alone"
+
+
 def _p_values(row: Mapping[str, Any]) -> str:
     """Return both p values, or the one of a single seed, where they are the same."""
     if row["n_cells"] == row["n_tasks"]:

@@ -7,7 +7,7 @@ from html import escape
 from urllib.parse import quote
 
 from circuit_transfer.summary.style import STYLE
-from circuit_transfer.summary.wording import counted
+from circuit_transfer.summary.wording import Answer, counted
 from circuit_transfer.tables.typesetting import Table, headings, shown_lines
 
 # Longer tables are folded; of bars, the lowest are shown.
@@ -84,14 +84,14 @@ class Section:
     Attributes:
         anchor: its name within the page.
         question: the heading.
-        answer: sentences.
+        answer: sentences, or answers with their details.
         figures: the first is shown, the others are folded.
         tables: by title.
     """
 
     anchor: str
     question: str
-    answer: Sequence[str]
+    answer: Sequence[Answer | str]
     figures: Sequence[Image | Bars] = ()
     tables: Mapping[str, Table] = field(default_factory=dict)
 
@@ -153,12 +153,20 @@ def _links(topic: str, files: Sequence[str]) -> str:
     return _folded(f"{topic} ({len(files):,})", f"<ul>\n{items}\n</ul>")
 
 
-def _answer(sentences: Sequence[str]) -> str:
-    """Return one sentence as a paragraph, several as a list."""
-    if len(sentences) == 1:
-        return f'<p class="answer">{escape(sentences[0])}</p>'
-    items = "\n".join(f"<li>{escape(each)}</li>" for each in sentences)
+def _answer(answers: Sequence[Answer | str]) -> str:
+    """Return one answer as a paragraph, several as a list."""
+    texts = [_text(each) for each in answers]
+    if len(texts) == 1:
+        return f'<p class="answer">{texts[0]}</p>'
+    items = "\n".join(f"<li>{each}</li>" for each in texts)
     return f'<ul class="answer">\n{items}\n</ul>'
+
+
+def _text(answer: Answer | str) -> str:
+    """Return an answer with its details below it."""
+    lead, details = (answer, "") if isinstance(answer, str) else answer
+    quiet = f'<span class="details">{escape(details)}</span>' if details else ""
+    return escape(lead) + quiet
 
 
 def _paragraphs(texts: Iterable[str]) -> str:

@@ -12,7 +12,14 @@ from circuit_transfer.summary.differences import (
     aligned_circuit,
     is_shown,
 )
-from circuit_transfer.summary.wording import bracketed, counted, joined, listed, p_value
+from circuit_transfer.summary.wording import (
+    Answer,
+    bracketed,
+    counted,
+    joined,
+    listed,
+    p_value,
+)
 from circuit_transfer.tables.comparisons import GIVEN, floor_over_tasks
 from circuit_transfer.tables.explanations import MEASURE_EXPLANATIONS, explain
 from circuit_transfer.tables.measures import CMD, CPR, SHOWN, Measure
@@ -35,7 +42,7 @@ NOTHING = "Nothing was transferred, so no source is compared."
 
 def source_answer(
     pair: Pair, *, source: str, target: str, method: str, map_name: str
-) -> str:
+) -> Answer:
     """Return whether transferred circuits exceed those that a control gives.
 
     Args:
@@ -49,11 +56,14 @@ def source_answer(
     protocol, circuit = aligned_circuit(pair, method, map_name)
     rows = dict(_tested(pair, method, map_name))
     if not rows:
-        return f"{start} no control was run: whether the source matters is not tested."
+        return Answer(
+            f"{start} no control was run: whether the source matters is not tested."
+        )
     by_cmd = dict(_tested(pair, method, map_name, CMD))
     verdict = "; ".join(_verdicts(rows, by_cmd))
     against = f"CPR {_differences(rows)}; CMD {_differences(by_cmd)}"
-    return f"{start} {verdict}; {circuit} circuits minus controls: {against}."
+    details = f"The {circuit} circuits minus those of controls: {against}."
+    return Answer(f"{start} {verdict}.", details)
 
 
 def _verdicts(rows: Differences, by_cmd: Differences) -> Iterator[str]:

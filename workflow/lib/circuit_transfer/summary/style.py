@@ -20,7 +20,9 @@ section { padding: 1.5rem 0; border-top: 1px solid var(--line); }
 p, ul.answer, dl { max-width: 48rem; }
 ul { padding-left: 1.25rem; }
 .answer { font-size: 1.0625rem; }
-.answer li { margin-bottom: .5rem; }
+.answer li { margin-bottom: .75rem; }
+.details { display: block; margin-top: .125rem; font-size: .9375rem;
+  color: var(--quiet); }
 .note, figcaption, dl, header p { color: var(--quiet); }
 figure { margin: 1rem 0; }
 img { display: block; max-width: 100%; max-height: 56rem; background: #fff; }

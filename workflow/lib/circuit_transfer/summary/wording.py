@@ -1,12 +1,24 @@
 """Numbers, intervals, lists and plurals, as sentences show them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from circuit_transfer.tables.typesetting import EMPTY, rounded
 
 # Names that a sentence lists; of more, it gives the number.
 LISTED = 4
+
+
+class Answer(NamedTuple):
+    """What a question is answered by.
+
+    Attributes:
+        lead: the answer, in a sentence or two.
+        details: the numbers and tests behind it.
+    """
+
+    lead: str
+    details: str = ""
 
 
 def number(value: float | None, decimals: int = 2) -> str:
