@@ -21,7 +21,10 @@ $(if $(MISSING),$(error CONFIG: there is no file $(MISSING) in $(CURDIR)))
 OVERLAYS := $(if $(CONFIG), --configfile $(CONFIG))
 SNAKEMAKE := $(BIN)/snakemake --workflow-profile workflow/profiles/default$(OVERLAYS)
 # Written under another name first, so that a report is always complete.
-REPORT = $(SNAKEMAKE) --report results/.report.html && mv results/.report.html results/report.html
+# Quietly, so that it does not hide what the run printed at its end.
+REPORT = @$(SNAKEMAKE) --quiet all --report results/.report.html \
+  && mv results/.report.html results/report.html \
+  && echo 'All tables and figures: $(CURDIR)/results/report.html'
 
 .PHONY: help setup run preflight test lint report benchmark clean
 

@@ -288,8 +288,8 @@ def test_the_source_matters_only_where_every_control_is_exceeded(statistics):
     assert below.details == (
         "The zero-shot-family circuits minus those of controls: CPR source-free -0.10 "
         "[-0.15, -0.05] (p = 0.001) and other-family 0.10 [0.05, 0.15] (p = 0.200); "
-        "CMD source-free -0.10 [-0.15, -0.05] (p = 0.001) and other-family -0.10 [-0.15, "
-        "-0.05] (p = 0.001)."
+        "CMD source-free -0.10 [-0.15, -0.05] (p = 0.001) and other-family -0.10 "
+        "[-0.15, -0.05] (p = 0.001)."
     )
 
 
@@ -426,7 +426,7 @@ def test_the_highest_nodes_are_counted_over_tasks():
         "to be above 0 on b."
     ]
     assert nodes_table(rows).frame.rows()[0] == ("a", "nap", "m5 a0.h1", "a0.h2")
-    assert nodes_table(rows).frame.rows()[1] == ("b", "nap", "m5", None)
+    assert nodes_table(rows).frame.rows()[1] == ("b", "nap", "m5?", None)
 
 
 def test_the_highest_node_of_one_task_has_its_score():
@@ -472,7 +472,10 @@ def test_costs_are_summed_with_their_units():
 
 
 REJECTS = pl.DataFrame(
-    {"model": ["m"], "task": ["d"], "reason": ["no answer"], "rows": [3]}
+    {
+        **{"model": ["m"], "task": ["d"], "reason": ["no '...'"]},
+        **{"example": ["no 'with'"], "rows": [3]},
+    }
 )
 
 
@@ -494,7 +497,8 @@ def test_everything_left_out_is_named_with_its_number():
     )
     found = left_out(rows, REJECTS, areas)
     assert omissions_answer(found) == [
-        "3 rows were rejected, of d (m); most often: no answer.",
+        "3 rows were rejected (counted in every model), of d (m); most often: no "
+        "'with'.",
         "Empty cells: d (m: no train and no test pairs). Without train pairs no "
         "circuit is found, without test pairs none is measured.",
         "Faithfulness is undefined where the corrupted prompts do not change what the "

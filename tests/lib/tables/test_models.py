@@ -5,7 +5,7 @@ import pytest
 
 from circuit_transfer.circuits.baseline import baseline_measures
 from circuit_transfer.tables.layouts import rejects_summary_table
-from circuit_transfer.tables.models import models_table, objection, verdict
+from circuit_transfer.tables.models import FEW_PAIRS, models_table, objection, verdict
 from circuit_transfer.tables.preflight import preflight_text
 
 SHAPE = {"architecture": "llama", "layers": 1, "heads": 2, "nodes": ["a", "b", "c"]}
@@ -14,15 +14,16 @@ COUNTS |= {"distinct_train": 5, "distinct_test": 30}
 NOTHING = baseline_measures([], [], [], [])
 
 
-def baseline(right=30, of=30, clean=2.0, corrupted=-2.0, spread=0.0):
+def baseline(right=30, of=30, clean=2.0, corrupted=-2.0, spread=0.0, said=False):
     """Return the measures of pairs of which some are right, with a mean effect.
 
-    With a spread, corruption raises the difference of every other pair by as much.
+    With a spread, corruption raises the difference of every other pair by as much. The
+    right answer is the most likely token of all pairs, `said`, or of none.
     """
     # The mean of the differences is that of `clean` where all are right.
     diffs = [clean] * right + [-0.001] * (of - right)
     others = [corrupted + spread * (-1) ** number for number in range(of)]
-    return baseline_measures([False] * of, diffs, others, range(of))
+    return baseline_measures([said] * of, diffs, others, range(of))
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,10 @@ def baseline(right=30, of=30, clean=2.0, corrupted=-2.0, spread=0.0):
             "unclear effect of corruption",
         ),
         # Of a single pair no interval is known, and one of one may be chance.
-        (baseline(right=1, of=1), "no", "no better than chance"),
+        (baseline(right=0, of=1), "no", "no better than chance"),
+        *((baseline(right=n, of=n), "doubtful", FEW_PAIRS) for n in (1, 3)),
+        (baseline(right=3, of=3, corrupted=2.0), "no", "no effect of corruption"),
+        (baseline(right=4, of=4), "yes", None),
         (NOTHING, None, "no test pairs"),
     ],
 )
@@ -101,13 +105,13 @@ def preflight(baselines, counts, rejects):
 
 def test_a_preflight_says_which_tasks_are_worth_studying_and_why_others_are_not():
     tasks = {
-        "ioi": baseline(),
+        "ioi": baseline(said=True),
         "own": baseline(right=24),
-        "mcqa": baseline(right=22),
-        "guess": baseline(right=15),
-        "same": baseline(corrupted=2.0),
+        "mcqa": baseline(right=22, said=True),
+        "guess": baseline(right=15, said=True),
+        "same": baseline(corrupted=2.0, said=True),
         "lost": NOTHING,
-        "untrained": baseline(),
+        "untrained": baseline(said=True),
     }
     counts = dict.fromkeys(tasks, COUNTS | {"rejected": 0})
     counts["own"] = COUNTS | {"rejected": 3}
@@ -128,7 +132,9 @@ def test_a_preflight_says_which_tasks_are_worth_studying_and_why_others_are_not(
     assert empty == ""
     assert text.splitlines()[9:] == [
         "Worth studying in big: ioi, own.",
-        "  own: 3 of 40 rows rejected, most like this one: answer: 'a' is lost",
+        "  own: another token is the most likely one (accuracy 0.00): check that the "
+        "answers begin as the model writes them, with their space; 3 of 40 rows "
+        "rejected, most like this one: answer: 'a' is lost",
         "Doubtful in big: mcqa.",
         "  mcqa: better than chance, below 0.75"
         " (right above wrong in 0.73 of 30 pairs)",

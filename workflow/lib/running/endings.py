@@ -7,6 +7,7 @@ everything there would show nothing: see `end_without_jobs`.
 import logging
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 from snakemake.common import NOTHING_TO_BE_DONE_MSG
 from snakemake.logging import logger
@@ -72,7 +73,8 @@ def _summary(job) -> str:
     of_ablation = pl.col("ablation") == job.params.ablation
     statistics = read_frame(job.input.statistics).filter(of_ablation)
     text = results_text(statistics, Names(**job.params.names))
-    return f"\n{text}\n\nAll questions of the study on one page: {job.output.summary}\n"
+    page = Path(job.output.summary).absolute()
+    return f"\n{text}\n\nAll questions of the study on one page: {page}\n"
 
 
 def _preflight(job) -> str:

@@ -90,7 +90,7 @@ def maps_figure(
     *_, zero_shot = pair.protocols.values()
     if not pair.has(zero_shot):
         return message(NO_TRANSFER)
-    figure, cells = _grid(methods, maps, height=0.8 + 0.28 * len(maps))
+    figure, cells = _grid(methods, maps, height=1.3 + 0.28 * len(maps))
     for (method, measure), panel in cells.items():
         _draw_maps(panel, pair, maps, method, measure)
     label_outermost([*cells.values()])

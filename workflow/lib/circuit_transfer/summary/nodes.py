@@ -18,8 +18,9 @@ TOP_NODES = {
 }
 NOTE = (
     "The nodes with the highest scores, in descending order, and those with the most "
-    "negative ones, which oppose the right answer. aL.hH: attention head H of layer L; "
-    "mL: the MLP block of layer L."
+    "negative ones, which oppose the right answer. ?: the 95 % interval includes 0, or "
+    "there is none, so that the sign is open. aL.hH: attention head H of layer L; mL: "
+    "the MLP block of layer L."
 )
 
 
@@ -71,8 +72,10 @@ def _caution(first: pl.DataFrame) -> str:
 
 def nodes_table(top: pl.DataFrame) -> Table:
     """Return the names of the highest and lowest nodes of every task and method."""
-    names = pl.col("node").sort_by("score")
     score = pl.col("score")
+    shown = (pl.col("low") > 0) | (pl.col("high") < 0)
+    mark = pl.when(shown).then(pl.lit("")).otherwise(pl.lit("?"))
+    names = (pl.col("node") + mark).sort_by("score")
     lowest = names.filter(score.sort() < 0).head(LOWEST)
     highest = names.reverse().filter(score.sort(descending=True) > 0).head(HIGHEST)
     frame = top.drop_nulls("score").group_by("task", "method", maintain_order=True)

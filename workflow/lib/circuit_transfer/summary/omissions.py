@@ -20,7 +20,8 @@ COLLAPSED = "collapsed fits"
 FEWEST = 10
 # By kind, the sentence that is about all of its places.
 SENTENCES = {
-    REJECTED: "{count} rejected, of {places}; most often: {reason}.",
+    REJECTED: "{count} rejected (counted in every model), of {places}; most often: "
+    "{reason}.",
     LACKING: "Empty cells: {places}. Without train pairs no circuit is found, "
     "without test pairs none is measured.",
     UNDEFINED: "Faithfulness is undefined where the corrupted prompts do not change "
@@ -35,7 +36,9 @@ Row = tuple[str, str, str | None, int | None]
 NONE = (None, None)  # reason and count
 SCHEMA = dict.fromkeys(("kind", "place", "reason"), pl.String) | {"count": pl.Int64}
 # The columns of the rejected rows that are read.
-REJECTS = dict.fromkeys(("model", "task", "reason"), pl.String) | {"rows": pl.Int64}
+REJECTS = dict.fromkeys(("model", "task", "reason", "example"), pl.String) | {
+    "rows": pl.Int64
+}
 NOTE = "count: rows, or fits; reason: of rejected rows that of the file or tokenizer."
 
 
@@ -56,7 +59,7 @@ def left_out(
 def _rejected(rejects: pl.DataFrame) -> Iterator[Row]:
     for row in rejects.iter_rows(named=True):
         place = f"{row['task']} ({row['model']})"
-        yield REJECTED, place, row["reason"], row["rows"]
+        yield REJECTED, place, row["example"] or row["reason"], row["rows"]
 
 
 def _lacking(models: pl.DataFrame) -> Iterator[Row]:

@@ -12,10 +12,10 @@ from circuit_transfer.summary.wording import counted, joined, listed
 from circuit_transfer.tables.models import CHANCE
 from circuit_transfer.tables.transfers import Pair
 
-READING = (
-    "In brackets: 95 % intervals, of measures over test examples, of differences over "
-    "tasks and seeds. p values are two-sided and adjusted by Holm's method; a "
-    "difference that is not significant at .05 is called not shown."
+READING = "In brackets: 95 % intervals, of measures over test examples"
+TESTED = (
+    ", of differences over tasks and seeds. p values are two-sided and adjusted by "
+    "Holm's method; a difference that is not significant at .05 is called not shown."
 )
 RIGHT = "Share of test pairs with the right answer above the wrong one; line: chance"
 
@@ -62,7 +62,7 @@ def study_page(
         _models(frames),
         _nodes(frames, names, figures.get("nodes", ())),
         faithful(frames, names, figures.get("faithful", ())),
-        _source(frames, names, figures.get("source", ())),
+        *([_source(frames, names, figures.get("source", ()))] if names.pairs else []),
         _costs(frames, figures.get("cost", ())),
         _omissions(frames),
     ]
@@ -86,7 +86,7 @@ def _introduction(names: Names) -> Iterator[str]:
             f"Transferred: {listed(pairs)}, by the map {names.maps[0]}, with "
             f"{counted(len(names.seeds), 'seed')}."
         )
-    yield READING
+    yield READING + (TESTED if names.pairs else ".")
 
 
 def _models(frames: Frames) -> Section:
@@ -153,7 +153,6 @@ def _source(frames: Frames, names: Names, figures: Sequence[Image]) -> Section:
         tables[f"Differences to the controls, {arrow}"] = source.source_table(
             pair, maps=names.maps, methods=names.methods
         )
-    answer = answer or [source.NOTHING]
     return Section("source", source.QUESTION, answer, figures, tables)
 
 
@@ -175,6 +174,6 @@ def _omissions(frames: Frames) -> Section:
     found = omissions.left_out(frames.models, frames.rejects, frames.cpr)
     answer = omissions.omissions_answer(found)
     shares = omissions.rejected_shares(frames.models)
-    bars = Bars("Share of the rows that are used, by model and task", shares)
+    bars = Bars("Share of the rows that a model can use, by model and task", shares)
     tables = {"Left out": omissions.omissions_table(found)}
     return Section("left-out", omissions.QUESTION, answer, [bars], tables)

@@ -37,7 +37,6 @@ NOTE = (
     "every control."
 )
 Differences = Mapping[str, Mapping[str, Any]]
-NOTHING = "Nothing was transferred, so no source is compared."
 
 
 def source_answer(
@@ -159,8 +158,8 @@ def floor(pair: Pair) -> Iterator[str]:
     if found and found.adjusted > LEVEL:
         yield (
             f"With {counted(found.tasks, 'task')} and "
-            f"{counted(found.controls, 'control')}, no difference can be shown over "
-            f"tasks alone: p is at least {found.adjusted:.2f}."
+            f"{counted(found.controls, 'comparison')}, no difference can be shown "
+            f"over tasks alone: p is at least {found.adjusted:.2f}."
         )
 
 

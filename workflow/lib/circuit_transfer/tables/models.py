@@ -21,6 +21,7 @@ NO_EFFECT = "no effect of corruption"
 UNCLEAR_EFFECT = "unclear effect of corruption"
 LACKING = NO_TRAIN, NO_TEST, NO_PAIRS = "no train pairs", "no test pairs", "no pairs"
 BELOW_MOST = f"better than chance, below {MOST}"
+FEW_PAIRS = "too few pairs to be better than chance"
 SHARES = ("accuracy", "right_above_wrong")
 MEANS = ("logit_diff", "corrupted_logit_diff")
 # What is read of a baseline, see `baseline.baseline_measures`.
@@ -36,9 +37,10 @@ NOTE = (
     "higher logit than the wrong one. logit diff: mean difference of the two; "
     "corrupted logit diff: of the same answers after the corrupted prompt. verdict, on "
     f"whether the task is worth studying in the model: {YES} where right is above "
-    f"wrong in at least {MOST} and the interval of the effect of corruption (logit "
-    f"diff minus corrupted logit diff) is above 0; {DOUBTFUL} where the interval of "
-    f"right above wrong is above {CHANCE} and the mean effect above 0; else {NO}. "
+    f"wrong in at least {MOST}, the interval of this share is above {CHANCE} and that "
+    "of the effect of corruption (logit diff minus corrupted logit diff) above 0; "
+    f"{DOUBTFUL} where the share is at least {MOST} or its interval above {CHANCE}, "
+    f"and the mean effect above 0; else {NO}. "
     "objection: what speaks against the task in the model. "
     "train, test: usable pairs. In brackets Wilson's 95 % interval of a share, ± "
     "half-width of that of a mean (bootstrap), both over distinct pairs; of a single "
@@ -55,11 +57,11 @@ def verdict(baseline: Mapping[str, Any]) -> str | None:
     """
     if not baseline["pairs"]:
         return None
-    is_most = baseline["right_above_wrong"] >= MOST
-    if is_most and _is_positive(baseline["corruption_effect_low"]):
+    is_most, is_above = _is_most(baseline), _is_above_chance(baseline)
+    if is_most and is_above and _is_positive(baseline["corruption_effect_low"]):
         return YES
     has_effect = _is_positive(baseline["corruption_effect"])
-    return DOUBTFUL if has_effect and _is_above_chance(baseline) else NO
+    return DOUBTFUL if has_effect and (is_most or is_above) else NO
 
 
 def objection(baseline: Mapping[str, Any], counts: Mapping[str, int]) -> str | None:
@@ -76,9 +78,11 @@ def objection(baseline: Mapping[str, Any], counts: Mapping[str, int]) -> str | N
     if judged == YES:
         return None
     if judged == DOUBTFUL:
-        few = baseline["right_above_wrong"] < MOST
-        return BELOW_MOST if few else UNCLEAR_EFFECT
-    return NO_EFFECT if _is_above_chance(baseline) else NO_BETTER
+        if not _is_most(baseline):
+            return BELOW_MOST
+        return UNCLEAR_EFFECT if _is_above_chance(baseline) else FEW_PAIRS
+    able = _is_most(baseline) or _is_above_chance(baseline)
+    return NO_EFFECT if able else NO_BETTER
 
 
 def models_table(
@@ -162,6 +166,10 @@ def _gguf_file(record: Mapping[str, Any]) -> str:
     """Return the name of a GGUF file and how many tensors it has of which type."""
     types = ", ".join(f"{n} {name}" for name, n in record["quantisation"].items())
     return f"{Path(record['file']).name} ({types})"
+
+
+def _is_most(baseline: Mapping[str, Any]) -> bool:
+    return baseline["right_above_wrong"] >= MOST
 
 
 def _is_above_chance(baseline: Mapping[str, Any]) -> bool:

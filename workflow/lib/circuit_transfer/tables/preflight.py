@@ -8,6 +8,7 @@ import polars as pl
 from circuit_transfer.tables.models import (
     BELOW_MOST,
     CALLED,
+    FEW_PAIRS,
     LACKING,
     NO,
     NO_BETTER,
@@ -18,6 +19,9 @@ from circuit_transfer.tables.models import (
 from circuit_transfer.tables.text import aligned
 from circuit_transfer.tables.typesetting import EMPTY, rounded
 
+# Where a right answer is less often the most likely token, but above the wrong one,
+# that is said: answers without their leading space look like that.
+SAID = 0.5
 HEADINGS = {
     "model": "model",
     "task": "task",
@@ -79,7 +83,7 @@ def _findings(
 def _reasons(row: Mapping[str, Any], reject: Mapping[str, Any] | None) -> Iterator[str]:
     """Yield what speaks against a task, with its numbers, and how many rows it lost."""
     objection = row["objection"]
-    if objection in (NO_BETTER, BELOW_MOST):
+    if objection in (NO_BETTER, BELOW_MOST, FEW_PAIRS):
         share, pairs = row["right_above_wrong"], row["pairs"]
         yield f"{objection} (right above wrong in {share:.2f} of {pairs} pairs)"
     elif objection in (NO_EFFECT, UNCLEAR_EFFECT):
@@ -87,6 +91,12 @@ def _reasons(row: Mapping[str, Any], reject: Mapping[str, Any] | None) -> Iterat
         yield f"{objection} (logit difference {clean:.2f}, then {corrupted:.2f})"
     elif objection:
         yield objection
+    share, accuracy = row["right_above_wrong"], row["accuracy"]
+    if share is not None and accuracy < SAID <= share:
+        yield (
+            f"another token is the most likely one (accuracy {accuracy:.2f}): check "
+            "that the answers begin as the model writes them, with their space"
+        )
     if reject:
         lost = row["rejected"]
         rows = lost + row["train"] + row["test"]
