@@ -127,7 +127,8 @@ def _grid(
         if panel.get_subplotspec().is_last_row():
             panel.set_xlabel(f"{measure.name}, mean over tasks ({measure.direction})")
     axes[0].set_yticks(range(len(rows)), rows)
-    axes[0].invert_yaxis()
+    # The first row on top.
+    axes[0].set_ylim(len(rows) - 0.4, -0.6)
     return figure, cells
 
 
