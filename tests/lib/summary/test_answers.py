@@ -377,8 +377,7 @@ def test_a_model_does_its_tasks():
     ]
     two = models({"task": "a", "right_above_wrong": 1.0}, {"task": "b"})
     assert models_answer(two) == [
-        f"m does all 2 tasks: {higher} at least 90 % [77, 96] of the test pairs of "
-        "each."
+        f"m does both tasks: {higher} at least 90 % [77, 96] of the test pairs of each."
     ]
 
 
@@ -420,7 +419,7 @@ def test_the_highest_nodes_are_counted_over_tasks():
         ("d", "nap", None, None, None, None, None),
     )
     (both,) = nodes_answer(rows.filter(pl.col("task").is_in(["a", "b"])), target="m")
-    assert both.startswith("In m by nap, m5 has the highest score on all 2 tasks;")
+    assert both.startswith("In m by nap, m5 has the highest score on both tasks;")
     assert nodes_answer(rows, target="m") == [
         "In m by nap, m5 has the highest score on 2 of 3 tasks, a1.h0 on 1; not shown "
         "to be above 0 on b."

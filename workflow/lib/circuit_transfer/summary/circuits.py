@@ -9,6 +9,7 @@ import polars as pl
 from circuit_transfer.summary.differences import aligned_circuit, compared, verdict
 from circuit_transfer.summary.wording import (
     Answer,
+    all_tasks,
     joined,
     listed,
     number,
@@ -121,7 +122,7 @@ def _above_random(pair: Pair, method: str, tasks: Sequence[str]) -> str:
     count = better + len(unsure)
     how = "better than random ones by all three measures, with intervals that lie apart"
     if not unsure:
-        where = f"all {count} tasks" if count > 1 else "the one task"
+        where = all_tasks(count) if count > 1 else "the one task"
         return f"On {where} they are {how}."
     where = listed(unsure, "tasks")
     if not better:

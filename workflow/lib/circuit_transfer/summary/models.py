@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from circuit_transfer.summary.wording import listed, percent
+from circuit_transfer.summary.wording import all_tasks, listed, percent
 from circuit_transfer.tables.models import (
     CALLED,
     DOUBTFUL,
@@ -74,7 +74,8 @@ def _all_tasks(done: pl.DataFrame) -> str:
     words = "the right answer has a higher logit than the wrong one in"
     if len(done) > 1:
         return (
-            f"all {len(done)} tasks: {words} at least {share} of the test pairs of each"
+            f"{all_tasks(len(done))}: {words} at least {share} of the test pairs of "
+            "each"
         )
     return f"its task, {least['task']}: {words} {share} of the test pairs"
 

@@ -4,7 +4,7 @@ from collections import Counter
 
 import polars as pl
 
-from circuit_transfer.summary.wording import bracketed, counted, listed
+from circuit_transfer.summary.wording import all_tasks, bracketed, counted, listed
 from circuit_transfer.tables.typesetting import Table
 
 QUESTION = "Which nodes?"
@@ -52,7 +52,7 @@ def _sentence(first: pl.DataFrame, target: str) -> str:
     tasks = counted(len(first), "task")
     if most == 1:
         return f"{start} every one of {tasks} has another node at the top."
-    share = f"{most} of {tasks}" if others else f"all {tasks}"
+    share = f"{most} of {tasks}" if others else all_tasks(most)
     text = f"{start} {node} has the highest score on {share}"
     if others:
         more = [f"{other} on {count}" for other, count in others]

@@ -53,6 +53,11 @@ def counted(count: int, noun: str, plural: str = "") -> str:
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
+def all_tasks(count: int) -> str:
+    """Return the words for all of several tasks."""
+    return "both tasks" if count == 2 else f"all {count:,} tasks"
+
+
 def joined(parts: Sequence[str]) -> str:
     """Return parts as one list, as in `a, b and c`."""
     *first, last = parts
