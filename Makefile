@@ -16,7 +16,8 @@ PYTHON ?= python3
 CONFIG ?=
 BIN := .venv/bin
 READY := .venv/.ready
-MISSING := $(filter-out $(wildcard $(CONFIG)),$(CONFIG))
+FOLDERS := $(foreach path,$(CONFIG),$(if $(wildcard $(path)/.),$(path)))
+MISSING := $(filter-out $(filter-out $(FOLDERS),$(wildcard $(CONFIG))),$(CONFIG))
 $(if $(MISSING),$(error CONFIG: there is no file $(MISSING) in $(CURDIR)))
 OVERLAYS := $(if $(CONFIG), --configfile $(CONFIG))
 SNAKEMAKE := $(BIN)/snakemake --workflow-profile workflow/profiles/default$(OVERLAYS)

@@ -58,6 +58,14 @@ def test_wilson_bounds_are_as_far_from_the_share_as_chance_takes_them(share, n):
         assert abs(share - bound) == pytest.approx(1.959964 * deviation, abs=1e-6)
 
 
+def test_wilson_bounds_are_shares():
+    for n in range(1, 200):
+        low, high = statistics.wilson_interval(0, n)
+        assert low == 0 and high < 1
+        low, high = statistics.wilson_interval(1, n)
+        assert low > 0 and high == 1
+
+
 def test_copies_of_rows_change_no_resample(measured):
     once = statistics.bootstrap_areas(*measured, SIZES, resamples=50)
     tenfold = (np.tile(each, 10) for each in measured)

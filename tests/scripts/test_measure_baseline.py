@@ -14,14 +14,18 @@ def measured(study, folder, model="target", task="a", examples=3):
 
 
 def test_the_first_test_pairs_are_measured_and_counted(
-    study, tmp_path, full_logit_diff
+    study, tmp_path, full_logit_diff, caplog
 ):
+    caplog.set_level("INFO")
     found, (cost,) = measured(study, tmp_path)
     assert (found["model"], found["task"]) == ("target", "a")
     assert (found["pairs"], found["distinct"]) == (3, 3)
     assert found["logit_diff"] == pytest.approx(full_logit_diff, rel=1e-4)
     effect = found["logit_diff"] - found["corrupted_logit_diff"]
     assert found["corruption_effect"] == pytest.approx(effect)
+    accuracy, difference = found["accuracy"], found["logit_diff"]
+    assert f"3 pairs, 3 distinct: accuracy {accuracy:.2f}, right above" in caplog.text
+    assert f"logit difference {difference:.2f}, corrupted " in caplog.text
     # The clean and the corrupted prompt of every pair.
     assert (cost["model"], cost["forwards"], cost["forward_backwards"]) == (
         "target",

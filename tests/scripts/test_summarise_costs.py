@@ -97,7 +97,8 @@ def test_break_even_is_of_pair_and_method(folder):
     # Training and its source scores, over what a task saves.
     assert seconds["break_even"] == pytest.approx((1 + 0.25) / (0.5 - 0.25))
     page = (folder / "break-even.html").read_text()
-    assert "In seconds, direct attribution is cheaper: nap, up to 5 new tasks." in page
+    assert "Counted in seconds, transfer is cheaper than direct attribution" in page
+    assert "from 6 new tasks on (nap)." in page
 
 
 def test_the_figure_is_whole(folder):

@@ -272,10 +272,11 @@ def test_make_takes_the_overlays_of_a_study(config, clone):
         assert all(line.count("--configfile") == bool(config) for line in lines)
 
 
-def test_make_names_an_overlay_that_is_not_there(clone):
-    result = planned_by_make(clone, "run", "CONFIG=my/study.yaml my/typo.yaml")
+@pytest.mark.parametrize("wrong", ["my/typo.yaml", "my", "my/"])
+def test_make_names_an_overlay_that_is_no_file(wrong, clone):
+    result = planned_by_make(clone, "run", f"CONFIG=my/study.yaml {wrong}")
     assert result.returncode != 0
-    assert f"CONFIG: there is no file my/typo.yaml in {clone}." in result.stderr
+    assert f"CONFIG: there is no file {wrong} in {clone}." in result.stderr
     assert result.stdout == ""
 
 

@@ -47,7 +47,12 @@ def measure_baseline(
         with measured("whole model", name, model) as cost:
             measures = measure(model, batches)
         costs = [cost]
-        log.info("%d pairs: %s", len(pairs), measures)
+        log.info(
+            "%(pairs)d pairs, %(distinct)d distinct: accuracy %(accuracy).2f, right "
+            "above wrong %(right_above_wrong).2f, logit difference %(logit_diff).2f, "
+            "corrupted %(corrupted_logit_diff).2f",
+            measures,
+        )
     write_json({"model": name, "task": task, **measures}, baseline_path)
     write_json(costs, cost_path)
 

@@ -1,6 +1,7 @@
 """Formats are recognised by columns and structure; a format that is named must fit."""
 
 import json
+import re
 from itertools import product
 
 import pytest
@@ -90,18 +91,40 @@ def test_a_marked_answer_is_no_part_of_the_prompt_whatever_the_columns(tmp_path)
 @pytest.mark.parametrize(
     "row",
     [
-        TEXTS,
-        TEXTS | {"label": " Ann"},
-        TEXTS | {"label": "[7, 8]"},
-        TEXTS | {"answer": " Ann"},
-        TEXTS | {"incorrect_idx": "7"},
         {"ioi_sentences": "a", "corr_ioi_sentences": "b"},
-        {key: cell for key, cell in PROMPT.items() if key != "answers"},
+        {"clean": "a", "label": "b"},
+        {"clean": "a", "corrupt": "b"},
     ],
 )
 def test_a_file_of_no_format_is_an_error(row, tmp_path):
     path = write(tmp_path / "x.jsonl", [row])
-    with pytest.raises(ValueError, match="x.jsonl: no column .*, and no other format"):
+    match = r"x.jsonl: no column .*\]; expected one of these formats: pairs: .*; eap-ig"
+    with pytest.raises(ValueError, match=match):
+        frames(path)
+
+
+@pytest.mark.parametrize(
+    ("row", "missing"),
+    [
+        (TEXTS, "answer', 'wrong_answer"),
+        (TEXTS | {"label": " Ann"}, "answer', 'wrong_answer"),
+        (TEXTS | {"label": "[7, 8]"}, "answer', 'wrong_answer"),
+        (TEXTS | {"incorrect_idx": "7"}, "answer', 'wrong_answer"),
+        (TEXTS | {"answer": " Ann"}, "wrong_answer"),
+        (TEXTS | {"answers": [" Ann"]}, "wrong_answer"),
+        ({"answer": " Ann", "wrong_answer": " Bob"}, "clean', 'corrupted"),
+        (
+            {key: cell for key, cell in PROMPT.items() if key != "answers"},
+            "corrupted', 'answer",
+        ),
+    ],
+)
+def test_a_file_with_half_of_the_columns_of_pairs_lacks_the_others(
+    row, missing, tmp_path
+):
+    path = write(tmp_path / "x.jsonl", [row])
+    message = f"{path}: no column ['{missing}'], only {[*row]}"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         frames(path)
 
 

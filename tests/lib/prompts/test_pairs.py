@@ -103,7 +103,10 @@ REJECTS = [
     (("w1 hello :", "w1 world :", *GOOD[2:]), f"clean: 'hello' {LOST}"),
     ((*GOOD[:2], " hello", " world"), f"answer: 'hello' {LOST}"),
     (("w1 hello :", "w1 w2 w3 :", *GOOD[2:]), f"clean: 'hello' {LOST}"),
-    (("w1 w2", "w1 w3", "7", " w5"), "answer runs into the last token of the prompt"),
+    (
+        ("w1 w2", "w1 w3", "7", " w5"),
+        "answer runs into the last token of the prompt: begin the answers with a space",
+    ),
     (("w1 w2", "w1 w3", " w5", "7"), "wrong_answer runs into the last token of the"),
 ]
 
@@ -166,7 +169,8 @@ def test_the_answer_is_the_token_as_it_follows_the_prompt(byte_level, bytes_of):
     assert result.pairs["wrong_answer_ids"].to_list() == [[token("Ġgreen")]]
     # The space at the end of the prompt belongs to the answer's token.
     assert result.rejects["row"].to_list() == [2]
-    assert "runs into the last token" in result.rejects["reason"][0]
+    cure = "prompt: move the space at the end of the prompts to the answers"
+    assert result.rejects["reason"][0].endswith(cure)
     glued_result = tokenize_pairs(frame(glued), bytes_of)
     assert glued_result.pairs["answer_ids"].to_list() == [[token("blue")]]
 

@@ -130,12 +130,13 @@ def test_relative_paths_start_in_the_working_directory(folder, monkeypatch):
         (
             "models.small",
             {},
-            "models.small: expected either `path`, `hub`, `gguf` or `train`",
+            "models.small: expected either `path`, `hub`, `gguf` or `train`$",
         ),
         (
             "models.small.path",
             "models/large",
-            "models.small: expected either `path`, `hub`, `gguf` or `train`",
+            "models.small: expected either `path`, `hub`, `gguf` or `train`, "
+            "but 2 are given: `path`, `train`$",
         ),
         (
             "models.small.train.d_model",

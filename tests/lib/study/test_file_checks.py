@@ -58,7 +58,8 @@ WRONG = {
     "capital letters": (
         "x.csv",
         "Clean, corrupted,answer,wrong_answer\na,b,c,d\n",
-        "expected names in lower-case letters without spaces around them",
+        "only ['Clean', ' corrupted', 'answer', 'wrong_answer']; expected names in "
+        "lower-case letters without spaces around them",
     ),
     "JSON Lines under .csv": ("x.csv", LINE, "JSON: its name must end in .jsonl"),
     "CSV under .jsonl": ("x.jsonl", HEADER + "a,b,c,d\n", "row 1: not JSON"),
@@ -131,8 +132,8 @@ def test_a_mistake_of_format_is_an_error_of_the_configuration(
 
 
 def test_a_file_of_no_format_is_answered_with_what_every_format_needs(tmp_path):
-    (tmp_path / "x.csv").write_text("clean,corrupted,label\na,b,c\n")
-    with pytest.raises(ValueError, match="no other format; expected one of") as caught:
+    (tmp_path / "x.csv").write_text("clean,corrupt,label\na,b,c\n")
+    with pytest.raises(ValueError, match="; expected one of these form") as caught:
         check(tmp_path, "x.csv")
     for needed in (
         "pairs: columns clean, corrupted, answer and wrong_answer",

@@ -176,7 +176,8 @@ def test_a_source_that_costs_no_less_never_pays(seconds):
     cells = table.frame.filter(trained_on=ALL)
     assert cells["break_even_seconds"].item() is None
     assert cells["break_even_gigaFLOP"].item() is not None
-    said = "In seconds, direct attribution is cheaper: nap, any number of new tasks."
+    start = "Counted in seconds, transfer is"
+    said = f"{start} never cheaper than direct attribution (nap)."
     assert verdict(found, "seconds") == said and said in to_html(table, "")
 
 
@@ -198,8 +199,37 @@ def test_methods_and_pairs_are_separate():
     assert found.filter(method="nap").equals(balance())
     exact = cell(found.filter(method="exact"), ALL, "seconds")
     assert exact == pytest.approx([2, 1.5, 1, 1.5])
-    said = "In seconds, direct attribution is cheaper: nap, up to 6 new tasks; "
-    assert verdict(found, "seconds") == said + "exact, up to 1 new task."
+    said = "from 2 new tasks on (exact), from 7 on (nap)."
+    assert verdict(found, "seconds").endswith(f"than direct attribution {said}")
+
+
+@pytest.mark.parametrize(
+    ("tasks", "said"),
+    [
+        ([0.0], "cheaper than direct attribution from the first new task on (m0)."),
+        ([0.9, 1.0], "attribution from the first new task on (m0), from 2 on (m1)."),
+        ([2.5, 2.1], "attribution from 3 new tasks on (m0, m1)."),
+        ([None, 4.2, 2.5], "from 3 new tasks on (m2), from 5 on (m1), never (m0)."),
+        ([None, None], "is never cheaper than direct attribution (m0, m1)."),
+    ],
+)
+def test_the_fewest_tasks_for_which_a_transfer_is_cheaper_are_said(tasks, said):
+    rows = [
+        balance()
+        .filter(unit="FLOP", trained_on=ALL)
+        .with_columns(method=pl.lit(f"m{i}"), break_even=pl.lit(each, pl.Float64))
+        for i, each in enumerate(tasks)
+    ]
+    sentence = verdict(pl.concat(rows), "FLOP")
+    assert sentence.startswith("Counted in FLOPs, transfer is ")
+    assert sentence.endswith(said)
+
+
+def test_methods_of_several_pairs_are_named_with_their_pair():
+    other = balance().with_columns(target=pl.lit("xl"))
+    sentence = verdict(pl.concat([balance(), other]), "seconds")
+    named = "(small → large by nap, small → xl by nap)"
+    assert sentence.endswith(f"from 7 new tasks on {named}.")
 
 
 def test_a_pair_without_a_common_task_has_no_rows():
@@ -242,7 +272,7 @@ def test_lines_cross_at_the_break_even():
     assert ends == {"gold": [[0, 0], [10, 60]], "zero-shot": [[0, 24], [10, 44]]}
     assert [[6, 36]] in [line.get_xydata().tolist() for line in seconds.lines]
     assert flops.get_ylabel() == "gigaFLOP" and seconds.get_ylabel() == "seconds"
-    assert "nap, up to 6 new tasks" in figure.get_supxlabel()
+    assert "from 7 new tasks on (nap)" in figure.get_supxlabel()
     assert cut_off(figure) == []
 
 
@@ -253,7 +283,21 @@ def test_a_transfer_that_is_never_cheaper_is_labelled():
         ["transfer is never cheaper"],
         ["-"],
     ] * 2
-    assert "nap, any number of new tasks" in figure.get_supxlabel()
+    assert "never cheaper than direct attribution (nap)" in figure.get_supxlabel()
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_the_sentences_of_a_figure_fit_below_its_panels(count):
+    names = [f"nap-ig-activations-{i}" for i in range(count)]
+    rows = [
+        balance().with_columns(method=pl.lit(name), break_even=pl.lit(10.0**i))
+        for i, name in enumerate(names)
+    ]
+    figure = drawn(pl.concat(rows), methods=names)
+    figure.draw_without_rendering()
+    below = next(t for t in figure.texts if t.get_text() == figure.get_supxlabel())
+    box = below.get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.width
 
 
 def test_a_figure_without_costs_has_a_message():

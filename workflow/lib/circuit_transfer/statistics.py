@@ -192,7 +192,7 @@ def wilson_interval(
     scale = 1 + z2 / n
     low, high = (centre - half) / scale, (centre + half) / scale
     # A share of 0 or 1 is a bound itself, but for rounding.
-    return float(min(low, share)), float(max(high, share))
+    return float(max(min(low, share), 0.0)), float(min(max(high, share), 1.0))
 
 
 def sign_flip_p(differences: np.ndarray, *, seed: int = 0) -> float:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from math import ceil
+from textwrap import fill
 
 import polars as pl
 from matplotlib.axes import Axes
@@ -20,6 +21,8 @@ from circuit_transfer.tables.costs import (
 
 FEWEST_TASKS = 10
 DRAWN = ("FLOP", "seconds")
+# Letters of the sentences below the panels that fit in an inch.
+LETTERS = 19
 LINES = {
     "direct attribution": (COLOURS["gold"], "-"),
     "transfer": (COLOURS["zero-shot"], "-"),
@@ -46,7 +49,7 @@ def break_even_figure(
             "No task was scored in both models: there is no cost to compare."
         )
     cells = [(unit, method) for unit in DRAWN for method in methods]
-    # Wide enough for the sentence below the panels, even with a single panel.
+    # Wide enough for most sentences below the panels, even with a single panel.
     width = max(2.7, 5.6 / len(methods))
     figure, axes = panels(len(cells), columns=len(methods), width=width, height=2.2)
     for panel, (unit, method) in zip(axes, cells, strict=True):
@@ -63,7 +66,11 @@ def break_even_figure(
     figure.legend(handles, known, loc="outside upper right", ncols=3)
     # On the left, since the legend is on the right.
     figure.suptitle(f"{source} → {target}", x=0.01, ha="left", fontsize=9)
-    figure.supxlabel("\n".join(verdict(balance, unit) for unit in DRAWN), fontsize=7)
+    letters = int(LETTERS * figure.get_figwidth())
+    sentences = (
+        fill(verdict(balance, unit), letters, break_on_hyphens=False) for unit in DRAWN
+    )
+    figure.supxlabel("\n".join(sentences), fontsize=7)
     return figure
 
 

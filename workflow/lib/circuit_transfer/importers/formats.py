@@ -14,7 +14,7 @@ from circuit_transfer.importers.edge_pruning import (
     has_spans,
     read_edge_pruning,
 )
-from circuit_transfer.importers.own import has_pairs, missing_columns, read_pairs
+from circuit_transfer.importers.own import has_pairs, needed_columns, read_pairs
 from circuit_transfer.importers.rows import Imported
 from circuit_transfer.importers.tables import READERS, Table
 
@@ -87,6 +87,10 @@ def format_of(table: Table, given: str | None) -> Format:
 
 
 def _unknown(table: Table) -> str:
-    lacking = table.lacks(*COLUMNS) if table.are_prompts else missing_columns(table)
+    expected = COLUMNS if table.are_prompts else needed_columns(table)
+    lacking = table.lacks(*expected)
+    if table.has_half(*expected):
+        # It is clear which format is meant.
+        return lacking
     needs = "; ".join(f"{name}: {each.needs}" for name, each in FORMATS.items())
-    return f"{lacking}, and no other format; expected one of: {needs}"
+    return f"{lacking}; expected one of these formats: {needs}"

@@ -49,13 +49,13 @@ def read_pairs(table: Table) -> Imported:
 
 def has_pairs(table: Table) -> bool:
     """Return whether a table has the columns that `read_pairs` needs."""
-    return missing_columns(table) is None
+    return table.lacks(*needed_columns(table)) is None
 
 
-def missing_columns(table: Table) -> str | None:
-    """Return which columns a table lacks for `read_pairs`, if it lacks any."""
-    answers = [_columns(table, name)[0] for name in ("answer", "wrong_answer")]
-    return table.lacks("clean", "corrupted", *answers)
+def needed_columns(table: Table) -> tuple[str, ...]:
+    """Return the columns that `read_pairs` needs, answers in singular or plural."""
+    answers = (_columns(table, name)[0] for name in ("answer", "wrong_answer"))
+    return ("clean", "corrupted", *answers)
 
 
 def _columns(table: Table, name: str) -> list[str]:

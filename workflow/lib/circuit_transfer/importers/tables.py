@@ -76,12 +76,19 @@ class Table:
         if problem := self.lacks(*columns):
             raise ValueError(f"{self.path}: {problem}")
 
+    def has_half(self, *columns: str) -> bool:
+        """Return whether at least half of some columns exist, perhaps misspelt."""
+        return 2 * len({*columns} & self._normalised()) >= len(columns)
+
     def _likely(self, missing: list[str]) -> str:
         """Say that columns differ only in their letters or spaces, if they do."""
-        likely = {column.strip().lower() for column in self.columns}
-        if likely >= {*missing}:
+        if self._normalised() >= {*missing}:
             return "; expected names in lower-case letters without spaces around them"
         return ""
+
+    def _normalised(self) -> set[str]:
+        """Return the columns in lower-case letters without spaces around them."""
+        return {column.strip().lower() for column in self.columns}
 
 
 def read_table(

@@ -166,7 +166,10 @@ def _following(
     """Return the tokens that follow the prompt when it is read with its answer."""
     whole, end = tokenizer.encode(clean + answer), len(prompt)
     if whole.ids[:end] != prompt:
-        raise _Reject(f"{column} runs into the last token of the prompt")
+        cure = "begin the answers with a space, unless they complete a word"
+        if clean[-1].isspace():
+            cure = "move the space at the end of the prompts to the answers"
+        raise _Reject(f"{column} runs into the last token of the prompt: {cure}")
     return _known_ids(column, whole, tokenizer, end, end + 1)
 
 

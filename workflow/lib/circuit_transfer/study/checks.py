@@ -258,6 +258,8 @@ def _check_known(key: str, name: str, known: Iterable[str], what: str) -> None:
 
 
 def _check_one_of(key: str, entry: Mapping, choices: Sequence[str]) -> None:
-    if sum(choice in entry for choice in choices) != 1:
+    given = [f"`{choice}`" for choice in choices if choice in entry]
+    if len(given) != 1:
         *others, last = (f"`{choice}`" for choice in choices)
-        raise ValueError(f"{key}: expected either {', '.join(others)} or {last}")
+        found = f", but {len(given)} are given: {', '.join(given)}" if given else ""
+        raise ValueError(f"{key}: expected either {', '.join(others)} or {last}{found}")

@@ -5,7 +5,7 @@ computed from the passes and the sizes of the models, see `models.shape.ModelSha
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from math import floor
+from math import floor, inf
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -236,24 +236,31 @@ def break_even_table(balance: pl.DataFrame) -> Table:
 
 
 def verdict(balance: pl.DataFrame, unit: str) -> str:
-    """Return a sentence on when direct attribution is cheaper, trained on all tasks."""
+    """Return a sentence on when a transfer is cheaper, if trained on all tasks."""
     rows = balance.filter(unit=unit, trained_on=ALL)
     if rows.is_empty():
         return ""
-    pairs = rows.select("source", "target").n_unique() > 1
-    clauses = [
-        (f"{row['source']} → {row['target']}, " if pairs else "")
-        + f"{row['method']}, {_reach(row['break_even'])}"
-        for row in rows.iter_rows(named=True)
-    ]
-    name = {"FLOP": "FLOPs"}.get(unit, unit)
-    return f"In {name}, direct attribution is cheaper: {'; '.join(clauses)}."
+    several = rows.select("source", "target").n_unique() > 1
+    cheaper_from: dict[float, list[str]] = {}
+    for row in rows.iter_rows(named=True):
+        pair = f"{row['source']} → {row['target']} by " if several else ""
+        # At the break-even point itself, both cost the same.
+        tasks = inf if row["break_even"] is None else floor(row["break_even"]) + 1
+        cheaper_from.setdefault(tasks, []).append(pair + row["method"])
+    counted = f"Counted in {'FLOPs' if unit == 'FLOP' else unit}, transfer is"
+    if [*cheaper_from] == [inf]:
+        names = ", ".join(cheaper_from[inf])
+        return f"{counted} never cheaper than direct attribution ({names})."
+    clauses = ", ".join(_clauses(cheaper_from))
+    return f"{counted} cheaper than direct attribution {clauses}."
 
 
-def _reach(tasks: float | None) -> str:
-    if tasks is None:
-        return "any number of new tasks"
-    count = floor(tasks)
-    if not count:
-        return "not for a single new task"
-    return f"up to {count} new task{'s' if count > 1 else ''}"
+def _clauses(cheaper_from: Mapping[float, Sequence[str]]) -> Iterator[str]:
+    """Yield from how many tasks on, the fewest first, a transfer by what is cheaper."""
+    noun = " new tasks"
+    for tasks, names in sorted(cheaper_from.items()):
+        start = "never" if tasks == inf else f"from {tasks}{noun} on"
+        if tasks == 1:
+            start = "from the first new task on"
+        yield f"{start} ({', '.join(names)})"
+        noun = ""
