@@ -21,11 +21,14 @@ MISSING := $(filter-out $(filter-out $(FOLDERS),$(wildcard $(CONFIG))),$(CONFIG)
 $(if $(MISSING),$(error CONFIG: there is no file $(MISSING) in $(CURDIR)))
 OVERLAYS := $(if $(CONFIG), --configfile $(CONFIG))
 SNAKEMAKE := $(BIN)/snakemake --workflow-profile workflow/profiles/default$(OVERLAYS)
-# Written under another name first, so that a report is always complete.
-# Quietly, so that it does not hide what the run printed at its end.
-REPORT = @$(SNAKEMAKE) --quiet all --report results/.report.html \
-  && mv results/.report.html results/report.html \
-  && echo 'All tables and figures: $(CURDIR)/results/report.html'
+# Written under another name first, so that a report is always complete. Its messages go
+# into a log: they would hide what the run printed at its end.
+REPORT_LOG := results/logs/report.log
+REPORT = @mkdir -p $(dir $(REPORT_LOG)) && \
+  { $(SNAKEMAKE) --report results/.report.html 2> $(REPORT_LOG) \
+    || { cat $(REPORT_LOG) >&2; exit 1; }; } && \
+  mv results/.report.html results/report.html && \
+  echo 'All tables and figures: $(CURDIR)/results/report.html'
 
 .PHONY: help setup run preflight test lint report benchmark clean
 
