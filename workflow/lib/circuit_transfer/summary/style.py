@@ -32,7 +32,12 @@ img { display: block; max-width: 100%; max-height: 56rem; background: #fff; }
 .track i { position: absolute; inset: 0 auto 0 0; background: var(--bar); }
 .track s { position: absolute; top: -.15rem; bottom: -.15rem;
   border-left: 2px solid var(--text); }
-.scroll { overflow-x: auto; }
+/* A shadow at an edge beyond which a table goes on. */
+.scroll { overflow-x: auto; background:
+  linear-gradient(to right, var(--page), transparent) 0 / 2rem 100% no-repeat local,
+  linear-gradient(to left, var(--page), transparent) 100% / 2rem 100% no-repeat local,
+  linear-gradient(to right, var(--line), transparent) 0 / .6rem 100% no-repeat,
+  linear-gradient(to left, var(--line), transparent) 100% / .6rem 100% no-repeat; }
 table { border-collapse: collapse; border-bottom: 2px solid; }
 th, td { padding: .25rem .75rem; text-align: right; vertical-align: top;
   white-space: nowrap; font-variant-numeric: tabular-nums; }
@@ -66,7 +71,7 @@ summary { cursor: pointer; font-weight: bold; }
   h2, h3, summary, figcaption { break-after: avoid; }
   figure, tr, .bar { break-inside: avoid; }
   img { max-height: 230mm; }
-  .scroll { overflow: visible; }
+  .scroll { overflow: visible; background: none; }
   table { font-size: 8pt; }
   th, td { padding: .1rem .3rem; white-space: normal; }
   td.name { min-width: 0; overflow-wrap: anywhere; }
