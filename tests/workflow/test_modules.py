@@ -11,10 +11,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 import yaml
-from conftest import TINY
 
 HOME = Path(__file__).parents[2]
 PAGE = HOME / "workflow/docs/modules.md"
+TINY = HOME / "tests/workflow/tiny.yaml"
 NAMES = ("config.yaml", "Snakefile", "best.py")
 PREFIX = '    prefix: "circuits"\n'
 SECOND = """
