@@ -156,14 +156,15 @@ def heartbeat(silence: float = SILENCE) -> Iterator[None]:
 
 
 def _beat(ended: Event, silence: float) -> None:
-    import psutil
-
     start = time.monotonic()
     while not ended.wait(max(0.0, _progress.logged + silence - time.monotonic())):
         now = time.monotonic()
         if now - _progress.logged < silence:
             continue
         _progress.logged = now
+        # Not while the job starts: most end before they are silent for so long.
+        import psutil
+
         place = _progress.place()
         log.info(
             "%sstill at work after %s, with %.1f GB of memory",

@@ -32,7 +32,7 @@ img { display: block; max-width: 100%; max-height: 56rem; background: #fff; }
 .track i { position: absolute; inset: 0 auto 0 0; background: var(--bar); }
 .track s { position: absolute; top: -.15rem; bottom: -.15rem;
   border-left: 2px solid var(--text); }
-/* A shadow at an edge beyond which a table goes on. */
+/* A shadow at an edge beyond which a table continues. */
 .scroll { overflow-x: auto; background:
   linear-gradient(to right, var(--page), transparent) 0 / 2rem 100% no-repeat local,
   linear-gradient(to left, var(--page), transparent) 100% / 2rem 100% no-repeat local,
