@@ -3,7 +3,6 @@
 import subprocess
 
 import pytest
-from conftest import Study
 from kill_loop import Loop, damage, draw_kills, read_artefacts, study_command
 
 PAIR = "tiny-source/tiny-target"
@@ -39,7 +38,7 @@ def test_a_full_disk_is_told_of_and_the_study_goes_on(new_study, undisturbed):
         subprocess.run(["umount", str(results)], check=True)
 
 
-def _fill_and_go_on(study: Study, undisturbed: dict[str, bytes]) -> None:
+def _fill_and_go_on(study, undisturbed: dict[str, bytes]) -> None:
     target = "results/scores/tiny-source/ioi/nap-ig-inputs.safetensors"
     arguments = ("--keep-going", "--show-failed-logs", "--", target)
     result = study.snakemake(*arguments)
