@@ -1,6 +1,7 @@
 """Hook plain Hugging Face models: the only package that does.
 
 - `hooks`: read and edit the outputs of nodes, or replace the forward of modules;
+- `projections`: read and edit queries, keys and values;
 - `circuits`: ablate all nodes outside a circuit, with a binary or a soft mask;
 - `runs`: run prompts from the beginning, after a cached prefix, or from a given site;
 - `unembedding`: compute logits in float32 where the weights have half the precision;

@@ -48,6 +48,10 @@ class Prefix:
             layer.keys, layer.values = move(layer.keys), move(layer.values)
         return replace(self, cache=cache)
 
+    def repeated(self, times: int) -> Self:
+        """Return the prefix with every key and value `times` times, side by side."""
+        return self.moved(lambda each: each.repeat_interleave(times, dim=1))
+
     def resume(self, rows: int) -> DynamicCache:
         """Return a cache for a pass with `rows` prompts, a multiple of those cached.
 

@@ -6,7 +6,7 @@ plain forward pass to the parity tests.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,6 +38,20 @@ class Architecture:
         attention: the attention module, which returns a tuple that starts with the
             output of the projection.
         feed_forward: the module that computes the MLP, without a norm after it.
+        projections: the modules whose outputs are queries, keys and values: one of
+            each, or one that computes them all.
+        fused: how the output of such a one is divided: `blocks` of all queries, then
+            all keys, then all values, or by `heads`, each with its query, key and
+            value; empty if there is one module of each.
+        attention_norm: the norm before the projections; None if they read the residual
+            stream itself.
+        mlp_norm: the norm before the MLP, likewise; what the MLP reads from the
+            residual stream is the input of `after_heads`.
+        heads_norm: a norm over the sum of all heads, None if there is none.
+        joint_norms: norms over the keys of all heads at once, whose weights have one
+            entry for each of their numbers.
+        final_norm: the norm before the unembedding, relative to the model.
+        norm_offset: what norms add to their weights.
     """
 
     layers: str
@@ -46,6 +60,14 @@ class Architecture:
     after_heads: str
     attention: str = "self_attn"
     feed_forward: str = "mlp"
+    projections: tuple[str, ...] = tuple(f"self_attn.{each}_proj" for each in "qkv")
+    fused: str = ""
+    attention_norm: str | None = "input_layernorm"
+    mlp_norm: str | None = "post_attention_layernorm"
+    heads_norm: str | None = None
+    joint_norms: tuple[str, ...] = ()
+    final_norm: str = "model.norm"
+    norm_offset: float = 0.0
 
 
 _LLAMA_LIKE = Architecture(
@@ -56,26 +78,50 @@ _GEMMA_LIKE = Architecture(
     "self_attn.o_proj",
     "post_feedforward_layernorm",
     "pre_feedforward_layernorm",
+    mlp_norm="pre_feedforward_layernorm",
+    heads_norm="post_attention_layernorm",
+    norm_offset=1.0,
 )
 
 ARCHITECTURES = {
     "gemma2": _GEMMA_LIKE,
     "gemma3_text": _GEMMA_LIKE,
-    "gpt2": Architecture("transformer.h", "attn.c_proj", "mlp", "ln_2", "attn"),
+    "gpt2": Architecture(
+        "transformer.h",
+        "attn.c_proj",
+        "mlp",
+        "ln_2",
+        "attn",
+        projections=("attn.c_attn",),
+        fused="blocks",
+        attention_norm="ln_1",
+        mlp_norm="ln_2",
+        final_norm="transformer.ln_f",
+    ),
     "gpt_neox": Architecture(
         "gpt_neox.layers",
         "attention.dense",
         "mlp",
         "post_attention_layernorm",
         "attention",
+        projections=("attention.query_key_value",),
+        fused="heads",
+        final_norm="gpt_neox.final_layer_norm",
     ),
     "llama": _LLAMA_LIKE,
     "mistral": _LLAMA_LIKE,
-    # There is no norm before the MLP: the MLP reads the residual stream directly.
+    # There is no norm before heads and MLP: they read the residual stream directly.
     "olmo2": Architecture(
-        "model.layers", "self_attn.o_proj", "post_feedforward_layernorm", "mlp"
+        "model.layers",
+        "self_attn.o_proj",
+        "post_feedforward_layernorm",
+        "mlp",
+        attention_norm=None,
+        mlp_norm=None,
+        heads_norm="post_attention_layernorm",
+        joint_norms=("self_attn.k_norm",),
     ),
-    "phi3": _LLAMA_LIKE,
+    "phi3": replace(_LLAMA_LIKE, projections=("self_attn.qkv_proj",), fused="blocks"),
     "qwen2": _LLAMA_LIKE,
     "qwen3": _LLAMA_LIKE,
 }
@@ -141,6 +187,87 @@ def stream_points(model: nn.Module) -> list[tuple[nn.Module, bool]]:
     ]
 
 
+@dataclass(frozen=True)
+class Norm:
+    """A norm of the residual stream: `weight * x / root of the mean square`, and so on.
+
+    Attributes:
+        weight: `(d_model,)`, with the family's offset.
+        bias: `(d_model,)`, None where there is none.
+        eps: added to the mean square.
+        centred: whether the mean of `x` is subtracted before (LayerNorm).
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    eps: float
+    centred: bool
+
+
+@dataclass(frozen=True)
+class LayerReaders:
+    """The modules by which a layer reads the residual stream.
+
+    Attributes:
+        attention: the attention module.
+        projections: of queries, keys and values, see `Architecture`.
+        fused: how the output of a single one is divided, see `Architecture`.
+        mlp_input: the module whose first argument is what the MLP reads.
+        attention_norm: before the projections, None where there is none.
+        mlp_norm: before the MLP, likewise.
+        heads_norm: over the sum of the heads, likewise.
+        joint_norms: over the keys of all heads at once.
+    """
+
+    attention: nn.Module
+    projections: tuple[nn.Module, ...]
+    fused: str
+    mlp_input: nn.Module
+    attention_norm: nn.Module | None
+    mlp_norm: nn.Module | None
+    heads_norm: nn.Module | None
+    joint_norms: tuple[nn.Module, ...]
+
+
+def layer_readers(model: nn.Module) -> list[LayerReaders]:
+    """Return by layer the modules that read the residual stream."""
+    row = architecture_of(model.config.model_type)
+
+    def named(layer: nn.Module, name: str | None) -> nn.Module | None:
+        return name and layer.get_submodule(name)
+
+    return [
+        LayerReaders(
+            layer.get_submodule(row.attention),
+            tuple(layer.get_submodule(each) for each in row.projections),
+            row.fused,
+            layer.get_submodule(row.after_heads),
+            named(layer, row.attention_norm),
+            named(layer, row.mlp_norm),
+            named(layer, row.heads_norm),
+            tuple(layer.get_submodule(each) for each in row.joint_norms),
+        )
+        for layer in model.get_submodule(row.layers)
+    ]
+
+
+def final_norm(model: nn.Module) -> nn.Module:
+    """Return the norm before the unembedding: what reads the stream for the logits."""
+    return model.get_submodule(architecture_of(model.config.model_type).final_norm)
+
+
+def norm_of(model: nn.Module, module: nn.Module) -> Norm:
+    """Return what a norm of a model computes."""
+    eps = getattr(module, "eps", None)
+    return Norm(
+        module.weight + architecture_of(model.config.model_type).norm_offset,
+        getattr(module, "bias", None),
+        module.variance_epsilon if eps is None else eps,
+        # By its name: a subclass of another library may compute it faster.
+        centred="LayerNorm" in type(module).__name__,
+    )
+
+
 def layer_modules(model: nn.Module) -> list[tuple[nn.Module, nn.Module, nn.Module]]:
     """Return the layer, attention and feed-forward modules of every layer.
 
@@ -159,7 +286,7 @@ def layer_modules(model: nn.Module) -> list[tuple[nn.Module, nn.Module, nn.Modul
 
 
 def projection_weight(module: nn.Module) -> Tensor:
-    """Return the weight of an output projection as `(d_model, width of z)`.
+    """Return the weight of a projection as `(outputs, inputs)`.
 
     GPT-2 stores it transposed.
     """
