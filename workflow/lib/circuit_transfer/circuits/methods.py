@@ -15,10 +15,11 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Nodes:
-    """How many nodes a model has, and at how many sites."""
+    """How many nodes a model has, at how many sites, and edges between them."""
 
     count: int
     sites: int
+    edges: int = 0
 
 
 # Of one pair, without and with a backward pass, from the nodes and the steps.
@@ -105,6 +106,62 @@ METHODS = {
             gradients="none",
             layers=0.5,
         ),
+        Method(
+            "eap",
+            "output differences of the writer times the gradient at what the reader "
+            "reads in the clean run",
+            passes=lambda nodes, steps: (1, 1),
+            gradients="runs",
+            scores="edges",
+        ),
+        Method(
+            "eap-ig-inputs",
+            "output differences of the writer times the gradient at what the reader "
+            "reads, averaged over steps from the corrupted input to the clean one",
+            passes=lambda nodes, steps: (1, steps),
+            gradients="runs",
+            scores="edges",
+            steps=True,
+            ablations=("counterfactual",),
+        ),
+        Method(
+            "eap-ig-activations",
+            "output differences of the writer times the gradient at what the reader "
+            "reads, averaged over steps in which the writers of one site move from "
+            "ablated to clean",
+            passes=lambda nodes, steps: (2, (nodes.sites + 1) * steps),
+            gradients="sites",
+            scores="edges",
+            steps=True,
+            ablations=("counterfactual",),
+            layers=0.5,
+        ),
+        Method(
+            "eap-conductance",
+            "changes of the writer's output from step to step times the gradient at "
+            "what the reader reads there",
+            passes=lambda nodes, steps: (1 + steps, steps),
+            gradients="runs",
+            scores="edges",
+            steps=True,
+            ablations=("counterfactual",),
+        ),
+        Method(
+            "eap-gim",
+            "as eap, with a backward pass in which softmax saturates less, norms are "
+            "constant and products share their gradient",
+            passes=lambda nodes, steps: (1, 1),
+            gradients="runs",
+            scores="edges",
+        ),
+        Method(
+            "eap-exact",
+            "the drop of the metric when one edge alone is ablated, one by one",
+            passes=lambda nodes, steps: (2 + nodes.edges, 0),
+            gradients="none",
+            scores="edges",
+            layers=0.5,
+        ),
     )
 }
 # What runs, by method: filled in by the modules that run models.
@@ -141,7 +198,16 @@ def method_of(name: str) -> Method:
 
 def node_methods() -> tuple[str, ...]:
     """Return the names of the methods that score nodes."""
-    return tuple(each.name for each in METHODS.values() if each.scores == "nodes")
+    return _methods_of("nodes")
+
+
+def edge_methods() -> tuple[str, ...]:
+    """Return the names of the methods that score edges."""
+    return _methods_of("edges")
+
+
+def _methods_of(scored: str) -> tuple[str, ...]:
+    return tuple(each.name for each in METHODS.values() if each.scores == scored)
 
 
 def takes_steps(name: str) -> bool:
