@@ -185,7 +185,7 @@ def summarise(
     kinds = {"gold": gold, "random": random, "aligned": aligned, "imported": imported}
     curves = pl.concat(
         stacked(
-            map(_with_share, frames),
+            map(with_share, frames),
             kind,
             siblings=pairs,
             families=families,
@@ -221,7 +221,8 @@ def stacked(
     return stack.select(*columns)
 
 
-def _with_share(frame: pl.DataFrame) -> pl.DataFrame:
+def with_share(frame: pl.DataFrame) -> pl.DataFrame:
+    """Add the share of examples with the right answer above the wrong one."""
     above = pl.col("logit_diffs").list.eval(pl.element() > 0)
     return frame.with_columns(right_above_wrong=above.list.mean())
 
