@@ -15,11 +15,11 @@ LABELS = ("method", "against", "task")
 CORRELATIONS = ("pearson", "spearman")
 PATCHED = "exact, highest edges"
 NOTE = (
-    "pearson, spearman: correlation of the scores of all edges, or of those in edges; "
-    "jaccard: edges that both circuits of a size have, of those that either has, signed "
-    "rankings. lifted: every edge has the score of the node that writes it. "
-    f"{PATCHED}: the edges with the highest absolute scores by the method, patched one "
-    "by one. mean: over the tasks that have a value."
+    "pearson, spearman: correlation of the scores of all edges, or of as many as "
+    "in the column edges; jaccard: edges in both circuits of a size, as a share of those "
+    "in either, signed rankings. lifted: every edge has the score of the node that "
+    f"writes it. {PATCHED}: the edges with the highest absolute scores by the method, patched "
+    "one by one. mean: over the tasks that have a value."
 )
 # By method; `lifted` ones have the name of the method that scored the nodes.
 Scores = Mapping[str, np.ndarray]
