@@ -27,7 +27,6 @@ from circuit_transfer.tables.edge_curves import (
 from circuit_transfer.tables.edge_levels import Row, of_row
 
 SIZE = "circuit size (share of edges; of nodes)"
-WIDE = 6  # inches from which on a legend has several columns
 Look = dict[str, object]
 
 
@@ -57,8 +56,10 @@ def edge_curves_by_task(
     drawn = {row: look for row, look in series.items() if len(of_row(frame, row))}
     if not any(row.control == FOUND for row in drawn):
         return message(NO_CURVES)
+    # Below one or two panels there is no room for a legend of several columns.
+    height, columns = (2.5, 3) if len(tasks) > 2 else (3.6, 1)
     figure, axes = panels(
-        len(tasks), columns=3, width=3.0, height=2.4, sharex=True, sharey=True
+        len(tasks), columns=3, width=3.0, height=height, sharex=True, sharey=True
     )
     for panel, task in zip(axes, tasks, strict=True):
         panel.set_title(task)
@@ -66,8 +67,6 @@ def edge_curves_by_task(
     figure.suptitle(f"{target}, {edge_method}", fontsize=9)
     label_edges(axes, SIZE, "faithfulness")
     handles = [Line2D([], [], **look) for look in drawn.values()]
-    # Under one or two panels there is no room for all of them side by side.
-    columns = 3 if figure.get_figwidth() > WIDE else 1
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
     return figure
 
