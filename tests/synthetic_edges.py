@@ -4,7 +4,12 @@ Examples differ by a constant between circuits, so that a difference of two circ
 the same in every resample: its interval is a point and its p value the smallest.
 """
 
+from functools import cache
+
 import polars as pl
+
+from circuit_transfer.tables.edge_curves import edge_curves, node_curves
+from circuit_transfer.tables.edge_statistics import edge_statistics
 
 TARGET, TASKS = "big_model", ["ioi", "addition"]
 PROPORTIONS = [0.01, 0.1, 0.5, 1.0]
@@ -88,3 +93,15 @@ def node_frame(task, method="nap"):
 def all_frames():
     edges = [frame for task in TASKS for frame in edge_frames(task)]
     return edges, [node_frame(task) for task in TASKS]
+
+
+@cache
+def curves():
+    edges, nodes = all_frames()
+    return pl.concat([edge_curves(edges), node_curves(nodes)])
+
+
+@cache
+def statistics():
+    """Levels and differences of the study, and its curves with intervals."""
+    return edge_statistics(curves(), resamples=200)

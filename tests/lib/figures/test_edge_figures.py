@@ -8,8 +8,6 @@ from matplotlib.colors import same_color
 
 from circuit_transfer.figures.edges import edge_curves_by_task
 from circuit_transfer.figures.style import COLOURS
-from circuit_transfer.tables.edge_curves import edge_curves, node_curves
-from circuit_transfer.tables.edge_statistics import edge_statistics
 
 NAMES = {"target": study.TARGET, "edge_method": "eap", "methods": ["nap"]}
 FOUND = ["edges, signed", "edges, absolute"]
@@ -19,9 +17,7 @@ OF_NODES = ["nodes, nap", "nodes as edges, nap"]
 
 @pytest.fixture(scope="module")
 def bands():
-    edges, nodes = study.all_frames()
-    curves = pl.concat([edge_curves(edges), node_curves(nodes)])
-    return edge_statistics(curves, resamples=20)[1]
+    return study.statistics()[1]
 
 
 def lines(panel):

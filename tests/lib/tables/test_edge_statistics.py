@@ -1,7 +1,5 @@
 """Circuits of edges: areas in closed form, levels, and differences with their tests."""
 
-from functools import cache
-
 import numpy as np
 import polars as pl
 import pytest
@@ -19,20 +17,9 @@ EAP = {"method": "eap", "control": "none", "ranking": "signed"}
 SMALLEST = 2 / 201  # the p value of 200 resamples on one side
 
 
-@cache
-def curves():
-    edges, nodes = study.all_frames()
-    return pl.concat([edge_curves(edges), node_curves(nodes)])
-
-
-@cache
-def statistics():
-    return edge_statistics(curves(), resamples=200)
-
-
 def difference(comparison, measure="cpr", task="ioi", **names):
     names = EAP | {"comparison": comparison, "measure": measure, "task": task} | names
-    return statistics()[0].filter(row="difference", **names).row(0, named=True)
+    return study.statistics()[0].filter(row="difference", **names).row(0, named=True)
 
 
 def areas_of(values, **changes):
@@ -92,7 +79,7 @@ def test_a_curve_of_one_size_is_refused_by_name():
 
 
 def test_a_level_has_its_measures_and_what_it_needs():
-    levels = statistics()[0].filter(row="level", **EAP)
+    levels = study.statistics()[0].filter(row="level", **EAP)
     assert levels["task"].to_list() == ["addition", "ioi", "mean"]
     one = levels.row(1, named=True)
     # Trapezoids of .2, .9, .96, 1 over .01, .1, .5, 1.
@@ -109,9 +96,9 @@ def test_a_level_has_its_measures_and_what_it_needs():
     assert mean["cpr"] == pytest.approx((one["cpr"] + other["cpr"]) / 2)
     assert mean["edges_needed"] is None and mean["n_tasks"] == 2
     # Random rankings are a level of their own, without a share of one curve.
-    random = statistics()[0].filter(row="level", control="random", task="ioi")
+    random = study.statistics()[0].filter(row="level", control="random", task="ioi")
     assert random["n_seeds"].item() == 2 and random["edges_needed"].item() is None
-    nodes = statistics()[0].filter(row="level", control="nodes", task="ioi")
+    nodes = study.statistics()[0].filter(row="level", control="nodes", task="ioi")
     assert nodes["edges_needed"].item() == 0.5
     assert nodes["n_edges_needed"].item() is None
 
@@ -170,7 +157,7 @@ def test_sizes_are_compared_as_logarithms():
 
 
 def test_each_pair_of_circuits_is_compared_once():
-    frame = statistics()[0].filter(row="difference", measure="cpr", task="ioi")
+    frame = study.statistics()[0].filter(row="difference", measure="cpr", task="ioi")
     keys = ["method", "ranking", "comparison", "against"]
     assert not frame.select(keys).is_duplicated().any()
     compared = {tuple(row) for row in frame.select(keys).rows()}
@@ -206,7 +193,9 @@ def test_the_p_value_of_resamples_counts_the_smaller_side_twice():
 
 def test_one_distinct_pair_gives_no_interval_and_no_test():
     same = pl.lit([0] * study.EXAMPLES, pl.List(pl.Int32))
-    found = edge_statistics(curves().with_columns(prompt_numbers=same), resamples=50)[0]
+    found = edge_statistics(
+        study.curves().with_columns(prompt_numbers=same), resamples=50
+    )[0]
     levels = found.filter(row="level")
     names = ["cpr_low", "cmd_high", "edges_needed_low"]
     assert levels.select(names).null_count().row(0) == (len(levels),) * 3
@@ -219,20 +208,20 @@ def test_one_distinct_pair_gives_no_interval_and_no_test():
 
 def test_a_task_without_faithfulness_is_an_empty_cell():
     undefined = pl.when(pl.col("task") != "ioi").then("faithfulness")
-    partly = curves().with_columns(faithfulness=undefined)
+    partly = study.curves().with_columns(faithfulness=undefined)
     found, bands = edge_statistics(partly, resamples=50)
     assert set(found["task"]) == set(bands["task"]) == {"addition", "mean"}
     assert [*unmeasured(partly)] == [(study.TARGET, "ioi")]
     areas = edge_areas(partly).filter(task="ioi")
     assert areas["cpr"].null_count() == areas["edges_needed"].null_count() == len(areas)
-    nothing, no_bands = edge_statistics(curves().clear())
+    nothing, no_bands = edge_statistics(study.curves().clear())
     assert nothing.is_empty() and no_bands.is_empty()
     assert nothing.columns == [*DOCUMENTATION]
     assert edge_areas(edge_curves([])).is_empty()
 
 
 def test_curves_have_intervals_for_all_circuits():
-    bands = statistics()[1]
+    bands = study.statistics()[1]
     one = bands.filter(task="ioi", **EAP)
     assert one["faithfulness"].to_list() == pytest.approx([0.2, 0.9, 0.96, 1])
     assert one["low"].to_list() == pytest.approx([0.2, 0.9, 0.96, 1])

@@ -4,7 +4,6 @@ import numpy as np
 import polars as pl
 import pytest
 import synthetic_edges as study
-from test_edge_statistics import statistics
 
 from circuit_transfer.circuits.similarity import chance_jaccard
 from circuit_transfer.tables.edge_agreement import (
@@ -37,7 +36,7 @@ def area(values):
 
 
 def test_the_table_has_every_circuit_beside_random_ones():
-    table = edges_table(statistics()[0], **NAMES)
+    table = edges_table(study.statistics()[0], **NAMES)
     assert table.frame["task"].unique(maintain_order=True).to_list() == [
         *study.TASKS,
         "mean",
@@ -64,7 +63,7 @@ def test_the_table_has_every_circuit_beside_random_ones():
 
 
 def test_a_ranking_is_bold_only_where_all_measures_agree():
-    table = edges_table(statistics()[0], **NAMES)
+    table = edges_table(study.statistics()[0], **NAMES)
     bold = [
         (row["task"], row["method"], row["circuit"])
         for row, is_bold in zip(table.frame.to_dicts(), table.best["cpr"], strict=True)
@@ -75,14 +74,14 @@ def test_a_ranking_is_bold_only_where_all_measures_agree():
     assert table.best.keys() == {*AREAS}
     # By CPR the absolute ranking is first; by the others it is not.
     higher = pl.when(row="level", method="eap", ranking="absolute", control="none")
-    by_cpr = statistics()[0].with_columns(
+    by_cpr = study.statistics()[0].with_columns(
         cpr=higher.then(pl.lit(2.0)).otherwise(pl.col("cpr"))
     )
     assert not any(edges_table(by_cpr, **NAMES).best["cpr"])
 
 
 def test_the_table_is_shown_as_readers_see_it():
-    table = edges_table(statistics()[0], **NAMES)
+    table = edges_table(study.statistics()[0], **NAMES)
     page = to_html(table, "Edges")
     assert "<b>0.91 ± 0.00</b>" in page and "▲" in page
     # A share has a decimal more: .005 is no .01.
@@ -93,7 +92,7 @@ def test_the_table_is_shown_as_readers_see_it():
 
 @pytest.mark.parametrize("methods", [["nap"], []])
 def test_a_study_without_results_has_empty_cells(methods):
-    nothing = statistics()[0].clear()
+    nothing = study.statistics()[0].clear()
     names = NAMES | {"methods": methods, "tasks": ["ioi"]}
     table = edges_table(nothing, **names)
     assert table.frame.height == 7 + 2 * len(methods)

@@ -15,10 +15,11 @@ LABELS = ("method", "against", "task")
 CORRELATIONS = ("pearson", "spearman")
 PATCHED = "exact, highest edges"
 NOTE = (
-    "edges: how many are compared. pearson, spearman: correlation of their scores. jaccard: edges in both circuits of a size, "
-    "as a share of those in either, signed rankings. lifted: every edge has the score "
-    f"of the node that writes it. {PATCHED}: those with the highest absolute scores by "
-    "the method, patched one by one. mean: over the tasks that have a value."
+    "edges: how many are compared. pearson, spearman: correlation of their scores. "
+    "jaccard: edges in both circuits of a size, as a share of those in either, signed "
+    "rankings. lifted: every edge has the score of the node that writes it. "
+    f"{PATCHED}: those with the highest absolute scores by the method, patched one by "
+    "one. mean: over the tasks that have a value."
 )
 # By method; `lifted` ones have the name of the method that scored the nodes.
 Scores = Mapping[str, np.ndarray]

@@ -43,6 +43,7 @@ COLUMNS = ("target", "task", "method", *SIZES, "faithfulness", "logit_diffs")
 NODE_COLUMNS = tuple(name for name in COLUMNS if name not in SIZES or name == "n_nodes")
 # A circuit of this faithfulness is said to suffice, and one as near to 1 to be close.
 FAITHFUL = 0.9
+ROUNDING = 1e-6  # of means of float32
 NEEDED = {
     "edges_needed": pl.Float64,
     "n_edges_needed": pl.Int64,
@@ -132,12 +133,12 @@ def _needed(curve: pl.DataFrame) -> Mapping[str, float | None]:
 
 
 def _suffices(values: np.ndarray) -> np.ndarray:
-    return values >= FAITHFUL
+    return values >= FAITHFUL - ROUNDING
 
 
 def _close(values: np.ndarray) -> np.ndarray:
-    # As MIB's CMD counts faithfulness above and below 1; .9 itself is near enough.
-    return np.abs(1 - values) <= 1 - FAITHFUL + 1e-9
+    # As CMD, by faithfulness above and below 1.
+    return np.abs(1 - values) <= 1 - FAITHFUL + ROUNDING
 
 
 def needed_draws(

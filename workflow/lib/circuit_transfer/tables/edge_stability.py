@@ -14,11 +14,11 @@ ENTRIES, FEWEST, MOST = 2**28, 100, 2000
 RANKED = {SIGNED: lambda scores: scores, ABSOLUTE: np.abs}
 NOTE = (
     "The attribution examples are drawn again with replacement, by distinct pairs of "
-    "prompts. jaccard: mean overlap of the resulting circuit with that of all examples, "
-    "which is edges in both as a share of those in either, in brackets the 95 % "
-    "interval over the draws; chance: that of two random circuits. Without numbers: the "
-    "scores of single examples were not saved, which attribution.keep_examples decides, "
-    "or all examples are one pair of prompts."
+    "prompts. jaccard: mean overlap of the resulting circuit with that of all "
+    "examples, which is edges in both as a share of those in either, in brackets the "
+    "95 % interval over the draws; chance: that of two random circuits. Without "
+    "numbers: the scores of single examples were not saved, which "
+    "attribution.keep_examples decides, or all examples are one pair of prompts."
 )
 SCHEMA = {
     "task": pl.String,
