@@ -29,6 +29,7 @@ WILDCARDS = {
     "target": "llama-medium",
     "task": "ioi",
     "method": "nap-ig-inputs",
+    "edge_method": "eap-ig-inputs",
     "training_set": "without-ioi",
     "split": "train",
     "circuit": "own",

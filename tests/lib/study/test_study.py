@@ -18,6 +18,7 @@ CONFIG = {
     "study": {
         "tasks": ["ioi", "add", "sub"],
         "methods": ["nap-ig-inputs", "exact"],
+        "edge_methods": [],
         "transfers": [{"source": "small", "target": "large"}],
         "models": [],
         "seeds": [0, 1],
@@ -26,7 +27,7 @@ CONFIG = {
     },
     "models": {"small": {}, "large": {}, "unused": {}},
     "tasks": {"ioi": {}, "add": {}, "sub": {}, "a.b": {}},
-    "attribution": {"ig_steps": 5},
+    "attribution": {"ig_steps": 5, "verify": 0},
     "alignment": {
         "map": "free",
         "compare": ["cka-prior", "stitched", "carried-gradients"],

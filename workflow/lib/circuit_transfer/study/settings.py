@@ -14,7 +14,8 @@ def integration_steps(config: Mapping, method: str) -> int:
 
 def attribution_settings(config: Mapping, method: str) -> dict[str, Any]:
     """Return how nodes are scored by a method."""
-    return {**config["attribution"], "ig_steps": integration_steps(config, method)}
+    of_nodes = {k: v for k, v in config["attribution"].items() if k != "verify"}
+    return {**of_nodes, "ig_steps": integration_steps(config, method)}
 
 
 def split_entry(config: Mapping, task: str, split: str) -> dict[str, Any]:

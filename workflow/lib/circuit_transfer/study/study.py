@@ -11,6 +11,7 @@ from itertools import product
 from typing import Any
 
 from circuit_transfer.circuits.methods import (
+    edge_methods,
     has_run_gradients,
     node_methods,
     takes_steps,
@@ -36,6 +37,8 @@ from circuit_transfer.transfer.training_sets import (
 )
 
 PAIR = ("source", "target")
+# Patches every edge itself.
+EXACT_EDGES = "eap-exact"
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +59,11 @@ class Study:
     def methods(self) -> list[str]:
         """The methods of attribution."""
         return self.config["study"]["methods"]
+
+    @property
+    def edge_methods(self) -> list[str]:
+        """The methods of attribution that score edges."""
+        return self.config["study"]["edge_methods"]
 
     @property
     def seeds(self) -> list[int]:
@@ -151,6 +159,7 @@ class Study:
             "target": models,
             "task": tasks,
             "method": node_methods(),
+            "edge_method": edge_methods(),
             "split": SPLITS,
             "training_set": training_sets(tasks, self.config["study"]["families"]),
             "circuit": self.circuits,
@@ -165,6 +174,7 @@ class Study:
         values = {
             "ablation": self.config["evaluation"]["ablations"][0],
             "controls": self.controls,
+            "edge_methods": self.edge_methods,
             "families": self.families,
             "map_name": self.main_map,
             "maps": self.maps,
@@ -204,6 +214,7 @@ class Study:
             "task": self.tasks,
             "split": SPLITS,
             "method": self.methods,
+            "edge_method": self.edge_methods,
             "training_set": self.training_sets,
             "seed": self.seeds,
             "benchmark": list(self.config["benchmark"]),
@@ -225,6 +236,21 @@ class Study:
         """Return the files of all measured circuits, by kind."""
         kinds = ("gold", "random", "aligned", "imported")
         return {kind: self.every(path(kind)) for kind in kinds}
+
+    def measured_edges(self) -> dict[str, list[str]]:
+        """Return the files of all measured circuits of edges, by kind, and of nodes."""
+        kinds = {"edges": "edge-faithfulness", "random": "random-edges"}
+        kinds |= {"lifted": "lifted", "nodes": "gold"}
+        patterns = {kind: path(name) for kind, name in kinds.items()}
+        found = {kind: self.every(pattern) for kind, pattern in patterns.items()}
+        # Without methods that score edges, none are measured.
+        return found if self.edge_methods else {kind: [] for kind in kinds}
+
+    @property
+    def verified_methods(self) -> list[str]:
+        """The methods whose highest edges are patched, if the study does so."""
+        verify = self.config["attribution"]["verify"]
+        return [each for each in self.edge_methods if verify and each != EXACT_EDGES]
 
     def costly_jobs(self) -> list[Job]:
         """Return the jobs that run models and count what it costs."""
