@@ -5,6 +5,7 @@ writers of its kept edges, running minus ablated: for all readers of a layer tog
 that is one product over the buffer.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,39 +73,86 @@ class Buffer:
         for slot, index in zip(slots.tolist(), own.tolist(), strict=True):
             self.values[slot] = differences[index][..., -self.rows[2] :, :]
 
-    def read(self, kept: np.ndarray, stream: Tensor) -> Tensor:
-        """Return what readers read.
+    def write_products(
+        self, writers: np.ndarray, outputs: Tensor, weights: Tensor
+    ) -> Tensor:
+        """Store products, of writers that all have a slot; return what is stored.
+
+        Args:
+            writers: their numbers, ascending.
+            outputs: `(writers, circuits * batch * position, d_head)`.
+            weights: `(writers, d_head, d_model)`.
+        """
+        first, last = np.searchsorted(self.writers, [writers[0], writers[-1] + 1])
+        room = self.values[1 + first : 1 + last]
+        if len(room) == len(writers) and room.device == weights.device:
+            torch.bmm(outputs, weights, out=room.flatten(1, -2))
+            return room
+        products = torch.bmm(outputs, weights).unflatten(1, self.rows)
+        self.write(writers, products)
+        return products
+
+    def columns(self, kept: np.ndarray) -> np.ndarray:
+        """Return which slots readers read.
 
         Args:
             kept: of every circuit the edges from the writers before the readers, bool
                 `(circuits, n_writers, readers)`.
+
+        Returns:
+            Bool `(circuits, slots, readers)`, without slot 0.
+        """
+        count = np.searchsorted(self.writers, kept.shape[1])
+        return kept[:, self.writers[:count]]
+
+    def read(self, columns: np.ndarray, stream: Tensor) -> Tensor:
+        """Return what readers read.
+
+        Args:
+            columns: see `columns`.
             stream: of the ablated run where they read it, `(batch, position,
                 d_model)`; a single row stands for all prompts.
 
         Returns:
             `(readers, circuits * batch * position, d_model)`.
         """
-        count = int(np.searchsorted(self.writers, kept.shape[1]))
-        values = self.values[: 1 + count]
+        values = self.values[: 1 + columns.shape[1]]
         values[0] = stream
-        columns = _with_stream(kept[:, self.writers[:count]]).swapaxes(1, 2)
-        weights = torch.from_numpy(columns).to(values)
-        plain = weights
-        norms = [each for each in self.norms if each.last <= 1 + count]
-        if norms:
-            plain = weights.clone()
-            for each in norms:
-                plain[..., each.first : each.last] = 0
-        found = _product(plain, values)
+        weights = torch.from_numpy(columns.swapaxes(1, 2)).to(values)
+        weights = torch.cat([weights.new_ones(*weights.shape[:2], 1), weights], -1)
+        norms = [each for each in self.norms if each.last <= len(values)]
+        found = _product(_outside(weights, norms), values)
         for each in norms:
             heads = slice(each.first, each.last)
             found += _normed_sum(each, weights[..., heads], values[heads])
         return found.flatten(1, -2)
 
 
-def _with_stream(kept: np.ndarray) -> np.ndarray:
-    ones = np.ones((len(kept), 1, kept.shape[2]), bool)
-    return np.concatenate([ones, kept], axis=1)
+def distinct(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return every different column of readers once, and which each reader has.
+
+    Args:
+        columns: `(circuits, slots, readers)`.
+
+    Returns:
+        Columns in the order of their first readers, and the number of each reader's.
+    """
+    packed = np.packbits(columns.reshape(-1, columns.shape[2]), axis=0)
+    numbers: dict[bytes, int] = {}
+    keys = [column.tobytes() for column in packed.T]
+    which = np.array([numbers.setdefault(key, len(numbers)) for key in keys])
+    first = np.unique(which, return_index=True)[1]
+    return columns[..., first], which
+
+
+def _outside(weights: Tensor, norms: Sequence[SumNorm]) -> Tensor:
+    """Return weights `(..., slots)`, zero where a norm over a sum of heads follows."""
+    if not norms:
+        return weights
+    plain = weights.clone()
+    for each in norms:
+        plain[..., each.first : each.last] = 0
+    return plain
 
 
 def _product(weights: Tensor, values: Tensor) -> Tensor:
