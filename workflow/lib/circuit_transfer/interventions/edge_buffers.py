@@ -14,6 +14,10 @@ from torch import Tensor
 
 from circuit_transfer.models.architectures import Norm
 
+# How many numbers of a product take as long as an addition of one, since an addition
+# reads and writes its result.
+ADDITION = 4
+
 
 @dataclass(frozen=True)
 class SumNorm:
@@ -118,13 +122,13 @@ class Buffer:
         """
         values = self.values[: 1 + columns.shape[1]]
         values[0] = stream
-        weights = torch.from_numpy(columns.swapaxes(1, 2)).to(values)
-        weights = torch.cat([weights.new_ones(*weights.shape[:2], 1), weights], -1)
+        first = np.ones((len(columns), 1, columns.shape[2]), bool)
+        kept = np.concatenate([first, columns], axis=1).swapaxes(1, 2)
         norms = [each for each in self.norms if each.last <= len(values)]
-        found = _product(_outside(weights, norms), values)
+        found = _sums(_outside(kept, norms), values)
         for each in norms:
             heads = slice(each.first, each.last)
-            found += _normed_sum(each, weights[..., heads], values[heads])
+            found += _normed_sum(each, kept[..., heads], values[heads])
         return found.flatten(1, -2)
 
 
@@ -145,43 +149,63 @@ def distinct(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return columns[..., first], which
 
 
-def _outside(weights: Tensor, norms: Sequence[SumNorm]) -> Tensor:
-    """Return weights `(..., slots)`, zero where a norm over a sum of heads follows."""
+def _outside(kept: np.ndarray, norms: Sequence[SumNorm]) -> np.ndarray:
+    """Return which slots are read as they are, not through a norm over their sum."""
     if not norms:
-        return weights
-    plain = weights.clone()
+        return kept
+    plain = kept.copy()
     for each in norms:
-        plain[..., each.first : each.last] = 0
+        plain[..., each.first : each.last] = False
     return plain
 
 
-def _product(weights: Tensor, values: Tensor) -> Tensor:
-    """Return weighted sums of slots, `(readers, circuits, batch, position, d_model)`.
+def _sums(kept: np.ndarray, values: Tensor) -> Tensor:
+    """Return sums of slots, `(readers, circuits, batch, position, d_model)`.
 
     Args:
-        weights: `(circuits, readers, slots)`.
+        kept: which slots, bool `(circuits, readers, slots)`.
         values: `(slots, circuits, batch, position, d_model)`.
     """
-    circuits, readers, _ = weights.shape
-    found = values.new_empty(readers, *values.shape[1:])
+    found = values.new_empty(kept.shape[1], *values.shape[1:])
     flat, into = values.flatten(2), found.flatten(2)
-    for circuit in range(circuits):
-        torch.mm(weights[circuit], flat[:, circuit], out=into[:, circuit])
+    for circuit, own in enumerate(kept):
+        _sum_slots(own, flat[:, circuit], into[:, circuit])
     return found
 
 
-def _normed_sum(each: SumNorm, weights: Tensor, heads: Tensor) -> Tensor:
+def _sum_slots(kept: np.ndarray, values: Tensor, into: Tensor) -> None:
+    """Add up few slots one by one, and take few from the sum of all, on a CPU.
+
+    Args:
+        kept: bool `(readers, slots)`.
+        values: `(slots, n)`.
+        into: where to store the sums, `(readers, n)`.
+    """
+    counts = ((kept, 0), (~kept, 2 * kept.shape[1]))
+    few, most = (ADDITION * each.sum() + extra < kept.size for each, extra in counts)
+    if values.device.type != "cpu" or not (few or most):
+        torch.mm(torch.from_numpy(kept).to(values), values, out=into)
+        return
+    if few:
+        into.zero_()
+    else:
+        torch.mm(values.new_ones(1, len(values)), values, out=into[:1])
+        into[1:] = into[0]
+    for reader, own in zip(into, kept if few else ~kept, strict=True):
+        for slot in np.flatnonzero(own).tolist():
+            reader.add_(values[slot], alpha=1 if few else -1)
+
+
+def _normed_sum(each: SumNorm, kept: np.ndarray, heads: Tensor) -> Tensor:
     """Return by how much the norm of the heads that are read differs from the ablated.
 
     Args:
         each: the norm.
-        weights: as in `_product`, of the heads.
+        kept: as in `_sums`, of the heads.
         heads: their differences, likewise.
     """
     ablated = each.ablated.to(heads.device)
-    return normed(_product(weights, heads) + ablated, each.norm) - normed(
-        ablated, each.norm
-    )
+    return normed(_sums(kept, heads) + ablated, each.norm) - normed(ablated, each.norm)
 
 
 def normed(values: Tensor, norm: Norm) -> Tensor:
