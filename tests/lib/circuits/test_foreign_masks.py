@@ -46,7 +46,9 @@ def prune_scores(score):
                 for head in range(2)
             ]
         before = WRITERS[: BEFORE[f"m{layer}"]]
-        scores[f"blocks.{layer}.hook_mlp_in"] = [score(f"{w}->m{layer}") for w in before]
+        scores[f"blocks.{layer}.hook_mlp_in"] = [
+            score(f"{w}->m{layer}") for w in before
+        ]
     scores["blocks.1.hook_resid_post"] = [score(f"{w}->logits") for w in WRITERS]
     return scores
 

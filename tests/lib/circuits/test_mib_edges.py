@@ -39,7 +39,7 @@ def read_by_eap_ig(importances):
     """
     cfg = importances["cfg"]
     layers, heads = cfg["n_layers"], cfg["n_heads"]
-    sources, index, destinations = ["input"], {"input": 0}, {}
+    sources, index = ["input"], {"input": 0}
     edges = {}
     for layer in range(layers):
         own = [f"a{layer}.h{head}" for head in range(heads)]
