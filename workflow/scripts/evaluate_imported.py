@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,11 @@ import numpy as np
 import polars as pl
 
 from circuit_transfer.artifacts.descriptions import read_description
-from circuit_transfer.artifacts.text import read_json
-from circuit_transfer.circuits.mib import from_importances
+from circuit_transfer.circuits.imported import ImportedEdges
 from circuit_transfer.jobs.resume import NO_RESUME, Resume
 from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.stages.evaluation import evaluate_rankings, one_ranking
+from circuit_transfer.stages.imported import evaluate_imported_edges, read_imported
 
 log = logging.getLogger(__name__)
 
@@ -31,27 +32,25 @@ def evaluate_imported(
     settings: Mapping[str, Any],
     resume: Resume = NO_RESUME,
 ) -> None:
-    """Read importances of the target's nodes, write the faithfulness of every size.
+    """Read the target's nodes or edges, write the faithfulness of every size.
 
     `settings` are those of `evaluate_rankings`.
     """
-    nodes = read_description(model_path)["nodes"]
-    scores = _read_importances(importances_path, nodes)
-    rankings = one_ranking(scores, target=target, task=task, method=circuit)
+    imported = read_imported(importances_path, read_description(model_path))
+    labels = {"target": target, "task": task, "method": circuit}
     paths = (model_path, pairs_path, faithfulness_path, cost_path)
-    every = pl.lit(True)
-    evaluate_rankings(rankings, *paths, **settings, resume=resume, complement_of=every)
-
-
-def _read_importances(path: Path | str, nodes: list[str]) -> np.ndarray:
-    importances = read_json(path)
-    try:
-        scores = from_importances(importances, nodes)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    if np.isnan(scores).any():
-        log.warning("%s: the scores are not known, there is no circuit", path)
-    return scores
+    if isinstance(imported, ImportedEdges):
+        is_known = imported.is_known
+        measure = partial(evaluate_imported_edges, imported, labels=labels)
+    else:
+        is_known = np.isfinite(imported).all()
+        rankings, every = one_ranking(imported, **labels), pl.lit(True)
+        measure = partial(evaluate_rankings, rankings, complement_of=every)
+    if not is_known:
+        log.warning(
+            "%s: the scores are not known, there is no circuit", importances_path
+        )
+    measure(*paths, **settings, resume=resume)
 
 
 if __name__ == "__main__":

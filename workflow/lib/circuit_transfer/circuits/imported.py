@@ -29,6 +29,15 @@ class ImportedEdges:
     circuit: np.ndarray | None = None
     rankings: tuple[str, ...] = (SIGNED, ABSOLUTE)
 
+    def ranked(self) -> dict[str, np.ndarray]:
+        """Return the scores that rank the edges, float32 `(n_edges,)`, by ranking.
+
+        Where no score is negative, the magnitudes give no other ranking.
+        """
+        every = {SIGNED: self.scores, ABSOLUTE: np.abs(self.scores)}
+        same = bool((self.scores >= 0).all())
+        return {n: every[n] for n in self.rankings if n == SIGNED or not same}
+
     @property
     def is_known(self) -> bool:
         """Whether there is a circuit, or a score of every edge."""
