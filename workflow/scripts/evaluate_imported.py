@@ -14,7 +14,8 @@ from circuit_transfer.circuits.imported import ImportedEdges
 from circuit_transfer.jobs.resume import NO_RESUME, Resume
 from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.stages.evaluation import evaluate_rankings, one_ranking
-from circuit_transfer.stages.imported import evaluate_imported_edges, read_imported
+from circuit_transfer.stages.imported import read_imported
+from circuit_transfer.stages.imported_edges import evaluate_imported_edges
 
 log = logging.getLogger(__name__)
 

@@ -1,24 +1,15 @@
-"""Circuits from elsewhere: files of MIB, EAP-IG, auto-circuit and Edge Pruning."""
+"""Reading circuits from elsewhere: files of MIB, EAP-IG, auto-circuit and Edge Pruning."""
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 
-from circuit_transfer.artifacts.descriptions import read_description
 from circuit_transfer.artifacts.foreign import holds_tensors, read_foreign_tensors
-from circuit_transfer.artifacts.frames import read_frame, write_frame
 from circuit_transfer.artifacts.json_entries import read_json_entries
-from circuit_transfer.artifacts.text import write_json
 from circuit_transfer.circuits.auto_circuit import from_prune_scores, is_prune_scores
-from circuit_transfer.circuits.edge_faithfulness import (
-    evaluate_edge_masks,
-    evaluate_edges,
-)
 from circuit_transfer.circuits.edge_pruning import (
     from_edge_list,
     from_log_alphas,
@@ -38,13 +29,7 @@ from circuit_transfer.circuits.mib_edges import (
     from_edge_entries,
     from_edge_tensors,
 )
-from circuit_transfer.jobs.resume import Resume
 from circuit_transfer.models.edges import QUERY_HEAD, described_graph
-from circuit_transfer.models.loading import load_described
-from circuit_transfer.prompts.batches import fitting_batches
-from circuit_transfer.prompts.pairs import select_pairs
-
-log = logging.getLogger(__name__)
 
 Imported = np.ndarray | ImportedEdges
 MIB_TENSORS = ("nodes_scores", "nodes_in_graph", SCORES, INSIDE)
@@ -117,69 +102,3 @@ def _of_json(content: Any, description: Mapping[str, Any]) -> Imported:
     if isinstance(content.get("edges"), EdgeEntries) and holds_edges(content):
         return from_edge_entries(mapping(content, "cfg"), content["edges"])
     return from_importances(content, description["nodes"])
-
-
-def evaluate_imported_edges(
-    edges: ImportedEdges,
-    model_path: Path | str,
-    pairs_path: Path | str,
-    faithfulness_path: Path | str,
-    cost_path: Path | str,
-    *,
-    labels: Mapping[str, str],
-    ablations: Sequence[str],
-    proportions: Sequence[float],
-    examples: int,
-    batch_size: int | str,
-    resume: Resume,
-) -> None:
-    """Read a model and its first test pairs, write the faithfulness of edges and cost.
-
-    A ranking is measured at every size, a circuit at its own.
-
-    Args:
-        edges: the edges of the model.
-        model_path: description of the model.
-        pairs_path: its pairs of the task.
-        faithfulness_path: where the frame of `evaluate_edge_masks` goes.
-        cost_path: where the costs go.
-        labels: of the rows of the frame.
-        ablations: of the edges outside the circuit.
-        proportions: sizes of the circuits of a ranking.
-        examples: how many pairs at most.
-        batch_size: how many of them at once, or `auto`.
-        resume: partial progress, which is removed in the end.
-    """
-    description = read_description(model_path)
-    model = load_described(description)
-    pairs = select_pairs(read_frame(pairs_path), "test", examples)
-    batches = fitting_batches(model, pairs, batch_size)
-    settings = {"ablations": ablations, "model_name": description["model"]}
-    settings |= {"resume": resume, "complement_of": pl.lit(True)}
-    if edges.circuit is None:
-        ranked = edges.ranked()
-        rows = _rows(labels, [*ranked], own_size=False)
-        scores = np.stack([*ranked.values()])
-        every = model, batches, edges.graph, rows, scores, proportions
-        frame, costs = evaluate_edges(*every, **settings)
-    else:
-        size = pl.lit(float(edges.circuit.mean())).alias("proportion")
-        rows = _rows(labels, [None], own_size=True).with_columns(size)
-        every = model, batches, edges.graph, rows, edges.circuit[None]
-        frame, costs = evaluate_edge_masks(*every, **settings)
-    log.info("%d circuits of edges measured on %d pairs", len(frame), len(pairs))
-    write_frame(frame, faithfulness_path)
-    write_json(costs, cost_path)
-    resume.remove()
-
-
-def _rows(
-    labels: Mapping[str, str], rankings: Sequence[str | None], *, own_size: bool
-) -> pl.DataFrame:
-    return pl.DataFrame({"ranking": rankings}, schema={"ranking": pl.String}).select(
-        *(pl.lit(value).alias(name) for name, value in labels.items()),
-        pl.lit("none").alias("control"),
-        "ranking",
-        pl.lit(None, pl.Int64).alias("seed"),
-        pl.lit(own_size).alias("own_size"),
-    )
