@@ -7,7 +7,7 @@ sum of a layer's heads is applied to the sum that this reader reads.
 """
 
 import torch
-from reference import embed
+from reference import embed, logit_diff
 from reference_families import (
     FORWARDS,
     attend,
@@ -216,3 +216,76 @@ def _gpt_neox(config, weights, streams):
         streams.write(f"m{layer}", linear(part, "mlp.dense_4h_to_h", x))
     x = centred(weights, "gpt_neox.final_layer_norm", streams.read("logits"), eps)
     return x @ weights["lm_head.weight"].T
+
+
+def edge_scores(model, pair, kv="query-head", places=(1.0,), ablated=None):
+    """Score every edge on one pair by gradients of the mask, `(n_writers, n_readers)`.
+
+    The mask is at ones, where the derivative by an entry is the product of what the
+    writer loses and the gradient at what the reader reads. `places` are shares of the
+    way from the corrupted embeddings to the clean ones, where gradients are taken;
+    `ablated` is what ablated writers write, by default on the corrupted prompt.
+    """
+    clean = ablated_outputs(model, pair.clean)
+    ablated = ablated or ablated_outputs(model, pair.corrupted)
+    moved = {name: clean[name] - ablated[name] for name in clean}
+    parts = []
+    for place in places:
+        point = ablated["input"] + place * moved["input"]
+        parts.append(_mask_gradient(model, pair, kv, point, moved))
+    return sum(parts) / len(parts)
+
+
+def conductances(model, pair, kv, places):
+    """Score every edge by its changes in equal steps, by gradients within each."""
+    ends = [embed(model, ids) for ids in (pair.corrupted, pair.clean)]
+
+    def at(share):
+        return ends[0] + share * (ends[1] - ends[0])
+
+    graph, total = config_graph(model.config, kv), 0.0
+    nothing = dict.fromkeys(graph.writers, 0.0)
+    for step, place in enumerate(places):
+        before, after = (
+            run_edges(model, pair.clean, nothing, _ones(graph), kv, at(share))[1]
+            for share in (step / len(places), (step + 1) / len(places))
+        )
+        moved = {name: after[name] - before[name] for name in after}
+        total = total + _mask_gradient(model, pair, kv, at(place), moved)
+    return total
+
+
+def site_scores(model, pair, kv, places):
+    """Score every edge by gradients where the writers of its site alone have moved."""
+    graph, scores = config_graph(model.config, kv), 0.0
+    ablated = ablated_outputs(model, pair.corrupted)
+    sites = [name.split(".")[0] for name in graph.writers]
+    for site in sorted({*sites}):
+        rows = torch.tensor([each == site for each in sites])[:, None].double()
+        for place in places:
+            # Where the mask mixes, a writer is on its way, and moves the mask further.
+            mask = (1 - rows) + rows * place * _ones(graph)
+            mask.requires_grad_()
+            logits, _ = run_edges(model, pair.clean, ablated, mask, kv)
+            (gradient,) = torch.autograd.grad(_logit_diff(logits, pair), mask)
+            scores = scores + rows * gradient / len(places)
+    return scores
+
+
+def _mask_gradient(model, pair, kv, point, moved):
+    """Return the gradient at a mask of ones that subtracts `moved` from the writers."""
+    graph = config_graph(model.config, kv)
+    nothing = dict.fromkeys(graph.writers, 0.0)
+    live = run_edges(model, pair.clean, nothing, _ones(graph), kv, point)[1]
+    others = {name: (live[name] - moved[name]).detach() for name in live}
+    mask = _ones(graph).requires_grad_()
+    logits, _ = run_edges(model, pair.clean, others, mask, kv, point)
+    return torch.autograd.grad(_logit_diff(logits, pair), mask)[0]
+
+
+def _ones(graph):
+    return torch.ones(len(graph.writers), len(graph.readers), dtype=torch.float64)
+
+
+def _logit_diff(logits, pair):
+    return logit_diff(logits[:, None], pair.answers, pair.wrong_answers).sum()
