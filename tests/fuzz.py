@@ -174,7 +174,13 @@ def valid_config(folder: Path) -> dict:
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     (folder / "mine.csv").write_text("clean,corrupted,answer,wrong_answer\na,b,c,d")
     (folder / "circuit.json").touch()
-    training = {"architecture": "llama", "layers": 2, "heads": 4, "kv_heads": 2}
+    training = {
+        "architecture": "llama",
+        "architecture": "llama",
+        "layers": 2,
+        "heads": 4,
+        "kv_heads": 2,
+    }
     training |= {"d_model": 32, "d_mlp": 64, "learning_rate": 0.004, "seed": 3}
     config["models"] |= {
         "own": {"train": training | {"generators": ["ioi"]}},
@@ -333,7 +339,13 @@ def valid_files(folder: Path) -> dict:
     ):
         for suffix in (".jsonl", ".parquet"):
             add(f"{task}{suffix}", [row], mib=task)
-    model = {"layers": 1, "heads": 2, "kv_heads": 1, "d_model": 4}
+    model = {
+        "architecture": "llama",
+        "layers": 1,
+        "heads": 2,
+        "kv_heads": 1,
+        "d_model": 4,
+    }
     model |= {"nodes": (nodes := node_names(1, 2)), "parallel_mlp": False}
     graph = described_graph(model)
     scores = np.arange(graph.n_edges, dtype=np.float32)

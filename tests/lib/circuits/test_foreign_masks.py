@@ -13,7 +13,13 @@ from circuit_transfer.circuits.edge_pruning import (
 )
 from circuit_transfer.models.edges import described_graph
 
-MODEL = {"layers": 2, "heads": 2, "kv_heads": 1, "parallel_mlp": False}
+MODEL = {
+    "architecture": "llama",
+    "layers": 2,
+    "heads": 2,
+    "kv_heads": 1,
+    "parallel_mlp": False,
+}
 # In the order in which every project has them.
 WRITERS = ["input", "a0.h0", "a0.h1", "m0", "a1.h0", "a1.h1", "m1"]
 BEFORE = {"a0": 1, "m0": 3, "a1": 4, "m1": 6, "logits": 7}
@@ -84,7 +90,13 @@ def test_prune_scores_of_parallel_mlps():
 
 
 def test_prune_scores_of_one_head_have_no_axis_of_heads():
-    model = {"layers": 1, "heads": 1, "kv_heads": 1, "parallel_mlp": False}
+    model = {
+        "architecture": "llama",
+        "layers": 1,
+        "heads": 1,
+        "kv_heads": 1,
+        "parallel_mlp": False,
+    }
     scores = {f"blocks.0.hook_{kind}_input": [n] for n, kind in enumerate("qkv")}
     scores |= {"blocks.0.hook_mlp_in": [3, 4], "blocks.0.hook_resid_post": [5, 6, 7]}
     assert from_prune_scores(scores, model).scores.tolist() == [*range(8)]

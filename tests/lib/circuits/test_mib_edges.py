@@ -16,7 +16,14 @@ from circuit_transfer.circuits.mib_edges import (
 )
 from circuit_transfer.models.edges import described_graph
 
-MODEL = {"layers": 2, "heads": 4, "kv_heads": 2, "d_model": 12, "parallel_mlp": False}
+MODEL = {
+    "architecture": "llama",
+    "layers": 2,
+    "heads": 4,
+    "kv_heads": 2,
+    "d_model": 12,
+    "parallel_mlp": False,
+}
 GRAPH = described_graph(MODEL)
 SCORES = np.random.default_rng(0).standard_normal(GRAPH.n_edges).astype(np.float32)
 CFG = {"n_layers": 2, "n_heads": 4, "parallel_attn_mlp": False, "d_model": 12}
@@ -117,7 +124,13 @@ def test_scores_come_back_bit_by_bit_in_any_order():
 
 
 def test_a_file_written_by_hand_gives_the_scores_in_our_order():
-    model = {"layers": 1, "heads": 1, "kv_heads": 1, "parallel_mlp": False}
+    model = {
+        "architecture": "llama",
+        "layers": 1,
+        "heads": 1,
+        "kv_heads": 1,
+        "parallel_mlp": False,
+    }
     graph = described_graph(model)
     scores = {
         "m0->logits": 8,

@@ -17,7 +17,14 @@ from circuit_transfer.models.edges import described_graph
 from circuit_transfer.models.nodes import node_names
 from circuit_transfer.stages.imported import read_imported
 
-MODEL = {"layers": 2, "heads": 2, "kv_heads": 1, "d_model": 8, "parallel_mlp": False}
+MODEL = {
+    "architecture": "llama",
+    "layers": 2,
+    "heads": 2,
+    "kv_heads": 1,
+    "d_model": 8,
+    "parallel_mlp": False,
+}
 MODEL |= {"nodes": list(node_names(2, 2))}
 GRAPH = described_graph(MODEL)
 EDGES = np.arange(GRAPH.n_edges, dtype=np.float32) - 20

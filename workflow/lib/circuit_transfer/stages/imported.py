@@ -1,4 +1,4 @@
-"""Reading circuits from elsewhere: files of MIB, EAP-IG, auto-circuit and Edge Pruning."""
+"""Reading circuits from MIB, EAP-IG, auto-circuit and Edge Pruning."""
 
 from collections.abc import Mapping
 from functools import partial
