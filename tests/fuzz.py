@@ -174,13 +174,7 @@ def valid_config(folder: Path) -> dict:
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     (folder / "mine.csv").write_text("clean,corrupted,answer,wrong_answer\na,b,c,d")
     (folder / "circuit.json").touch()
-    training = {
-        "architecture": "llama",
-        "architecture": "llama",
-        "layers": 2,
-        "heads": 4,
-        "kv_heads": 2,
-    }
+    training = {"architecture": "llama", "layers": 2, "heads": 4, "kv_heads": 2}
     training |= {"d_model": 32, "d_mlp": 64, "learning_rate": 0.004, "seed": 3}
     config["models"] |= {
         "own": {"train": training | {"generators": ["ioi"]}},
