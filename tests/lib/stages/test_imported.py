@@ -2,11 +2,13 @@
 
 import json
 import pickle
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from circuit_transfer.artifacts.tensors import write_tensors
 from circuit_transfer.artifacts.text import write_json, write_parts
@@ -17,6 +19,7 @@ from circuit_transfer.models.edges import described_graph
 from circuit_transfer.models.nodes import node_names
 from circuit_transfer.stages.imported import read_imported
 
+ROOT = Path(__file__).parents[3]
 MODEL = {
     "architecture": "llama",
     "layers": 2,
@@ -148,6 +151,29 @@ def test_a_circuit_of_edges_has_no_scores(tmp_path):
     for nodes in ({}, {"nodes": {}}, {"nodes": {"m0": {"in_graph": True}}}):
         write_json({"cfg": cfg, "edges": edges, **nodes}, tmp_path / "x.json")
         assert read_imported(tmp_path / "x.json", MODEL).circuit.sum() == 2
+
+
+def test_the_conversions_that_are_documented(tmp_path, monkeypatch):
+    """Each block of the page is run as it stands."""
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "workflow/docs/exchange.md").read_text()
+    export, convert = re.findall(r"^```\n(import.*?)^```", text, re.M | re.S)
+    edges_with_metadata(tmp_path / "importances.safetensors")
+    exec(export, {})
+    graph = torch.load("importances.pt")
+    assert graph["cfg"]["n_layers"] == 2 and graph["dst_nodes"] == list(GRAPH.readers)
+    assert graph["src_nodes"] == list(GRAPH.writers)
+    (tmp_path / "importances.pt").rename("graph.pt")
+    checkpoint_of_edge_pruning(tmp_path / "model.safetensors")
+    torch.save(load_file("model.safetensors"), "pytorch_model.bin")
+    exec(convert, {"prune_scores": {n: torch.ones(s) for n, s in MODULES.items()}})
+    assert read_imported("graph.safetensors", MODEL).scores.tolist() == EDGES.tolist()
+    assert read_imported("scores.safetensors", MODEL).scores.tolist() == [1] * len(
+        EDGES
+    )
+    gates = read_imported("gates.safetensors", MODEL)
+    expected = read_imported("model.safetensors", MODEL)
+    assert gates.scores.tobytes() == expected.scores.tobytes()
 
 
 class Payload:
