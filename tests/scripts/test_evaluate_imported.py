@@ -124,7 +124,6 @@ def evaluated_directly(study, graph, masks, proportions):
         masks,
         ablations=["counterfactual"],
         model_name="target",
-        complement_of=pl.lit(True),
     )
     return frame
 

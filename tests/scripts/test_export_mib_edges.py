@@ -73,7 +73,7 @@ def test_a_task_without_usable_pairs_is_null_and_a_warning(study, tmp_path, capl
 
 
 def test_scores_of_another_model_are_refused(study, tmp_path):
-    message = r"scores\.safetensors: scores of 6 writers and 14 readers are not of this"
+    message = r"scores\.safetensors: scores of 6 writers and 14 readers; expected 11"
     with pytest.raises(ValueError, match=message):
         export(study, tmp_path, scores_of="source")
     assert not [*tmp_path.glob("importances*")]

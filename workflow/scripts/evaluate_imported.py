@@ -1,8 +1,7 @@
 """Measure the circuits that importances from elsewhere give on a model."""
 
 import logging
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,13 @@ import numpy as np
 import polars as pl
 
 from circuit_transfer.artifacts.descriptions import read_description
+from circuit_transfer.circuits.edge_masks import edge_circuits
 from circuit_transfer.circuits.imported import ImportedEdges
 from circuit_transfer.jobs.resume import NO_RESUME, Resume
 from circuit_transfer.jobs.stage import run_stage
+from circuit_transfer.stages.edges import LABELS, evaluate_edge_circuits, labelled
 from circuit_transfer.stages.evaluation import evaluate_rankings, one_ranking
 from circuit_transfer.stages.imported import read_imported
-from circuit_transfer.stages.imported_edges import evaluate_imported_edges
 
 log = logging.getLogger(__name__)
 
@@ -35,23 +35,43 @@ def evaluate_imported(
 ) -> None:
     """Read the target's nodes or edges, write the faithfulness of every size.
 
-    `settings` are those of `evaluate_rankings`.
+    A circuit of edges has only its own size. `settings` are those of
+    `evaluate_rankings`.
     """
     imported = read_imported(importances_path, read_description(model_path))
     labels = {"target": target, "task": task, "method": circuit}
     paths = (model_path, pairs_path, faithfulness_path, cost_path)
-    if isinstance(imported, ImportedEdges):
-        is_known = imported.is_known
-        measure = partial(evaluate_imported_edges, imported, labels=labels)
-    else:
-        is_known = np.isfinite(imported).all()
-        rankings, every = one_ranking(imported, **labels), pl.lit(True)
-        measure = partial(evaluate_rankings, rankings, complement_of=every)
-    if not is_known:
+    is_edges = isinstance(imported, ImportedEdges)
+    if not (imported.is_known if is_edges else np.isfinite(imported).all()):
         log.warning(
             "%s: the scores are not known, there is no circuit", importances_path
         )
-    measure(*paths, **settings, resume=resume)
+    if is_edges:
+        rows, masks = _circuits(imported, settings["proportions"], labels)
+        kv = {"kv": imported.graph.kv}
+        evaluate_edge_circuits(
+            *paths, rows, masks, **kv, settings=settings, resume=resume
+        )
+    else:
+        rankings, every = one_ranking(imported, **labels), pl.lit(True)
+        evaluate_rankings(
+            rankings, *paths, **settings, resume=resume, complement_of=every
+        )
+
+
+def _circuits(
+    edges: ImportedEdges, sizes: Sequence[float], labels: Mapping[str, str]
+) -> tuple[pl.DataFrame, np.ndarray]:
+    """Return labels and masks of the circuits of every size, or of the one that is."""
+    labels = {"control": "none", **labels}
+    if edges.circuit is not None:
+        share = float(edges.circuit.mean())
+        return labelled([share], own_size=True, **labels), edges.circuit[None]
+    frames, masks = [pl.DataFrame(schema=LABELS)], [np.zeros((0, edges.graph.n_edges))]
+    for ranking, scores in edges.ranked().items():
+        frames.append(labelled(sizes, ranking=ranking, **labels))
+        masks.extend(edge_circuits(scores[None], sizes))
+    return pl.concat(frames), np.concatenate(masks).astype(bool)
 
 
 if __name__ == "__main__":

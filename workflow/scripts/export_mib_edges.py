@@ -15,7 +15,7 @@ from circuit_transfer.circuits.mib_edges import (
     query_head_scores,
 )
 from circuit_transfer.jobs.stage import run_stage
-from circuit_transfer.models.edges import QUERY_HEAD
+from circuit_transfer.models.edges import QUERY_HEAD, described_graph
 
 log = logging.getLogger(__name__)
 
@@ -32,13 +32,17 @@ def export_mib_edges(
     """
     scores = read_edge_scores(scores_path)
     description = read_description(model_path)
-    try:
-        values, graph = query_head_scores(scores, description)
-    except ValueError as error:
-        raise ValueError(f"{scores_path}: {error}") from error
+    kv = scores.metadata["kv"]
+    scored = described_graph(description, kv)
+    if (scores.writers, scores.readers) != (scored.writers, scored.readers):
+        raise ValueError(
+            f"{scores_path}: scores of {len(scores.writers)} writers and "
+            f"{len(scores.readers)} readers; expected {len(scored.writers)} and "
+            f"{len(scored.readers)}, those of the model"
+        )
+    values, graph = query_head_scores(scores.scores, scored, description)
     if not np.isfinite(values).all():
         log.warning("%s: the scores are not known, nothing to submit", scores_path)
-    kv = scores.metadata["kv"]
     settings = scores.metadata | {"n_edges": graph.n_edges, "scored_kv": kv}
     if kv != QUERY_HEAD:
         log.warning(

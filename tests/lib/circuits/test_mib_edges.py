@@ -6,7 +6,6 @@ import math
 import numpy as np
 import pytest
 
-from circuit_transfer.artifacts.edge_scores import EdgeScores
 from circuit_transfer.circuits.mib_edges import (
     EdgeEntries,
     edge_importances,
@@ -158,15 +157,10 @@ def test_scores_that_are_not_known_are_null_and_stay_unknown():
     assert not from_edge_tensors(tensors, MODEL).is_known
 
 
-def edge_scores(values, graph):
-    names = graph.legal, graph.writers, graph.readers
-    return EdgeScores(graph.matrix(values), *names, {"kv": graph.kv})
-
-
 def test_scores_of_shared_keys_are_divided_among_their_query_heads():
     shared = described_graph(MODEL, "kv-head")
     values = np.arange(1, shared.n_edges + 1, dtype=np.float32)
-    flat, graph = query_head_scores(edge_scores(values, shared), MODEL)
+    flat, graph = query_head_scores(shared.matrix(values), shared, MODEL)
     assert graph == GRAPH
     named = dict(zip(GRAPH.edge_names(), flat.tolist(), strict=True))
     of = dict(zip(shared.edge_names(), values.tolist(), strict=True))
@@ -180,7 +174,7 @@ def test_scores_of_shared_keys_are_divided_among_their_query_heads():
 
 
 def test_scores_of_query_heads_stay_as_they_are():
-    flat, graph = query_head_scores(edge_scores(SCORES, GRAPH), MODEL)
+    flat, graph = query_head_scores(GRAPH.matrix(SCORES), GRAPH, MODEL)
     assert graph == GRAPH and flat.tobytes() == SCORES.tobytes()
 
 

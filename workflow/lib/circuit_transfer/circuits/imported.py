@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from circuit_transfer.circuits.edge_controls import rankings_of
 from circuit_transfer.messages import quoted, some
 from circuit_transfer.models.edges import Graph
 
@@ -32,11 +33,14 @@ class ImportedEdges:
     def ranked(self) -> dict[str, np.ndarray]:
         """Return the scores that rank the edges, float32 `(n_edges,)`, by ranking.
 
-        Where no score is negative, the magnitudes give no other ranking.
+        There are none where the scores are not known, and by magnitude none where no
+        score is negative: these would give the same ranking.
         """
-        every = {SIGNED: self.scores, ABSOLUTE: np.abs(self.scores)}
+        if not self.is_known:
+            return {}
         same = bool((self.scores >= 0).all())
-        return {n: every[n] for n in self.rankings if n == SIGNED or not same}
+        names = [name for name in self.rankings if name == SIGNED or not same]
+        return {name: rankings_of(self.scores)[name] for name in names}
 
     @property
     def is_known(self) -> bool:

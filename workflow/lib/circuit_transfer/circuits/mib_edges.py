@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from circuit_transfer.artifacts.edge_scores import EdgeScores
 from circuit_transfer.circuits.imported import (
     LARGEST,
     ImportedEdges,
@@ -31,7 +30,7 @@ MISSING, UNCLEAR = -1, 2
 
 
 def query_head_scores(
-    scores: EdgeScores, description: Mapping[str, Any]
+    scores: np.ndarray, graph: Graph, description: Mapping[str, Any]
 ) -> tuple[np.ndarray, Graph]:
     """Return edge scores on the graph of MIB, where every query head has its own key.
 
@@ -39,22 +38,13 @@ def query_head_scores(
     them: their sum is the score (gradients add up), the single ones are not known.
 
     Args:
-        scores: of the edges of a model.
+        scores: float32 `(n_writers, n_readers)`.
+        graph: the edges that they are of.
         description: the description of the model.
 
     Returns:
         The scores float32 `(n_edges,)` of the graph of query heads, and this graph.
-
-    Raises:
-        ValueError: the scores are of another model.
     """
-    graph = described_graph(description, scores.metadata["kv"])
-    if (scores.writers, scores.readers) != (graph.writers, graph.readers):
-        raise ValueError(
-            f"scores of {len(scores.writers)} writers and {len(scores.readers)} "
-            f"readers are not of this model: expected {len(graph.writers)} and "
-            f"{len(graph.readers)}"
-        )
     to = described_graph(description, QUERY_HEAD)
     group = to.kv_readers // graph.kv_readers
     numbers = {name: number for number, name in enumerate(graph.readers)}
@@ -63,7 +53,7 @@ def query_head_scores(
         columns[number] = numbers[_shared(reader, group)]
         if reader.endswith(SHARED):
             shares[number] = group
-    return to.flat(scores.scores[:, columns] / shares), to
+    return to.flat(scores[:, columns] / shares), to
 
 
 def _shared(reader: str, group: int) -> str:
