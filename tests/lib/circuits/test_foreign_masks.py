@@ -89,7 +89,7 @@ def test_prune_scores_of_parallel_mlps():
     assert named(edges) == {n: number_of(n) for n in edges.graph.edge_names()}
 
 
-def test_prune_scores_of_one_head_have_no_axis_of_heads():
+def test_prune_scores_of_one_head_have_an_axis_of_heads():
     model = {
         "architecture": "llama",
         "layers": 1,
@@ -97,7 +97,7 @@ def test_prune_scores_of_one_head_have_no_axis_of_heads():
         "kv_heads": 1,
         "parallel_mlp": False,
     }
-    scores = {f"blocks.0.hook_{kind}_input": [n] for n, kind in enumerate("qkv")}
+    scores = {f"blocks.0.hook_{kind}_input": [[n]] for n, kind in enumerate("qkv")}
     scores |= {"blocks.0.hook_mlp_in": [3, 4], "blocks.0.hook_resid_post": [5, 6, 7]}
     assert from_prune_scores(scores, model).scores.tolist() == [*range(8)]
 

@@ -10,8 +10,8 @@ TransformerLens, with a score for every head of the module and every node before
 | `blocks.{last}.hook_resid_post` | nodes before | `logits` |
 
 Its nodes are in the order of the writers here: `Resid Start` is `input`, then the heads
-and the MLP of every layer. With a single head the modules of attention have no axis of
-heads. Circuits are the edges with the largest magnitudes.
+and the MLP of every layer. Circuits are the edges with the largest magnitudes. As of
+release 1.0.1.
 """
 
 import re
@@ -60,7 +60,10 @@ def from_prune_scores(
             "of queries, keys and values, as with `separate_qkv=True`"
         )
     check_names([*scores], [*modules], "modules")
-    shapes = {name: _shape(graph, readers) for name, readers in modules.items()}
+    shapes = {}
+    for name, readers in modules.items():
+        heads = (len(readers),) if name.endswith("_input") else ()
+        shapes[name] = (*heads, graph.before[readers[0]])
     arrays = arrays_of(
         scores, shapes, "; scores of single positions need to be summed over them"
     )
@@ -84,8 +87,3 @@ def _modules(graph: Graph) -> dict[str, list[int]]:
         modules[f"blocks.{layer}.hook_mlp_in"] = [graph.mlp_reader(layer)]
     last = len(graph.readers) - 1
     return modules | {f"blocks.{graph.layers - 1}.hook_resid_post": [last]}
-
-
-def _shape(graph: Graph, readers: list[int]) -> tuple[int, ...]:
-    before = graph.before[readers[0]]
-    return (len(readers), before) if len(readers) > 1 else (before,)
