@@ -191,7 +191,7 @@ def summarise(
     kinds[OWN_SIZE] = map(imported_circuits, imported)
     curves = pl.concat(
         stacked(
-            map(_with_share, frames),
+            map(with_share, frames),
             kind,
             siblings=pairs,
             families=families,
@@ -245,7 +245,8 @@ def stacked(
     return stack.select(*columns)
 
 
-def _with_share(frame: pl.DataFrame) -> pl.DataFrame:
+def with_share(frame: pl.DataFrame) -> pl.DataFrame:
+    """Add the share of examples with the right answer above the wrong one."""
     above = pl.col("logit_diffs").list.eval(pl.element() > 0)
     return frame.with_columns(right_above_wrong=above.list.mean())
 
