@@ -84,7 +84,7 @@ def blank_model(
     # Of the tokenizer's tokens, not of the family's.
     wanted |= dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
     own = {key: each for key, each in wanted.items() if hasattr(known, key)}
-    config = AutoConfig.for_model(family, **own, **settings)
+    config = AutoConfig.for_model(family, **(own | settings))
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float64)
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
@@ -134,10 +134,9 @@ class Planter:
             return 1.0
         return self.model.config.hidden_size**0.5 / self._constant_after(constants)
 
-    @property
-    def final_constant(self) -> float:
-        """Size of the constant component that the final norm reads."""
-        return self._constant_after(2 * len(self._readers))
+    def one(self, constants: int) -> Tensor:
+        """Return what reads 1 from the constant component, `(width,)`; see `scale`."""
+        return self.basis.constant / self._constant_after(constants)
 
     @property
     def d_mlp(self) -> int:
@@ -148,13 +147,13 @@ class Planter:
         return self.constant * (1 + constants * self._norms_follow)
 
     def set_attention(self, layer: int, reads: Mapping[str, Tensor]) -> None:
-        """Set what queries, keys and values read, `(readers, d_head, width)` by kind."""
+        """Set what a layer's heads read: by kind `(readers, d_head, width)`."""
         own = self._readers[layer]
         sizes = readers_of_kinds(self.model)
         shape = (self.d_head, self.basis.width)
         blank = {kind: torch.zeros(sizes[kind], *shape).double() for kind in KINDS}
         reads = {kind: reads.get(kind, blank[kind]).clone() for kind in KINDS}
-        constant = self.basis.constant / self._constant_after(2 * layer)
+        constant = self.one(2 * layer)
         if own.joint_norms:
             self._linearise_queries(layer, reads, constant)
         if self._norms_follow:
@@ -207,8 +206,7 @@ class Planter:
         seen = 2 * layer + 1
         site, norm = self._mlps[layer], self._sites[2 * layer + 1][0]
         if norm is not site:
-            constant = self.basis.constant / self._constant_after(seen)
-            reads[:, 0] = LINEAR * constant
+            reads[:, 0] = LINEAR * self.one(seen)
             writes[:, 0] = self.constant * self.basis.constant / LINEAR ** len(reads)
             self._linearise(norm)
         normed = self._readers[layer].mlp_norm is not None

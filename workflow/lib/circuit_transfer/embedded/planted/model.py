@@ -6,7 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from transformers import PreTrainedModel
 
-from circuit_transfer.models.edges import INPUT, LOGITS, Graph
+from circuit_transfer.models.edges import (
+    INPUT,
+    KV_HEAD,
+    LOGITS,
+    QUERY_HEAD,
+    Graph,
+    config_graph,
+)
 
 
 @dataclass(frozen=True)
@@ -18,11 +25,36 @@ class Planted:
         task: name of the generator whose prompts it answers.
         circuits: names of the edges that matter, by the kind of corrupted prompt
             (a counterfactual of the generator), then by the `kv` of the graph.
+        weights: of linear edges, `(n_writers, n_readers)` by key-value head; None where
+            nodes are not linear.
     """
 
     model: PreTrainedModel
     task: str
     circuits: Mapping[str, Mapping[str, tuple[str, ...]]]
+    weights: np.ndarray | None = None
+
+
+def circuit_names(model: PreTrainedModel, edges: np.ndarray) -> dict:
+    """Return the names of the planted edges on a path to the logits, by `kv`.
+
+    Args:
+        model: the model.
+        edges: bool `(n_writers, n_readers)` of its graph by key-value head.
+    """
+    kv_graph, graph = (config_graph(model.config, kv) for kv in (KV_HEAD, QUERY_HEAD))
+    found = {
+        KV_HEAD: (kv_graph, edges),
+        QUERY_HEAD: (graph, by_query_head(kv_graph, graph, edges)),
+    }
+    return {
+        kv: _named(each, on_paths(each, kept)) for kv, (each, kept) in found.items()
+    }
+
+
+def _named(graph: Graph, edges: np.ndarray) -> tuple[str, ...]:
+    pairs = zip(graph.edge_names(), graph.flat(edges), strict=True)
+    return tuple(name for name, kept in pairs if kept)
 
 
 def on_paths(graph: Graph, edges: np.ndarray) -> np.ndarray:

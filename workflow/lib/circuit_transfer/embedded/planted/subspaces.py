@@ -18,14 +18,14 @@ from circuit_transfer.embedded.planted.blank import (
     blank_model,
     has_grouped_queries,
 )
-from circuit_transfer.embedded.planted.model import Planted, by_query_head, on_paths
+from circuit_transfer.embedded.planted.model import Planted, circuit_names
 from circuit_transfer.generators.planted import (
     EARLY,
     LATE,
     LETTERS_OF_A_PROMPT,
     letter_classes,
 )
-from circuit_transfer.models.edges import KV_HEAD, QUERY_HEAD, config_graph
+from circuit_transfer.models.edges import KV_HEAD, config_graph
 
 INPUT_DIMENSIONS, DIMENSIONS = 16, 4
 # Scales of random weights that keep all signals near 1 and attention selective.
@@ -87,20 +87,8 @@ def plant_subspaces(
     drawn = _Drawn(settings, model, tokens)
     drawn.plant()
     drawn.separate_classes()
-    graph = config_graph(model.config, KV_HEAD)
-    other = config_graph(model.config, QUERY_HEAD)
-    found = {KV_HEAD: (graph, drawn.edges)}
-    found[QUERY_HEAD] = other, by_query_head(graph, other, drawn.edges)
-    names = {
-        kv: tuple(_names(each, on_paths(each, edges)))
-        for kv, (each, edges) in found.items()
-    }
-    return Planted(model, "planted-classes", {"late": names})
-
-
-def _names(graph, edges: np.ndarray) -> list[str]:
-    kept = graph.flat(edges)
-    return [name for name, keep in zip(graph.edge_names(), kept, strict=True) if keep]
+    circuit = circuit_names(model, drawn.edges)
+    return Planted(model, "planted-classes", {"late": circuit})
 
 
 def _keys(settings: Subspaces) -> int:
@@ -227,7 +215,6 @@ class _Drawn:
             self._stream(letters, constants)[:, -1].mean(0)
             for letters in letter_classes()
         )
-        numbers = np.flatnonzero(self.edges[:, -1])
         directions = []
         for number in np.flatnonzero(self.edges[:, -1]):
             between = self.subspaces[number].T @ (early - late)
@@ -236,8 +223,7 @@ class _Drawn:
         spread = direction @ (early - late)
         middle = direction @ (early + late) / 2
         matrix = torch.zeros_like(self.model.get_output_embeddings().weight)
-        # In units of the constant component, which a reader can read like a signal.
-        limit = self.planter.basis.constant * middle / self.planter.final_constant
+        limit = middle * self.planter.one(constants)
         row = (direction - limit) * LOGIT_DIFFERENCE / spread / 2
         matrix[self.tokens[EARLY]], matrix[self.tokens[LATE]] = row, -row
         self.planter.unembed(matrix)
