@@ -53,8 +53,12 @@ def test_weights_give_what_the_modules_compute(tiny_model, family):
     model = tiny_model(family, dtype=torch.float64)
     found, inputs = {}, []
     layers = layer_readers(model)
-    hook = layers[1].projections[0].register_forward_pre_hook(
-        lambda _module, arguments: inputs.append(arguments[0])
+    hook = (
+        layers[1]
+        .projections[0]
+        .register_forward_pre_hook(
+            lambda _module, arguments: inputs.append(arguments[0])
+        )
     )
 
     def keep(layer, kind, value):
