@@ -1,4 +1,4 @@
-"""A Llama whose nodes write one number each, to a direction of their own, the wire."""
+"""A Llama in which every node has one number as output, in a direction of its own."""
 
 from collections.abc import Sequence
 
