@@ -7,7 +7,7 @@ sum of a layer's heads is applied to the sum that this reader reads.
 """
 
 import torch
-from reference import embed
+from reference import embed, logit_diff
 from reference_families import (
     FORWARDS,
     attend,
@@ -216,3 +216,36 @@ def _gpt_neox(config, weights, streams):
         streams.write(f"m{layer}", linear(part, "mlp.dense_4h_to_h", x))
     x = centred(weights, "gpt_neox.final_layer_norm", streams.read("logits"), eps)
     return x @ weights["lm_head.weight"].T
+
+
+def edge_scores(model, pair, kv="query-head", places=(1.0,), ablated=None):
+    """Score every edge on one pair by gradients of the mask, `(n_writers, n_readers)`.
+
+    The mask is at ones, where the derivative by an entry is the product of what the
+    writer loses and the gradient at what the reader reads. `places` are shares of the
+    way from the corrupted embeddings to the clean ones, where gradients are taken;
+    `ablated` is what ablated writers write, by default on the corrupted prompt.
+    """
+    graph = config_graph(model.config, kv)
+    clean = ablated_outputs(model, pair.clean)
+    ablated = ablated or ablated_outputs(model, pair.corrupted)
+    total = 0.0
+    for place in places:
+        point = ablated["input"] + place * (clean["input"] - ablated["input"])
+        live = run_edges(model, pair.clean, clean, _ones(graph), kv, point)[1]
+        # The mask moves every writer by the difference between the ends of the way.
+        moved = {name: live[name] - (clean[name] - ablated[name]) for name in clean}
+        moved = {name: value.detach() for name, value in moved.items()}
+        mask = _ones(graph).requires_grad_()
+        logits, _ = run_edges(model, pair.clean, moved, mask, kv, point)
+        diff = _logit_diff(logits, pair)
+        total = total + torch.autograd.grad(diff, mask)[0]
+    return total / len(places)
+
+
+def _ones(graph):
+    return torch.ones(len(graph.writers), len(graph.readers), dtype=torch.float64)
+
+
+def _logit_diff(logits, pair):
+    return logit_diff(logits[:, None], pair.answers, pair.wrong_answers).sum()

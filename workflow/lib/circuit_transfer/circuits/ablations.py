@@ -32,11 +32,15 @@ class Ablation:
         constant: by site, the outputs that replace those of its nodes on every prompt,
             each `(1, 1, nodes, width)` or, where they are equal along the width,
             `(1, 1, nodes, 1)`; None where they depend on the prompt.
+        embedding: what replaces every token embedding where edges are ablated, since
+            those of the input are edges like others, `(1, 1, d_model)`; None where it
+            depends on the prompt.
     """
 
     kind: str
     model: nn.Module
     constant: Sequence[Tensor] | None = None
+    embedding: Tensor | None = None
 
     def shared(self, batch: PairBatch) -> int:
         """Return the number of first positions that run once for all circuits.
@@ -73,6 +77,17 @@ class Ablation:
         with mixing(self.model, empty, self.constant):
             return answer_logits(self.model, batch.clean), self.constant
 
+    @torch.no_grad()
+    def run_with_input(self, batch: PairBatch) -> tuple[Tensor, Sequence[Tensor]]:
+        """Run a batch as `run` does, with the token embeddings ablated too."""
+        if self.constant is None:
+            return self.run(batch)
+        empty = torch.zeros(sum(site.shape[-2] for site in self.constant))
+        embeddings = self.embedding.expand(*batch.clean.shape, -1)
+        with mixing(self.model, empty, self.constant):
+            logits = answer_logits(self.model, embeddings=embeddings)
+        return logits, self.constant
+
 
 def ablation_of(model: nn.Module, batches: Sequence[PairBatch], kind: str) -> Ablation:
     """Prepare a kind of ablation for a model and the pairs of a task.
@@ -84,9 +99,11 @@ def ablation_of(model: nn.Module, batches: Sequence[PairBatch], kind: str) -> Ab
         return Ablation(kind, model)
     if kind == "zero":
         sizes = [n_nodes for _, _, n_nodes in node_sites(model)]
-        return Ablation(kind, model, [torch.zeros(1, 1, n, 1) for n in sizes])
+        zeros = [torch.zeros(1, 1, n, 1) for n in sizes]
+        return Ablation(kind, model, zeros, _zero_embedding(model))
     if kind == "mean":
-        return Ablation(kind, model, mean_activations(model, batches))
+        means = mean_activations(model, batches)
+        return Ablation(kind, model, means, _mean_embedding(model, batches))
     raise ValueError(f"ablation {kind!r} is not one of {', '.join(ABLATIONS)}")
 
 
@@ -106,3 +123,18 @@ def _site_sums(model: nn.Module, batch: PairBatch) -> list[Tensor]:
     _, activations = run_captured(model, batch.clean)
     # In float64, so that the order of the examples does not matter.
     return [site.double().sum((0, 1), keepdim=True) for site in activations]
+
+
+def _zero_embedding(model: nn.Module) -> Tensor:
+    embed = model.get_input_embeddings()
+    return torch.zeros_like(embed(torch.zeros(1, 1, dtype=int, device=model.device)))
+
+
+@torch.no_grad()
+def _mean_embedding(model: nn.Module, batches: Sequence[PairBatch]) -> Tensor:
+    """Return the mean over the examples and positions of the clean prompts."""
+    embed = model.get_input_embeddings()
+    sums = [embed(batch.clean).double().sum((0, 1)) for batch in batches]
+    positions = sum(batch.clean.numel() for batch in batches)
+    mean = sum(sums, torch.zeros(())) / positions
+    return mean.to(model.dtype).view(1, 1, -1)

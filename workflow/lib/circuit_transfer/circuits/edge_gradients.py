@@ -1,0 +1,222 @@
+"""Gradients at what the readers of edges read, summed over runs.
+
+A reader of queries, keys or values computes `W norm(x)` of the residual stream `x`, so
+that a gradient `g` of what it computes becomes `V' g / r - n c / d` at the stream, with
+`V = W * weight`, the root mean square `r` of `x`, `n = x / r`, `c = <n, V' g / r>` and
+the width `d` (for a LayerNorm with `x` and the rows of `V` centred). The first part is
+linear in `g / r`, so that it is summed over runs before the weights multiply it; `c` is
+known from the reader's own output, since `V n` is that output without biases.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from circuit_transfer.interventions.projections import (
+    divided,
+    projection_weights,
+    readers_of_kinds,
+)
+from circuit_transfer.interventions.readers import Observed
+from circuit_transfer.models.architectures import (
+    LayerReaders,
+    Norm,
+    layer_readers,
+    norm_of,
+)
+from circuit_transfer.models.edges import KINDS, Graph
+
+
+@dataclass(frozen=True)
+class Block:
+    """Summed gradients at readers that follow one another.
+
+    Their gradient at run `k` has a part along the stream's direction, which the sum
+    leaves out: it is `-along[k] * directions[k] / d_model`.
+
+    Attributes:
+        readers: their numbers.
+        summed: float32 `(readers, batch, position, d_model)`.
+        directions: `(runs, batch, position, d_model)`, None without such a part.
+        along: `(runs, batch, position, readers)`, likewise.
+    """
+
+    readers: range
+    summed: Tensor
+    directions: Tensor | None = None
+    along: Tensor | None = None
+
+    @property
+    def slice(self) -> slice:
+        """The numbers of the readers."""
+        return slice(self.readers.start, self.readers.stop)
+
+
+class ReaderGradients:
+    """The sum over runs of the gradients at all readers, in float32."""
+
+    def __init__(self, model: nn.Module, graph: Graph, *, frozen_norms: bool = False):
+        """Start without a run.
+
+        Args:
+            model: the model of the runs.
+            graph: its graph, by which its keys and values were observed.
+            frozen_norms: whether norms divide by a constant, as some rules of backward
+                passes have it, instead of what depends on the stream.
+        """
+        self.runs = 0
+        self._model, self._graph, self.frozen_norms = model, graph, frozen_norms
+        self._layers = layer_readers(model)
+        count = graph.layers
+        self._scaled: list[Tensor | None] = [None] * count
+        self._directions: list[list[Tensor]] = [[] for _ in range(count)]
+        self._along: list[list[Tensor]] = [[] for _ in range(count)]
+        self._direct: list[Tensor | None] = [None] * (count + 1)
+
+    def add(self, run: Observed, gradients: Observed, times: int = 1) -> None:
+        """Add runs.
+
+        Args:
+            run: what they read.
+            gradients: see `interventions.readers.reader_gradients`.
+            times: how many runs are side by side in the rows.
+        """
+        self.runs += times
+        logits = gradients.logits[0][:, -1:]
+        for number, gradient in enumerate([*gradients.mlps, logits]):
+            if gradient is not None:
+                part = _by_run(gradient.float(), times).sum(0)
+                _add(self._direct, number, part)
+        for number, projected in enumerate(gradients.projections):
+            if projected[0] is not None:
+                self._add_attention(number, run, projected, times)
+
+    def _add_attention(
+        self, number: int, run: Observed, projected: Sequence[Tensor], times: int
+    ) -> None:
+        layer, device = self._layers[number], projected[0].device
+        gradient = self._by_reader(layer, projected).float()
+        if layer.attention_norm is not None:
+            norm = norm_of(self._model, layer.attention_norm)
+            direction, root = normalised(run.streams[number].detach(), norm)
+            gradient = gradient / root[..., None]
+            if not self.frozen_norms:
+                value = self._by_reader(layer, run.projections[number]).detach()
+                offset = self._offset(layer, norm)
+                value = value.float() - (0.0 if offset is None else offset.to(device))
+                along = (value * gradient).sum(-1)
+                self._directions[number].append(_by_run(direction, times))
+                self._along[number].append(_by_run(along, times))
+        _add(self._scaled, number, _by_run(gradient, times).sum(0))
+
+    def block(self, number: int) -> Block | None:
+        """Return the gradients at the readers that the same writers can precede.
+
+        Those are the MLP of a layer and the heads of the next one, though heads can be
+        preceded by that MLP too: before the first layer there is no MLP, after the last
+        one the logits take the place of heads, at the last position.
+
+        Args:
+            number: 0 for the heads of the first layer, and so on.
+
+        Returns:
+            None if no run has come to them.
+        """
+        layers = self._graph.layers
+        mlp = self._direct[number - 1] if number else None
+        first = self._graph.mlp_reader(number - 1) if number else 0
+        if number == layers:
+            logits = self._direct[layers]
+            parts = [each for each in (mlp, logits) if each is not None]
+            summed = torch.stack([each.to(parts[-1].device) for each in parts])
+            end = len(self._graph.readers)
+            return Block(range(end - len(parts), end), summed)
+        scaled = self._scaled[number]
+        if scaled is None:
+            return mlp if mlp is None else Block(range(first, first + 1), mlp[None])
+        own = 0 if mlp is None else 1
+        first = self._graph.attention_readers(number, "q").start - own
+        rows, positions, count, _ = scaled.shape
+        weight = self._weight(self._layers[number]).to(scaled.device)
+        summed = scaled.new_empty(own + count, rows, positions, weight.shape[-1])
+        if mlp is not None:
+            summed[0] = mlp
+        flat = scaled.permute(2, 0, 1, 3).flatten(1, 2)
+        torch.bmm(flat, weight, out=summed[own:].flatten(1, 2))
+        block = Block(range(first, first + own + count), summed)
+        if not self._along[number]:
+            return block
+        along = torch.cat(self._along[number])
+        along = torch.nn.functional.pad(along, (own, 0))
+        directions = torch.cat(self._directions[number])
+        return Block(block.readers, summed, directions, along)
+
+    def _by_reader(self, layer: LayerReaders, outputs: Sequence[Tensor]) -> Tensor:
+        """Return outputs of the projections as `(batch, position, readers, d_head)`."""
+        sizes = {"q": self._graph.heads}
+        sizes |= dict.fromkeys("kv", self._graph.kv_readers)
+        if not layer.fused:
+            counts = zip(outputs, sizes.values(), strict=True)
+            parts = [each.unflatten(-1, (count, -1)) for each, count in counts]
+        else:
+            parts = divided(outputs[0], [*sizes.values()], layer.fused)
+        return torch.cat(parts, dim=-2)
+
+    def _weight(self, layer: LayerReaders) -> Tensor:
+        """Return `V` of a layer's readers, float32 `(readers, d_head, d_model)`."""
+        weight = self._repeated(
+            {
+                kind: weight.float()
+                for kind, (weight, _) in projection_weights(self._model, layer).items()
+            }
+        )
+        if layer.attention_norm is None:
+            return weight.contiguous()
+        norm = norm_of(self._model, layer.attention_norm)
+        weight = weight * norm.weight.float()
+        return weight - weight.mean(-1, keepdim=True) if norm.centred else weight
+
+    def _offset(self, layer: LayerReaders, norm: Norm) -> Tensor | None:
+        """Return what a layer's readers compute of a stream of zero, `(readers, d)`."""
+        found = {}
+        for kind, (weight, bias) in projection_weights(self._model, layer).items():
+            if norm.bias is not None:
+                of_norm = weight.float() @ norm.bias.float()
+                bias = of_norm if bias is None else bias.float() + of_norm
+            found[kind] = bias
+        if found["q"] is None:
+            return None
+        return self._repeated(found).float()
+
+    def _repeated(self, by_kind: dict[str, Tensor]) -> Tensor:
+        """Join queries, keys and values, with a key for every reader of keys."""
+        times = self._graph.kv_readers // readers_of_kinds(self._model)["k"]
+        parts = [
+            by_kind[kind]
+            if kind == "q" or times == 1
+            else by_kind[kind].repeat_interleave(times, dim=0)
+            for kind in KINDS
+        ]
+        return torch.cat(parts)
+
+
+def normalised(x: Tensor, norm: Norm) -> tuple[Tensor, Tensor]:
+    """Return what a norm makes of `(..., d_model)` before its weight, and its divisor.
+
+    Both are float32; the divisor is `(..., 1)`.
+    """
+    x = x.float()
+    if norm.centred:
+        x = x - x.mean(-1, keepdim=True)
+    root = (x.square().mean(-1, keepdim=True) + norm.eps).sqrt()
+    return x / root, root
+
+
+def _by_run(tensor: Tensor, times: int) -> Tensor:
+    return tensor.unflatten(0, (times, -1))
+
+
+def _add(sums: list[Tensor | None], number: int, part: Tensor) -> None:
+    sums[number] = part if sums[number] is None else sums[number] + part

@@ -1,0 +1,159 @@
+"""Scores of edges: differences of writers times gradients at readers.
+
+All writers are in one buffer, which grows from layer to layer, and are multiplied by
+all readers that come next in one product, for each example.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from circuit_transfer.circuits.edge_gradients import (
+    Block,
+    ReaderGradients,
+    normalised,
+)
+from circuit_transfer.models.architectures import (
+    layer_readers,
+    node_sites,
+    norm_of,
+    projection_weight,
+)
+from circuit_transfer.models.edges import Graph
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Differences of the outputs of writers between two runs.
+
+    Attributes:
+        input: of the token embeddings, `(batch, position, d_model)`; None to leave
+            them out.
+        outputs: of the nodes by site, `(batch, position, nodes, width)`, None likewise;
+            in the last layer of the last position.
+        sums: by layer, the sum of the heads where a norm follows it, in the run where
+            the derivative of that norm is taken; None elsewhere.
+    """
+
+    input: Tensor | None
+    outputs: Sequence[Tensor | None]
+    sums: Sequence[Tensor | None]
+
+
+def edge_products(
+    model: nn.Module,
+    graph: Graph,
+    differences: Differences,
+    gradients: ReaderGradients,
+) -> Tensor:
+    """Multiply differences of writers by the mean gradients at readers.
+
+    The layers may be on several devices: the differences follow the gradients.
+
+    Returns:
+        Sums over positions and width, float32 `(batch, n_writers, n_readers)`, 0 where
+        there is no edge.
+    """
+    written = _Written(model, graph, differences, gradients.frozen_norms)
+    shape = written.examples, len(graph.writers), len(graph.readers)
+    scores = torch.zeros(shape, device=written.buffer.device)
+    for number in range(graph.layers + 1):
+        if number == graph.layers:
+            written.keep_last()
+        if number:
+            written.add_layer(number - 1)
+        block = gradients.block(number) if written.count else None
+        if block is not None:
+            found = written.times(block)
+            scores[:, written.writers, block.slice] = found.to(scores.device)
+    legal = torch.from_numpy(graph.legal).to(scores.device)
+    return scores.masked_fill_(~legal, 0.0) / gradients.runs
+
+
+class _Written:
+    """What writers have added to the residual stream so far, more in one run."""
+
+    def __init__(
+        self, model: nn.Module, graph: Graph, differences: Differences, frozen: bool
+    ):
+        self._model, self._graph, self._frozen = model, graph, frozen
+        self._differences = differences
+        self._layers, self._sites = layer_readers(model), node_sites(model)
+        self.first, self.count = 0, 0
+        given = [each for each in differences.outputs if each is not None]
+        start = given[0] if differences.input is None else differences.input
+        self.examples, positions = start.shape[:2]
+        # The last layer's are only read at the last position.
+        early = differences.outputs[:-2]
+        most = sum(each.shape[2] for each in early if each is not None)
+        most += differences.input is not None
+        size = (most, self.examples, positions, model.config.hidden_size)
+        self.buffer = torch.empty(size, device=start.device)
+        if differences.input is not None:
+            self.buffer[0] = differences.input
+            self.count = 1
+
+    @property
+    def writers(self) -> slice:
+        """The numbers of the writers."""
+        return slice(self.first, self.first + self.count)
+
+    def keep_last(self) -> None:
+        """Keep only the last position, with room for the writers of the last layer."""
+        before = self.buffer[: self.count, :, -1:]
+        most = self.count + self._graph.heads + 1
+        self.buffer = before.new_empty(most, *before.shape[1:])
+        self.buffer[: self.count] = before
+
+    def add_layer(self, number: int) -> None:
+        """Add the heads and the MLP of a layer, if they have differences."""
+        graph = self._graph
+        heads, mlp = self._differences.outputs[2 * number : 2 * number + 2]
+        if heads is not None:
+            into = self._next(graph.head_writers(number).start, graph.heads)
+            self._write_heads(number, heads, into)
+        if mlp is not None:
+            self._next(graph.mlp_writer(number), 1)[0] = mlp.squeeze(2)
+
+    def _next(self, writer: int, count: int) -> Tensor:
+        if not self.count:
+            self.first = writer
+        self.count += count
+        return self.buffer[self.count - count : self.count]
+
+    def _write_heads(self, number: int, heads: Tensor, into: Tensor) -> None:
+        weight = projection_weight(self._sites[2 * number][0]).float()
+        by_head = weight.T.unflatten(0, (heads.shape[2], -1))
+        flat = heads.float().permute(2, 0, 1, 3).flatten(1, 2)
+        added = torch.bmm(flat, by_head.to(flat.device)).view(into.shape)
+        norm = self._layers[number].heads_norm
+        if norm is not None:
+            norm = norm_of(self._model, norm)
+            direction, root = normalised(self._differences.sums[number], norm)
+            if norm.centred:
+                added = added - added.mean(-1, keepdim=True)
+            if not self._frozen:
+                along = (direction * added).mean(-1, keepdim=True)
+                added = added - direction * along
+            added = added * (norm.weight.float() / root)
+        into.copy_(added)
+
+    def times(self, block: Block) -> Tensor:
+        """Multiply the writers by readers: `(batch, writers, readers)`."""
+        # Layers may be on several devices.
+        self.buffer = self.buffer.to(block.summed.device)
+        written = self.buffer[: self.count]
+        writers = written.transpose(0, 1).flatten(2)
+        readers = block.summed.transpose(0, 1).flatten(2)
+        found = torch.bmm(writers, readers.transpose(1, 2))
+        if block.along is None:
+            return found
+        # By token, each writer along each run's direction.
+        by_token = written.permute(1, 2, 0, 3).flatten(0, 1)
+        directions = block.directions.permute(1, 2, 3, 0).flatten(0, 1)
+        part = torch.bmm(by_token, directions)
+        part = part.unflatten(0, written.shape[1:3]).transpose(1, 2).flatten(2)
+        along = block.along.permute(1, 2, 0, 3).flatten(1, 2)
+        return found.sub_(torch.bmm(part, along), alpha=1 / written.shape[-1])
