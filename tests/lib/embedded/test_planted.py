@@ -3,16 +3,20 @@
 import numpy as np
 import pytest
 import torch
-from reference import embed
-from reference_edges import ablated_outputs, run_edges
+from reference_edges import ablated_outputs, edge_scores, run_edges
 
-from circuit_transfer.embedded.planted.constructions import CONSTRUCTIONS, plant
+from circuit_transfer.circuits.edge_attribution import attribute_edges
+from circuit_transfer.circuits.methods import FUNCTIONS, edge_methods
+from circuit_transfer.circuits.recovery import recovery
+from circuit_transfer.embedded.planted.constructions import plant
 from circuit_transfer.embedded.planted.gates import CIRCUIT, INHIBITION
 from circuit_transfer.embedded.planted.induction import CIRCUITS, letter_codes
+from circuit_transfer.embedded.planted.settings import GENERATORS
 from circuit_transfer.generators import generate_prompts
 from circuit_transfer.generators.planted import EARLY, LATE, LETTERS, SWAPS
 from circuit_transfer.models.architectures import ARCHITECTURES
 from circuit_transfer.models.edges import KV, KV_HEAD, QUERY_HEAD, config_graph
+from circuit_transfer.prompts.batches import PairBatch
 
 TOKENS = {word: index for index, word in enumerate((*LETTERS, EARLY, LATE))}
 # Large, so that the norm is linear to 1e-7: what is left is the construction's own.
@@ -26,7 +30,7 @@ class Case:
         entry = {"constant": CONSTANT} | entry
         self.planted = plant(entry, TOKENS)
         self.model, self.kv = self.planted.model, kv
-        generator = CONSTRUCTIONS[entry["construction"]][2]
+        generator = GENERATORS[entry["construction"]]
         pairs = [
             row
             for kind in kinds
@@ -38,33 +42,27 @@ class Case:
         def ids(texts):
             return torch.tensor([[TOKENS[each] for each in x.split()] for x in texts])
 
-        self.clean = ids(pair["clean"] for pair in pairs)
-        self.corrupted = ids(pair["corrupted"] for pair in pairs)
-        self.answers = ids(pair["answers"][0] for pair in pairs)
-        self.wrong = ids(pair["wrong_answers"][0] for pair in pairs)
-        self.ablated = ablated_outputs(self.model, self.corrupted)
+        self.batch = PairBatch(
+            ids(pair["clean"] for pair in pairs),
+            ids(pair["corrupted"] for pair in pairs),
+            ids(pair["answers"][0] for pair in pairs),
+            ids(pair["wrong_answers"][0] for pair in pairs),
+        )
+        self.clean = self.batch.clean
+        self.ablated = ablated_outputs(self.model, self.batch.corrupted)
         self.graph = config_graph(self.model.config, kv)
         self.names = self.graph.edge_names()
-
-    def diff(self, logits):
-        return (logits.gather(1, self.answers) - logits.gather(1, self.wrong))[:, 0]
 
     def truth(self, kind):
         kept = set(self.planted.circuits[kind][self.kv])
         assert kept <= set(self.names)
         return np.array([name in kept for name in self.names])
 
-    def run(self, edges, ablated=None, embeddings=None):
-        """Return the metric `(prompt,)` with these edges, bool or float by edge."""
-        mask = edges
-        if not isinstance(edges, torch.Tensor):
-            matrix = self.graph.matrix(np.asarray(edges, float), 0.0)
-            mask = torch.from_numpy(matrix)
-        ablated = self.ablated if ablated is None else ablated
-        logits, _ = run_edges(
-            self.model, self.clean, ablated, mask, self.kv, embeddings
-        )
-        return self.diff(logits)
+    def run(self, edges):
+        """Return the metric `(prompt,)` with these edges, one number for each."""
+        mask = torch.from_numpy(self.graph.matrix(np.asarray(edges, float), 0.0))
+        logits, _ = run_edges(self.model, self.clean, self.ablated, mask, self.kv)
+        return self.batch.logit_diff(logits)
 
     def exact(self, chosen=None):
         """Return the drop of the metric by edge, `(edge, prompt)`."""
@@ -77,37 +75,9 @@ class Case:
 
     def gradients(self, steps=1):
         """Return EAP, or with several steps EAP-IG of the inputs, by edge."""
-        clean, corrupted = (
-            embed(self.model, each) for each in (self.clean, self.corrupted)
-        )
-        live = ablated_outputs(self.model, self.clean)
-        change = {name: live[name] - self.ablated[name] for name in live}
-        total = 0.0
-        for share in np.arange(1, steps + 1) / steps:
-            point = corrupted + share * (clean - corrupted)
-            # The derivative by the mask is live minus ablated output times gradient.
-            at_point = _outputs_at(self, point)
-            shifted = {name: at_point[name] - change[name] for name in change}
-            mask = torch.from_numpy(
-                self.graph.matrix(np.ones(len(self.names)), 0.0)
-            ).requires_grad_()
-            metric = self.run(mask, shifted, point).mean()
-            total = total + torch.autograd.grad(metric, mask)[0].numpy()
-        return self.graph.flat(total / steps)
-
-
-def _outputs_at(case, point):
-    shape = len(case.graph.writers), len(case.graph.readers)
-    nothing = dict.fromkeys(case.graph.writers, 0.0)
-    ones = torch.ones(shape, dtype=torch.float64)
-    with torch.no_grad():
-        return run_edges(case.model, case.clean, nothing, ones, case.kv, point)[1]
-
-
-def auroc(scores, truth):
-    """Return the share of pairs in which the true edge has the higher score."""
-    higher = scores[truth][:, None] - scores[~truth][None]
-    return float((np.sign(higher) / 2 + 0.5).mean())
+        places = np.arange(1, steps + 1) / steps
+        scores = edge_scores(self.model, self.batch, self.kv, places)
+        return self.graph.flat(scores.numpy()) / len(self.batch)
 
 
 FAMILIES = [*sorted(ARCHITECTURES)]
@@ -124,7 +94,7 @@ def test_planted_subspaces_are_the_model_in_every_family(family, kv):
     assert (case.run(~truth) - empty).abs().max() < 1e-3
     # Negatives are neither silent writers nor unused readers.
     assert 0.1 < truth.mean() < 0.5
-    plain = case.diff(case.model(case.clean).logits[:, -1])
+    plain = case.batch.logit_diff(case.model(case.clean).logits[:, -1])
     torch.testing.assert_close(plain, whole, rtol=0, atol=5e-3)
 
 
@@ -137,7 +107,7 @@ def test_only_planted_edges_have_an_effect(family):
     assert effects[truth].min() > 1e-4
     for steps in (1, 3):
         scores = np.abs(case.gradients(steps))
-        assert auroc(scores, truth) == 1
+        assert recovery(scores, truth)["auroc"] == 1
 
 
 def test_density_and_seed_change_the_circuit_and_a_rotation_hides_it():
@@ -166,7 +136,7 @@ def test_every_corruption_has_the_circuit_that_it_needs():
         assert {case.names[each] for each in np.flatnonzero(effects > 0.1)} == {*edges}
         assert effects[~truth].max() < 1e-6
         logits = case.model(case.clean).logits[:, -1]
-        assert (logits.argmax(-1) == case.answers[:, 0]).all()
+        assert case.batch.correct(logits).all()
 
 
 def logit_difference(prompt, cue, sharpness):
@@ -207,7 +177,7 @@ def test_saturated_attention_hides_edges_from_gradients_but_not_from_integrated_
     assert np.abs(case.gradients()[hidden]).max() < 0.01
     assert case.gradients(5)[hidden].min() > 2
     truth = case.truth("mix")
-    assert auroc(np.abs(case.gradients(5)), truth) == 1
+    assert recovery(np.abs(case.gradients(5)), truth)["auroc"] == 1
 
 
 def closed_form(case):
@@ -293,8 +263,11 @@ def test_gates_have_their_effects():
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"construction": "tree"}, "'tree': expected one of .*induction"),
-        ({"construction": "gates", "family": "gpt2"}, "gates: 'family': expected one"),
+        ({"construction": "tree"}, "construction 'tree': expected one of .*induction"),
+        (
+            {"construction": "gates", "family": "gpt2"},
+            "family: gates has no such setting; it has seed",
+        ),
         ({"construction": "subspaces", "family": "t5"}, "'t5' is not supported"),
         (
             {"construction": "subspaces", "family": "gpt2", "kv_heads": 2},
@@ -302,10 +275,42 @@ def test_gates_have_their_effects():
         ),
         (
             {"construction": "subspaces", "kv_heads": 3},
-            "kv_heads 3: expected a divisor of 4",
+            "kv_heads: 3 does not divide the number of heads, 4",
         ),
     ],
 )
 def test_what_cannot_be_planted_is_refused(entry, message):
     with pytest.raises(ValueError, match=message):
         plant(entry, TOKENS)
+
+
+METHODS = [name for name in edge_methods() if name in FUNCTIONS]
+
+
+def library_scores(case, method, kv, **settings):
+    """Return the library's scores in float32, by edge."""
+    graph = config_graph(case.model.config, kv)
+    model = case.model.float()
+    found = attribute_edges(model, [case.batch], graph, method=method, **settings)
+    return graph, graph.flat(found.scores.numpy())
+
+
+@pytest.mark.parametrize("method", [each for each in METHODS if each != "eap"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_method_finds_planted_subspaces_in_every_family(family, method):
+    entry = {"construction": "subspaces", "family": family, "constant": 1e3}
+    case = Case(entry, 20, KV_HEAD)
+    _, scores = library_scores(case, method, KV_HEAD)
+    found = recovery(np.abs(scores), case.truth("late"))
+    assert found["auroc"] == 1
+    assert found["precision"] == found["recall"] == 1
+
+
+def test_only_integrated_gradients_find_the_edges_of_a_saturated_head():
+    entry = MIXED | {"sharpness": 6, "constant": 1e3}
+    case = Case(entry, 20, kinds=tuple(SWAPS))
+    hidden = [case.names.index(name) for name in CIRCUITS["mix"][:3]]
+    _, eap = library_scores(case, "eap", QUERY_HEAD)
+    _, integrated = library_scores(case, "eap-ig-inputs", QUERY_HEAD)
+    assert np.abs(eap[hidden]).max() < 0.01
+    assert integrated[hidden].min() > 2

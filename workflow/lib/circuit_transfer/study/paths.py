@@ -24,6 +24,7 @@ PATTERNS = {
     "pairs-rejects": "results/pairs/{model}/{task}.rejects.parquet",
     "baseline": "results/baselines/{model}/{task}.json",
     "scores": "results/scores/{model}/{task}/{method}.safetensors",
+    "edge-scores": "results/edge-scores/{model}/{task}/{edge_method}.safetensors",
     "alignment": "results/alignments/{source}/{target}/{method}/{training_set}/"
     "seed-{seed}.safetensors",
     "mask": "results/masks/{target}/{task}/seed-{seed}.safetensors",
@@ -47,6 +48,7 @@ PATTERNS = {
     "correlations": "results/tables/correlations.parquet",
     "break-even": "results/tables/break-even.parquet",
     "stability": "results/tables/stability/{source}/{target}/{method}.{suffix}",
+    "planted": "results/tables/planted.parquet",
     "cost-estimate": "results/tables/cost-estimate.{suffix}",
     "cost-schedule": "results/tables/cost-schedule.{suffix}",
 }
@@ -60,6 +62,7 @@ JOBS = {
     "write_prompts": "{task}/{split}",
     "join_prompts": "{task}",
     "train_model": "{model}",
+    "plant_model": "{model}",
     "download_model": "{model}",
     "convert_gguf": "{model}",
     "describe_model": "{model}",
@@ -80,6 +83,7 @@ JOBS = {
     "compare_steps": "{model}/{task}/{method}",
     "measure_benchmark": "{benchmark}",
     "measure_scaling": "{benchmark}",
+    "score_planted": "",
     "correlate_scores": "",
     "estimate_cost": "",
     "write_summary": "",

@@ -8,13 +8,12 @@ All numbers are 1 on the clean prompt and 0 on the corrupted one.
 - Inhibition: a head writes against the answer, with the largest effect of all.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 
 from circuit_transfer.embedded.planted.model import Planted, circuit_names
 from circuit_transfer.embedded.planted.relays import plant_linear
+from circuit_transfer.embedded.planted.settings import Gates
 from circuit_transfer.embedded.planted.wires import Wires
 from circuit_transfer.generators.planted import letter_classes
 
@@ -31,19 +30,6 @@ CIRCUIT = {
     f"{OR}->logits": 1.0,
     f"{INHIBITOR}->logits": INHIBITION,
 }
-
-
-@dataclass(frozen=True)
-class Gates:
-    """Settings of the construction.
-
-    Attributes:
-        seed: of the rotation, and of what nothing reads.
-        constant: size of the component that makes norms linear, see `basis`.
-    """
-
-    seed: int = 0
-    constant: float = 1e3
 
 
 def plant_gates(settings: Gates, tokens: dict[str, int]) -> Planted:
@@ -67,7 +53,7 @@ def plant_gates(settings: Gates, tokens: dict[str, int]) -> Planted:
     one, both = wires.one(2), third + fourth
     wires.plant_mlp(2, [(both, one, 1.0), (both - one, one, -1.0)])
     edges = circuit_names(wires.model, circuit != 0)
-    return Planted(wires.model, "planted-classes", {"late": edges}, circuit)
+    return Planted(wires.model, {"late": edges}, circuit)
 
 
 def _unread(graph, circuit: np.ndarray, random: torch.Generator) -> np.ndarray:

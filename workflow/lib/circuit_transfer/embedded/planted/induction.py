@@ -6,7 +6,6 @@ whose copied code is that of the last letter, and its letter is the answer: `b`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from circuit_transfer.embedded.planted.basis import Basis
 from circuit_transfer.embedded.planted.blank import Planter, Sizes, blank_model
 from circuit_transfer.embedded.planted.heads import attend_back
 from circuit_transfer.embedded.planted.model import Planted
+from circuit_transfer.embedded.planted.settings import Induction
 from circuit_transfer.generators.planted import LETTERS, MIX
 from circuit_transfer.models.edges import KV
 
@@ -33,22 +33,6 @@ THETA = 1e12
 SLOW = [4, 5, 6, 7, 12, 13, 14, 15]
 # Of the letter that the head attends to.
 LOGIT = 5.0
-
-
-@dataclass(frozen=True)
-class Induction:
-    """Settings of the construction.
-
-    Attributes:
-        sharpness: scale of the queries. At 1.5 the head attends to several positions;
-            at 6 to one, where the gradient of its softmax vanishes.
-        seed: of the rotation, and of what nothing reads.
-        constant: size of the component that makes norms linear, see `basis`.
-    """
-
-    sharpness: float = 1.5
-    seed: int = 0
-    constant: float = 1e3
 
 
 def plant_induction(settings: Induction, tokens: dict[str, int]) -> Planted:
@@ -87,7 +71,7 @@ def plant_induction(settings: Induction, tokens: dict[str, int]) -> Planted:
     reads = {"q": query, "k": at(SLOW) @ copied.T, "v": letter.T}
     rest.add_layer(1, reads, out)
     circuits = {kind: dict.fromkeys(KV, edges) for kind, edges in CIRCUITS.items()}
-    return Planted(model, "planted-induction", circuits)
+    return Planted(model, circuits)
 
 
 def letter_codes() -> Tensor:

@@ -22,7 +22,6 @@ class Planted:
 
     Attributes:
         model: in float64, with the weights in which the circuit was written.
-        task: name of the generator whose prompts it answers.
         circuits: names of the edges that matter, by the kind of corrupted prompt
             (a counterfactual of the generator), then by the `kv` of the graph.
         weights: of linear edges, `(n_writers, n_readers)` by key-value head; None where
@@ -30,7 +29,6 @@ class Planted:
     """
 
     model: PreTrainedModel
-    task: str
     circuits: Mapping[str, Mapping[str, tuple[str, ...]]]
     weights: np.ndarray | None = None
 

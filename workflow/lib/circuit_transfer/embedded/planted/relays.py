@@ -4,33 +4,13 @@ It is the difference of the writer's output, times the edge's weight, times the 
 all paths from the reader to the logits of the product of their weights.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 
 from circuit_transfer.embedded.planted.model import Planted, circuit_names
+from circuit_transfer.embedded.planted.settings import Relays
 from circuit_transfer.embedded.planted.wires import Wires
 from circuit_transfer.generators.planted import letter_classes
-
-
-@dataclass(frozen=True)
-class Relays:
-    """Settings of the construction.
-
-    Attributes:
-        layers: number of layers.
-        heads: attention heads per layer, each with a key of its own.
-        density: probability of an edge to the value of a head, an MLP or the logits.
-        seed: of edges, weights and rotation.
-        constant: size of the component that makes norms linear, see `basis`.
-    """
-
-    layers: int = 3
-    heads: int = 4
-    density: float = 0.5
-    seed: int = 0
-    constant: float = 1e3
 
 
 def plant_relays(settings: Relays, tokens: dict[str, int]) -> Planted:
@@ -60,7 +40,7 @@ def plant_relays(settings: Relays, tokens: dict[str, int]) -> Planted:
         weights[:, -1] *= -1
     plant_linear(wires, weights)
     circuit = circuit_names(wires.model, weights != 0)
-    return Planted(wires.model, "planted-classes", {"late": circuit}, weights)
+    return Planted(wires.model, {"late": circuit}, weights)
 
 
 def _total(wires: Wires, weights: np.ndarray) -> float:

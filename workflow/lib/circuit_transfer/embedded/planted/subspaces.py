@@ -5,8 +5,6 @@ nothing, although its writer's output differs between the prompts and its reader
 used: what is read has no component in the writer's subspace.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,6 +17,7 @@ from circuit_transfer.embedded.planted.blank import (
     has_grouped_queries,
 )
 from circuit_transfer.embedded.planted.model import Planted, circuit_names
+from circuit_transfer.embedded.planted.settings import Subspaces
 from circuit_transfer.generators.planted import (
     EARLY,
     LATE,
@@ -32,30 +31,6 @@ INPUT_DIMENSIONS, DIMENSIONS = 16, 4
 GAINS = {"q": 1.5, "k": 1.5, "v": 1.0}
 LOGIT_DIFFERENCE = 4.0
 PROMPTS = 64
-
-
-@dataclass(frozen=True)
-class Subspaces:
-    """Settings of the construction.
-
-    Attributes:
-        family: a `model_type` of `transformers`.
-        layers: number of layers.
-        heads: attention heads per layer.
-        kv_heads: keys and values per layer; None for half as many as heads, or as many
-            in families without grouped queries.
-        density: probability of an edge.
-        seed: of edges, weights and rotation.
-        constant: size of the component that makes norms linear, see `basis`.
-    """
-
-    family: str = "llama"
-    layers: int = 2
-    heads: int = 4
-    kv_heads: int | None = None
-    density: float = 0.3
-    seed: int = 0
-    constant: float = 1e3
 
 
 def plant_subspaces(
@@ -73,7 +48,7 @@ def plant_subspaces(
         configuration: further settings of the family's configuration.
 
     Raises:
-        ValueError: the family is unknown, or cannot have so many keys.
+        ValueError: the family cannot have so few keys.
     """
     writers = 1 + settings.layers * (settings.heads + 1)
     dimensions = INPUT_DIMENSIONS + DIMENSIONS * (writers - 1)
@@ -88,7 +63,7 @@ def plant_subspaces(
     drawn.plant()
     drawn.separate_classes()
     circuit = circuit_names(model, drawn.edges)
-    return Planted(model, "planted-classes", {"late": circuit})
+    return Planted(model, {"late": circuit})
 
 
 def _keys(settings: Subspaces) -> int:
@@ -101,8 +76,6 @@ def _keys(settings: Subspaces) -> int:
             f"kv_heads {wanted}: every head of {settings.family} has a key of its own; "
             f"expected {settings.heads}, or no kv_heads"
         )
-    if settings.heads % wanted:
-        raise ValueError(f"kv_heads {wanted}: expected a divisor of {settings.heads}")
     return wanted
 
 
