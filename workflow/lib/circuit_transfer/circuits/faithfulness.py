@@ -68,7 +68,7 @@ def evaluate_circuits(
         found = pl.DataFrame(schema={"ranking": pl.UInt32} | MEASURES)
     else:
         scores = torch.tensor(rankings["scores"].to_list(), dtype=torch.float32)
-        chosen = _satisfying(rankings, complement_of)
+        chosen = satisfying(rankings, complement_of)
         settings = {"ablation": ablation, "rows": rows, "resume": resume}
         found = _measure_rankings(
             model, batches, scores, chosen, proportions, **settings
@@ -141,7 +141,7 @@ def _measure_rankings(
     return pl.DataFrame(columns, schema={"ranking": pl.UInt32} | MEASURES)
 
 
-def _satisfying(rankings: pl.DataFrame, condition: pl.Expr | None) -> Tensor:
+def satisfying(rankings: pl.DataFrame, condition: pl.Expr | None) -> Tensor:
     """Return where a condition holds, bool `(rankings,)`; without one, nowhere."""
     holds = pl.lit(False) if condition is None else condition.fill_null(False)
     return torch.tensor(rankings.with_columns(holds=holds)["holds"].to_list())

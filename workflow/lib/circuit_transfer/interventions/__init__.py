@@ -3,6 +3,9 @@
 - `hooks`: read and edit the outputs of nodes, or replace the forward of modules;
 - `projections`: read and edit queries, keys and values;
 - `circuits`: ablate all nodes outside a circuit, with a binary or a soft mask;
+- `edges`: run circuits of edges, with `edge_references` (the runs between which they
+  lie), `edge_plans` (what they compute), `edge_buffers` and `edge_readers` (what a
+  reader reads, and its query, key or value);
 - `runs`: run prompts from the beginning, after a cached prefix, or from a given site;
 - `unembedding`: compute logits in float32 where the weights have half the precision;
 - `prefixes`: try whether a prefix may be cached;
@@ -20,6 +23,9 @@ from circuit_transfer.interventions.circuits import (
     skipping_layers,
 )
 from circuit_transfer.interventions.counting import Passes, counting
+from circuit_transfer.interventions.edge_plans import Plan, plan_edges
+from circuit_transfer.interventions.edge_references import EdgeRun, run_edges
+from circuit_transfer.interventions.edges import EdgeRuns, edge_logits
 from circuit_transfer.interventions.hooks import captured, captured_stream, edited
 from circuit_transfer.interventions.prefixes import reusable_prefix
 from circuit_transfer.interventions.runs import (
@@ -31,19 +37,25 @@ from circuit_transfer.interventions.runs import (
 )
 
 __all__ = [
+    "EdgeRun",
+    "EdgeRuns",
     "Passes",
+    "Plan",
     "Prefix",
     "answer_logits",
     "captured",
     "captured_stream",
     "counting",
+    "edge_logits",
     "edited",
     "mask_by_site",
     "mixing",
+    "plan_edges",
     "pushing",
     "resumed",
     "reusable_prefix",
     "run_captured",
+    "run_edges",
     "run_prefix",
     "running_circuits",
     "site_outputs",

@@ -148,6 +148,14 @@ def has_parallel_mlp(config) -> bool:
     return bool(getattr(config, "use_parallel_residual", False))
 
 
+def couples_heads(model_type: str) -> bool:
+    """Return whether a head depends on the queries and keys of all heads of its layer.
+
+    So it is where a norm is applied to those of all heads at once.
+    """
+    return bool(architecture_of(model_type).joint_norms)
+
+
 def node_sites(model: nn.Module) -> list[tuple[nn.Module, bool, int]]:
     """Return the sites of a model in the order of the nodes.
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from circuit_transfer.messages import quoted
+from circuit_transfer.models.architectures import couples_heads, has_parallel_mlp
 from circuit_transfer.models.nodes import node_names
 
 INPUT, LOGITS = "input", "logits"
@@ -39,6 +40,8 @@ class Graph:
         layers: number of layers.
         heads: attention heads per layer.
         kv_readers: readers of keys per layer, and as many of values.
+        coupled: whether a norm over the queries (and one over the keys) of all heads of
+            a layer lets every head depend on all of them, as in OLMo 2.
     """
 
     writers: tuple[str, ...]
@@ -48,6 +51,7 @@ class Graph:
     layers: int
     heads: int
     kv_readers: int
+    coupled: bool = False
 
     @property
     def n_edges(self) -> int:
@@ -129,7 +133,9 @@ class Graph:
             for head, writer in enumerate(self.head_writers(layer)):
                 own = (head, head // group, head // group)
                 for kind, number in zip(KINDS, own, strict=True):
-                    uses[writer, self.attention_readers(layer, kind)[number]] = True
+                    readers = np.asarray(self.attention_readers(layer, kind))
+                    joint = self.coupled and kind in "qk"
+                    uses[writer, readers if joint else readers[number]] = True
             uses[self.mlp_writer(layer), self.mlp_reader(layer)] = True
         return uses
 
@@ -141,6 +147,7 @@ def edge_graph(
     *,
     kv: str = QUERY_HEAD,
     parallel_mlp: bool = False,
+    coupled: bool = False,
 ) -> Graph:
     """Return the graph of a model of given sizes.
 
@@ -152,6 +159,7 @@ def edge_graph(
             the weights are shared, as in MIB; `kv-head`: one reader for each key and
             value, numbered by them.
         parallel_mlp: whether the MLP of a layer reads what its heads read.
+        coupled: see `Graph`.
 
     Raises:
         ValueError: `kv` is neither.
@@ -176,19 +184,22 @@ def edge_graph(
         layers=layers,
         heads=heads,
         kv_readers=kv_readers,
+        coupled=coupled,
     )
 
 
 def described_graph(description: Mapping[str, Any], kv: str = QUERY_HEAD) -> Graph:
     """Return the graph of a described model, see `description.describe_model`."""
-    sizes = (description[key] for key in ("layers", "heads", "kv_heads"))
-    return edge_graph(*sizes, kv=kv, parallel_mlp=description["parallel_mlp"])
+    return edge_graph(
+        *(description[key] for key in ("layers", "heads", "kv_heads")),
+        kv=kv,
+        parallel_mlp=description["parallel_mlp"],
+        coupled=couples_heads(description["architecture"]),
+    )
 
 
 def config_graph(config, kv: str = QUERY_HEAD) -> Graph:
     """Return the graph of a model by its configuration of `transformers`."""
-    from circuit_transfer.models.architectures import has_parallel_mlp
-
     heads = config.num_attention_heads
     return edge_graph(
         config.num_hidden_layers,
@@ -196,4 +207,5 @@ def config_graph(config, kv: str = QUERY_HEAD) -> Graph:
         getattr(config, "num_key_value_heads", None) or heads,
         kv=kv,
         parallel_mlp=has_parallel_mlp(config),
+        coupled=couples_heads(config.model_type),
     )
