@@ -226,21 +226,61 @@ def edge_scores(model, pair, kv="query-head", places=(1.0,), ablated=None):
     way from the corrupted embeddings to the clean ones, where gradients are taken;
     `ablated` is what ablated writers write, by default on the corrupted prompt.
     """
-    graph = config_graph(model.config, kv)
     clean = ablated_outputs(model, pair.clean)
     ablated = ablated or ablated_outputs(model, pair.corrupted)
-    total = 0.0
+    moved = {name: clean[name] - ablated[name] for name in clean}
+    parts = []
     for place in places:
-        point = ablated["input"] + place * (clean["input"] - ablated["input"])
-        live = run_edges(model, pair.clean, clean, _ones(graph), kv, point)[1]
-        # The mask moves every writer by the difference between the ends of the way.
-        moved = {name: live[name] - (clean[name] - ablated[name]) for name in clean}
-        moved = {name: value.detach() for name, value in moved.items()}
-        mask = _ones(graph).requires_grad_()
-        logits, _ = run_edges(model, pair.clean, moved, mask, kv, point)
-        diff = _logit_diff(logits, pair)
-        total = total + torch.autograd.grad(diff, mask)[0]
-    return total / len(places)
+        point = ablated["input"] + place * moved["input"]
+        parts.append(_mask_gradient(model, pair, kv, point, moved))
+    return sum(parts) / len(parts)
+
+
+def conductances(model, pair, kv, places):
+    """Score every edge by its changes in equal steps, by gradients within each."""
+    ends = [embed(model, ids) for ids in (pair.corrupted, pair.clean)]
+
+    def at(share):
+        return ends[0] + share * (ends[1] - ends[0])
+
+    graph, total = config_graph(model.config, kv), 0.0
+    nothing = dict.fromkeys(graph.writers, 0.0)
+    for step, place in enumerate(places):
+        before, after = (
+            run_edges(model, pair.clean, nothing, _ones(graph), kv, at(share))[1]
+            for share in (step / len(places), (step + 1) / len(places))
+        )
+        moved = {name: after[name] - before[name] for name in after}
+        total = total + _mask_gradient(model, pair, kv, at(place), moved)
+    return total
+
+
+def site_scores(model, pair, kv, places):
+    """Score every edge by gradients where the writers of its site alone have moved."""
+    graph, scores = config_graph(model.config, kv), 0.0
+    ablated = ablated_outputs(model, pair.corrupted)
+    sites = [name.split(".")[0] for name in graph.writers]
+    for site in sorted({*sites}):
+        rows = torch.tensor([each == site for each in sites])[:, None].double()
+        for place in places:
+            # Where the mask mixes, a writer is on its way, and moves the mask further.
+            mask = (1 - rows) + rows * place * _ones(graph)
+            mask.requires_grad_()
+            logits, _ = run_edges(model, pair.clean, ablated, mask, kv)
+            (gradient,) = torch.autograd.grad(_logit_diff(logits, pair), mask)
+            scores = scores + rows * gradient / len(places)
+    return scores
+
+
+def _mask_gradient(model, pair, kv, point, moved):
+    """Return the gradient at a mask of ones that subtracts `moved` from the writers."""
+    graph = config_graph(model.config, kv)
+    nothing = dict.fromkeys(graph.writers, 0.0)
+    live = run_edges(model, pair.clean, nothing, _ones(graph), kv, point)[1]
+    others = {name: (live[name] - moved[name]).detach() for name in live}
+    mask = _ones(graph).requires_grad_()
+    logits, _ = run_edges(model, pair.clean, others, mask, kv, point)
+    return torch.autograd.grad(_logit_diff(logits, pair), mask)[0]
 
 
 def _ones(graph):

@@ -2,9 +2,16 @@
 
 import pytest
 import torch
-from reference_edges import ablated_outputs, edge_scores, run_edges
+from reference_edges import (
+    ablated_outputs,
+    conductances,
+    edge_scores,
+    run_edges,
+    site_scores,
+)
 
 from circuit_transfer.circuits.edge_attribution import attribute_edges
+from circuit_transfer.circuits.edge_steps import GRIDS
 from circuit_transfer.models.architectures import ARCHITECTURES
 from circuit_transfer.models.edges import KV, config_graph
 from circuit_transfer.prompts.batches import pair_batches
@@ -37,18 +44,52 @@ def test_eap_is_the_gradient_of_a_mask(tiny_model, tiny_pairs, family, settings,
     assert_scores(found.by_example, expected[:, writers, readers])
 
 
-@pytest.mark.parametrize("grid", ["right", "left", "mid"])
+ORACLES = {
+    "eap-ig-inputs": edge_scores,
+    "eap-ig-activations": site_scores,
+    "eap-conductance": conductances,
+}
+
+
 @pytest.mark.parametrize("kv", KV)
+@pytest.mark.parametrize(
+    ("method", "grid"),
+    [
+        ("eap-ig-inputs", "right"),
+        ("eap-ig-inputs", "left"),
+        ("eap-ig-activations", "mid"),
+        ("eap-conductance", "mid"),
+    ],
+)
 @pytest.mark.parametrize(("family", "settings"), CASES)
 def test_integrated_scores_equal_the_slow_implementation(
-    tiny_model, tiny_pairs, family, settings, kv, grid
+    tiny_model, tiny_pairs, family, settings, method, kv, grid
+):
+    assert_equals_the_oracle(tiny_model, tiny_pairs, family, settings, method, kv, grid)
+
+
+# Of those families that differ in how runs are made: a norm over the heads or none.
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("method", ORACLES)
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+def test_the_grid_says_where_in_a_step_the_gradient_is_taken(
+    tiny_model, tiny_pairs, family, method, grid
+):
+    assert_equals_the_oracle(
+        tiny_model, tiny_pairs, family, {}, method, "kv-head", grid
+    )
+
+
+def assert_equals_the_oracle(
+    tiny_model, tiny_pairs, family, settings, method, kv, grid
 ):
     model = tiny_model(family, **settings).requires_grad_(False)
-    graph, pairs = config_graph(model.config, kv), tiny_pairs(4)
+    graph, pairs = config_graph(model.config, kv), tiny_pairs(2)
     offset = {"right": 1, "left": 0, "mid": 0.5}[grid]
     places = [(step + offset) / 3 for step in range(3)]
-    expected = [edge_scores(model, pair, kv, places) for pair in pair_batches(pairs, 1)]
-    settings = {"method": "eap-ig-inputs", "ig_steps": 3, "grid": grid}
+    oracle = ORACLES[method]
+    expected = [oracle(model, pair, kv, places) for pair in pair_batches(pairs, 1)]
+    settings = {"method": method, "ig_steps": 3, "grid": grid}
     found = attribute_edges(model, pair_batches(pairs, 2), graph, **settings)
     assert_scores(found.scores, torch.stack(expected).mean(0))
 

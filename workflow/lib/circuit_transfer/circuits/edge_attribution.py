@@ -15,7 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from circuit_transfer.circuits.ablations import Ablation, ablation_of
-from circuit_transfer.circuits.edge_steps import GRIDS, BatchScores, gradient_scores
+from circuit_transfer.circuits.edge_sites import activation_scores
+from circuit_transfer.circuits.edge_steps import (
+    GRIDS,
+    BatchScores,
+    conductance_scores,
+    gradient_scores,
+)
 from circuit_transfer.circuits.methods import FUNCTIONS, check_method, implements
 from circuit_transfer.jobs.progress import progress
 from circuit_transfer.jobs.resume import NO_RESUME, Resume, State
@@ -133,7 +139,7 @@ class _Sums:
         self._examples: list[Tensor] = []
 
     def add(self, found: BatchScores) -> None:
-        self._total += found.scores.double().sum(0).cpu()
+        self._total += found.scores.sum(0, dtype=torch.float64).cpu()
         self._effects.append(found.effect.float().cpu())
         if self._by_example:
             writers, readers = map(torch.from_numpy, self._graph.ends)
@@ -192,3 +198,26 @@ def _integrated(
 ) -> BatchScores:
     """`eap-ig-inputs`: the gradient averaged on the way between the inputs."""
     return gradient_scores(model, batch, ablated, graph, places=steps.places())
+
+
+@implements("eap-ig-activations")
+def _integrated_by_site(
+    model: nn.Module, batch: PairBatch, ablated: Ablation, graph: Graph, steps: Steps
+) -> BatchScores:
+    """`eap-ig-activations`: the writers of one site move alone from ablated to clean.
+
+    Only gradients at the readers above it count, averaged over the way.
+    """
+    return activation_scores(model, batch, ablated, graph, places=steps.places())
+
+
+@implements("eap-conductance")
+def _conductance(
+    model: nn.Module, batch: PairBatch, ablated: Ablation, graph: Graph, steps: Steps
+) -> BatchScores:
+    """`eap-conductance`: gradients times changes of outputs from step to step.
+
+    The scores of all edges that cross from the layers before to those after add up to
+    the effect, but for the error of the steps.
+    """
+    return conductance_scores(model, batch, ablated, graph, places=steps.places())

@@ -87,7 +87,7 @@ class ReaderGradients:
         logits = gradients.logits[0][:, -1:]
         for number, gradient in enumerate([*gradients.mlps, logits]):
             if gradient is not None:
-                part = _by_run(gradient.float(), times).sum(0)
+                part = _summed(gradient.float(), times)
                 _add(self._direct, number, part)
         for number, projected in enumerate(gradients.projections):
             if projected[0] is not None:
@@ -96,20 +96,21 @@ class ReaderGradients:
     def _add_attention(
         self, number: int, run: Observed, projected: Sequence[Tensor], times: int
     ) -> None:
-        layer, device = self._layers[number], projected[0].device
+        layer = self._layers[number]
         gradient = self._by_reader(layer, projected).float()
         if layer.attention_norm is not None:
             norm = norm_of(self._model, layer.attention_norm)
             direction, root = normalised(run.streams[number].detach(), norm)
-            gradient = gradient / root[..., None]
             if not self.frozen_norms:
-                value = self._by_reader(layer, run.projections[number]).detach()
+                value = self._by_reader(layer, run.projections[number]).detach().float()
                 offset = self._offset(layer, norm)
-                value = value.float() - (0.0 if offset is None else offset.to(device))
-                along = (value * gradient).sum(-1)
+                if offset is not None:
+                    value -= offset.to(value.device)
+                along = value.mul_(gradient).sum(-1) / root
                 self._directions[number].append(_by_run(direction, times))
                 self._along[number].append(_by_run(along, times))
-        _add(self._scaled, number, _by_run(gradient, times).sum(0))
+            gradient /= root[..., None]
+        _add(self._scaled, number, _summed(gradient, times))
 
     def block(self, number: int) -> Block | None:
         """Return the gradients at the readers that the same writers can precede.
@@ -212,6 +213,11 @@ def normalised(x: Tensor, norm: Norm) -> tuple[Tensor, Tensor]:
         x = x - x.mean(-1, keepdim=True)
     root = (x.square().mean(-1, keepdim=True) + norm.eps).sqrt()
     return x / root, root
+
+
+def _summed(tensor: Tensor, times: int) -> Tensor:
+    """Return the sum over runs that are side by side."""
+    return tensor if times == 1 else _by_run(tensor, times).sum(0)
 
 
 def _by_run(tensor: Tensor, times: int) -> Tensor:

@@ -69,7 +69,7 @@ def edge_products(
             found = written.times(block)
             scores[:, written.writers, block.slice] = found.to(scores.device)
     legal = torch.from_numpy(graph.legal).to(scores.device)
-    return scores.masked_fill_(~legal, 0.0) / gradients.runs
+    return scores.masked_fill_(~legal, 0.0).div_(gradients.runs)
 
 
 class _Written:
@@ -127,18 +127,17 @@ class _Written:
         weight = projection_weight(self._sites[2 * number][0]).float()
         by_head = weight.T.unflatten(0, (heads.shape[2], -1))
         flat = heads.float().permute(2, 0, 1, 3).flatten(1, 2)
-        added = torch.bmm(flat, by_head.to(flat.device)).view(into.shape)
+        torch.bmm(flat, by_head.to(flat.device), out=into.flatten(1, 2))
         norm = self._layers[number].heads_norm
-        if norm is not None:
-            norm = norm_of(self._model, norm)
-            direction, root = normalised(self._differences.sums[number], norm)
-            if norm.centred:
-                added = added - added.mean(-1, keepdim=True)
-            if not self._frozen:
-                along = (direction * added).mean(-1, keepdim=True)
-                added = added - direction * along
-            added = added * (norm.weight.float() / root)
-        into.copy_(added)
+        if norm is None:
+            return
+        norm = norm_of(self._model, norm)
+        direction, root = normalised(self._differences.sums[number], norm)
+        if norm.centred:
+            into -= into.mean(-1, keepdim=True)
+        if not self._frozen:
+            into -= direction * (direction * into).mean(-1, keepdim=True)
+        into *= norm.weight.float() / root
 
     def times(self, block: Block) -> Tensor:
         """Multiply the writers by readers: `(batch, writers, readers)`."""

@@ -162,7 +162,7 @@ def gradient_scores(
 
     total, scores = gradients(), None
     # A norm over the sum of heads is another one in every run.
-    varies = _has_heads_norms(model)
+    varies = has_heads_norms(model)
     # The ends first: the differences between them are needed in every run then.
     ordered = sorted(places, key=lambda each: (each not in (ABLATED, CLEAN), each))
     for place in progress(ordered, len(ordered), "step"):
@@ -181,7 +181,39 @@ def gradient_scores(
     return BatchScores(scores, runs.effect())
 
 
-def _has_heads_norms(model: nn.Module) -> bool:
+def conductance_scores(
+    model: nn.Module,
+    batch: PairBatch,
+    ablated: Ablation,
+    graph: Graph,
+    *,
+    places: Sequence[Fraction],
+) -> BatchScores:
+    """Multiply what changes in each step by the gradient in it, and add the steps.
+
+    Args:
+        model: as in `gradient_scores`, like the other arguments.
+        batch: the pairs.
+        ablated: what replaces the outputs of writers.
+        graph: the edges.
+        places: of the gradient in each of the equal steps from ablated to clean input.
+    """
+    runs = PathRuns(model, batch, ablated, graph)
+    scores = 0.0
+    for step, place in enumerate(progress(places, len(places), "step")):
+        gradients = ReaderGradients(model, graph)
+        point = runs.add_gradients(place, gradients)
+        ends = [Fraction(step + more, len(places)) for more in (0, 1)]
+        start, end = map(runs.at, ends)
+        differences = runs.between(end, start, point)
+        scores = scores + edge_products(model, graph, differences, gradients)
+        for share in {ends[0], place} - {ABLATED, CLEAN, ends[1]}:
+            runs.forget(share)
+    return BatchScores(scores, runs.effect())
+
+
+def has_heads_norms(model: nn.Module) -> bool:
+    """Return whether a norm follows the sum of a layer's heads."""
     return layer_readers(model)[0].heads_norm is not None
 
 

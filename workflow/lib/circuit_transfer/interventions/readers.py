@@ -122,7 +122,7 @@ def _storing(into: list, index: int, counts: dict[str, int], fused: str, times: 
         if times > 1 and [*counts] != ["q"]:
             parts = divided(output, [*counts.values()], fused)
             repeated = [
-                part if kind == "q" else part.repeat_interleave(times, dim=-2)
+                part if kind == "q" else _repeated(part, times)
                 for kind, part in zip(counts, parts, strict=True)
             ]
             output = joined(repeated, fused)
@@ -130,6 +130,12 @@ def _storing(into: list, index: int, counts: dict[str, int], fused: str, times: 
         return output
 
     return store
+
+
+def _repeated(part: Tensor, times: int) -> Tensor:
+    """Return every reader of `(..., readers, d_head)` `times` times, side by side."""
+    # The backward pass of `repeat_interleave` takes twice as long.
+    return part.unsqueeze(-2).expand(*part.shape[:-1], times, -1).flatten(-3, -2)
 
 
 def _observe_outputs(sites: list, number: int, found: Observed, last: bool) -> list:
@@ -173,16 +179,22 @@ def _before(
 def reader_gradients(found: Observed, target: Tensor) -> Observed:
     """Return the gradients of a number at all readers, in the place of their values.
 
+    Where nothing that has a gradient is read, there is None.
+
     Args:
         found: what a forward pass with gradients has filled in.
         target: a scalar of its graph.
     """
     places = [*found.projections, found.mlps, found.logits]
-    values = [each for place in places for each in place if each is not None]
+    values = [each for place in places for each in place if _has_gradient(each)]
     gradients = iter(torch.autograd.grad(target, values))
     filled = [
-        [None if each is None else next(gradients) for each in place]
+        [next(gradients) if _has_gradient(each) else None for each in place]
         for place in places
     ]
     *projections, mlps, logits = filled
     return replace(found, projections=projections, mlps=mlps, logits=logits)
+
+
+def _has_gradient(value: Tensor | None) -> bool:
+    return value is not None and value.requires_grad
