@@ -28,7 +28,9 @@ rule plant_model:
 rule score_planted:
     input:
         truth=paths("checkpoint", model=planted_models(study), file="truth.json"),
+        model=paths("model", model=planted_models(study)),
         scores=planted_scores(study),
+        node_scores=planted_node_scores(study),
     output:
         table("planted"),
         frame=path("planted"),

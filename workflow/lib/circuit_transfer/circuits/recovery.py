@@ -7,19 +7,19 @@ import numpy as np
 import polars as pl
 from scipy.stats import rankdata
 
-from circuit_transfer.artifacts.edge_scores import EdgeScores
-
-SIGNED, ABSOLUTE = "signed", "absolute"
+SIGNED, ABSOLUTE, LIFTED = "signed", "absolute", "lifted"
 MEASURES = {
     "auroc": pl.Float64,
     "precision": pl.Float64,
     "recall": pl.Float64,
     "recall_twice": pl.Float64,
 }
+# `control` is `lifted` where the scores are those of nodes, else `none`.
 COLUMNS = {
     "model": pl.String,
     "task": pl.String,
     "method": pl.String,
+    "control": pl.String,
     "ranking": pl.String,
     "n_edges": pl.Int64,
     "n_true": pl.Int64,
@@ -51,32 +51,31 @@ def recovery(scores: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     }
 
 
-def recovery_rows(scores: EdgeScores, circuit: Sequence[str]) -> list[dict[str, Any]]:
+def recovery_rows(
+    names: Sequence[str], scores: np.ndarray, circuit: Sequence[str]
+) -> list[dict[str, Any]]:
     """Compare the signed and the absolute ranking of some scores with a circuit.
 
     Args:
-        scores: of a model on a task by a method.
+        names: of the edges.
+        scores: `(n_edges,)`.
         circuit: names of the edges of the circuit.
 
     Returns:
-        A row of `COLUMNS` for each ranking.
+        By ranking a row of `ranking`, `n_edges`, `n_true` and `MEASURES`.
 
     Raises:
-        ValueError: the model has no such edge.
+        ValueError: there is no such edge.
     """
-    readers, writers = np.nonzero(scores.legal.T)
-    pairs = zip(writers, readers, strict=True)
-    names = [f"{scores.writers[u]}->{scores.readers[v]}" for u, v in pairs]
     if unknown := set(circuit) - set(names):
         raise ValueError(
-            f"planted circuit: {min(unknown)} is not an edge of the scores by "
-            f"{scores.metadata['kv']}"
+            f"{min(unknown)} of the planted circuit is not an edge of the scores; "
+            "expected scores of the model with the circuit"
         )
     truth = np.isin(names, circuit)
-    labels = {key: scores.metadata[key] for key in ("model", "task", "method")}
     sizes = {"n_edges": len(names), "n_true": int(truth.sum())}
-    rankings = {SIGNED: scores.flat, ABSOLUTE: np.abs(scores.flat)}
+    rankings = {SIGNED: scores, ABSOLUTE: np.abs(scores)}
     return [
-        {**labels, "ranking": name, **sizes, **recovery(values, truth)}
+        {"ranking": name, **sizes, **recovery(values, truth)}
         for name, values in rankings.items()
     ]

@@ -29,12 +29,21 @@ def planted_tasks(study: Study) -> dict[str, str]:
 
 def planted_scores(study: Study) -> list[str]:
     """Return the edge scores of these models on the tasks that they answer."""
+    return _paths(study, "edge-scores", "edge_method", "edge_methods")
+
+
+def planted_node_scores(study: Study) -> list[str]:
+    """Return the node scores of these models on the tasks that they answer."""
+    return _paths(study, "scores", "method", "methods")
+
+
+def _paths(study: Study, pattern: str, wildcard: str, methods: str) -> list[str]:
     generators = {
         task: study.config["tasks"][task]["generator"] for task in planted_tasks(study)
     }
     found = []
     for model, generator in planted_models(study).items():
         tasks = [task for task, of_task in generators.items() if of_task == generator]
-        methods = study.config["study"]["edge_methods"]
-        found += paths("edge-scores", model=model, task=tasks, edge_method=methods)
+        values = {wildcard: study.config["study"][methods]}
+        found += paths(pattern, model=model, task=tasks, **values)
     return found

@@ -14,7 +14,8 @@ NOTE = (
     "mean over models that differ in the seed; lowest auroc: of the worst of them. "
     "precision, recall: of as many edges as the circuit has, so that they are equal; "
     "recall twice: of twice as many. signed: ranked by score, in which edges that work "
-    "against the answer come last; absolute: by its size."
+    "against the answer come last; absolute: by its size. lifted: scores of nodes, "
+    "of which every edge has that of its writer; those of the input come first."
 )
 # Of a `planted:` entry, what tells one model from another of the same kind.
 SEED = "seed"
@@ -40,11 +41,13 @@ def planted_table(found: pl.DataFrame, settings: Mapping[str, Mapping]) -> Table
     """
     kinds = {model: kind_of(entry) for model, entry in settings.items()}
     labels = ["planted", "task", "method", "ranking"]
+    lifted = pl.format("{}, {}", "method", "control")
     frame = (
         found.with_columns(
             pl.col("model")
             .replace_strict(kinds, return_dtype=pl.String)
-            .alias("planted")
+            .alias("planted"),
+            pl.when(control="lifted").then(lifted).otherwise("method").alias("method"),
         )
         .group_by(labels, maintain_order=True)
         .agg(

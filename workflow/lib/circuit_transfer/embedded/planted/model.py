@@ -1,15 +1,14 @@
 """A model with a planted circuit, and which edges belong to the circuit."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from transformers import PreTrainedModel
 
+from circuit_transfer.circuits.edge_masks import effective_edges
 from circuit_transfer.models.edges import (
-    INPUT,
     KV_HEAD,
-    LOGITS,
     QUERY_HEAD,
     Graph,
     config_graph,
@@ -40,38 +39,22 @@ def circuit_names(model: PreTrainedModel, edges: np.ndarray) -> dict:
         model: the model.
         edges: bool `(n_writers, n_readers)` of its graph by key-value head.
     """
-    kv_graph, graph = (config_graph(model.config, kv) for kv in (KV_HEAD, QUERY_HEAD))
+    # A norm over the queries of all heads is linear here, and does not couple them.
+    kv_graph, graph = (
+        replace(config_graph(model.config, kv), coupled=False)
+        for kv in (KV_HEAD, QUERY_HEAD)
+    )
     found = {
         KV_HEAD: (kv_graph, edges),
         QUERY_HEAD: (graph, by_query_head(kv_graph, graph, edges)),
     }
-    return {
-        kv: _named(each, on_paths(each, kept)) for kv, (each, kept) in found.items()
-    }
+    return {kv: _on_paths(each, kept) for kv, (each, kept) in found.items()}
 
 
-def _named(graph: Graph, edges: np.ndarray) -> tuple[str, ...]:
-    pairs = zip(graph.edge_names(), graph.flat(edges), strict=True)
-    return tuple(name for name, kept in pairs if kept)
-
-
-def on_paths(graph: Graph, edges: np.ndarray) -> np.ndarray:
-    """Return which of some edges are on a path from the input to the logits.
-
-    Args:
-        graph: the graph of the model.
-        edges: bool `(n_writers, n_readers)`.
-
-    Returns:
-        Bool of the same shape.
-    """
-    reached = np.array([name == INPUT for name in graph.writers])
-    useful = np.array([name == LOGITS for name in graph.readers])
-    # A path has at most as many edges as there are writers.
-    for _ in graph.writers:
-        reached |= graph.used_by @ (edges.T @ reached)
-        useful |= graph.used_by.T @ (edges @ useful)
-    return edges & reached[:, None] & useful
+def _on_paths(graph: Graph, edges: np.ndarray) -> tuple[str, ...]:
+    kept = effective_edges(graph, graph.flat(edges))
+    pairs = zip(graph.edge_names(), kept, strict=True)
+    return tuple(name for name, keep in pairs if keep)
 
 
 def by_query_head(kv_graph: Graph, graph: Graph, edges: np.ndarray) -> np.ndarray:
