@@ -12,9 +12,9 @@ rule plant_model:
         job("plant_model").log,
     benchmark:
         job("plant_model").benchmark
-    priority: FIRST
     wildcard_constraints:
         model=origins.made_by("planted"),
+    priority: FIRST
     conda:
         "../../envs/torch.yaml"
     params:
@@ -32,7 +32,7 @@ rule score_planted:
         scores=planted_scores(study),
         node_scores=planted_node_scores(study),
     output:
-        table("planted"),
+        table=table("planted"),
         frame=path("planted"),
     log:
         job("score_planted").log,
