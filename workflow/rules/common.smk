@@ -39,6 +39,7 @@ from circuit_transfer.study.results import (
 )
 from circuit_transfer.study.settings import (
     attribution_settings,
+    edge_attribution_settings,
     evaluation_settings,
     fit_settings,
     integration_steps,
@@ -46,6 +47,7 @@ from circuit_transfer.study.settings import (
     prior_settings,
     split_entry,
     varied_settings,
+    verifying_settings,
 )
 from circuit_transfer.study.shown import (
     FIGURES,

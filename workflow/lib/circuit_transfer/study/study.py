@@ -11,6 +11,7 @@ from itertools import product
 from typing import Any
 
 from circuit_transfer.circuits.methods import (
+    edge_methods,
     has_run_gradients,
     node_methods,
     takes_steps,
@@ -36,6 +37,7 @@ from circuit_transfer.transfer.training_sets import (
 )
 
 PAIR = ("source", "target")
+EXACT_EDGES = "eap-exact"
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +56,19 @@ class Study:
 
     @property
     def methods(self) -> list[str]:
-        """The methods of attribution."""
+        """The methods that score nodes."""
         return self.config["study"]["methods"]
+
+    @property
+    def edge_methods(self) -> list[str]:
+        """The methods that score edges."""
+        return self.config["study"]["edge_methods"]
+
+    @property
+    def verified_methods(self) -> list[str]:
+        """The methods of which some edges are patched one by one."""
+        wanted = self.config["attribution"]["verify"]
+        return [each for each in self.edge_methods if wanted and each != EXACT_EDGES]
 
     @property
     def seeds(self) -> list[int]:
@@ -151,6 +164,7 @@ class Study:
             "target": models,
             "task": tasks,
             "method": node_methods(),
+            "edge_method": edge_methods(),
             "split": SPLITS,
             "training_set": training_sets(tasks, self.config["study"]["families"]),
             "circuit": self.circuits,
@@ -165,6 +179,7 @@ class Study:
         values = {
             "ablation": self.config["evaluation"]["ablations"][0],
             "controls": self.controls,
+            "edge_methods": self.edge_methods,
             "families": self.families,
             "map_name": self.main_map,
             "maps": self.maps,
@@ -204,6 +219,7 @@ class Study:
             "task": self.tasks,
             "split": SPLITS,
             "method": self.methods,
+            "edge_method": self.edge_methods,
             "training_set": self.training_sets,
             "seed": self.seeds,
             "benchmark": list(self.config["benchmark"]),
@@ -226,9 +242,20 @@ class Study:
         kinds = ("gold", "random", "aligned", "imported")
         return {kind: self.every(path(kind)) for kind in kinds}
 
+    def measured_edges(self) -> dict[str, list[str]]:
+        """Return the files of all measured circuits of edges, by kind.
+
+        Without a method of edges there are none to compare with.
+        """
+        kinds = ("edge-faithfulness", "random-edges", "lifted")
+        if not self.edge_methods:
+            return {kind: [] for kind in kinds}
+        return {kind: self.every(path(kind)) for kind in kinds}
+
     def costly_jobs(self) -> list[Job]:
         """Return the jobs that run models and count what it costs."""
         free_mask = self.transfers and "free-mask" in self.controls
+        with_edges = {} if self.edge_methods else None
         stages = {
             "measure_baseline": {},
             "attribute_nodes": {},
@@ -238,6 +265,11 @@ class Study:
             "fit_free_mask": {} if free_mask else None,
             "evaluate_gold": {},
             "evaluate_random": {},
+            "attribute_edges": {},
+            "verify_edges": {"edge_method": self.verified_methods},
+            "evaluate_edges": {},
+            "evaluate_random_edges": with_edges,
+            "evaluate_lifted": with_edges,
             "evaluate_aligned": {},
             "evaluate_imported": {},
             "vary_setting": {},
