@@ -130,7 +130,9 @@ def test_scores_are_compared_with_the_circuit_of_their_task(planted, tmp_path):
     assert signed == pytest.approx((others - 1) / (2 * others))
     assert absolute == pytest.approx((2 * others - 1) / (2 * others))
     assert edges["precision"].to_list() == edges["recall"].to_list() == [0.5, 0.5]
-    assert edges["recall_twice"].to_list() == [0.5, 1.0]
+    # Visible are, signed, an edge of each kind, and of all sizes the three.
+    assert edges["visible_precision"].to_list() == [0.5, pytest.approx(2 / 3)]
+    assert edges["visible_recall"].to_list() == [0.5, 1.0]
     assert found.filter(control="lifted")["method"].to_list() == ["nap", "nap"]
     table = pl.read_csv(tables[0])
     assert table["planted"].unique().to_list() == ["induction, sharpness 6"]

@@ -11,7 +11,7 @@ from circuit_transfer.circuits.recovery import recovery
 from circuit_transfer.embedded.planted.constructions import plant
 from circuit_transfer.embedded.planted.gates import CIRCUIT, INHIBITION
 from circuit_transfer.embedded.planted.induction import CIRCUITS, letter_codes
-from circuit_transfer.embedded.planted.settings import GENERATORS
+from circuit_transfer.embedded.planted.settings import GENERATORS, Subspaces
 from circuit_transfer.generators import generate_prompts
 from circuit_transfer.generators.planted import EARLY, LATE, LETTERS, SWAPS
 from circuit_transfer.models.architectures import ARCHITECTURES
@@ -21,6 +21,7 @@ from circuit_transfer.prompts.batches import PairBatch
 TOKENS = {word: index for index, word in enumerate((*LETTERS, EARLY, LATE))}
 # Large, so that the norm is linear to 1e-7: what is left is the construction's own.
 CONSTANT = 1e4
+DEFAULT = Subspaces().constant
 
 
 class Case:
@@ -298,7 +299,7 @@ def library_scores(case, method, kv, **settings):
 @pytest.mark.parametrize("method", [each for each in METHODS if each != "eap"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_method_finds_planted_subspaces_in_every_family(family, method):
-    entry = {"construction": "subspaces", "family": family, "constant": 1e3}
+    entry = {"construction": "subspaces", "family": family, "constant": DEFAULT}
     case = Case(entry, 20, KV_HEAD)
     _, scores = library_scores(case, method, KV_HEAD)
     found = recovery(np.abs(scores), case.truth("late"))
@@ -307,10 +308,13 @@ def test_every_method_finds_planted_subspaces_in_every_family(family, method):
 
 
 def test_only_integrated_gradients_find_the_edges_of_a_saturated_head():
-    entry = MIXED | {"sharpness": 6, "constant": 1e3}
+    entry = MIXED | {"sharpness": 6, "constant": DEFAULT}
     case = Case(entry, 20, kinds=tuple(SWAPS))
     hidden = [case.names.index(name) for name in CIRCUITS["mix"][:3]]
     _, eap = library_scores(case, "eap", QUERY_HEAD)
     _, integrated = library_scores(case, "eap-ig-inputs", QUERY_HEAD)
     assert np.abs(eap[hidden]).max() < 0.01
     assert integrated[hidden].min() > 2
+    truth = case.truth("mix")
+    visible = [recovery(each, truth)["visible_recall"] for each in (eap, integrated)]
+    assert visible == [2 / 5, 1]

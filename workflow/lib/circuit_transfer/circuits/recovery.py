@@ -8,11 +8,14 @@ import polars as pl
 from scipy.stats import rankdata
 
 SIGNED, ABSOLUTE, LIFTED = "signed", "absolute", "lifted"
+# The share of the largest score that the score of an important edge has at least.
+VISIBLE = 0.01
 MEASURES = {
     "auroc": pl.Float64,
     "precision": pl.Float64,
     "recall": pl.Float64,
-    "recall_twice": pl.Float64,
+    "visible_precision": pl.Float64,
+    "visible_recall": pl.Float64,
 }
 # `control` is `lifted` where the scores are those of nodes, else `none`.
 COLUMNS = {
@@ -27,7 +30,7 @@ COLUMNS = {
 }
 
 
-def recovery(scores: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+def recovery(scores: np.ndarray, truth: np.ndarray) -> dict[str, float | None]:
     """Compare a ranking with the true circuit.
 
     Args:
@@ -37,17 +40,21 @@ def recovery(scores: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     Returns:
         `auroc`, the probability that an edge of the circuit has a higher score than
         another edge, of equal scores one half; `precision` and `recall` of as many
-        edges as the circuit has, which are equal; `recall_twice` of twice as many.
+        edges as the circuit has, which are equal; `visible_precision` (null if there
+        are none) and `visible_recall` of all edges with a score that is not small
+        beside the largest one, see `VISIBLE`.
     """
     size, others = int(truth.sum()), int((~truth).sum())
     above = rankdata(scores)[truth].sum() - size * (size + 1) / 2
-    found = truth[np.argsort(-scores, kind="stable")].cumsum()
-    right = float(found[size - 1])
+    right = truth[np.argsort(-scores, kind="stable")[:size]].sum() / size
+    visible = scores >= VISIBLE * np.abs(scores).max()
+    both = (truth & visible).sum()
     return {
         "auroc": float(above / (size * others)),
-        "precision": right / size,
-        "recall": right / size,
-        "recall_twice": float(found[: 2 * size][-1] / size),
+        "precision": float(right),
+        "recall": float(right),
+        "visible_precision": float(both / visible.sum()) if visible.any() else None,
+        "visible_recall": float(both / size),
     }
 
 

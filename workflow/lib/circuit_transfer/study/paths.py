@@ -24,7 +24,6 @@ PATTERNS = {
     "pairs-rejects": "results/pairs/{model}/{task}.rejects.parquet",
     "baseline": "results/baselines/{model}/{task}.json",
     "scores": "results/scores/{model}/{task}/{method}.safetensors",
-    "edge-scores": "results/edge-scores/{model}/{task}/{edge_method}.safetensors",
     "alignment": "results/alignments/{source}/{target}/{method}/{training_set}/"
     "seed-{seed}.safetensors",
     "mask": "results/masks/{target}/{task}/seed-{seed}.safetensors",

@@ -32,7 +32,7 @@ class Subspaces:
     kv_heads: int | None = None
     density: float = 0.3
     seed: int = 0
-    constant: float = 1e3
+    constant: float = 2e3
 
     def __post_init__(self) -> None:
         """Check family and heads.
@@ -62,7 +62,7 @@ class Induction:
 
     sharpness: float = 1.5
     seed: int = 0
-    constant: float = 1e3
+    constant: float = 2e3
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Relays:
     heads: int = 4
     density: float = 0.5
     seed: int = 0
-    constant: float = 1e3
+    constant: float = 2e3
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Gates:
     """
 
     seed: int = 0
-    constant: float = 1e3
+    constant: float = 2e3
 
 
 Settings = Subspaces | Induction | Relays | Gates
