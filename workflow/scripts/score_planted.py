@@ -54,7 +54,8 @@ def score_planted(
     for scores in map(read_scores, node_scores_paths):
         graph = described_graph(models[scores.metadata["model"]], kv)
         found += rows(scores.metadata, LIFTED, graph, lifted(graph, scores.scores))
-    frame = pl.DataFrame(found, schema=COLUMNS)
+    by_model = pl.col("model").cast(pl.Enum([*truths]))
+    frame = pl.DataFrame(found, schema=COLUMNS).sort(by_model, maintain_order=True)
     write_frame(frame, frame_path)
     settings = {model: truth["settings"] for model, truth in truths.items()}
     title = "How well a planted circuit is found"

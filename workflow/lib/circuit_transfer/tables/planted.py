@@ -13,8 +13,8 @@ NOTE = (
     "probability that an edge of the circuit has a higher score than another edge; "
     "mean over models that differ in the seed; lowest auroc: of the worst of them. "
     "precision, recall: of as many edges as the circuit has, so that they are equal; "
-    "visible precision, visible recall: of all edges whose score is at least 1 % of the "
-    "largest one. signed: scores as they are, in which edges that work against the "
+    "visible precision, visible recall: of all edges whose score is at least 1 % of "
+    "the largest one. signed: scores as they are, in which edges that work against the "
     "answer come last; absolute: their sizes. lifted: scores of nodes, "
     "of which every edge has that of its writer; those of the input come first."
 )
