@@ -18,6 +18,7 @@ from circuit_transfer.models.edges import described_graph
 from circuit_transfer.models.loading import load_described
 from circuit_transfer.prompts.batches import fitting_batches, prompt_numbers
 from circuit_transfer.prompts.pairs import select_pairs
+from circuit_transfer.stages.attribution import EMPTY_CELL
 
 log = logging.getLogger(__name__)
 
@@ -51,37 +52,34 @@ def attribute_edges(
     pairs = select_pairs(read_frame(pairs_path), "train", examples)
     how = {"method": edge_method, "ig_steps": ig_steps, "ablation": ablation}
     how |= {"grid": grid} if takes_steps(edge_method) else {}
-    labels = {"model": name, "task": task, "examples": len(pairs), "kv": kv, **how}
-    labels |= {"writers": graph.writers, "readers": graph.readers, "legal": graph.legal}
+    labels = {"model": name, "task": task, "examples": len(pairs), **how}
+    labels |= graph.description()
     costs = []
     if pairs.is_empty():
-        log.warning(
-            "no usable training pair of %s for this model, so an empty cell: the logs "
-            "of write_prompts and tokenize_pairs and the table of models say why",
-            task,
-        )
+        log.warning(EMPTY_CELL, task)
         scores = np.full(graph.legal.shape, np.nan, np.float32)
     else:
         model = load_described(description)
         batches = fitting_batches(model, pairs, batch_size)
-        kept = keep_examples
-        if kept == "auto":
-            kept = len(pairs) * graph.n_edges <= MOST_SCORES
+        kept = _kept(keep_examples, len(pairs) * graph.n_edges)
+        how |= {"by_example": kept, "resume": resume}
         with measured(edge_method, name, model, resume) as cost:
-            result = attribute(
-                model, batches, graph, **how, by_example=kept, resume=resume
-            )
+            result = attribute(model, batches, graph, **how)
         scores, costs = result.scores.cpu().numpy(), [cost]
         if result.by_example is not None:
             labels["by_example"] = result.by_example.cpu().numpy()
-        labels["prompt_numbers"] = prompt_numbers(batches)
-        labels |= result.summary()
+        labels |= {"prompt_numbers": prompt_numbers(batches), **result.summary()}
         log.info(
             "%d edges on %d pairs: %s", graph.n_edges, len(pairs), result.summary()
         )
     write_edge_scores(scores_path, scores, **labels)
     write_json(costs, cost_path)
     resume.remove()
+
+
+def _kept(wanted: bool | str, numbers: int) -> bool:
+    """Return whether the scores of the examples, so many numbers, are saved."""
+    return numbers <= MOST_SCORES if wanted == "auto" else wanted
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ CONFIG = {
     "study": {
         "tasks": ["ioi", "add", "sub"],
         "methods": ["nap-ig-inputs", "exact"],
+        "edge_methods": ["eap", "eap-exact"],
         "transfers": [{"source": "small", "target": "large"}],
         "models": [],
         "seeds": [0, 1],
@@ -26,7 +27,7 @@ CONFIG = {
     },
     "models": {"small": {}, "large": {}, "unused": {}},
     "tasks": {"ioi": {}, "add": {}, "sub": {}, "a.b": {}},
-    "attribution": {"ig_steps": 5},
+    "attribution": {"ig_steps": 5, "verify": 0},
     "alignment": {
         "map": "free",
         "compare": ["cka-prior", "stitched", "carried-gradients"],
@@ -127,7 +128,15 @@ def test_costly_jobs_are_those_that_the_study_has():
         "evaluate_imported": 1,
         "vary_setting": 3,
         "compare_steps": 6,
+        "attribute_edges": 12,
+        "evaluate_edges": 6,
+        "evaluate_random_edges": 3,
+        "evaluate_lifted": 6,
     }
+    without = costly(study(study_edge_methods=[]))
+    assert not any("edges" in each or "lifted" in each for each in without)
+    verifying = costly(study(attribution_verify=10))
+    assert verifying["verify_edges"] == 6  # not of the exact ones
 
 
 def test_a_study_of_attribution_alone_fits_nothing():
@@ -138,6 +147,10 @@ def test_a_study_of_attribution_alone_fits_nothing():
         "evaluate_gold": 18,
         "evaluate_random": 9,
         "compare_steps": 9,
+        "attribute_edges": 18,
+        "evaluate_edges": 18,
+        "evaluate_random_edges": 9,
+        "evaluate_lifted": 18,
     }
     assert "results/figures/gold-curves-by-task/unused/exact.png" in results(alone)
     assert "results/tables/gold/unused.csv" in results(alone)

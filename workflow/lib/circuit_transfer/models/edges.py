@@ -63,6 +63,11 @@ class Graph:
         """Where there is an edge, bool `(n_writers, n_readers)`."""
         return np.arange(len(self.writers))[:, None] < np.array(self.before)
 
+    def description(self) -> dict[str, Any]:
+        """Return what an artefact of the edges names them by."""
+        parts = {"writers": self.writers, "readers": self.readers}
+        return {**parts, "legal": self.legal, "kv": self.kv}
+
     @cached_property
     def ends(self) -> tuple[np.ndarray, np.ndarray]:
         """The numbers of the writer and of the reader of every edge, in order."""
