@@ -107,6 +107,24 @@ def test_numbers_of_steps_are_compared_where_it_is_asked_for(changed):
     assert figure.read_bytes().startswith(b"\x89PNG")
 
 
+def test_planted_circuits_are_found_where_it_is_asked_for(changed):
+    changed.config["study"].update(transfers=[], models=["known"], siblings=[])
+    changed.config["study"].update(tasks=["classes"], families={})
+    changed.config["study"]["edge_methods"] = ["eap-ig-inputs"]
+    entry = {"construction": "subspaces", "family": "gemma2", "layers": 1}
+    changed.config["models"]["known"] = {"planted": entry}
+    task = {"generator": "planted-classes", "train": 12, "test": 12}
+    changed.config["tasks"]["classes"] = task
+    result = changed.snakemake("--", "planted")
+    assert result.returncode == 0, result.stdout + result.stderr
+    table = pl.read_csv(changed.result("tables/planted.csv"))
+    assert set(table["planted"]) == {"subspaces, family gemma2, layers 1"}
+    # Scores of nodes, beside those of edges, say less.
+    found = table.filter(ranking="absolute")
+    auroc = dict(zip(found["method"], found["auroc"], strict=True))
+    assert auroc["eap-ig-inputs"] == 1 > auroc[f"{METHOD}, lifted"]
+
+
 def test_the_report_opens_in_a_browser(study):
     result = study.snakemake("--report", "report.html")
     assert result.returncode == 0, result.stderr

@@ -54,6 +54,7 @@ PATTERNS = {
     "correlations": "results/tables/correlations.parquet",
     "break-even": "results/tables/break-even.parquet",
     "stability": "results/tables/stability/{source}/{target}/{method}.{suffix}",
+    "planted": "results/tables/planted.parquet",
     "cost-estimate": "results/tables/cost-estimate.{suffix}",
     "cost-schedule": "results/tables/cost-schedule.{suffix}",
 }
@@ -67,6 +68,7 @@ JOBS = {
     "write_prompts": "{task}/{split}",
     "join_prompts": "{task}",
     "train_model": "{model}",
+    "plant_model": "{model}",
     "download_model": "{model}",
     "convert_gguf": "{model}",
     "describe_model": "{model}",
@@ -93,6 +95,7 @@ JOBS = {
     "compare_steps": "{model}/{task}/{method}",
     "measure_benchmark": "{benchmark}",
     "measure_scaling": "{benchmark}",
+    "score_planted": "",
     "correlate_scores": "",
     "estimate_cost": "",
     "write_summary": "",

@@ -11,6 +11,7 @@ CIRCUITS = "What do the circuits look like?"
 COST = "What does it cost?"
 SPEED = "How fast is it?"
 MODELS = "Models and tasks"
+PLANTED = "Is a known circuit found?"
 SETTINGS = "How much do the settings matter?"
 
 FIGURE_SUFFIXES, TABLE_SUFFIXES = ("pdf", "png"), ("csv", "tex", "html")
@@ -26,8 +27,8 @@ class Shown:
     Attributes:
         part: what asks for it: every `study`; one with `transfers`, or without
             (`attribution`); one that varies settings (`sensitivity`), compares numbers
-            of steps (`convergence`) or imports `circuits`; or targets of their own,
-            `benchmark` with `scaling`, `startup`.
+            of steps (`convergence`), imports `circuits` or has `planted` models; or
+            targets of their own, `benchmark` with `scaling`, `startup`.
         category: the question under which the report shows it.
         folders: the wildcards in its path, after its name.
         caption: the file of its caption, where that is not its name.
@@ -84,6 +85,7 @@ TABLES = {
     "correlations": Shown("transfers", SOURCE, _PAIR),
     "sensitivity": Shown("sensitivity", SETTINGS),
     "convergence": Shown("convergence", SETTINGS),
+    "planted": Shown("planted", PLANTED),
     "benchmark": Shown("benchmark", SPEED),
     "benchmark-scaling": Shown("benchmark", SPEED),
 }
