@@ -29,7 +29,7 @@ WILDCARDS = {
     "target": "llama-medium",
     "task": "ioi",
     "method": "nap-ig-inputs",
-    "edge_method": "eap-ig-inputs",
+    "edge_method": "eap",
     "training_set": "without-ioi",
     "split": "train",
     "circuit": "own",

@@ -7,14 +7,19 @@ from circuit_transfer.artifacts.scores import read_scores
 from circuit_transfer.artifacts.text import read_json
 from circuit_transfer.circuits.ablations import ABLATIONS
 from circuit_transfer.circuits.attribution import attribute
-from circuit_transfer.circuits.methods import METHODS, Nodes, method_passes
+from circuit_transfer.circuits.methods import (
+    Nodes,
+    method_of,
+    method_passes,
+    node_methods,
+)
 from circuit_transfer.models.loading import load_model
 from circuit_transfer.prompts.batches import pair_batches
 
 SETTINGS = {"examples": 4, "ig_steps": 2, "ablation": "counterfactual"}
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", node_methods())
 def test_scores_are_of_the_first_training_pairs(study, tmp_path, method):
     paths = tmp_path / "scores.safetensors", tmp_path / "cost.json"
     model_path, pairs_path = study.model("target"), study.pairs("target", "a")
@@ -33,7 +38,7 @@ def test_scores_are_of_the_first_training_pairs(study, tmp_path, method):
     assert found.metadata == {**labels, **settings, **expected.summary()}
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", node_methods())
 def test_the_cost_is_what_was_planned(study, tmp_path, method):
     paths = study.model("target"), study.pairs("target", "a"), tmp_path / "scores"
     settings = {"task": "a", "method": method, "batch_size": 3, **SETTINGS}
@@ -42,7 +47,7 @@ def test_the_cost_is_what_was_planned(study, tmp_path, method):
     assert row.pop("seconds") > 0
     # Four pairs of four tokens; ten nodes at four sites.
     forwards, forward_backwards = method_passes(method, Nodes(10, 4), 2)
-    if METHODS[method].layers < 1:
+    if method_of(method).layers < 1:
         tokens = row["tokens"] + row["backward_tokens"]
         assert 0 < tokens < 4 * 4 * (forwards + forward_backwards)
         # Half of it on average, which the plan counts as such.

@@ -64,6 +64,10 @@ def test_table_has_every_stage_and_the_whole(config, tmp_path):
         "evaluate_gold",
         "evaluate_random",
         "evaluate_aligned",
+        "attribute_edges",
+        "evaluate_edges",
+        "evaluate_random_edges",
+        "evaluate_lifted",
         "all",
     ]
     assert table.filter(stage="download_model")["model"].to_list() == ["tiny-target"]

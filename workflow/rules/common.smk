@@ -25,6 +25,12 @@ from circuit_transfer.prompts.frame import SPLITS
 from circuit_transfer.study.convergence import comparison_settings
 from circuit_transfer.study.origins import CHECKPOINT_FILES, Origins
 from circuit_transfer.study.paths import BENCHMARKS, LOGS, filled, job, path, paths
+from circuit_transfer.study.planted import (
+    planted_models,
+    planted_node_scores,
+    planted_scores,
+    planted_tasks,
+)
 from circuit_transfer.study.results import (
     results,
     results_by_category,
@@ -33,6 +39,7 @@ from circuit_transfer.study.results import (
 )
 from circuit_transfer.study.settings import (
     attribution_settings,
+    edge_attribution_settings,
     evaluation_settings,
     fit_settings,
     integration_steps,
@@ -40,6 +47,7 @@ from circuit_transfer.study.settings import (
     prior_settings,
     split_entry,
     varied_settings,
+    verifying_settings,
 )
 from circuit_transfer.study.shown import (
     FIGURES,

@@ -16,6 +16,7 @@ from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.models.loading import load_described
 from circuit_transfer.prompts.batches import fitting_batches, prompt_numbers
 from circuit_transfer.prompts.pairs import select_pairs
+from circuit_transfer.stages.attribution import EMPTY_CELL
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +46,7 @@ def attribute_nodes(
     labels = {"nodes": nodes, "model": name, "task": task, "examples": len(pairs)}
     costs = []
     if pairs.is_empty():
-        log.warning(
-            "no usable training pair of %s for this model, so an empty cell: the logs "
-            "of write_prompts and tokenize_pairs and the table of models say why",
-            task,
-        )
+        log.warning(EMPTY_CELL, task)
         scores = np.full(len(nodes), np.nan, np.float32)
         labels["by_example"] = np.empty((0, len(nodes)), np.float32)
     else:

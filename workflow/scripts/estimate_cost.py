@@ -23,7 +23,7 @@ from circuit_transfer.study.costs import (
     estimate,
     schedule,
 )
-from circuit_transfer.study.workload import prompt_tokens
+from circuit_transfer.study.work import prompt_tokens
 from circuit_transfer.tables.typesetting import Table, write_table
 
 log = logging.getLogger(__name__)

@@ -27,7 +27,8 @@ from circuit_transfer.prompts.batches import pair_batches
 from circuit_transfer.study.checks import check_config
 from circuit_transfer.study.costs import pass_counts
 from circuit_transfer.study.validation import validate_config
-from circuit_transfer.study.workload import prompt_tokens, study_work
+from circuit_transfer.study.work import prompt_tokens
+from circuit_transfer.study.workload import study_work
 
 ROOT = Path(__file__).parents[3]
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"

@@ -5,7 +5,12 @@ import torch
 from circuit_transfer.circuits.ablations import ABLATIONS
 from circuit_transfer.circuits.attribution import attribute
 from circuit_transfer.circuits.faithfulness import evaluate_ablations, evaluate_circuits
-from circuit_transfer.circuits.methods import METHODS, Nodes, method_passes
+from circuit_transfer.circuits.methods import (
+    Nodes,
+    method_of,
+    method_passes,
+    node_methods,
+)
 from circuit_transfer.circuits.passes import measured, measured_together, shared_out
 from circuit_transfer.circuits.runs import run_circuits
 from circuit_transfer.interventions import (
@@ -65,13 +70,14 @@ def test_attribution_counts_as_by_hand_and_as_planned(
     # The mean is taken in one more pass over the clean prompts.
     forwards += ablation == "mean"
     found, whole = passes.summary(), expected(forwards, forward_backwards)
-    if METHODS[method].layers < 1:
+    if method_of(method).layers < 1:
         found.pop("tokens"), found.pop("backward_tokens")
     assert found.items() <= whole.items()
 
 
 def test_every_method_is_counted():
-    assert set(METHODS) == {"nap", "nap-ig-inputs", "nap-ig-activations", "exact"}
+    counted = {"nap", "nap-ig-inputs", "nap-ig-activations", "exact"}
+    assert set(node_methods()) == counted
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ CONFIG = {
         "tasks": ["ioi", "mine"],
         "models": [],
         "methods": ["nap"],
+        "edge_methods": [],
         "transfers": [{"source": "small", "target": "large"}],
         "siblings": [["ioi", "mcqa"]],
         "families": {"choice": ["mcqa"], "unused": ["theirs"]},
@@ -27,7 +28,7 @@ CONFIG = {
         "unused": {"file": "nowhere.csv"},
         "theirs": {"mib": "ioi", "path": "mib"},
     },
-    "attribution": {"ablation": "counterfactual"},
+    "attribution": {"ablation": "counterfactual", "grid": "right"},
     "sensitivity": {},
     "benchmark": {},
     "evaluation": {"proportions": [0.1, 0.5, 1.0], "circuits": {}},
@@ -130,13 +131,14 @@ def test_relative_paths_start_in_the_working_directory(folder, monkeypatch):
         (
             "models.small",
             {},
-            "models.small: expected either `path`, `hub`, `gguf` or `train`$",
+            "models.small: expected either `path`, `hub`, `gguf`, `train` or "
+            "`planted`$",
         ),
         (
             "models.small.path",
             "models/large",
-            "models.small: expected either `path`, `hub`, `gguf` or `train`, "
-            "but 2 are given: `path`, `train`$",
+            "models.small: expected either `path`, `hub`, `gguf`, `train` or "
+            "`planted`, but 2 are given: `path`, `train`$",
         ),
         (
             "models.small.train.d_model",

@@ -17,7 +17,7 @@ from circuit_transfer.circuits.attribution import attribute, attribute_by_steps
 from circuit_transfer.circuits.baseline import measure_baseline
 from circuit_transfer.circuits.faithfulness import evaluate_ablations, evaluate_circuits
 from circuit_transfer.circuits.masked_runs import masked_logits
-from circuit_transfer.circuits.methods import METHODS, Nodes, method_passes
+from circuit_transfer.circuits.methods import Nodes, method_passes, node_methods
 from circuit_transfer.circuits.prepared import prepare
 from circuit_transfer.interventions import answer_logits, captured
 from circuit_transfer.models.nodes import node_names
@@ -34,7 +34,8 @@ from circuit_transfer.study.costs import (
     work_memory,
 )
 from circuit_transfer.study.rankings import count_circuits, count_rankings
-from circuit_transfer.study.workload import prompt_tokens, study_work
+from circuit_transfer.study.work import prompt_tokens
+from circuit_transfer.study.workload import study_work
 from circuit_transfer.transfer.alignment import fit_maps
 from circuit_transfer.transfer.carried_gradients import carried_scores, stream_gradients
 from circuit_transfer.transfer.changes import run_both
@@ -64,6 +65,7 @@ PUBLISHED = {
     "openai-community/gpt2-medium": (354_823_168, 408),
     "openai-community/gpt2-large": (774_030_080, 756),
 }
+METHODS = node_methods()
 TASKS = ["a", "b", "c"]
 FAMILIES = {"first": ["a", "b"]}
 MAPS = ["free", "depth-prior", "cka-prior", "prior-residual"]
@@ -75,6 +77,7 @@ CONFIG = {
     "study": {
         "tasks": TASKS,
         "methods": list(METHODS),
+        "edge_methods": [],
         "transfers": [{"source": "small", "target": "large"}],
         "models": [],
         "seeds": SEEDS,
@@ -87,6 +90,8 @@ CONFIG = {
         "examples": EXAMPLES,
         "batch_size": 4,
         "ablation": "counterfactual",
+        "kv": "query-head",
+        "verify": 0,
     },
     "sensitivity": {},
     "alignment": {

@@ -24,7 +24,8 @@ from circuit_transfer.study.resources import (
     requested_by_training,
 )
 from circuit_transfer.study.validation import validate_config
-from circuit_transfer.study.workload import prompt_tokens, study_work
+from circuit_transfer.study.work import prompt_tokens
+from circuit_transfer.study.workload import study_work
 
 ROOT = Path(__file__).parents[3]
 PUBLISHED = ("llama-3", "qwen-2.5", "gpt2")

@@ -8,7 +8,7 @@ from circuit_transfer.figures.costs import break_even_figure
 from circuit_transfer.figures.style import COLOURS
 from circuit_transfer.models.shape import model_shape
 from circuit_transfer.study.costs import work_flops
-from circuit_transfer.study.workload import Work
+from circuit_transfer.study.work import Work
 from circuit_transfer.tables.costs import (
     ALL,
     COST_SCHEMA,

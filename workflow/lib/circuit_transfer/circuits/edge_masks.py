@@ -118,9 +118,10 @@ def node_circuit(graph: Graph, kept: np.ndarray) -> np.ndarray:
 def lifted(graph: Graph, node_scores: np.ndarray) -> np.ndarray:
     """Return scores of edges that rank them as their nodes are ranked.
 
-    An edge has the score of its writer, and those of `input`, which belongs to every
-    circuit of nodes, come first. The highest edges down to a node's last are thus the
-    circuit of the nodes down to this one, see `node_circuit`.
+    An edge has the score of the lower of the two nodes that it connects; `input` and
+    `logits`, which belong to every circuit of nodes, are above all. So the edges down
+    to the last one between some of the highest nodes give the circuit of these nodes
+    (the others that `node_circuit` has lead to nodes that nobody reads).
 
     Args:
         graph: the graph.
@@ -133,7 +134,13 @@ def lifted(graph: Graph, node_scores: np.ndarray) -> np.ndarray:
     # Just above all others, by their absolute values too.
     highest = np.abs(scores).max(-1, keepdims=True)
     first = np.nextafter(highest, np.float32(np.inf))
-    return np.concatenate([first, scores], axis=-1)[..., graph.ends[0]]
+    by_writer = np.concatenate([first, scores], axis=-1)
+    # A key that several heads share is needed as soon as one of them is.
+    users = np.where(graph.used_by, by_writer[..., None], -np.inf).max(-2)
+    by_reader = np.where(graph.used_by.any(0), users, first)
+    writers, readers = graph.ends
+    lower = np.minimum(by_writer[..., writers], by_reader[..., readers])
+    return lower.astype(np.float32)
 
 
 def _parts(graph: Graph, circuits: int) -> list[slice]:

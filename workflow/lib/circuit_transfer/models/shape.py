@@ -4,7 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from circuit_transfer.models.architectures import architecture_of, node_sites
+from circuit_transfer.models.architectures import (
+    architecture_of,
+    has_parallel_mlp,
+    node_sites,
+)
+from circuit_transfer.models.edges import edge_graph
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -30,6 +35,8 @@ class ModelShape:
         d_model: width of the residual stream.
         d_mlp: neurons of an MLP block.
         n_nodes: attention heads and MLP blocks of all layers.
+        kv_heads: keys and values per layer.
+        parallel_mlp: whether the MLP of a layer reads what its heads read.
     """
 
     dtype: str
@@ -44,6 +51,13 @@ class ModelShape:
     d_model: int
     d_mlp: int
     n_nodes: int
+    kv_heads: int
+    parallel_mlp: bool
+
+    def n_edges(self, kv: str) -> int:
+        """Return the number of edges, see `edges.edge_graph`."""
+        sizes = self.layers, self.heads, self.kv_heads
+        return edge_graph(*sizes, kv=kv, parallel_mlp=self.parallel_mlp).n_edges
 
     @property
     def weight_bytes(self) -> int:
@@ -122,6 +136,9 @@ def model_shape(config: "PreTrainedConfig", *, dtype: str | None = None) -> Mode
         d_model=config.hidden_size,
         d_mlp=mlp_width(config),
         n_nodes=sum(n_nodes for _, _, n_nodes in node_sites(model)),
+        kv_heads=getattr(config, "num_key_value_heads", None)
+        or config.num_attention_heads,
+        parallel_mlp=has_parallel_mlp(config),
     )
 
 
@@ -148,6 +165,8 @@ def described_shape(description: Mapping) -> ModelShape:
         d_model=d_model,
         d_mlp=description.get("d_mlp", 4 * d_model),
         n_nodes=len(description["nodes"]),
+        kv_heads=description["kv_heads"],
+        parallel_mlp=description["parallel_mlp"],
     )
 
 

@@ -5,6 +5,7 @@ from itertools import chain
 from pathlib import Path
 
 from circuit_transfer.circuits.methods import check_method
+from circuit_transfer.embedded.planted.settings import planted_settings
 from circuit_transfer.generators import GENERATORS
 from circuit_transfer.importers import wrong_type
 from circuit_transfer.study.convergence import check_step_counts
@@ -75,6 +76,15 @@ def check_study(study: Mapping, models: Mapping, tasks: Mapping) -> None:
                 f"study.tasks: {name!r} is the name of a column in the tables; "
                 "expected another name"
             )
+    if not study["methods"] and (study["transfers"] or not study["edge_methods"]):
+        raise ValueError(
+            "study.methods: no method, expected at least one, since "
+            + (
+                "transfers are of scores of nodes"
+                if study["transfers"]
+                else "study.edge_methods is empty too"
+            )
+        )
     for name in study["models"]:
         _check_known("study.models", name, models, "model under `models`")
     for transfer in study["transfers"]:
@@ -144,9 +154,9 @@ def check_proportions(key: str, proportions: list[float]) -> None:
 
 
 def check_ablation(config: Mapping) -> None:
-    """Check that every method of a study can score nodes under its ablation."""
-    ablation = config["attribution"]["ablation"]
-    for method in config["study"]["methods"]:
+    """Check that every method of a study can score under its ablation."""
+    ablation, study = config["attribution"]["ablation"], config["study"]
+    for method in [*study["methods"], *study["edge_methods"]]:
         try:
             check_method(method, ablation)
         except ValueError as error:
@@ -161,7 +171,7 @@ def check_circuits(config: Mapping) -> None:
         targets = studied_targets(study, config["models"])
         _check_known(f"{key}.target", circuit["target"], targets, "target of the study")
         _check_known(f"{key}.task", circuit["task"], study["tasks"], "studied task")
-        if name in study["methods"]:
+        if name in [*study["methods"], *study["edge_methods"]]:
             raise ValueError(f"{key}: {name!r} is a method; expected another name")
 
 
@@ -172,13 +182,18 @@ def check_model(key: str, model: Mapping) -> None:
         key: where the entry is, for the message.
         model: the entry.
     """
-    _check_one_of(key, model, ("path", "hub", "gguf", "train"))
+    _check_one_of(key, model, ("path", "hub", "gguf", "train", "planted"))
     if "revision" in model and "hub" not in model:
         raise ValueError(f"{key}.revision: only a `hub` model has one")
     if "train" in model:
         _check_shape(f"{key}.train", model["train"])
         for name in model["train"]["generators"]:
             _check_known(f"{key}.train.generators", name, GENERATORS, "generator")
+    if "planted" in model:
+        try:
+            planted_settings(model["planted"])
+        except ValueError as error:
+            raise ValueError(f"{key}.planted.{error}") from error
 
 
 def _check_shape(key: str, train: Mapping) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from circuit_transfer.circuits.methods import METHODS, takes_steps
+from circuit_transfer.circuits.methods import node_methods, takes_steps
 
 
 def compared_counts(config: Mapping) -> list[int]:
@@ -34,7 +34,7 @@ def check_step_counts(config: Mapping) -> None:
             "too; expected at least one other number of steps"
         )
     if counts and not compared_methods(config):
-        methods = [method.name for method in METHODS.values() if method.steps]
+        methods = [each for each in node_methods() if takes_steps(each)]
         raise ValueError(
             "sensitivity.ig_steps: no method of study.methods "
             f"({', '.join(config['study']['methods'])}) integrates over steps; "

@@ -13,8 +13,9 @@ from heapq import heapreplace
 import polars as pl
 
 from circuit_transfer.circuits.methods import Nodes
-from circuit_transfer.models.shape import FLOAT32_BYTES, ModelShape
-from circuit_transfer.study.workload import Work, study_work
+from circuit_transfer.models.shape import BYTES, FLOAT32_BYTES, ModelShape
+from circuit_transfer.study.work import Work
+from circuit_transfer.study.workload import study_work
 
 # FLOP/s of one A100 80GB, in the formats a model may compute in (without TF32).
 PEAK_FLOPS = {"bfloat16": 312e12, "float16": 312e12, "float32": 19.5e12}
@@ -40,7 +41,14 @@ STARTING_SECONDS, BYTES_PER_SECOND = 30, 1e9
 # Stages that write the weights of a model, by the key of its entry.
 MADE_BY = {"hub": "download_model", "gguf": "convert_gguf"}
 # Stages that wait for another one, by the number of stages before; all others have 0.
-AFTER = {"fit_alignment": 1, "evaluate_gold": 1, "evaluate_aligned": 2}
+AFTER = {
+    "fit_alignment": 1,
+    "evaluate_gold": 1,
+    "verify_edges": 1,
+    "evaluate_edges": 1,
+    "evaluate_lifted": 1,
+    "evaluate_aligned": 2,
+}
 SCHEDULE = dict.fromkeys(("gpus", "jobs"), pl.Int64) | dict.fromkeys(
     ("hours", "busy_percent"), pl.Float64
 )
@@ -79,10 +87,12 @@ def pass_counts(work: Iterable[Work], tokens: Mapping[str, int]) -> pl.DataFrame
 def work_flops(work: Work, shape: ModelShape, tokens: Mapping[str, int]) -> int:
     """Return the FLOPs of a job; `tokens` as in `pass_counts`."""
     passes = work.forwards + work.forward_backwards
+    # What every edge adds to its reader, or takes from the reader's gradient.
+    carried = 2 * work.edges * shape.d_model
     whole = sum(
         pairs
         * (
-            passes * shape.forward_flops(tokens[task])
+            passes * (shape.forward_flops(tokens[task]) + carried * tokens[task])
             + work.forward_backwards * shape.backward_flops(tokens[task])
         )
         for task, pairs in work.pairs.items()
@@ -108,6 +118,7 @@ def work_memory(work: Work, shape: ModelShape, tokens: Mapping[str, int]) -> int
         kept //= shape.layers
     logits = (work.logits * held + LOSS_LOGITS * batch) * shape.vocabulary
     nodes = work.copies * held_tokens * shape.node_bytes
+    nodes += work.writers * batch_tokens * shape.d_model * BYTES[shape.dtype]
     return shape.weight_bytes + nodes + kept + logits * FLOAT32_BYTES
 
 
@@ -137,7 +148,7 @@ def estimate(
         written by jobs: the weights every time, and tensors) and `disk_gb` (downloaded
         weights and tensors written; 1e9 bytes). The last row is the stage `all`.
     """
-    work = study_work(config, _nodes(shapes))
+    work = study_work(config, nodes_of(config, shapes))
     rows = []
     for each in work:
         shape = shapes[each.model]
@@ -179,7 +190,7 @@ def schedule(
         are ever used at once: more are no faster.
     """
     levels: dict[int, list[float]] = {}
-    for work in study_work(config, _nodes(shapes)):
+    for work in study_work(config, nodes_of(config, shapes)):
         shape = shapes[work.model]
         reached = UTILISATION * PEAK_FLOPS[shape.dtype]
         seconds = work_flops(work, shape, tokens) / reached
@@ -207,8 +218,13 @@ def makespan(durations: Iterable[float], workers: int) -> float:
     return max(free)
 
 
-def _nodes(shapes: Mapping[str, ModelShape]) -> dict[str, Nodes]:
-    return {name: Nodes(s.n_nodes, 2 * s.layers) for name, s in shapes.items()}
+def nodes_of(config: Mapping, shapes: Mapping[str, ModelShape]) -> dict[str, Nodes]:
+    """Return how many nodes and edges models have, by name."""
+    kv = config["attribution"]["kv"]
+    return {
+        name: Nodes(each.n_nodes, 2 * each.layers, each.n_edges(kv))
+        for name, each in shapes.items()
+    }
 
 
 def _made(

@@ -8,15 +8,15 @@ needs, and a margin. Every further attempt of a job requests more.
 from collections.abc import Mapping, Sequence
 from math import ceil
 
-from circuit_transfer.circuits.methods import Nodes
 from circuit_transfer.models.shape import FLOAT32_BYTES, ModelShape, described_shape
-from circuit_transfer.study.costs import PEAK_FLOPS, work_flops, work_memory
-from circuit_transfer.study.workload import (
-    COMPARING,
-    Work,
-    prompt_tokens,
-    study_work,
+from circuit_transfer.study.costs import (
+    PEAK_FLOPS,
+    nodes_of,
+    work_flops,
+    work_memory,
 )
+from circuit_transfer.study.work import Work, prompt_tokens
+from circuit_transfer.study.workload import COMPARING, study_work
 
 VARYING = "vary_setting"
 MEGA, MINUTE = 1e6, 60
@@ -116,9 +116,7 @@ def _work(
     stage: str, shapes: Mapping[str, ModelShape], target: str, config: Mapping
 ) -> dict[str, list[Work]]:
     """Return the work of a stage by model: on the target, and on others next to it."""
-    nodes = {
-        name: Nodes(each.n_nodes, 2 * each.layers) for name, each in shapes.items()
-    }
+    nodes = nodes_of(config, shapes)
     # Work on other models is left out below, so their sizes do not matter.
     every = dict.fromkeys(config["models"], nodes[target]) | nodes
     found = {name: [] for name in shapes}

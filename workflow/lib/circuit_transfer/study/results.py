@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 
 from circuit_transfer.study.paths import path
+from circuit_transfer.study.planted import planted_scores
 from circuit_transfer.study.shown import (
     FIGURES,
     SUMMARISED,
@@ -53,7 +54,7 @@ def summarised_figures(study: Study) -> list[str]:
 
 def _parts(study: Study) -> list[str]:
     """Return the parts that a study has, see `shown`."""
-    parts = ["study", "circuits", "sensitivity", "convergence"]
+    parts = ["study", "circuits", "sensitivity", "convergence", "planted"]
     parts += ["edges"] if study.edge_methods else []
     return [*parts, "transfers" if study.transfers else "attribution"]
 
@@ -64,6 +65,7 @@ def _shown(study: Study, part: str) -> Iterator[tuple[str, str]]:
         "circuits": study.circuits,
         "sensitivity": study.varied,
         "convergence": study.compared_methods,
+        "planted": planted_scores(study),
         "benchmark": study.config["benchmark"],
     }
     if not wanted.get(part, True):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from circuit_transfer.circuits.methods import steps_of
+from circuit_transfer.circuits.methods import steps_of, takes_steps
 from circuit_transfer.prompts.frame import SPLITS
 
 
@@ -14,8 +14,23 @@ def integration_steps(config: Mapping, method: str) -> int:
 
 def attribution_settings(config: Mapping, method: str) -> dict[str, Any]:
     """Return how nodes are scored by a method."""
-    of_nodes = {k: v for k, v in config["attribution"].items() if k != "verify"}
-    return {**of_nodes, "ig_steps": integration_steps(config, method)}
+    keys = ["examples", "batch_size", "ablation"]
+    how = {key: config["attribution"][key] for key in keys}
+    return {"ig_steps": integration_steps(config, method), **how}
+
+
+def edge_attribution_settings(config: Mapping, method: str) -> dict[str, Any]:
+    """Return how edges are scored by a method."""
+    keys = ["kv", "keep_examples"]
+    keys += ["grid"] if takes_steps(method) else []
+    own = {key: config["attribution"][key] for key in keys}
+    return attribution_settings(config, method) | own
+
+
+def verifying_settings(config: Mapping) -> dict[str, Any]:
+    """Return how edges are patched one by one to verify their scores."""
+    keys = ["examples", "batch_size", "ablation", "verify"]
+    return {key: config["attribution"][key] for key in keys}
 
 
 def split_entry(config: Mapping, task: str, split: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ CIRCUITS = "What do the circuits look like?"
 COST = "What does it cost?"
 SPEED = "How fast is it?"
 MODELS = "Models and tasks"
+PLANTED = "Is a known circuit found?"
 SETTINGS = "How much do the settings matter?"
 
 FIGURE_SUFFIXES, TABLE_SUFFIXES = ("pdf", "png"), ("csv", "tex", "html")
@@ -27,8 +28,9 @@ class Shown:
     Attributes:
         part: what asks for it: every `study`; one with `transfers`, or without
             (`attribution`); one that scores `edges`, varies settings (`sensitivity`),
-            compares numbers of steps (`convergence`) or imports `circuits`; or targets
-            of their own, `benchmark` with `scaling`, `startup`.
+            compares numbers of steps (`convergence`), imports `circuits` or has
+            `planted` models; or targets of their own, `benchmark` with `scaling`,
+            `startup`.
         category: the question under which the report shows it.
         folders: the wildcards in its path, after its name.
         caption: the file of its caption, where that is not its name.
@@ -89,6 +91,7 @@ TABLES = {
     "correlations": Shown("transfers", SOURCE, _PAIR),
     "sensitivity": Shown("sensitivity", SETTINGS),
     "convergence": Shown("convergence", SETTINGS),
+    "planted": Shown("planted", PLANTED),
     "benchmark": Shown("benchmark", SPEED),
     "benchmark-scaling": Shown("benchmark", SPEED),
 }

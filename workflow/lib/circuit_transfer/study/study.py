@@ -37,7 +37,6 @@ from circuit_transfer.transfer.training_sets import (
 )
 
 PAIR = ("source", "target")
-# Patches every edge itself.
 EXACT_EDGES = "eap-exact"
 
 
@@ -57,13 +56,19 @@ class Study:
 
     @property
     def methods(self) -> list[str]:
-        """The methods of attribution."""
+        """The methods that score nodes."""
         return self.config["study"]["methods"]
 
     @property
     def edge_methods(self) -> list[str]:
-        """The methods of attribution that score edges."""
+        """The methods that score edges."""
         return self.config["study"]["edge_methods"]
+
+    @property
+    def verified_methods(self) -> list[str]:
+        """The methods of which some edges are patched one by one."""
+        wanted = self.config["attribution"]["verify"]
+        return [each for each in self.edge_methods if wanted and each != EXACT_EDGES]
 
     @property
     def seeds(self) -> list[int]:
@@ -238,23 +243,19 @@ class Study:
         return {kind: self.every(path(kind)) for kind in kinds}
 
     def measured_edges(self) -> dict[str, list[str]]:
-        """Return the files of all measured circuits of edges, by kind, and of nodes."""
-        kinds = {"edges": "edge-faithfulness", "random": "random-edges"}
-        kinds |= {"lifted": "lifted", "nodes": "gold"}
-        patterns = {kind: path(name) for kind, name in kinds.items()}
-        found = {kind: self.every(pattern) for kind, pattern in patterns.items()}
-        # Without methods that score edges, none are measured.
-        return found if self.edge_methods else {kind: [] for kind in kinds}
+        """Return the files of all measured circuits of edges, and of nodes, by kind.
 
-    @property
-    def verified_methods(self) -> list[str]:
-        """The methods whose highest edges are patched, if the study does so."""
-        verify = self.config["attribution"]["verify"]
-        return [each for each in self.edge_methods if verify and each != EXACT_EDGES]
+        Without a method of edges there are none to compare with.
+        """
+        names = ("edge-faithfulness", "random-edges", "lifted", "gold")
+        wanted = names if self.edge_methods else ()
+        found = (self.every(path(each)) if each in wanted else [] for each in names)
+        return dict(zip(("edges", "random", "lifted", "nodes"), found, strict=True))
 
     def costly_jobs(self) -> list[Job]:
         """Return the jobs that run models and count what it costs."""
         free_mask = self.transfers and "free-mask" in self.controls
+        with_edges = {} if self.edge_methods else None
         stages = {
             "measure_baseline": {},
             "attribute_nodes": {},
@@ -264,6 +265,11 @@ class Study:
             "fit_free_mask": {} if free_mask else None,
             "evaluate_gold": {},
             "evaluate_random": {},
+            "attribute_edges": {},
+            "verify_edges": {"edge_method": self.verified_methods},
+            "evaluate_edges": {},
+            "evaluate_random_edges": with_edges,
+            "evaluate_lifted": with_edges,
             "evaluate_aligned": {},
             "evaluate_imported": {},
             "vary_setting": {},

@@ -29,9 +29,8 @@ def validate_config(config: dict, schema_path: Path | str) -> None:
     Raises:
         ValueError: for the first wrong value, with its key and what was expected.
     """
-    validator = _FillingValidator(
-        _read_schema(Path(schema_path), node_methods(), edge_methods())
-    )
+    methods = node_methods(), edge_methods()
+    validator = _FillingValidator(_read_schema(Path(schema_path), *methods))
     error = best_match(validator.iter_errors(config))
     if error is not None:
         raise ValueError(_explain(error))

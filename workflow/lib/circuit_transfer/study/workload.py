@@ -4,7 +4,7 @@ Counted from the configuration alone, so that a study's costs are known beforeha
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain, product
 from math import ceil
 
@@ -19,7 +19,9 @@ from circuit_transfer.circuits.methods import (
 from circuit_transfer.models.shape import FLOAT32_BYTES
 from circuit_transfer.study.checks import studied_models, studied_targets
 from circuit_transfer.study.convergence import compared_counts, compared_methods
+from circuit_transfer.study.edge_work import edge_work
 from circuit_transfer.study.rankings import count_circuits, count_rankings
+from circuit_transfer.study.work import Work, available, in_a_pass
 from circuit_transfer.transfer.controls import TARGET_ONLY, other_task, trained_controls
 from circuit_transfer.transfer.maps import (
     CARRIED,
@@ -37,55 +39,6 @@ from circuit_transfer.transfer.training_sets import (
 )
 
 COMPARING = "compare_steps"
-# About how many tokens a prompt has, by the name of its generator or of its MIB task:
-# of Llama-3 and Qwen-2.5 tokenizers, which differ by a few tokens.
-PROMPT_TOKENS = {
-    "ioi": 22,
-    "mcqa": 40,
-    "copycolors_mcqa": 40,
-    "arithmetic-addition": 16,
-    "arithmetic_addition": 16,
-    "arithmetic-subtraction": 16,
-    "arithmetic_subtraction": 16,
-    "arc-easy": 80,
-    "arc_easy": 80,
-    "arc-challenge": 100,
-    "arc_challenge": 100,
-}
-OTHER_PROMPT_TOKENS = 50  # of a task from a file, which is not read for an estimate
-
-
-@dataclass(frozen=True)
-class Work:
-    """One job of a stage that runs a model.
-
-    Attributes:
-        stage: the rule.
-        model: the model that runs.
-        pairs: how many pairs, by task.
-        forwards: passes without a backward pass, of every pair.
-        forward_backwards: passes with one, of every pair.
-        batch_size: pairs in one pass.
-        copies: how often the outputs of all nodes are in memory at once.
-        logits: how many times logits `(vocabulary,)` are held at once.
-        holds_all: whether they are held of all pairs, or only of a batch.
-        written_bytes: size of the tensors that the job writes.
-        beside: the job is another one's, which runs this model too.
-        layers: the share of the layers that its passes go through, on average.
-    """
-
-    stage: str
-    model: str
-    pairs: Mapping[str, int]
-    forwards: int
-    forward_backwards: int
-    batch_size: int
-    copies: int
-    logits: int
-    holds_all: bool = False
-    written_bytes: int = 0
-    beside: bool = False
-    layers: float = 1.0
 
 
 def study_work(config: Mapping, nodes: Mapping[str, Nodes]) -> list[Work]:
@@ -99,20 +52,8 @@ def study_work(config: Mapping, nodes: Mapping[str, Nodes]) -> list[Work]:
         nodes: the nodes of every model that the study uses.
     """
     stages = (_baselines, _attributions, _step_comparisons, _stitched)
-    stages += (_alignments, _free_masks, _evaluations)
+    stages += (_alignments, _free_masks, _evaluations, edge_work)
     return list(chain.from_iterable(stage(config, nodes) for stage in stages))
-
-
-def prompt_tokens(tasks: Mapping[str, Mapping]) -> dict[str, int]:
-    """Return about how many tokens a prompt of every task of a config has."""
-    origins = {
-        name: entry.get("mib") or entry.get("generator")
-        for name, entry in tasks.items()
-    }
-    return {
-        name: PROMPT_TOKENS.get(origin, OTHER_PROMPT_TOKENS)
-        for name, origin in origins.items()
-    }
 
 
 def _baselines(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
@@ -122,11 +63,11 @@ def _baselines(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
         yield Work(
             stage="measure_baseline",
             model=model,
-            pairs={task: _available(config, task, "test", settings["examples"])},
+            pairs={task: available(config, task, "test", settings["examples"])},
             # The clean and the corrupted prompt.
             forwards=2,
             forward_backwards=0,
-            batch_size=_in_a_pass(settings),
+            batch_size=in_a_pass(settings),
             copies=0,
             logits=2,
         )
@@ -159,12 +100,12 @@ def _scored(
         yield Work(
             stage=stage,
             model=model,
-            pairs={task: _available(config, task, "train", settings["examples"])},
+            pairs={task: available(config, task, "train", settings["examples"])},
             # The mean over the task takes a run of its prompts.
             forwards=forwards + (settings["ablation"] == "mean"),
             forward_backwards=forward_backwards,
             layers=method_of(method).layers,
-            batch_size=_in_a_pass(settings),
+            batch_size=in_a_pass(settings),
             # Clean, corrupted, their gradient, and the sums of gradients.
             copies=3 + len(counts),
             logits=2,
@@ -194,11 +135,11 @@ def _stitched(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
         of_target = Work(
             stage="carry_gradients" if method else "stitch_alignment",
             model=pair["target"],
-            pairs={task: _available(config, task, "train", settings["examples"])},
+            pairs={task: available(config, task, "train", settings["examples"])},
             # Clean and corrupted; clean again for the gradients and for all controls.
             forwards=4 if method else 2,
             forward_backwards=0,
-            batch_size=_in_a_pass(settings),
+            batch_size=in_a_pass(settings),
             # In float32, node outputs, the stream and what is mapped into it;
             # in float64, the regressions at all points.
             copies=8 if method else 6,
@@ -279,10 +220,10 @@ def _fit(
     return Work(
         stage=stage,
         model=target,
-        pairs={task: _available(config, task, "train", share) for task in tasks},
+        pairs={task: available(config, task, "train", share) for task in tasks},
         forwards=2,
         forward_backwards=steps * fits,
-        batch_size=_in_a_pass(settings),
+        batch_size=in_a_pass(settings),
         copies=1 if settings["intervention"] == "circuit" else 2,
         logits=2,
         holds_all=True,
@@ -330,19 +271,10 @@ def _evaluation(
     return Work(
         stage=stage,
         model=target,
-        pairs={task: _available(config, task, "test", settings["examples"])},
+        pairs={task: available(config, task, "test", settings["examples"])},
         forwards=forwards if sum(rankings) else 0,
         forward_backwards=0,
-        batch_size=_in_a_pass(settings),
+        batch_size=in_a_pass(settings),
         copies=1,
         logits=2,
     )
-
-
-def _available(config: Mapping, task: str, split: str, wanted: int) -> int:
-    return min(wanted, config["tasks"][task].get(split, wanted))
-
-
-def _in_a_pass(settings: Mapping) -> int:
-    """Return the pairs in a pass: of `auto`, which takes what there is, the least."""
-    return 1 if settings["batch_size"] == "auto" else settings["batch_size"]

@@ -1,0 +1,104 @@
+"""The jobs of a study that score and measure edges, counted from its configuration."""
+
+from collections.abc import Iterator, Mapping
+from itertools import product
+
+from circuit_transfer.circuits.methods import Nodes, method_of, method_passes, steps_of
+from circuit_transfer.models.shape import FLOAT32_BYTES
+from circuit_transfer.study.checks import studied_models, studied_targets
+from circuit_transfer.study.rankings import count_circuits
+from circuit_transfer.study.work import Work, available, in_a_pass
+
+EXACT = "eap-exact"
+# By signed and by absolute score, and as many random circuits beside each.
+RANKINGS, GROWN = 2, 3
+
+
+def edge_work(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
+    """Yield the jobs that score or measure edges; arguments as in `study_work`."""
+    if config["study"]["edge_methods"]:
+        yield from _attributions(config, nodes)
+        yield from _verifications(config, nodes)
+        yield from _evaluations(config, nodes)
+
+
+def _attributions(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
+    study, settings = config["study"], config["attribution"]
+    models = studied_models(study, config["models"])
+    for model, method, task in product(models, study["edge_methods"], study["tasks"]):
+        of_model = nodes[model]
+        steps = steps_of(method, settings["ig_steps"])
+        forwards, forward_backwards = method_passes(method, of_model, steps)
+        yield Work(
+            stage="attribute_edges",
+            model=model,
+            pairs={task: available(config, task, "train", settings["examples"])},
+            # The mean over the task takes a run of its prompts.
+            forwards=forwards + (settings["ablation"] == "mean"),
+            forward_backwards=forward_backwards,
+            layers=method_of(method).layers,
+            batch_size=in_a_pass(settings),
+            copies=3,
+            logits=2,
+            written_bytes=of_model.edges * FLOAT32_BYTES,
+            # Patching one edge alone carries no other output of its own.
+            edges=0 if method == EXACT else of_model.edges,
+            # Differences of all outputs, and what the readers of a layer read.
+            writers=2 * (of_model.count + 1),
+        )
+
+
+def _verifications(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
+    study, settings = config["study"], config["attribution"]
+    methods = [each for each in study["edge_methods"] if each != EXACT]
+    models = studied_models(study, config["models"])
+    if not settings["verify"]:
+        return
+    for model, _, task in product(models, methods, study["tasks"]):
+        yield Work(
+            stage="verify_edges",
+            model=model,
+            pairs={task: available(config, task, "train", settings["examples"])},
+            forwards=2 + min(settings["verify"], nodes[model].edges),
+            forward_backwards=0,
+            layers=method_of(EXACT).layers,
+            batch_size=in_a_pass(settings),
+            copies=3,
+            logits=2,
+            writers=2 * (nodes[model].count + 1),
+        )
+
+
+def _evaluations(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
+    study, settings = config["study"], config["evaluation"]
+    targets, tasks = studied_targets(study, config["models"]), study["tasks"]
+    random = settings["random_rankings"]
+    jobs = [
+        ("evaluate_edges", RANKINGS * (1 + GROWN), each)
+        for each in product(targets, tasks, study["edge_methods"])
+    ]
+    jobs += [
+        ("evaluate_random_edges", random, each) for each in product(targets, tasks)
+    ]
+    jobs += [
+        ("evaluate_lifted", 1, each)
+        for each in product(targets, tasks, study["methods"])
+    ]
+    # In addition to the circuits, the clean run and one of the prompts that ablate.
+    ablated = [each != "zero" for each in settings["ablations"]]
+    for stage, rankings, (target, task, *_) in jobs:
+        of_model = nodes[target]
+        circuits = count_circuits(rankings, of_model.edges, settings["proportions"])
+        forwards = len(ablated) * (circuits + 1) + sum(ablated)
+        yield Work(
+            stage=stage,
+            model=target,
+            pairs={task: available(config, task, "test", settings["examples"])},
+            forwards=forwards if rankings else 0,
+            forward_backwards=0,
+            batch_size=in_a_pass(settings),
+            copies=1,
+            logits=2,
+            edges=of_model.edges,
+            writers=2 * (of_model.count + 1),
+        )

@@ -1,0 +1,80 @@
+"""One job of a study that runs a model: how often it runs it, and what it holds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+# About how many tokens a prompt has, by the name of its generator or of its MIB task:
+# of Llama-3 and Qwen-2.5 tokenizers, which differ by a few tokens.
+PROMPT_TOKENS = {
+    "ioi": 22,
+    "mcqa": 40,
+    "copycolors_mcqa": 40,
+    "arithmetic-addition": 16,
+    "arithmetic_addition": 16,
+    "arithmetic-subtraction": 16,
+    "arithmetic_subtraction": 16,
+    "arc-easy": 80,
+    "arc_easy": 80,
+    "arc-challenge": 100,
+    "arc_challenge": 100,
+}
+OTHER_PROMPT_TOKENS = 50  # of a task from a file, which is not read for an estimate
+
+
+@dataclass(frozen=True)
+class Work:
+    """One job of a stage that runs a model.
+
+    Attributes:
+        stage: the rule.
+        model: the model that runs.
+        pairs: how many pairs, by task.
+        forwards: passes without a backward pass, of every pair.
+        forward_backwards: passes with one, of every pair.
+        batch_size: pairs in one pass.
+        copies: how often the outputs of all nodes are in memory at once.
+        logits: how many times logits `(vocabulary,)` are held at once.
+        holds_all: whether they are held of all pairs, or only of a batch.
+        written_bytes: size of the tensors that the job writes.
+        beside: the job is another one's, which runs this model too.
+        layers: the share of the layers that its passes go through, on average.
+        edges: how many edges carry an output of their own, at every token.
+        writers: how many outputs of nodes are in memory at once as wide as the model.
+    """
+
+    stage: str
+    model: str
+    pairs: Mapping[str, int]
+    forwards: int
+    forward_backwards: int
+    batch_size: int
+    copies: int
+    logits: int
+    holds_all: bool = False
+    written_bytes: int = 0
+    beside: bool = False
+    layers: float = 1.0
+    edges: int = 0
+    writers: int = 0
+
+
+def prompt_tokens(tasks: Mapping[str, Mapping]) -> dict[str, int]:
+    """Return about how many tokens a prompt of every task of a config has."""
+    origins = {
+        name: entry.get("mib") or entry.get("generator")
+        for name, entry in tasks.items()
+    }
+    return {
+        name: PROMPT_TOKENS.get(origin, OTHER_PROMPT_TOKENS)
+        for name, origin in origins.items()
+    }
+
+
+def available(config: Mapping, task: str, split: str, wanted: int) -> int:
+    """Return how many pairs of a task a job has, of those that it wants."""
+    return min(wanted, config["tasks"][task].get(split, wanted))
+
+
+def in_a_pass(settings: Mapping) -> int:
+    """Return the pairs in a pass: of `auto`, which takes what there is, the least."""
+    return 1 if settings["batch_size"] == "auto" else settings["batch_size"]
