@@ -195,6 +195,26 @@ def test_half_precision_is_near_single(tiny_model, tiny_pairs):
         assert error < 0.03 * expected.logit_diff.abs().max()
 
 
+def test_a_pass_counts_the_weights_that_it_applies(tiny_model, tiny_pairs):
+    model = tiny_model("llama", layers=3)
+    (batch,) = pair_batches(tiny_pairs(3, shared=0), 3)[1:]
+    graph = config_graph(model.config, "kv-head")
+    kept = {
+        *("input->m0", "m0->a1.h1<q>", "m0->a1.h0<k>", "a1.h1->m1"),
+        *("m1->a2.h3<v>", "m1->a2.h1<v>", "a2.h3->logits"),
+    }
+    mask = np.array([[name in kept for name in graph.edge_names()]])
+    with counting(model) as passes:
+        run_edge_circuits(model, [batch], graph, mask)
+    with counting(model) as bare:
+        run_edge_circuits(model, [batch], graph, np.ones_like(mask))
+    d, head, mlp, positions = 32, 8, 3 * 32 * 48, 7
+    # Two MLPs, a query, a key, a head and a value everywhere; a head at the answer.
+    everywhere = 2 * mlp + 4 * head * d
+    expected = len(batch) * (positions * everywhere + head * d)
+    assert passes.products - bare.products == expected
+
+
 class Killed(Exception):
     pass
 
