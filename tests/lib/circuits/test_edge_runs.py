@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import reference
 import torch
+from accelerate import cpu_offload
 from reference_edges import ablated_outputs, run_edges
 from test_reference_edges import CASES
 
@@ -213,6 +214,17 @@ def test_a_pass_counts_the_weights_that_it_applies(tiny_model, tiny_pairs):
     everywhere = 2 * mlp + 4 * head * d
     expected = len(batch) * (positions * everywhere + head * d)
     assert passes.products - bare.products == expected
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gemma2", "olmo2"])
+def test_weights_may_be_offloaded(tiny_model, tiny_pairs, family):
+    case = batches_and_graph(tiny_model, tiny_pairs, family)
+    masks = random_masks(case[2], (0.1, 0.6))
+    expected = run_edge_circuits(*case, masks)
+    offloaded = cpu_offload(tiny_model(family), execution_device=torch.device("cpu"))
+    assert next(offloaded.parameters()).is_meta
+    found = run_edge_circuits(offloaded, *case[1:], masks)
+    assert_equal(found, expected, tolerance=0)
 
 
 class Killed(Exception):
