@@ -10,6 +10,7 @@ rule write_summary:
         costs=table_pattern("costs"),
         break_even=path("break-even"),
         top_nodes=study.every(table_pattern("top-nodes"), model=study.targets),
+        edges=paths("edge-statistics") if study.edge_methods else [],
         figures=summarised_figures(study),
     output:
         summary=path("summary"),
@@ -22,7 +23,9 @@ rule write_summary:
     conda:
         "../../envs/figures.yaml"
     params:
-        names=study.selected("tasks", "methods", "targets", "pairs", "maps", "seeds"),
+        names=study.selected(
+            "tasks", "methods", "edge_methods", "targets", "pairs", "maps", "seeds"
+        ),
         ablation=study.selected("ablation")["ablation"],
         sections=SUMMARISED,
         index={

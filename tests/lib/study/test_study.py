@@ -194,6 +194,7 @@ def test_the_page_shows_figures_of_the_first_method_and_links_to_all():
     assert summarised_figures(study()) == [
         f"{folder}/node-map/small/large/nap-ig-inputs.png",
         f"{folder}/curves-by-pair.png",
+        f"{folder}/edge-curves/large/eap.png",
         f"{folder}/maps/small/large.png",
         f"{folder}/break-even/small/large.png",
     ]
@@ -201,11 +202,48 @@ def test_the_page_shows_figures_of_the_first_method_and_links_to_all():
     assert summarised_figures(alone) == [
         f"{folder}/gold-node-map/small/nap-ig-inputs.png",
         f"{folder}/gold-curves-by-task/small/nap-ig-inputs.png",
+        f"{folder}/edge-curves/small/eap.png",
     ]
     for each in (study(), alone):
         linked = [f for files in results_by_category(each).values() for f in files]
         made = [file.replace(".csv", ".html") for file in results(each)]
         assert sorted(linked) == sorted(made[1:])
+
+
+def test_circuits_of_edges_are_compared_with_those_of_nodes():
+    measured = study(study_tasks=["ioi"]).measured_edges()
+    folder = "results/faithfulness"
+    assert measured == {
+        "edges": [
+            f"{folder}/edges/large/ioi/{n}.parquet" for n in ("eap", "eap-exact")
+        ],
+        "random": [f"{folder}/edges/large/ioi/random.parquet"],
+        "lifted": [
+            f"{folder}/lifted/large/ioi/{name}.parquet"
+            for name in ("nap-ig-inputs", "exact")
+        ],
+        "nodes": [
+            f"{folder}/gold/large/ioi/{name}.parquet"
+            for name in ("nap-ig-inputs", "exact")
+        ],
+    }
+    tables = [
+        f"results/tables/edge-{name}/{model}.csv"
+        for name in ("agreement", "stability")
+        for model in ("small", "large")
+    ]
+    assert results_of(study(), "edges") == [
+        "results/tables/edges/large.csv",
+        *tables,
+        "results/figures/edge-curves/large/eap.png",
+        "results/figures/edge-curves/large/eap-exact.png",
+    ]
+    # Edges alone, and none.
+    alone = study(study_methods=[]).measured_edges()
+    assert alone["lifted"] == alone["nodes"] == [] and len(alone["edges"]) == 6
+    without = study(study_edge_methods=[])
+    assert set(map(len, without.measured_edges().values())) == {0}
+    assert not any("edge" in file for file in results(without))
 
 
 def test_only_growing_benchmarks_have_a_figure_of_their_growth():

@@ -42,18 +42,20 @@ def results_by_category(study: Study) -> dict[str, list[str]]:
 
 
 def summarised_figures(study: Study) -> list[str]:
-    """Return the figures (PNG) that the page shows, those of the first method."""
+    """Return the figures (PNG) that the page shows, those of the first methods."""
+    first = {"method": study.methods[:1], "edge_method": study.edge_methods[:1]}
     return [
         file
         for name in SUMMARISED
         if FIGURES[name].part in _parts(study)
-        for file in study.every(figure_pattern(name), method=study.methods[:1])
+        for file in study.every(figure_pattern(name), **first)
     ]
 
 
 def _parts(study: Study) -> list[str]:
     """Return the parts that a study has, see `shown`."""
     parts = ["study", "circuits", "sensitivity", "convergence", "planted"]
+    parts += ["edges"] if study.edge_methods else []
     return [*parts, "transfers" if study.transfers else "attribution"]
 
 

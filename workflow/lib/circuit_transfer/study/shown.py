@@ -6,6 +6,7 @@ from circuit_transfer.study.paths import wildcards
 
 FAITHFUL = "Is the transfer faithful?"
 GOLD = "How faithful are the model's own circuits?"
+EDGES = "How few edges suffice?"
 SOURCE = "Does the source matter?"
 CIRCUITS = "What do the circuits look like?"
 COST = "What does it cost?"
@@ -26,9 +27,10 @@ class Shown:
 
     Attributes:
         part: what asks for it: every `study`; one with `transfers`, or without
-            (`attribution`); one that varies settings (`sensitivity`), compares numbers
-            of steps (`convergence`), imports `circuits` or has `planted` models; or
-            targets of their own, `benchmark` with `scaling`, `startup`.
+            (`attribution`); one that scores `edges`, varies settings (`sensitivity`),
+            compares numbers of steps (`convergence`), imports `circuits` or has
+            `planted` models; or targets of their own, `benchmark` with `scaling`,
+            `startup`.
         category: the question under which the report shows it.
         folders: the wildcards in its path, after its name.
         caption: the file of its caption, where that is not its name.
@@ -47,6 +49,7 @@ FIGURES = {
     "gold-curves-by-task": Shown(
         "attribution", GOLD, "{target}/{method}", caption="curves-by-task"
     ),
+    "edge-curves": Shown("edges", EDGES, "{target}/{edge_method}"),
     "recovery": Shown("transfers", FAITHFUL),
     "transfer-matrix": Shown("transfers", FAITHFUL, _PAIR),
     "completeness": Shown("transfers", FAITHFUL, _PAIR),
@@ -77,6 +80,9 @@ TABLES = {
     "startup": Shown("startup", COST),
     "imported": Shown("circuits", "Imported circuits"),
     "gold": Shown("attribution", GOLD, "{target}"),
+    "edges": Shown("edges", EDGES, "{target}"),
+    "edge-agreement": Shown("edges", EDGES, "{model}"),
+    "edge-stability": Shown("edges", EDGES, "{model}"),
     "scaling": Shown("transfers", FAITHFUL, "{task}"),
     "leaderboard": Shown("transfers", FAITHFUL, _PAIR),
     "controls": Shown("transfers", SOURCE, _PAIR),
@@ -96,6 +102,7 @@ SUMMARISED = {
     "gold-node-map": ("nodes", "Scores of the nodes by layer and head"),
     "curves-by-pair": ("faithful", "Faithfulness by circuit size, mean over tasks"),
     "gold-curves-by-task": ("faithful", "Faithfulness by circuit size"),
+    "edge-curves": ("edges", "Faithfulness by number of edges"),
     "maps": ("source", "Every map by the source scores that it is given"),
     "break-even": ("cost", "Cost of a number of new tasks"),
 }
