@@ -9,6 +9,7 @@ known from the reader's own output, since `V n` is that output without biases.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +28,7 @@ from circuit_transfer.models.architectures import (
     norm_of,
 )
 from circuit_transfer.models.edges import KINDS, Graph
+from circuit_transfer.models.weights import all_on_device, on_device
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class ReaderGradients:
         self._along: list[list[Tensor]] = [[] for _ in range(count)]
         self._direct: list[Tensor | None] = [None] * (count + 1)
 
+    @torch.no_grad()
     def add(self, run: Observed, gradients: Observed, times: int = 1) -> None:
         """Add runs.
 
@@ -99,11 +102,12 @@ class ReaderGradients:
         layer = self._layers[number]
         gradient = self._by_reader(layer, projected).float()
         if layer.attention_norm is not None:
-            norm = norm_of(self._model, layer.attention_norm)
-            direction, root = normalised(run.streams[number].detach(), norm)
+            with on_device(layer.attention_norm):
+                norm = norm_of(self._model, layer.attention_norm)
+            direction, root = normalised(run.streams[number], norm)
             if not self.frozen_norms:
-                value = self._by_reader(layer, run.projections[number]).detach().float()
-                offset = self._offset(layer, norm)
+                value = self._by_reader(layer, run.projections[number]).float()
+                offset = self._offset(layer)
                 if offset is not None:
                     value -= offset.to(value.device)
                 along = value.mul_(gradient).sum(-1) / root
@@ -167,29 +171,27 @@ class ReaderGradients:
 
     def _weight(self, layer: LayerReaders) -> Tensor:
         """Return `V` of a layer's readers, float32 `(readers, d_head, d_model)`."""
-        weight = self._repeated(
-            {
-                kind: weight.float()
-                for kind, (weight, _) in projection_weights(self._model, layer).items()
-            }
-        )
-        if layer.attention_norm is None:
-            return weight.contiguous()
-        norm = norm_of(self._model, layer.attention_norm)
-        weight = weight * norm.weight.float()
+        with _loaded(layer):
+            weights = projection_weights(self._model, layer)
+            weight = self._repeated({kind: each[0] for kind, each in weights.items()})
+            weight = weight.float()
+            if layer.attention_norm is None:
+                return weight.contiguous()
+            norm = norm_of(self._model, layer.attention_norm)
+            weight = weight * norm.weight.float()
         return weight - weight.mean(-1, keepdim=True) if norm.centred else weight
 
-    def _offset(self, layer: LayerReaders, norm: Norm) -> Tensor | None:
+    def _offset(self, layer: LayerReaders) -> Tensor | None:
         """Return what a layer's readers compute of a stream of zero, `(readers, d)`."""
         found = {}
-        for kind, (weight, bias) in projection_weights(self._model, layer).items():
-            if norm.bias is not None:
-                of_norm = weight.float() @ norm.bias.float()
-                bias = of_norm if bias is None else bias.float() + of_norm
-            found[kind] = bias
-        if found["q"] is None:
-            return None
-        return self._repeated(found).float()
+        with _loaded(layer):
+            norm = norm_of(self._model, layer.attention_norm)
+            for kind, (weight, bias) in projection_weights(self._model, layer).items():
+                if norm.bias is not None:
+                    of_norm = weight.float() @ norm.bias.float()
+                    bias = of_norm if bias is None else bias.float() + of_norm
+                found[kind] = bias
+            return None if found["q"] is None else self._repeated(found).float()
 
     def _repeated(self, by_kind: dict[str, Tensor]) -> Tensor:
         """Join queries, keys and values, with a key for every reader of keys."""
@@ -201,6 +203,11 @@ class ReaderGradients:
             for kind in KINDS
         ]
         return torch.cat(parts)
+
+
+def _loaded(layer: LayerReaders) -> AbstractContextManager[None]:
+    norms = [] if layer.attention_norm is None else [layer.attention_norm]
+    return all_on_device([*layer.projections, *norms])
 
 
 def normalised(x: Tensor, norm: Norm) -> tuple[Tensor, Tensor]:

@@ -16,12 +16,14 @@ from circuit_transfer.circuits.edge_gradients import (
     normalised,
 )
 from circuit_transfer.models.architectures import (
+    Norm,
     layer_readers,
     node_sites,
     norm_of,
     projection_weight,
 )
 from circuit_transfer.models.edges import Graph
+from circuit_transfer.models.weights import on_device
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Differences:
     sums: Sequence[Tensor | None]
 
 
+@torch.no_grad()
 def edge_products(
     model: nn.Module,
     graph: Graph,
@@ -124,20 +127,25 @@ class _Written:
         return self.buffer[self.count - count : self.count]
 
     def _write_heads(self, number: int, heads: Tensor, into: Tensor) -> None:
-        weight = projection_weight(self._sites[2 * number][0]).float()
-        by_head = weight.T.unflatten(0, (heads.shape[2], -1))
-        flat = heads.float().permute(2, 0, 1, 3).flatten(1, 2)
-        torch.bmm(flat, by_head.to(flat.device), out=into.flatten(1, 2))
+        projection = self._sites[2 * number][0]
+        flat = heads.to(into).permute(2, 0, 1, 3).flatten(1, 2)
+        with on_device(projection):
+            weight = projection_weight(projection).T.to(into)
+        by_head = weight.unflatten(0, (heads.shape[2], -1))
+        torch.bmm(flat, by_head, out=into.flatten(1, 2))
         norm = self._layers[number].heads_norm
-        if norm is None:
-            return
-        norm = norm_of(self._model, norm)
-        direction, root = normalised(self._differences.sums[number], norm)
+        if norm is not None:
+            with on_device(norm):
+                self._differentiate(norm_of(self._model, norm), number, into)
+
+    def _differentiate(self, norm: Norm, number: int, heads: Tensor) -> None:
+        """Replace contributions of heads by what they change in the norm of the sum."""
+        direction, root = normalised(self._differences.sums[number].to(heads), norm)
         if norm.centred:
-            into -= into.mean(-1, keepdim=True)
+            heads -= heads.mean(-1, keepdim=True)
         if not self._frozen:
-            into -= direction * (direction * into).mean(-1, keepdim=True)
-        into *= norm.weight.float() / root
+            heads -= direction * (direction * heads).mean(-1, keepdim=True)
+        heads *= norm.weight.to(heads) / root
 
     def times(self, block: Block) -> Tensor:
         """Multiply the writers by readers: `(batch, writers, readers)`."""

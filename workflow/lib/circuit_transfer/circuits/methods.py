@@ -244,13 +244,23 @@ def method_passes(name: str, nodes: Nodes, ig_steps: int) -> tuple[int, int]:
     return method_of(name).passes(nodes, ig_steps)
 
 
-def check_method(name: str, ablation: str) -> None:
+def check_method(name: str, ablation: str, scores: str | None = None) -> None:
     """Check that a method can score under an ablation.
+
+    Args:
+        name: of the method.
+        ablation: see `ablations`.
+        scores: what it must give a score, `nodes` or `edges`; None for either.
 
     Raises:
         ValueError: the method is unknown, or cannot.
     """
     method = method_of(name)
+    if scores not in (None, method.scores):
+        raise ValueError(
+            f"method {name} scores {method.scores}; expected one of "
+            f"{', '.join(_methods_of(scores))}, which score {scores}"
+        )
     if not method.can_score(ablation):
         others = (
             each.name
