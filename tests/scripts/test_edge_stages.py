@@ -9,6 +9,7 @@ from evaluate_edges import GROWN, evaluate_edges
 from evaluate_gold import evaluate_gold
 from evaluate_lifted import evaluate_lifted
 from evaluate_random_edges import evaluate_random_edges
+from verify_edges import verify_edges
 
 from circuit_transfer.artifacts.descriptions import read_description
 from circuit_transfer.artifacts.edge_scores import read_edge_scores, write_edge_scores
@@ -172,3 +173,35 @@ def test_grown_circuits_are_the_first_that_are_large_enough():
             if effective_edges(graph, rank[None] < n).sum() >= size
         )
         assert (mask == (rank < by_hand)).all()
+
+
+def verify(study, folder, *, task="a", count=5):
+    scores = folder / "scores.safetensors"
+    found = attribute(study, scores, task=task)
+    how = {"edge_method": "eap", "verify": count, "examples": 4, "batch_size": 2}
+    how |= {"ablation": "counterfactual", "kv": "query-head"}
+    paths = folder / "verified.parquet", folder / "cost.json"
+    verify_edges(
+        study.model("target"), study.pairs("target", task), scores, *paths, **how
+    )
+    return found, read_frame(paths[0])
+
+
+def test_the_highest_edges_are_ablated_one_by_one(study, tmp_path):
+    scores, frame = verify(study, tmp_path)
+    assert frame.columns == ["edge", "writer", "reader", "score", "exact"]
+    highest = np.sort(np.abs(scores.flat))[::-1][:5]
+    assert frame["score"].abs().to_list() == highest.tolist()
+    every = tmp_path / "every.safetensors"
+    exact = attribute(study, every, edge_method="eap-exact")
+    for row in frame.iter_rows(named=True):
+        u = exact.writers.index(row["writer"])
+        v = exact.readers.index(row["reader"])
+        assert row["exact"] == pytest.approx(exact.scores[u, v], rel=1e-4)
+        assert row["score"] == scores.scores[u, v]
+        assert row["edge"] == f"{row['writer']}->{row['reader']}"
+
+
+def test_unknown_scores_verify_nothing(study, tmp_path):
+    _, frame = verify(study, tmp_path, task="none")
+    assert frame.is_empty()

@@ -26,6 +26,33 @@ rule attribute_edges:
         "../scripts/attribute_edges.py"
 
 
+rule verify_edges:
+    input:
+        model=path("model"),
+        weights=lambda w: origins.weights(w.model),
+        pairs=path("split-pairs", split="train"),
+        scores=path("edge-scores"),
+    output:
+        verified=path("verified"),
+        cost=job("verify_edges").cost,
+    log:
+        job("verify_edges").log,
+    benchmark:
+        job("verify_edges").benchmark
+    conda:
+        "../../envs/torch.yaml"
+    resources:
+        **model_resources("verify_edges", "model"),
+    params:
+        kv=config["attribution"]["kv"],
+        settings=verifying_settings(config),
+        state=placed(job("verify_edges").state),
+    message:
+        "Ablating edges of {wildcards.model} on {wildcards.task} that {wildcards.edge_method} scores highest"
+    script:
+        "../scripts/verify_edges.py"
+
+
 rule evaluate_edges:
     input:
         model=path("model", model="{target}"),

@@ -8,5 +8,6 @@
   step, with cached clean and ablated runs;
 - `similarity`: compare scores, and the circuits that they give;
 - `passes`: what a computation costs;
-- `mib`: the exchange format of the MIB benchmark.
+- `mib`, `mib_edges`: nodes and edges in the exchange format of the MIB benchmark;
+- `imported`, `auto_circuit`, `edge_pruning`: edges from other projects.
 """

@@ -116,24 +116,31 @@ def projection_weights(
 
 
 @contextmanager
-def repeated_keys(model: nn.Module, kv: str = QUERY_HEAD) -> Iterator[None]:
+def repeated_keys(
+    model: nn.Module, kv: str = QUERY_HEAD, layers: slice = slice(None)
+) -> Iterator[None]:
     """Let attention take one key and value for every query, within the context.
 
     The projections must then return that many. A cached prefix, too, must have one for
     every query, see `runs.Prefix.repeated`. With `kv-head` nothing changes.
+
+    Args:
+        model: the model whose modules are changed within the context.
+        kv: `query-head` or `kv-head`.
+        layers: the layers to change, by default all.
     """
     sizes = readers_of_kinds(model)
     times = sizes["q"] // sizes["k"]
     if kv != QUERY_HEAD or times == 1:
         yield
         return
-    layers = layer_readers(model)
-    norms = [norm for layer in layers for norm in layer.joint_norms]
+    changed = layer_readers(model)[layers]
+    norms = [norm for layer in changed for norm in layer.joint_norms]
     with ExitStack() as stack:
         width = head_width(model.config)
         forwards = {each: _repeated(each, times, width) for each in norms}
         stack.enter_context(replacing(forwards))
-        for layer in layers:
+        for layer in changed:
             attention = layer.attention
             stack.enter_context(_with(attention, "num_key_value_groups", 1))
             stack.enter_context(_with(attention, "num_key_value_heads", sizes["q"]))

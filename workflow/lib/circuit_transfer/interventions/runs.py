@@ -48,9 +48,18 @@ class Prefix:
             layer.keys, layer.values = move(layer.keys), move(layer.values)
         return replace(self, cache=cache)
 
-    def repeated(self, times: int) -> Self:
-        """Return the prefix with every key and value `times` times, side by side."""
-        return self.moved(lambda each: each.repeat_interleave(times, dim=1))
+    def repeated(self, times: int, layers: slice = slice(None)) -> Self:
+        """Return the prefix with every key and value `times` times, side by side.
+
+        Args:
+            times: how often.
+            layers: those of which, by default all.
+        """
+        cache = self._copy()
+        for layer in cache.layers[layers]:
+            layer.keys = layer.keys.repeat_interleave(times, dim=1)
+            layer.values = layer.values.repeat_interleave(times, dim=1)
+        return replace(self, cache=cache)
 
     def resume(self, rows: int) -> DynamicCache:
         """Return a cache for a pass with `rows` prompts, a multiple of those cached.

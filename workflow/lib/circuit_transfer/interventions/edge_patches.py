@@ -1,0 +1,133 @@
+"""Give readers another value than in an earlier run, and compute what follows.
+
+No layer below the reader runs again: the residual stream up to it is that of the
+earlier run.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+
+from torch import Tensor, nn
+
+from circuit_transfer.interventions.circuits import skipping_layers
+from circuit_transfer.interventions.edge_references import EdgeRun
+from circuit_transfer.interventions.hooks import replacing
+from circuit_transfer.interventions.projections import (
+    joined,
+    projection_weights,
+    readers_of_kinds,
+    repeated_keys,
+)
+from circuit_transfer.interventions.runs import resumed
+from circuit_transfer.models.architectures import (
+    layer_modules,
+    layer_readers,
+    node_sites,
+)
+from circuit_transfer.models.edges import KINDS, QUERY_HEAD
+
+
+def attention_values(model: nn.Module, layer: int, streams: Tensor) -> dict:
+    """Return the queries, keys and values of a layer that reads given streams.
+
+    Args:
+        model: the model.
+        layer: number of the layer.
+        streams: `(streams, position, d_model)`, before the norm.
+
+    Returns:
+        By kind `(streams, position, readers, d_head)`, with the keys and values that
+        the model has.
+    """
+    readers = layer_readers(model)[layer]
+    norm = readers.attention_norm
+    read = streams if norm is None else norm(streams)
+    found = {}
+    for kind, (weight, bias) in projection_weights(model, readers).items():
+        value = (read @ weight.flatten(0, 1).T).unflatten(-1, weight.shape[:2])
+        found[kind] = value if bias is None else value + bias
+    return found
+
+
+def mlp_values(model: nn.Module, layer: int, streams: Tensor) -> Tensor:
+    """Return the output of an MLP that reads given streams, `(streams, ..., 1, d)`."""
+    readers = layer_readers(model)[layer]
+    _, _, feed_forward = layer_modules(model)[layer]
+    site, _, _ = node_sites(model)[2 * layer + 1]
+    norm = readers.mlp_norm
+    output = feed_forward(streams if norm is None else norm(streams))
+    # Where a norm follows the MLP, its output is that of the norm.
+    return (output if site is feed_forward else site(output)).unsqueeze(-2)
+
+
+def values_by_reader(
+    model: nn.Module, values: Mapping[str, Tensor], kv: str
+) -> dict[str, Tensor]:
+    """Return values with as many keys and values as there are readers of them."""
+    sizes = readers_of_kinds(model)
+    times = sizes["q"] // sizes["k"] if kv == QUERY_HEAD else 1
+    return {
+        kind: value if kind == "q" else value.repeat_interleave(times, dim=2)
+        for kind, value in values.items()
+    }
+
+
+@contextmanager
+def resumed_at_attention(
+    model: nn.Module, layer: int, values: Mapping[str, Tensor], run: EdgeRun, kv: str
+) -> Iterator[None]:
+    """Set a layer's queries, keys and values and compute what follows, in the context.
+
+    A cached prefix must have a key of this layer, and of no other one, for every
+    reader, see `runs.Prefix.repeated`.
+
+    Args:
+        model: the model whose modules are replaced within the context.
+        layer: number of the layer.
+        values: by kind, one for every reader, `(times * batch, position, ...)`.
+        run: the earlier run, of the same prompts once.
+        kv: whether there are values for each `query-head` or each `kv-head`.
+    """
+    readers = layer_readers(model)[layer]
+    parts = [values[kind] for kind in KINDS]
+    groups = [parts] if readers.fused else [[part] for part in parts]
+    forwards = {
+        module: lambda _read, group=group: joined(group, readers.fused)
+        for module, group in zip(readers.projections, groups, strict=True)
+    }
+    times = len(values["q"]) // len(run.streams[layer][0])
+    below = [run.streams[layer][0].repeat(times, 1, 1)] * layer
+    with (
+        repeated_keys(model, kv, slice(layer, layer + 1)),
+        skipping_layers(model, below),
+        replacing(forwards),
+    ):
+        yield
+
+
+def resumed_at_mlp(
+    model: nn.Module, layer: int, values: Tensor, run: EdgeRun
+) -> AbstractContextManager[None]:
+    """Set the output of an MLP and compute what follows, within the context.
+
+    Args:
+        model: the model whose modules are replaced within the context.
+        layer: number of the layer.
+        values: `(times * batch, position, 1, d_model)`.
+        run: the earlier run, of the same prompts once.
+    """
+    # By site the stream after it; only what the layers return is used.
+    after = [each for stream in run.streams[1:] for each in (None, stream[0])]
+    return resumed(model, 2 * layer + 1, values, run.sites, after)
+
+
+def resumed_at_logits(model: nn.Module, streams: Tensor, positions: int):
+    """Compute the logits of given residual streams `(rows, 1, d_model)` alone.
+
+    Args:
+        model: the model whose layers are replaced within the context.
+        streams: what the final norm reads at the last position.
+        positions: how many positions the prompts have.
+    """
+    whole = streams.expand(-1, positions, -1).contiguous()
+    return skipping_layers(model, [whole] * len(layer_modules(model)))
