@@ -1,6 +1,6 @@
 """How well the scores of edges find a circuit that is known."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,14 +58,19 @@ def recovery(scores: np.ndarray, truth: np.ndarray) -> dict[str, float | None]:
     }
 
 
+def rankings(scores: np.ndarray) -> dict[str, np.ndarray]:
+    """Return scores as they are and by their size, by the name of the ranking."""
+    return {SIGNED: scores, ABSOLUTE: np.abs(scores)}
+
+
 def recovery_rows(
-    names: Sequence[str], scores: np.ndarray, circuit: Sequence[str]
+    names: Sequence[str], scores: Mapping[str, np.ndarray], circuit: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Compare the signed and the absolute ranking of some scores with a circuit.
+    """Compare rankings of edges with a circuit.
 
     Args:
         names: of the edges.
-        scores: `(n_edges,)`.
+        scores: `(n_edges,)` by the name of the ranking, see `rankings`.
         circuit: names of the edges of the circuit.
 
     Returns:
@@ -81,8 +86,7 @@ def recovery_rows(
         )
     truth = np.isin(names, circuit)
     sizes = {"n_edges": len(names), "n_true": int(truth.sum())}
-    rankings = {SIGNED: scores, ABSOLUTE: np.abs(scores)}
     return [
         {"ranking": name, **sizes, **recovery(values, truth)}
-        for name, values in rankings.items()
+        for name, values in scores.items()
     ]
