@@ -35,22 +35,25 @@ def recovery(scores: np.ndarray, truth: np.ndarray) -> dict[str, float | None]:
 
     Args:
         scores: `(n_edges,)`, the highest first; equal ones in their order.
-        truth: which edges belong to the circuit, bool `(n_edges,)`; some, not all.
+            NaN where no pair was usable.
+        truth: which edges belong to the circuit, bool `(n_edges,)`.
 
     Returns:
         `auroc`, the probability that an edge of the circuit has a higher score than
-        another edge, of equal scores one half; `precision` and `recall` of as many
+        another edge, of equal scores one half (null if there is no other edge); `precision` and `recall` of as many
         edges as the circuit has, which are equal; `visible_precision` (null if there
         are none) and `visible_recall` of all edges with a score that is not small
-        beside the largest one, see `VISIBLE`.
+        beside the largest one, see `VISIBLE`. All null without scores.
     """
+    if np.isnan(scores).any():
+        return dict.fromkeys(MEASURES)
     size, others = int(truth.sum()), int((~truth).sum())
     above = rankdata(scores)[truth].sum() - size * (size + 1) / 2
     right = truth[np.argsort(-scores, kind="stable")[:size]].sum() / size
     visible = scores >= VISIBLE * np.abs(scores).max()
     both = (truth & visible).sum()
     return {
-        "auroc": float(above / (size * others)),
+        "auroc": float(above / (size * others)) if others else None,
         "precision": float(right),
         "recall": float(right),
         "visible_precision": float(both / visible.sum()) if visible.any() else None,
