@@ -3,6 +3,7 @@
 
 rule write_summary:
     input:
+        **summarised_edges(study),
         statistics=path("statistics"),
         cpr=path("cpr"),
         models=table_pattern("models"),
@@ -22,7 +23,9 @@ rule write_summary:
     conda:
         "../../envs/figures.yaml"
     params:
-        names=study.selected("tasks", "methods", "targets", "pairs", "maps", "seeds"),
+        names=study.selected(
+            "tasks", "methods", "targets", "pairs", "maps", "seeds", "edge_methods"
+        ),
         ablation=study.selected("ablation")["ablation"],
         sections=SUMMARISED,
         index={

@@ -4,16 +4,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from circuit_transfer.artifacts.frames import read_frame, read_table
 from circuit_transfer.artifacts.text import write_text
 from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.summary.costs import COSTS
+from circuit_transfer.summary.edges import DRAWN, TOP_EDGES, drawing_caption
 from circuit_transfer.summary.models import MODELS
 from circuit_transfer.summary.names import Names
 from circuit_transfer.summary.nodes import TOP_NODES
 from circuit_transfer.summary.omissions import REJECTS
-from circuit_transfer.summary.page import Image
+from circuit_transfer.summary.page import Drawing, Image
 from circuit_transfer.summary.sections import Frames, study_page
+from circuit_transfer.summary.wording import counted
 
 
 def write_summary(
@@ -23,9 +27,12 @@ def write_summary(
     rejects_path: Path | str,
     costs_path: Path | str,
     break_even_path: Path | str,
-    top_nodes_paths: Iterable[Path | str],
+    top_nodes_paths: Sequence[Path | str],
     figures_paths: Iterable[Path | str],
     summary_path: Path | str,
+    top_edges_paths: Sequence[Path | str] = (),
+    drawings_paths: Sequence[Path | str] = (),
+    drawn_paths: Sequence[Path | str] = (),
     *,
     names: Mapping[str, Any],
     ablation: str,
@@ -34,38 +41,41 @@ def write_summary(
 ) -> None:
     """Read what the study has found, and write the page.
 
-    Args:
-        statistics_path: levels and differences of all circuits.
-        cpr_path: the areas of all circuits.
-        models_path: the table of models (CSV).
-        rejects_path: the summary of rejected rows (CSV).
-        costs_path: the table of costs (CSV).
-        break_even_path: the break-even of every pair.
-        top_nodes_paths: the highest nodes of the targets (CSV), in their order.
-        figures_paths: the figures that the page shows (PNG).
-        summary_path: the page; all files that it links to are below its folder.
-        names: what the study is of, see `summary.names`.
-        ablation: which of the ablations is shown.
-        sections: by the name of a figure, the section that shows it, and its title.
-        index: by topic, files that the page links to.
+    The frames and tables (CSV) are those of `Frames`: of highest nodes, and of highest
+    edges if a method scores edges, one for every target in its order. The figures are
+    PNG files; the drawings of circuits of edges are SVG files, and `drawn` lists the
+    edges of each (CSV). All files that the page links to are below its folder: those of
+    `index`, by topic. `names` say what the study is of, see `summary.names`; one
+    `ablation` is shown. `sections` have, by the name of a figure, the section that
+    shows it, and its title.
     """
     study = Names(**names)
     home = Path(summary_path).parent
-    measured = (read_frame(path) for path in (statistics_path, cpr_path))
-    statistics, cpr = (frame.filter(ablation=ablation) for frame in measured)
-    nodes = zip(study.targets, top_nodes_paths, strict=True)
     frames = Frames(
-        statistics=statistics,
-        cpr=cpr,
+        statistics=read_frame(statistics_path).filter(ablation=ablation),
+        cpr=read_frame(cpr_path).filter(ablation=ablation),
         models=read_table(models_path, MODELS),
         rejects=read_table(rejects_path, REJECTS),
         costs=read_table(costs_path, COSTS),
         balance=read_frame(break_even_path),
-        top_nodes={target: read_table(path, TOP_NODES) for target, path in nodes},
+        top_nodes=_by_target(study, top_nodes_paths, TOP_NODES),
+        top_edges=_by_target(study, top_edges_paths, TOP_EDGES),
     )
-    figures = _figures(map(Path, figures_paths), home, sections)
-    page = study_page(frames, study, figures, _links(index, home))
-    write_text(page, summary_path)
+    drawn = zip(map(Path, drawings_paths), drawn_paths, strict=True)
+    shown = {
+        "figures": _figures(map(Path, figures_paths), home, sections),
+        "drawings": [_drawing(*files, home) for files in drawn],
+        "index": _links(index, home),
+    }
+    write_text(study_page(frames, study, **shown), summary_path)
+
+
+def _by_target(
+    study: Names, paths: Sequence[Path | str], schema: Mapping[str, Any]
+) -> dict[str, pl.DataFrame]:
+    """Return a table of every target; nothing if the study has no such tables."""
+    read = [read_table(path, schema) for path in paths]
+    return dict(zip(study.targets, read, strict=bool(read)))
 
 
 def _links(index: Mapping[str, Sequence[str]], home: Path) -> dict[str, list[str]]:
@@ -89,6 +99,16 @@ def _figures(
         image = Image(path.read_bytes(), title, link.as_posix())
         figures.setdefault(section, []).append(image)
     return figures
+
+
+def _drawing(path: Path, edges_path: Path | str, home: Path) -> Drawing:
+    """Return the drawing of a circuit, titled by what it is of."""
+    link = path.relative_to(home)
+    *_, model, task, method, _ = link.with_suffix("").parts
+    edges = read_table(edges_path, DRAWN)
+    title = f"{model}, {task}: {counted(len(edges), 'edge')} by {method}"
+    svg = path.read_text(encoding="utf-8")
+    return Drawing(svg, title, drawing_caption(edges), link.as_posix())
 
 
 if __name__ == "__main__":

@@ -5,9 +5,23 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from circuit_transfer.summary import circuits, costs, models, nodes, omissions, source
+from circuit_transfer.summary import (
+    circuits,
+    costs,
+    edges,
+    models,
+    nodes,
+    omissions,
+    source,
+)
 from circuit_transfer.summary.names import Names
-from circuit_transfer.summary.page import Bars, Image, Section, page
+from circuit_transfer.summary.page import (
+    Bars,
+    Drawing,
+    Image,
+    Section,
+    page,
+)
 from circuit_transfer.summary.wording import counted, joined, listed
 from circuit_transfer.tables.models import CHANCE
 from circuit_transfer.tables.transfers import Pair
@@ -32,6 +46,7 @@ class Frames:
         costs: the table of costs.
         balance: the break-even of every pair.
         top_nodes: by target, the table of its highest nodes.
+        top_edges: by target, the table of its highest edges, if the study has any.
     """
 
     statistics: pl.DataFrame
@@ -41,12 +56,14 @@ class Frames:
     costs: pl.DataFrame
     balance: pl.DataFrame
     top_nodes: Mapping[str, pl.DataFrame]
+    top_edges: Mapping[str, pl.DataFrame]
 
 
 def study_page(
     frames: Frames,
     names: Names,
     figures: Mapping[str, Sequence[Image]],
+    drawings: Sequence[Drawing],
     index: Mapping[str, Sequence[str]],
 ) -> str:
     """Return the page of a study.
@@ -54,13 +71,16 @@ def study_page(
     Args:
         frames: its results.
         names: what it is of.
-        figures: by the section that shows them: `nodes`, `faithful`, `source`, `cost`.
+        figures: by the section that shows them: `nodes`, `edges`, `faithful`, `source`,
+            `cost`.
+        drawings: of circuits of edges.
         index: by topic, files that the page links to, relative to it.
     """
     faithful = _transfers if names.pairs else _circuits
     sections = [
         _models(frames),
         _nodes(frames, names, figures.get("nodes", ())),
+        *([_edges(frames, figures.get("edges", ()), drawings)] if drawings else []),
         faithful(frames, names, figures.get("faithful", ())),
         *([_source(frames, names, figures.get("source", ()))] if names.pairs else []),
         _costs(frames, figures.get("cost", ())),
@@ -79,7 +99,8 @@ def _title(names: Names) -> str:
 
 def _introduction(names: Names) -> Iterator[str]:
     tasks = f"{counted(len(names.tasks), 'task')}: {listed(names.tasks)}"
-    yield f"{tasks}. Nodes scored by {joined(names.methods)}."
+    edge_scores = names.edge_methods and f", edges by {joined(names.edge_methods)}"
+    yield f"{tasks}. Nodes scored by {joined(names.methods)}{edge_scores or ''}."
     if names.pairs:
         pairs = [f"{source} → {target}" for source, target in names.pairs]
         yield (
@@ -104,6 +125,17 @@ def _nodes(frames: Frames, names: Names, figures: Sequence[Image]) -> Section:
         answer += nodes.nodes_answer(top, target=target)
         tables[f"Nodes of {target}"] = nodes.nodes_table(top)
     return Section("nodes", nodes.QUESTION, answer, figures, tables)
+
+
+def _edges(
+    frames: Frames, figures: Sequence[Image], drawings: Sequence[Drawing]
+) -> Section:
+    answer, tables = [], {}
+    for target, top in frames.top_edges.items():
+        answer += nodes.nodes_answer(top, target=target, noun="edge")
+        table = nodes.nodes_table(top, noun="edge", note=edges.NOTE)
+        tables[f"Edges of {target}"] = table
+    return Section("edges", edges.QUESTION, answer, figures, tables, drawings)
 
 
 def _transfers(frames: Frames, names: Names, figures: Sequence[Image]) -> Section:
