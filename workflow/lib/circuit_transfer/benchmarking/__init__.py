@@ -2,7 +2,7 @@
 
 - `entries`: models and loads as configured, without torch;
 - `case`: a computation with its ideal cost;
-- `cases`, `edge_cases`: the computations that are measured, and their ideal cost in passes;
+- `cases`, `edge_cases`: the computations that are measured, and their ideal cost;
 - `measure`: time and memory of computations;
 - `runs`: whole benchmarks, of one model and of growing models and loads.
 """
