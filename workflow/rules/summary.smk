@@ -3,6 +3,7 @@
 
 rule write_summary:
     input:
+        **summarised_edges(study),
         statistics=path("statistics"),
         cpr=path("cpr"),
         models=table_pattern("models"),

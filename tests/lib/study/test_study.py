@@ -193,6 +193,7 @@ def test_the_page_shows_figures_of_the_first_method_and_links_to_all():
     folder = "results/figures"
     assert summarised_figures(study()) == [
         f"{folder}/node-map/small/large/nap-ig-inputs.png",
+        f"{folder}/edge-map/large/eap.png",
         f"{folder}/curves-by-pair.png",
         f"{folder}/edge-curves/large/eap.png",
         f"{folder}/maps/small/large.png",

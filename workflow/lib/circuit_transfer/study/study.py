@@ -172,7 +172,7 @@ class Study:
             "benchmark": self.config["benchmark"],
         }
         either = {key: "|".join(map(re.escape, each)) for key, each in names.items()}
-        return {**either, "seed": r"\d+"}
+        return {**either, "seed": r"\d+", "n": r"\d+"}
 
     def selected(self, *keys: str) -> dict[str, Any]:
         """Return what the scripts of figures and tables take by these names."""

@@ -63,6 +63,23 @@ class Image:
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """A drawing that is part of the page, so that its lines show texts on hovering.
+
+    Attributes:
+        svg: the SVG element.
+        title: what it shows, and of which model and task.
+        caption: a sentence on it.
+        link: the file's path, relative to the page.
+    """
+
+    svg: str
+    title: str
+    caption: str
+    link: str
+
+
+@dataclass(frozen=True)
 class Bars:
     """Shares, drawn as bars from 0 to 1.
 
@@ -87,6 +104,7 @@ class Section:
         answer: sentences, or answers with their details.
         figures: the first is shown, the others are folded.
         tables: by title.
+        drawings: the first is shown, the others are folded, each by itself.
     """
 
     anchor: str
@@ -94,6 +112,7 @@ class Section:
     answer: Sequence[Answer | str]
     figures: Sequence[Image | Bars] = ()
     tables: Mapping[str, Table] = field(default_factory=dict)
+    drawings: Sequence[Drawing] = ()
 
 
 def page(
@@ -142,6 +161,8 @@ def _parts(section: Section) -> Iterator[str]:
     if figures[1:]:
         count = counted(len(figures) - 1, "more figure")
         yield _folded(count[0].upper() + count[1:], "\n".join(figures[1:]))
+    for place, each in enumerate(section.drawings):
+        yield _folded(each.title, _drawing(each), shown=place == 0)
     for title, table in section.tables.items():
         yield _table(title, table)
 
@@ -183,6 +204,17 @@ def _image(image: Image) -> str:
     )
 
 
+def _drawing(drawing: Drawing) -> str:
+    """Return a drawing in its own size, which scrolls within its box."""
+    title = escape(drawing.title)
+    box = f'class="scroll" role="region" tabindex="0" aria-label="{title}"'
+    link = f'<a href="{escape(quote(drawing.link))}">{escape(drawing.link)}</a>'
+    return (
+        f"<figure>\n<div {box}>\n{drawing.svg}</div>\n"
+        f"<figcaption>{escape(drawing.caption)} File: {link}.</figcaption>\n</figure>"
+    )
+
+
 def _bars(bars: Bars) -> str:
     lowest = sorted(bars.shares, key=lambda name: bars.shares[name][0])[:MOST_BARS]
     # In their own order.
@@ -216,8 +248,11 @@ def _table(title: str, table: Table) -> str:
     return f"<h3>{escape(title)}</h3>\n{body}"
 
 
-def _folded(summary: str, body: str) -> str:
-    return f"<details>\n<summary>{escape(summary)}</summary>\n{body}\n</details>"
+def _folded(summary: str, body: str, *, shown: bool = False) -> str:
+    is_open = " open" if shown else ""
+    return (
+        f"<details{is_open}>\n<summary>{escape(summary)}</summary>\n{body}\n</details>"
+    )
 
 
 def _html(title: str, table: Table) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import polars as pl
 
@@ -9,13 +10,20 @@ from circuit_transfer.summary import (
     circuits,
     costs,
     edge_circuits,
+    edges,
     models,
     nodes,
     omissions,
     source,
 )
 from circuit_transfer.summary.names import Names
-from circuit_transfer.summary.page import Bars, Image, Section, page
+from circuit_transfer.summary.page import (
+    Bars,
+    Drawing,
+    Image,
+    Section,
+    page,
+)
 from circuit_transfer.summary.wording import counted, joined, listed
 from circuit_transfer.tables.edge_levels import EdgeLevels, edges_table
 from circuit_transfer.tables.models import CHANCE
@@ -42,6 +50,7 @@ class Frames:
         costs: the table of costs.
         balance: the break-even of every pair.
         top_nodes: by target, the table of its highest nodes.
+        top_edges: by target, the table of its highest edges, if the study has any.
     """
 
     statistics: pl.DataFrame
@@ -52,12 +61,14 @@ class Frames:
     costs: pl.DataFrame
     balance: pl.DataFrame
     top_nodes: Mapping[str, pl.DataFrame]
+    top_edges: Mapping[str, pl.DataFrame]
 
 
 def study_page(
     frames: Frames,
     names: Names,
     figures: Mapping[str, Sequence[Image]],
+    drawings: Sequence[Drawing],
     index: Mapping[str, Sequence[str]],
 ) -> str:
     """Return the page of a study.
@@ -65,20 +76,26 @@ def study_page(
     Args:
         frames: its results.
         names: what it is of.
-        figures: by the section that shows them: `nodes`, `faithful`, `edges`, `source`,
-            `cost`.
+        figures: by the section that shows them: `nodes`, `edges`, `faithful`,
+            `edge-circuits`, `source`, `cost`.
+        drawings: of circuits of edges.
         index: by topic, files that the page links to, relative to it.
     """
     faithful = _transfers if names.pairs else _circuits
     # By anchor, which the figures name as well; only what the study has.
-    parts = {"nodes": _nodes, "faithful": faithful} if names.methods else {}
-    parts |= {"edges": _edges} if names.edge_methods else {}
-    parts |= {"source": _source} if names.pairs else {}
+    parts = {
+        "nodes": _nodes if names.methods else None,
+        "edges": partial(_edges, drawings) if drawings else None,
+        "faithful": faithful if names.methods else None,
+        "edge-circuits": _edge_circuits if names.edge_methods else None,
+        "source": _source if names.pairs else None,
+    }
     sections = [
         _models(frames),
         *(
             section(frames, names, figures.get(anchor, ()))
             for anchor, section in parts.items()
+            if section is not None
         ),
         _costs(frames, figures.get("cost", ())),
         _omissions(frames),
@@ -133,6 +150,20 @@ def _nodes(frames: Frames, names: Names, figures: Sequence[Image]) -> Section:
     return Section("nodes", nodes.QUESTION, answer, figures, tables)
 
 
+def _edges(
+    drawings: Sequence[Drawing],
+    frames: Frames,
+    _names: Names,
+    figures: Sequence[Image],
+) -> Section:
+    answer, tables = [], {}
+    for target, top in frames.top_edges.items():
+        answer += nodes.nodes_answer(top, target=target, noun="edge")
+        table = nodes.nodes_table(top, noun="edge", note=edges.NOTE)
+        tables[f"Edges of {target}"] = table
+    return Section("edges", edges.QUESTION, answer, figures, tables, drawings)
+
+
 def _transfers(frames: Frames, names: Names, figures: Sequence[Image]) -> Section:
     name = names.maps[0]
     answer, tables = [], {}
@@ -165,7 +196,7 @@ def _circuits(frames: Frames, names: Names, figures: Sequence[Image]) -> Section
     return Section("faithful", circuits.FOUND, answer, figures, tables)
 
 
-def _edges(frames: Frames, names: Names, figures: Sequence[Image]) -> Section:
+def _edge_circuits(frames: Frames, names: Names, figures: Sequence[Image]) -> Section:
     answer, tables = [], {}
     methods = {"edge_methods": names.edge_methods}
     for target in names.targets:
@@ -191,7 +222,7 @@ def _edges(frames: Frames, names: Names, figures: Sequence[Image]) -> Section:
         tables[f"Differences, {target}"] = edge_circuits.differences_table(
             levels, **methods
         )
-    return Section("edges", edge_circuits.QUESTION, answer, figures, tables)
+    return Section("edge-circuits", edge_circuits.QUESTION, answer, figures, tables)
 
 
 def _source(frames: Frames, names: Names, figures: Sequence[Image]) -> Section:
