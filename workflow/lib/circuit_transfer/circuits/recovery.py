@@ -41,9 +41,10 @@ def recovery(scores: np.ndarray, truth: np.ndarray) -> dict[str, float | None]:
     Returns:
         `auroc`, the probability that an edge of the circuit has a higher score than
         another edge, of equal scores one half (null if there is no other edge);
-        `precision` and `recall` of as many edges as the circuit has, which are equal; `visible_precision` (null if there
-        are none) and `visible_recall` of all edges with a score that is not small
-        beside the largest one, see `VISIBLE`. All null without scores.
+        `precision` and `recall` of as many edges as the circuit has, which are equal;
+        `visible_precision` (null if there are none) and `visible_recall` of all edges
+        with a score that is not small beside the largest one, see `VISIBLE`. All null
+        without scores.
     """
     if np.isnan(scores).any():
         return dict.fromkeys(MEASURES)

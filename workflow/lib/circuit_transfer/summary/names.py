@@ -16,7 +16,6 @@ class Names:
         pairs: source and target of every transfer.
         maps: the maps from source to target scores, the main one first.
         seeds: the seeds of the alignments.
-        edge_methods: the methods that score edges.
     """
 
     tasks: Sequence[str]
@@ -26,4 +25,3 @@ class Names:
     pairs: Sequence[tuple[str, str]]
     maps: Sequence[str]
     seeds: Sequence[int]
-    edge_methods: Sequence[str] = ()
