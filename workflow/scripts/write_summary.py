@@ -43,12 +43,10 @@ def write_summary(
     """Read what the study has found, and write the page.
 
     The frames and tables (CSV) are those of `Frames`: of highest nodes, and of highest
-    edges if a method scores edges, one for every target in its order. The figures are
-    PNG files; the drawings of circuits of edges are SVG files, and `drawn` lists the
-    edges of each (CSV). All files that the page links to are below its folder: those of
-    `index`, by topic. `names` say what the study is of, see `summary.names`; one
-    `ablation` is shown. `sections` have, by the name of a figure, the section that
-    shows it, and its title.
+    edges if any are scored, one for every target in its order. The figures are PNG, the
+    drawings of circuits of edges SVG files, and `drawn` lists the edges of each (CSV).
+    The files that the page links to are below its folder: those of `index`, by topic.
+    `names` say what the study is of, `sections` where a figure is shown, and its title.
     """
     study = Names(**names)
     home = Path(summary_path).parent
