@@ -274,11 +274,15 @@ def valid_files(folder: Path) -> dict:
     from circuit_transfer.artifacts.alignments import read_alignment, write_alignment
     from circuit_transfer.artifacts.frames import read_frame, write_frame
     from circuit_transfer.artifacts.scores import read_scores, write_scores
+    from circuit_transfer.artifacts.tensors import write_tensors
     from circuit_transfer.artifacts.text import write_json
     from circuit_transfer.circuits.mib import to_importances
+    from circuit_transfer.circuits.mib_edges import edge_importances, edge_tensors
     from circuit_transfer.importers import import_task
     from circuit_transfer.models.checkpoints import read_model_type
+    from circuit_transfer.models.edges import described_graph
     from circuit_transfer.models.nodes import node_names
+    from circuit_transfer.stages.imported import read_imported
 
     for path in (ROOT / "tests/lib/importers", ROOT / "tests/lib"):
         sys.path.insert(0, str(path))
@@ -329,19 +333,46 @@ def valid_files(folder: Path) -> dict:
     ):
         for suffix in (".jsonl", ".parquet"):
             add(f"{task}{suffix}", [row], mib=task)
-    importances = to_importances(
-        np.arange(3, dtype=np.float32),
-        (nodes := node_names(1, 2)),
-        {"layers": 1, "heads": 2, "d_model": 4, "nodes": nodes, "parallel_mlp": False},
-    )
+    model = {
+        "architecture": "llama",
+        "layers": 1,
+        "heads": 2,
+        "kv_heads": 1,
+        "d_model": 4,
+    }
+    model |= {"nodes": (nodes := node_names(1, 2)), "parallel_mlp": False}
+    graph = described_graph(model)
+    scores = np.arange(graph.n_edges, dtype=np.float32)
+    importances = to_importances(scores[:3], nodes, model)
+    edges = json.loads("".join(edge_importances(scores, graph, model)))
+    of_modules = {
+        "blocks.0.hook_mlp_in": [1, 2, 3],
+        "blocks.0.hook_resid_post": [4] * 4,
+    }
+    of_modules |= {f"blocks.0.hook_{kind}_input": [[5.0], [6.0]] for kind in "qkv"}
+    gates = {"q_read": [[1.0, 2.0]] * 4, "k_read": [[1.0]] * 4, "v_read": [[1.0]] * 4}
+    gates |= {"mlp_read": [1.0] * 4, "attn_write": [1.0, 2.0], "mlp_write": [3.0]}
+    gates = {f"h.0.{name}_log_alphas": value for name, value in gates.items()}
+    gates |= {"final_read_log_alphas": [1.0] * 4, "token_write_log_alpha": [1.0]}
 
     def add_artifact(name, read, rows=None):
         kinds[name] = (folder / name, rows, read)
 
-    write_json(importances, folder / "importances.json")
-    add_artifact(
-        "importances.json", lambda path: _read_importances(path, nodes), importances
-    )
+    for name, content in (
+        ("importances.json", importances),
+        ("edge-importances.json", edges),
+        ("prune-scores.json", of_modules),
+        ("log-alphas.json", gates),
+        ("edges.json", [["embeds", "a0.h1.q"], ["a0.h1", "resid_post"]]),
+    ):
+        write_json(content, folder / name)
+        add_artifact(name, lambda path: read_imported(path, model), content)
+    for name, tensors in (
+        ("edges.safetensors", edge_tensors(scores, graph, model)[0]),
+        ("log-alphas.safetensors", {k: np.array(v) for k, v in gates.items()}),
+    ):
+        write_tensors(folder / name, tensors)
+        add_artifact(name, lambda path: read_imported(path, model))
     write_json({"model_type": "llama"}, folder / "config.json")
     add_artifact(
         "config.json",
@@ -365,18 +396,6 @@ def valid_files(folder: Path) -> dict:
     )
     add_artifact("alignment.safetensors", read_alignment)
     return kinds
-
-
-def _read_importances(path: Path, nodes) -> None:
-    from circuit_transfer.artifacts.text import read_json
-    from circuit_transfer.circuits.mib import from_importances
-
-    importances = read_json(path)
-    try:
-        from_importances(importances, nodes)
-    except ValueError as error:
-        # As the stage says it.
-        raise ValueError(f"{path}: {error}") from error
 
 
 def try_file(rng: random.Random, kind: tuple, folder: Path) -> str:

@@ -187,7 +187,7 @@ def _gpt2(config, weights, streams):
         x = gelu_tanh(convolved(part, "mlp.c_fc", x))
         streams.write(f"m{layer}", convolved(part, "mlp.c_proj", x))
     x = centred(weights, "transformer.ln_f", streams.read("logits"), eps)
-    return x @ weights["transformer.wte.weight"].T
+    return x @ weights["lm_head.weight"].T
 
 
 def _gpt_neox(config, weights, streams):

@@ -243,6 +243,27 @@ def test_summarise_tests(tables, tmp_path):
     assert set(table["better"]) == {"yes"}
 
 
+def test_summarise_an_imported_circuit_of_edges(tmp_path):
+    whole = study.curve(0.9, target=study.TARGET, task="ioi", method="mine")
+    size = whole.tail(1).with_columns(
+        proportion=0.125, own_size=True, ranking=pl.lit(None, pl.String)
+    )
+    summarised(tmp_path, gold=study.gold_frames(), random=[], imported=[size])
+    assert read_frame(tmp_path / "cpr.parquet").filter(method="mine").is_empty()
+    paths = formats(tmp_path, "imported")
+    summarise_imported(
+        statistics_path=tmp_path / "statistics.parquet",
+        curves_path=tmp_path / "curves.parquet",
+        table_paths=paths,
+        circuits={"mine": {"target": study.TARGET, "task": "ioi"}},
+        methods=study.METHODS,
+        **ABLATION,
+    )
+    row = pl.read_csv(paths[0]).row(0, named=True)
+    assert (row["circuit"], row["of"], row["cpr"]) == ("imported", "edges", None)
+    assert (row["share"], row["faithfulness"]) == (0.125, pytest.approx(0.9))
+
+
 def test_summarise_imported(tmp_path):
     theirs = study.curve(0.9, target=study.TARGET, task="ioi", method="mine")
     other = theirs.with_columns(ablation=pl.lit("zero"), faithfulness=0.0)
@@ -255,6 +276,7 @@ def test_summarise_imported(tmp_path):
     paths = formats(tmp_path, "imported")
     summarise_imported(
         statistics_path=tmp_path / "statistics.parquet",
+        curves_path=tmp_path / "curves.parquet",
         table_paths=paths,
         circuits={"mine": {"target": study.TARGET, "task": "ioi", "importances": "x"}},
         methods=study.METHODS,
@@ -265,7 +287,10 @@ def test_summarise_imported(tmp_path):
     assert table["circuit"].to_list() == rows
     levels = [0.9, 0.8, 0.8, 0.3]
     assert table["cpr"].to_list() == pytest.approx([0.999 * each for each in levels])
-    assert r"mine & big\_model & ioi & imported & 0.90 $\pm$" in paths[1].read_text()
+    assert (
+        r"mine & big\_model & ioi & imported & nodes & 0.90 $\pm$"
+        in paths[1].read_text()
+    )
     assert "<title>Imported circuits</title>" in paths[2].read_text()
 
 

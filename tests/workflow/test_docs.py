@@ -101,6 +101,9 @@ ELSEWHERE = {
     f"{STUDIES}/convergence.yaml -- convergence": (
         "test_workflow.py::test_numbers_of_steps_are_compared_where_it_is_asked_for"
     ),
+    f"{STUDIES}/planted.yaml -- planted": (
+        "test_workflow.py::test_planted_circuits_are_found_where_it_is_asked_for"
+    ),
     f"{STUDIES}/benchmark.yaml -- benchmark": (
         "test_benchmark_study.py::test_a_benchmark_of_a_model_and_of_a_shape"
     ),

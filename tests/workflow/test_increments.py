@@ -577,6 +577,76 @@ def test_compared_numbers_of_steps_run_again_for_their_own_causes(
             assert found and {plan[name] for name in found} == {expected}, pattern
 
 
+@pytest.fixture(scope="module")
+def planting(finished, tmp_path_factory) -> Repository:
+    """A copy that looks for the circuits that were planted in two models, finished."""
+    folder = tmp_path_factory.mktemp("planting") / "copy"
+    shutil.copytree(finished.folder, folder, copy_function=shutil.copyfile)
+    copy = Repository(folder, planted_study())
+    copy.snakemake()
+    return copy
+
+
+def planted_study() -> dict:
+    config = own_study()
+    config["models"] |= {
+        "gates": {"planted": {"construction": "gates"}},
+        "head": {"planted": {"construction": "induction"}},
+    }
+    config["tasks"] |= {
+        "classes": {"generator": "planted-classes", "train": 8, "test": 8},
+        "letters": {"generator": "planted-induction", "train": 8, "test": 8},
+    }
+    study = {"transfers": [], "models": ["gates", "head"], "siblings": []}
+    study |= {"tasks": ["classes", "letters"], "families": {}}
+    config["study"].update(study)
+    return config
+
+
+def sharpen(repository: Repository) -> None:
+    repository.config["models"]["head"]["planted"]["sharpness"] = 6.0
+
+
+def corrupt_values(repository: Repository) -> None:
+    repository.config["tasks"]["letters"]["counterfactual"] = "value"
+
+
+@pytest.mark.parametrize(
+    ("change", "again", "stays"),
+    [
+        (lambda repository: None, [], ["*"]),
+        (
+            sharpen,
+            ["models/head/*", "edge-scores/head/*", "tables/planted"],
+            ["models/gates/*", "edge-scores/gates/*", "prompts/*"],
+        ),
+        (
+            corrupt_values,
+            ["edge-scores/*/letters/*", "tables/planted"],
+            ["models/*", "edge-scores/*/classes/*"],
+        ),
+        (
+            commented(f"{LIBRARY}/tables/planted.py"),
+            ["tables/planted"],
+            ["models/*", "edge-scores/*"],
+        ),
+    ],
+)
+def test_planted_circuits_are_looked_for_again_for_their_own_causes(
+    planting, change, again, stays
+):
+    planting.config = planted_study()
+    file = planting.folder / LIBRARY / "tables/planted.py"
+    before = file.read_bytes()
+    change(planting)
+    plan = planting.plan()
+    file.write_bytes(before)
+    for patterns, expected in ((again, True), (stays, False)):
+        for pattern in patterns:
+            found = [name for name in plan if fnmatchcase(name, pattern)]
+            assert found and {plan[name] for name in found} == {expected}, pattern
+
+
 def _ages(repository: Repository) -> dict[str, int]:
     results = repository.folder / "results"
     return {

@@ -91,6 +91,8 @@ PLANNED = {
         "summarise_gold": 1,
     },
     # Two models, by both methods that integrate.
+    # Thirteen models; each by six methods of edges on the task that it answers.
+    "planted": {"plant_model": 13, "score_planted": 1},
     "convergence": {"compare_steps": 2 * SIX * 2, "plot_convergence": 2},
 }
 # The beginning of a GGUF file without tensors: version 3, and two zeros of 64 bits.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 HOME = Path(__file__).parents[2]
 PAIR = "tiny-source/tiny-target"
@@ -106,6 +107,24 @@ def test_numbers_of_steps_are_compared_where_it_is_asked_for(changed):
     assert figure.read_bytes().startswith(b"\x89PNG")
 
 
+def test_planted_circuits_are_found_where_it_is_asked_for(changed):
+    changed.config["study"].update(transfers=[], models=["known"], siblings=[])
+    changed.config["study"].update(tasks=["classes"], families={})
+    changed.config["study"]["edge_methods"] = ["eap-ig-inputs"]
+    entry = {"construction": "subspaces", "family": "gemma2", "layers": 1}
+    changed.config["models"]["known"] = {"planted": entry}
+    task = {"generator": "planted-classes", "train": 12, "test": 12}
+    changed.config["tasks"]["classes"] = task
+    result = changed.snakemake("--", "planted")
+    assert result.returncode == 0, result.stdout + result.stderr
+    table = pl.read_csv(changed.result("tables/planted.csv"))
+    assert set(table["planted"]) == {"subspaces, family gemma2, layers 1"}
+    # Scores of nodes, beside those of edges, say less.
+    found = table.filter(ranking="absolute")
+    auroc = dict(zip(found["method"], found["auroc"], strict=True))
+    assert auroc["eap-ig-inputs"] == 1 > auroc[f"{METHOD}, lifted"]
+
+
 def test_the_report_opens_in_a_browser(study):
     result = study.snakemake("--report", "report.html")
     assert result.returncode == 0, result.stderr
@@ -143,19 +162,29 @@ def test_pairs_of_unequal_length_are_rejected_with_their_row(changed):
 def test_scores_go_to_mib_and_come_back_as_the_same_circuit(changed):
     result = changed.snakemake("--", "mib")
     assert result.returncode == 0, result.stdout + result.stderr
-    exported = f"results/mib/{METHOD}/ioi_tiny-target/importances.json"
-    there = {"importances": exported, "target": "tiny-target", "task": "ioi"}
-    changed.config["evaluation"]["circuits"] = {"theirs": there}
+    place = {"target": "tiny-target", "task": "ioi"}
+    files = {"theirs": f"{METHOD}/ioi_tiny-target/importances.json"}
+    files["edges"] = "eap/ioi_tiny-target/importances.safetensors"
+    circuits = {
+        n: place | {"importances": f"results/mib/{f}"} for n, f in files.items()
+    }
+    changed.config["evaluation"]["circuits"] = circuits
     result = changed.snakemake("--", "results/tables/imported.csv")
     assert result.returncode == 0, result.stdout + result.stderr
     table = pl.read_csv(changed.result("tables/imported.csv"))
-    assert table["circuit"].to_list() == [
-        "imported",
-        f"gold, {METHOD}",
-        "random-rankings",
-    ]
-    imported, gold, _ = table.select("cpr", "cmd").rows()
+    others = [f"gold, {METHOD}", "random-rankings"]
+    of_edges = ["imported, signed", "imported, absolute"]
+    assert table["circuit"].to_list() == [*of_edges, *others, "imported", *others]
+    assert table["of"].to_list() == ["edges"] * 2 + ["nodes"] * 5
+    imported, gold = table[4:6].select("cpr", "cmd").rows()
     assert imported == gold
+    keys = ("ranking", "proportion", "n_edges", "faithfulness", "logit_diffs")
+    measured, again = (
+        pl.read_parquet(changed.result(f"faithfulness/{name}.parquet"))
+        for name in ("edges/tiny-target/ioi/eap", "imported/tiny-target/ioi/edges")
+    )
+    # Other circuits beside them in a pass may change the rounding.
+    assert_frame_equal(again.select(keys), measured.filter(control="none").select(keys))
 
 
 def test_models_that_split_numbers_have_empty_cells_for_sums(new_study):

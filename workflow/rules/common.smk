@@ -26,6 +26,12 @@ from circuit_transfer.study.convergence import comparison_settings
 from circuit_transfer.study.drawings import drawn_scores, summarised_edges
 from circuit_transfer.study.origins import CHECKPOINT_FILES, Origins
 from circuit_transfer.study.paths import BENCHMARKS, LOGS, filled, job, path, paths
+from circuit_transfer.study.planted import (
+    planted_models,
+    planted_node_scores,
+    planted_scores,
+    planted_tasks,
+)
 from circuit_transfer.study.results import (
     results,
     results_by_category,

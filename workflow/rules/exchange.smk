@@ -1,4 +1,4 @@
-"""Circuits to and from the format of the MIB benchmark's circuit track."""
+"""Circuits to the format of the MIB benchmark's circuit track, and from elsewhere."""
 
 
 rule export_mib:
@@ -22,9 +22,31 @@ rule export_mib:
         "../scripts/export_mib.py"
 
 
+rule export_mib_edges:
+    input:
+        model=path("model"),
+        scores=path("edge-scores"),
+    output:
+        importances=path("edge-importances", suffix="json"),
+        tensors=path("edge-importances", suffix="safetensors"),
+    log:
+        job("export_mib_edges").log,
+    benchmark:
+        job("export_mib_edges").benchmark
+    group:
+        "summaries"
+    conda:
+        "../../envs/figures.yaml"
+    message:
+        "Exporting edges of {wildcards.model} on {wildcards.task} by {wildcards.edge_method} for MIB"
+    script:
+        "../scripts/export_mib_edges.py"
+
+
 rule mib:
     input:
         study.every(path("importances", suffix="json")),
+        study.every(path("edge-importances", suffix="json")),
 
 
 rule evaluate_imported:

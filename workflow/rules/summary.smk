@@ -11,6 +11,7 @@ rule write_summary:
         costs=table_pattern("costs"),
         break_even=path("break-even"),
         top_nodes=study.every(table_pattern("top-nodes"), model=study.targets),
+        edges=paths("edge-statistics") if study.edge_methods else [],
         figures=summarised_figures(study),
     output:
         summary=path("summary"),
@@ -24,7 +25,7 @@ rule write_summary:
         "../../envs/figures.yaml"
     params:
         names=study.selected(
-            "tasks", "methods", "targets", "pairs", "maps", "seeds", "edge_methods"
+            "tasks", "methods", "edge_methods", "targets", "pairs", "maps", "seeds"
         ),
         ablation=study.selected("ablation")["ablation"],
         sections=SUMMARISED,

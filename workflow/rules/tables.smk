@@ -92,6 +92,7 @@ rule summarise_scaling:
 rule summarise_imported:
     input:
         statistics=path("statistics"),
+        curves=path("curves"),
     output:
         table("imported"),
     log:

@@ -3,10 +3,10 @@
 from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.stages.frames import BY_ABLATION
 from circuit_transfer.stages.summaries import table_stage
-from circuit_transfer.tables.layouts import imported_table
+from circuit_transfer.tables.imported import imported_table
 
 summarise_imported = table_stage(
-    imported_table, "Imported circuits", statistics=BY_ABLATION
+    imported_table, "Imported circuits", statistics=BY_ABLATION, curves=BY_ABLATION
 )
 
 if __name__ == "__main__":

@@ -10,7 +10,13 @@ from circuit_transfer.artifacts.files import atomic
 from circuit_transfer.artifacts.frames import read_frame, write_frame
 from circuit_transfer.jobs.progress import progress
 from circuit_transfer.jobs.stage import run_stage
-from circuit_transfer.tables.curves import BY_EXAMPLE, named_rows, stacked
+from circuit_transfer.tables.curves import (
+    BY_EXAMPLE,
+    IMPORTED,
+    imported_rankings,
+    named_rows,
+    stacked,
+)
 from circuit_transfer.tables.layouts import statistics_columns
 from circuit_transfer.tables.statistics import DOCUMENTATION, study_statistics
 from circuit_transfer.tables.typesetting import write_table
@@ -49,11 +55,13 @@ def summarise_statistics(
         families: tasks that share a circuit.
     """
     measured = {"gold": gold_paths, "random": random_paths}
-    measured |= {"aligned": aligned_paths, "imported": imported_paths}
+    measured |= {"aligned": aligned_paths, IMPORTED: imported_paths}
     names = {"siblings": list(siblings), "families": families}
     files = [(kind, path) for kind, paths in measured.items() for path in paths]
     frames = (
-        named_rows(stacked([_read(path)], kind, **names, columns=EXAMPLES), families)
+        named_rows(
+            stacked([_read(path, kind)], kind, **names, columns=EXAMPLES), families
+        )
         for kind, path in progress(files, len(files), "file of circuits")
     )
     cpr = named_rows(read_frame(cpr_path, ["cpr", "cmd"]), families)
@@ -66,8 +74,9 @@ def summarise_statistics(
     write_table(statistics_columns(), *columns_paths, title="Columns of the statistics")
 
 
-def _read(path: Path | str) -> pl.DataFrame:
-    return read_frame(path, ["target", "task", "method", *EXAMPLES])
+def _read(path: Path | str, kind: str) -> pl.DataFrame:
+    frame = read_frame(path, ["target", "task", "method", *EXAMPLES])
+    return imported_rankings(frame) if kind == IMPORTED else frame
 
 
 if __name__ == "__main__":

@@ -4,13 +4,14 @@ import torch
 from torch import nn
 
 from circuit_transfer.circuits.attribution import attribute, attribute_by_steps
-from circuit_transfer.circuits.methods import METHODS
+from circuit_transfer.circuits.methods import node_methods
 from circuit_transfer.interventions import counting
 from circuit_transfer.models.architectures import ARCHITECTURES
 from circuit_transfer.models.loading import load_model
 from circuit_transfer.prompts.batches import PairBatch, pair_batches
 
 FAMILIES = sorted(ARCHITECTURES)
+METHODS = node_methods()
 WITHOUT_PROMPTS = [method for method in METHODS if method != "nap-ig-inputs"]
 
 
@@ -305,5 +306,8 @@ def test_half_precision_ranks_the_nodes_alike(tiny_checkpoint, tiny_pairs, famil
 
 
 def test_an_unknown_method_is_named(tiny_model):
-    with pytest.raises(ValueError, match="'eap' is not one of nap, nap-ig-inputs"):
-        attribute(tiny_model("llama", layers=1), [], method="eap")
+    model = tiny_model("llama", layers=1)
+    with pytest.raises(ValueError, match="'nip' is not one of nap, nap-ig-inputs"):
+        attribute(model, [], method="nip")
+    with pytest.raises(ValueError, match="eap scores edges; expected one of nap, "):
+        attribute(model, [], method="eap")

@@ -143,10 +143,6 @@ def test_only_the_scores_of_its_own_nodes_are_exported():
         to_importances(SCORES, NODES, other)
 
 
-def _edges_only(graph):
-    circuit(graph, {"m0"})["edges"] = {"input->m0": {"score": 0.5, "in_graph": True}}
-
-
 def _neurons_only(graph):
     circuit(graph, {"m0"})["nodes"]["m0"]["neurons"] = [True] * 12
 
@@ -168,8 +164,7 @@ def _entry(name, **entry):
         (_entry("a2.h0", in_graph=True), "this model has no nodes a2.h0"),
         (lambda graph: graph["nodes"].pop("m1"), "no entry for the nodes m1"),
         (lambda graph: graph["nodes"].update(m1=True), "node m1: True, expected a map"),
-        (_edges_only, "edge scores or neuron scores only; this project evaluates nod"),
-        (_neurons_only, "edge scores or neuron scores only; this project evaluates"),
+        (_neurons_only, "neuron scores only; this project evaluates nodes and edges"),
         (_entry("m1", in_graph=True), "no score for m1, while other nodes have one"),
         (_entry("m1", score=None), "no score for m1, while other nodes have one"),
         (_entry("m1", score=math.nan), "no score for m1, while other nodes have one"),

@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
+from circuit_transfer.circuits import similarity
 from circuit_transfer.circuits.masks import circuit_masks
 from circuit_transfer.circuits.similarity import (
     bootstrap_jaccard,
@@ -221,8 +222,12 @@ def test_nothing_is_compared_with_nothing(projections, gold, known):
     assert frame.is_empty() and "regime" in frame.columns
 
 
+def all_means(*arguments, **settings):
+    return np.concatenate([*resampled_means(*arguments, **settings)])
+
+
 def test_resampled_means_are_of_whole_examples():
-    means = resampled_means(6 * np.eye(6), np.arange(6), resamples=500, seed=0)
+    means = all_means(6 * np.eye(6), np.arange(6), resamples=500, seed=0)
     counts = means.round(9)
     assert (counts == counts.astype(int)).all() and (counts.sum(axis=1) == 6).all()
     assert counts.mean(axis=0) == pytest.approx(np.ones(6), abs=0.2)
@@ -240,6 +245,21 @@ def test_resampling_two_examples_in_closed_form():
     assert frame["jaccard"].to_list() == pytest.approx(expected, abs=0.01)
     assert frame["low"].to_list() == pytest.approx([0, 1 / 3, 1])
     assert frame["high"].to_list() == pytest.approx([1, 1, 1])
+
+
+def test_many_scores_are_resampled_in_parts(monkeypatch):
+    by_example, sizes = random_scores(6, 50), [0.1, 0.5]
+    whole = bootstrap_jaccard(by_example, sizes, resamples=40)
+    monkeypatch.setattr(similarity, "ENTRIES", 350)
+    monkeypatch.setattr(similarity, "COLUMNS", 7)
+    parts = [len(each) for each in parts_of_means(by_example)]
+    assert parts == [7, 7, 7, 7, 7, 5]
+    assert bootstrap_jaccard(by_example, sizes, resamples=40).equals(whole)
+    assert bootstrap_jaccard(by_example, [0.001], resamples=40).is_empty()
+
+
+def parts_of_means(by_example):
+    return resampled_means(by_example, np.arange(6), resamples=40, seed=0)
 
 
 def test_the_interval_leaves_out_a_fortieth_on_each_side():
@@ -269,7 +289,7 @@ def test_copies_of_examples_are_not_resampled_apart():
 def test_resampling_agrees_with_sets():
     by_example = random_scores(9, 12)
     frame = bootstrap_jaccard(by_example, [0.25, 0.5], resamples=300, seed=3)
-    means = resampled_means(by_example, np.arange(9), resamples=300, seed=3)
+    means = all_means(by_example, np.arange(9), resamples=300, seed=3)
     whole = by_example.mean(axis=0)
     for size, row in zip((3, 6), frame.iter_rows(named=True), strict=True):
         values = [jaccard(top(mean, size), top(whole, size)) for mean in means]

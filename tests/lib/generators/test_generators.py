@@ -51,6 +51,12 @@ def solve(name: str, prompt: str, facts: dict) -> str:
     if name in ("category", "habitat"):
         (thing,) = {*re.findall(r"\w+", prompt)} & {*facts}
         return facts[thing][name]
+    if name == "planted-classes":
+        (early,) = {letter in "ABCDEFGH" for letter in prompt.split()}
+        return "early" if early else "late"
+    if name == "planted-induction":
+        *listed, cue = prompt.split()
+        return listed[listed.index(cue) + 1]
     return SOLVERS[name](prompt)
 
 

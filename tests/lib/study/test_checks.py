@@ -131,13 +131,14 @@ def test_relative_paths_start_in_the_working_directory(folder, monkeypatch):
         (
             "models.small",
             {},
-            "models.small: expected either `path`, `hub`, `gguf` or `train`$",
+            "models.small: expected either `path`, `hub`, `gguf`, `train` or "
+            "`planted`$",
         ),
         (
             "models.small.path",
             "models/large",
-            "models.small: expected either `path`, `hub`, `gguf` or `train`, "
-            "but 2 are given: `path`, `train`$",
+            "models.small: expected either `path`, `hub`, `gguf`, `train` or "
+            "`planted`, but 2 are given: `path`, `train`$",
         ),
         (
             "models.small.train.d_model",

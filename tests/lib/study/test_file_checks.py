@@ -5,6 +5,7 @@ What the messages say of damaged rows is in tests/lib/importers.
 
 import gzip
 import json
+import pickle
 
 import polars as pl
 import pytest
@@ -156,6 +157,26 @@ def test_the_columns_of_mib_are_checked(name, tmp_path):
     }
     with pytest.raises(ValueError, match=r"tasks.own.path: .*: no column \['prompt', "):
         check_files(config, [], [tmp_path])
+
+
+def test_pickled_circuits_are_refused_before_anything_runs(tmp_path):
+    path = tmp_path / "graph.pt"
+    path.write_bytes(pickle.dumps({"edges_scores": 1}))
+    circuit = {"importances": "graph.pt", "target": "x", "task": "own"}
+    config = {
+        "study": {"tasks": []},
+        "tasks": {},
+        "models": {},
+        "evaluation": {"circuits": {"theirs": circuit}},
+    }
+    message = (
+        r"evaluation.circuits.theirs.importances: .*graph\.pt: a pickle can run code "
+        "and is never opened here; convert it where it was written"
+    )
+    with pytest.raises(ValueError, match=message):
+        check_files(config, [], [tmp_path])
+    path.write_text("{}")
+    check_files(config, [], [tmp_path])
 
 
 def csv_text(rows):

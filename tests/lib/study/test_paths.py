@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from circuit_transfer.circuits.methods import edge_methods, node_methods
 from circuit_transfer.study import shown
 from circuit_transfer.study.paths import (
     JOBS,
@@ -69,7 +70,10 @@ def test_no_two_patterns_can_be_the_same_path():
     patterns = [*PATTERNS.values(), *(job(rule).log for rule in JOBS)]
     patterns += expanded("{path}", path=[*map(shown.figure_pattern, shown.FIGURES)])
     patterns += expanded("{path}", path=[*map(shown.table_pattern, shown.TABLES)])
-    same = [re.sub(r"{\w+}", "x", pattern) for pattern in patterns]
+    # No method of nodes has the name of one of edges.
+    assert {*node_methods()}.isdisjoint(edge_methods())
+    apart = [pattern.replace("{edge_method}", "y") for pattern in patterns]
+    same = [re.sub(r"{\w+}", "x", pattern) for pattern in apart]
     assert len(same) == len(set(same))
 
 

@@ -12,14 +12,18 @@ from polars.testing import assert_frame_equal
 
 from circuit_transfer.tables import curve_areas, regime, summarise
 from circuit_transfer.tables.comparisons import comparisons_table, maps_table
-from circuit_transfer.tables.curves import log_size_area, named_rows
+from circuit_transfer.tables.curves import (
+    imported_rankings,
+    log_size_area,
+    named_rows,
+)
 from circuit_transfer.tables.explanations import (
     CONTROL_EXPLANATIONS,
     MAP_EXPLANATIONS,
     explain,
 )
+from circuit_transfer.tables.imported import imported_table
 from circuit_transfer.tables.layouts import (
-    imported_table,
     rejects_summary_table,
     rejects_table,
     statistics_columns,
@@ -239,33 +243,54 @@ def test_imported_circuits_have_a_kind_of_their_own(summary):
     assert areas[1] == ("nap", pytest.approx(0.999 * 0.9), pytest.approx(0.999 * 0.1))
 
 
-def test_imported_table_compares_on_the_same_target_and_task():
+def _of_edges(frame, *rankings):
+    """Frames of rankings of edges as `evaluate_imported` writes them."""
+    return pl.concat(
+        frame.with_columns(
+            pl.lit(ranking).alias("ranking"),
+            own_size=ranking is None,
+            n_edges=pl.lit(7),
+            faithfulness=pl.col("faithfulness") - place / 10,
+            seed=pl.lit(None, pl.Int64),
+        )
+        for place, ranking in enumerate(rankings)
+    )
+
+
+def _imported_table(imported, circuits):
     frames = {
         "gold": [frame for frame in study.gold_frames() if frame["method"][0] == "nap"],
         "random": study.random_frames(),
-        "imported": [_flat("mine", "addition", 1.2), _flat("nap", "ioi", 0.9)],
     }
     frames["gold"] += [_flat("exact", task, 0.5) for task in study.TASKS]
-    _, cpr = summarise(**frames, aligned=[], **study.NAMES)
+    curves, cpr = summarise(**frames, imported=imported, aligned=[], **study.NAMES)
+    frames["imported"] = [imported_rankings(frame) for frame in imported]
     named = study.named_frames(**frames)
     statistics, _ = study_statistics(study.named_cpr(cpr), named, resamples=50)
+    return imported_table(statistics, curves, circuits=circuits, methods=study.METHODS)
+
+
+def test_imported_table_compares_on_the_same_target_and_task():
     circuits = {
         "mine": {"target": study.TARGET, "task": "addition"},
         "no-pairs": {"target": study.TARGET, "task": "ioi"},
         "elsewhere": {"target": "other", "task": "ioi"},
     }
-    table = imported_table(statistics, circuits=circuits, methods=study.METHODS)
+    imported = [_flat("mine", "addition", 1.2), _flat("nap", "ioi", 0.9)]
+    table = _imported_table(imported, circuits)
     rows = table.frame.rows()
     assert len(rows) == 3 * (1 + 2 + 1)
-    assert [row[:4] for row in rows[:4]] == [
-        ("mine", "big_model", "addition", "imported"),
-        ("mine", "big_model", "addition", "gold, nap"),
-        ("mine", "big_model", "addition", "gold, exact"),
-        ("mine", "big_model", "addition", "random-rankings"),
+    assert [row[:5] for row in rows[:5]] == [
+        ("mine", "big_model", "addition", "imported", "nodes"),
+        ("mine", "big_model", "addition", "gold, nap", "nodes"),
+        ("mine", "big_model", "addition", "gold, exact", "nodes"),
+        ("mine", "big_model", "addition", "random-rankings", "nodes"),
+        # Nothing measured.
+        ("no-pairs", "big_model", "ioi", "imported", None),
     ]
     levels = [1.2, study.level("gold", "addition"), 0.5]
     levels.append(study.level("random-rankings", "addition"))
-    assert [row[4] for row in rows[:4]] == pytest.approx([0.999 * v for v in levels])
+    assert [row[5] for row in rows[:4]] == pytest.approx([0.999 * v for v in levels])
     distances = [0.999 * abs(1 - v) for v in levels]
     assert table.frame["cmd"][:4].to_list() == pytest.approx(distances)
     assert table.frame["cpr_exaggerates"][:4].to_list() == [True, False, False, False]
@@ -274,11 +299,33 @@ def test_imported_table_compares_on_the_same_target_and_task():
     assert (table.frame["right_above_wrong_area"][:2] == 1).all()
     # Nothing measured for the second; the third's target has no gold circuits either.
     # An imported circuit with the name of a method is no gold one.
-    assert set(rows[4][4:]) == {None}
-    assert rows[5][4] == pytest.approx(study.cell("gold", "ioi"))
-    assert {value for row in rows[8:] for value in row[4:]} == {None}
+    assert set(rows[4][5:]) == {None}
+    assert rows[5][5] == pytest.approx(study.cell("gold", "ioi"))
+    assert {value for row in rows[8:] for value in row[5:]} == {None}
     blocks = [line.opens_block for line in shown_lines(table)]
     assert blocks == [True, False, False, False] * 3
+
+
+def test_imported_table_of_edges():
+    place = {"target": study.TARGET, "task": "ioi"}
+    circuits = dict.fromkeys(("theirs", "one", "theirs2"), place)
+    one = _of_edges(_flat("one", "ioi", 0.8).tail(1), None)
+    imported = [
+        _of_edges(_flat("theirs", "ioi", 1.0), "signed", "absolute"),
+        one.with_columns(proportion=0.25),
+        _of_edges(_flat("theirs2", "ioi", 0.4), "signed"),
+    ]
+    frame = _imported_table(imported, circuits).frame
+    shown = frame.filter(of="edges").select(
+        "name", "circuit", "cpr", "share", "faithfulness"
+    )
+    assert shown.rows() == [
+        ("theirs", "imported, signed", pytest.approx(0.999), None, None),
+        ("theirs", "imported, absolute", pytest.approx(0.999 * 0.9), None, None),
+        ("one", "imported", None, 0.25, pytest.approx(0.8)),
+        ("theirs2", "imported, signed", pytest.approx(0.999 * 0.4), None, None),
+    ]
+    assert len(frame) == 4 + 3 * 3
 
 
 def _row(table, **labels):

@@ -244,6 +244,22 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     return adjusted
 
 
+def bootstrap_p(draws: np.ndarray) -> float:
+    """Return the two-sided p value of a difference by its resamples; NaN without any.
+
+    Twice the smaller share of resamples on either side of 0, at least 2 / (resamples +
+    1) since the data themselves count as one (Davison and Hinkley 1997, section 4.4).
+
+    Args:
+        draws: the difference in every resample, `(resamples,)`; NaN is left out.
+    """
+    known = draws[np.isfinite(draws)]
+    if not len(known):
+        return float("nan")
+    below, above = ((1 + np.sum(side)) for side in (known <= 0, known >= 0))
+    return float(min(1.0, 2 * min(below, above) / (len(known) + 1)))
+
+
 def cluster_draws(
     cells: Sequence[np.ndarray], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> np.ndarray:

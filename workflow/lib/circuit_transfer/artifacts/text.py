@@ -1,6 +1,7 @@
 """Text files in UTF-8, and JSON files."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,5 +27,10 @@ def read_json(path: Path | str) -> Any:
 
 def write_text(text: str, path: Path | str) -> None:
     """Write a text file in UTF-8."""
-    with atomic(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    write_parts([text], path)
+
+
+def write_parts(parts: Iterable[str], path: Path | str) -> None:
+    """Write a text file in UTF-8 part by part, so that a large one needs no memory."""
+    with atomic(path) as partial, partial.open("w", encoding="utf-8") as file:
+        file.writelines(parts)

@@ -122,7 +122,7 @@ def attribute_by_steps(
     Raises:
         ValueError: as in `attribute`, or the numbers do not go with the method.
     """
-    check_method(method, ablation)
+    check_method(method, ablation, scores="nodes")
     _check_counts(method, counts)
     score = FUNCTIONS[method]
     ablated = ablation_of(model, batches, ablation)

@@ -111,7 +111,7 @@ def attribute_edges(
         ValueError: the method, the grid or the ablation is unknown, or method and
             ablation do not go together.
     """
-    check_method(method, ablation)
+    check_method(method, ablation, scores="edges")
     if grid not in GRIDS:
         raise ValueError(f"grid {quoted(grid)}: expected {', '.join(GRIDS)}")
     score, steps = FUNCTIONS[method], Steps(ig_steps, grid)

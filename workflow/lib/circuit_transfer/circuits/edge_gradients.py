@@ -9,6 +9,7 @@ known from the reader's own output, since `V n` is that output without biases.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +28,7 @@ from circuit_transfer.models.architectures import (
     norm_of,
 )
 from circuit_transfer.models.edges import KINDS, Graph
+from circuit_transfer.models.weights import all_on_device, on_device
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class ReaderGradients:
         self._along: list[list[Tensor]] = [[] for _ in range(count)]
         self._direct: list[Tensor | None] = [None] * (count + 1)
 
+    @torch.no_grad()
     def add(self, run: Observed, gradients: Observed, times: int = 1) -> None:
         """Add runs.
 
@@ -99,11 +102,12 @@ class ReaderGradients:
         layer = self._layers[number]
         gradient = self._by_reader(layer, projected).float()
         if layer.attention_norm is not None:
-            norm = norm_of(self._model, layer.attention_norm)
-            direction, root = normalised(run.streams[number].detach(), norm)
+            with on_device(layer.attention_norm):
+                norm = norm_of(self._model, layer.attention_norm)
+            direction, root = normalised(run.streams[number], norm)
             if not self.frozen_norms:
-                value = self._by_reader(layer, run.projections[number]).detach().float()
-                offset = self._offset(layer, norm)
+                value = self._by_reader(layer, run.projections[number]).float()
+                offset = self._offset(layer)
                 if offset is not None:
                     value -= offset.to(value.device)
                 along = value.mul_(gradient).sum(-1) / root
@@ -112,7 +116,7 @@ class ReaderGradients:
             gradient /= root[..., None]
         _add(self._scaled, number, _summed(gradient, times))
 
-    def block(self, number: int) -> Block | None:
+    def block(self, number: int, rows: slice = slice(None)) -> Block | None:
         """Return the gradients at the readers that the same writers can precede.
 
         Those are the MLP of a layer and the heads of the next one, though heads can be
@@ -121,38 +125,40 @@ class ReaderGradients:
 
         Args:
             number: 0 for the heads of the first layer, and so on.
+            rows: the examples to return them for.
 
         Returns:
             None if no run has come to them.
         """
-        layers = self._graph.layers
         mlp = self._direct[number - 1] if number else None
-        first = self._graph.mlp_reader(number - 1) if number else 0
-        if number == layers:
-            logits = self._direct[layers]
-            parts = [each for each in (mlp, logits) if each is not None]
-            summed = torch.stack([each.to(parts[-1].device) for each in parts])
+        direct = [] if mlp is None else [mlp[rows]]
+        if number == self._graph.layers:
+            direct.append(self._direct[number][rows])
+            summed = torch.stack([each.to(direct[-1].device) for each in direct])
             end = len(self._graph.readers)
-            return Block(range(end - len(parts), end), summed)
-        scaled = self._scaled[number]
-        if scaled is None:
-            return mlp if mlp is None else Block(range(first, first + 1), mlp[None])
-        own = 0 if mlp is None else 1
-        first = self._graph.attention_readers(number, "q").start - own
-        rows, positions, count, _ = scaled.shape
+            return Block(range(end - len(direct), end), summed)
+        if self._scaled[number] is None:
+            return None
+        return self._heads_block(number, rows, direct)
+
+    def _heads_block(self, number: int, rows: slice, direct: list[Tensor]) -> Block:
+        """Return the gradients at the heads of a layer, and at the MLP before it."""
+        scaled, own = self._scaled[number][rows], len(direct)
         weight = self._weight(self._layers[number]).to(scaled.device)
-        summed = scaled.new_empty(own + count, rows, positions, weight.shape[-1])
-        if mlp is not None:
-            summed[0] = mlp
+        examples, positions, count, _ = scaled.shape
+        summed = scaled.new_empty(own + count, examples, positions, weight.shape[-1])
+        for index, gradient in enumerate(direct):
+            summed[index] = gradient
         flat = scaled.permute(2, 0, 1, 3).flatten(1, 2)
         torch.bmm(flat, weight, out=summed[own:].flatten(1, 2))
-        block = Block(range(first, first + own + count), summed)
+        first = self._graph.attention_readers(number, "q").start
+        readers = range(first - own, first + count)
         if not self._along[number]:
-            return block
-        along = torch.cat(self._along[number])
+            return Block(readers, summed)
+        along = torch.cat([each[:, rows] for each in self._along[number]])
         along = torch.nn.functional.pad(along, (own, 0))
-        directions = torch.cat(self._directions[number])
-        return Block(block.readers, summed, directions, along)
+        directions = torch.cat([each[:, rows] for each in self._directions[number]])
+        return Block(readers, summed, directions, along)
 
     def _by_reader(self, layer: LayerReaders, outputs: Sequence[Tensor]) -> Tensor:
         """Return outputs of the projections as `(batch, position, readers, d_head)`."""
@@ -167,29 +173,27 @@ class ReaderGradients:
 
     def _weight(self, layer: LayerReaders) -> Tensor:
         """Return `V` of a layer's readers, float32 `(readers, d_head, d_model)`."""
-        weight = self._repeated(
-            {
-                kind: weight.float()
-                for kind, (weight, _) in projection_weights(self._model, layer).items()
-            }
-        )
-        if layer.attention_norm is None:
-            return weight.contiguous()
-        norm = norm_of(self._model, layer.attention_norm)
-        weight = weight * norm.weight.float()
+        with _loaded(layer):
+            weights = projection_weights(self._model, layer)
+            weight = self._repeated({kind: each[0] for kind, each in weights.items()})
+            weight = weight.float()
+            if layer.attention_norm is None:
+                return weight.contiguous()
+            norm = norm_of(self._model, layer.attention_norm)
+            weight = weight * norm.weight.float()
         return weight - weight.mean(-1, keepdim=True) if norm.centred else weight
 
-    def _offset(self, layer: LayerReaders, norm: Norm) -> Tensor | None:
+    def _offset(self, layer: LayerReaders) -> Tensor | None:
         """Return what a layer's readers compute of a stream of zero, `(readers, d)`."""
         found = {}
-        for kind, (weight, bias) in projection_weights(self._model, layer).items():
-            if norm.bias is not None:
-                of_norm = weight.float() @ norm.bias.float()
-                bias = of_norm if bias is None else bias.float() + of_norm
-            found[kind] = bias
-        if found["q"] is None:
-            return None
-        return self._repeated(found).float()
+        with _loaded(layer):
+            norm = norm_of(self._model, layer.attention_norm)
+            for kind, (weight, bias) in projection_weights(self._model, layer).items():
+                if norm.bias is not None:
+                    of_norm = weight.float() @ norm.bias.float()
+                    bias = of_norm if bias is None else bias.float() + of_norm
+                found[kind] = bias
+            return None if found["q"] is None else self._repeated(found).float()
 
     def _repeated(self, by_kind: dict[str, Tensor]) -> Tensor:
         """Join queries, keys and values, with a key for every reader of keys."""
@@ -201,6 +205,11 @@ class ReaderGradients:
             for kind in KINDS
         ]
         return torch.cat(parts)
+
+
+def _loaded(layer: LayerReaders) -> AbstractContextManager[None]:
+    norms = [] if layer.attention_norm is None else [layer.attention_norm]
+    return all_on_device([*layer.projections, *norms])
 
 
 def normalised(x: Tensor, norm: Norm) -> tuple[Tensor, Tensor]:

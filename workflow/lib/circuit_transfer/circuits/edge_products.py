@@ -6,6 +6,7 @@ all readers that come next in one product, for each example.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +17,18 @@ from circuit_transfer.circuits.edge_gradients import (
     normalised,
 )
 from circuit_transfer.models.architectures import (
+    Norm,
     layer_readers,
     node_sites,
     norm_of,
     projection_weight,
 )
 from circuit_transfer.models.edges import Graph
+from circuit_transfer.models.weights import on_device
+
+# Values of all writers in the buffer: 64 MB on a CPU, 1 GB on a GPU. With many heads it
+# would need several times the memory of a pass, so that examples take turns.
+BUFFER = {"cpu": 2**24, "cuda": 2**28}
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,22 @@ class Differences:
     outputs: Sequence[Tensor | None]
     sums: Sequence[Tensor | None]
 
+    @property
+    def examples(self) -> Tensor:
+        """One of the tensors, which has all examples."""
+        given = [each for each in self.outputs if each is not None]
+        return given[0] if self.input is None else self.input
 
+    def rows(self, rows: slice) -> Self:
+        """Return those of some examples."""
+
+        def part(tensors: Sequence[Tensor | None]) -> list[Tensor | None]:
+            return [each if each is None else each[rows] for each in tensors]
+
+        return Differences(*part([self.input]), part(self.outputs), part(self.sums))
+
+
+@torch.no_grad()
 def edge_products(
     model: nn.Module,
     graph: Graph,
@@ -56,7 +78,21 @@ def edge_products(
         Sums over positions and width, float32 `(batch, n_writers, n_readers)`, 0 where
         there is no edge.
     """
-    written = _Written(model, graph, differences, gradients.frozen_norms)
+    start = differences.examples
+    size = len(graph.writers) * start.shape[1] * model.config.hidden_size
+    at_once = max(1, BUFFER.get(start.device.type, BUFFER["cpu"]) // size)
+    parts = []
+    for first in range(0, len(start), at_once):
+        rows = slice(first, first + at_once)
+        written = _Written(model, graph, differences.rows(rows), gradients.frozen_norms)
+        parts.append(_scores(graph, written, gradients, rows))
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _scores(
+    graph: Graph, written: "_Written", gradients: ReaderGradients, rows: slice
+) -> Tensor:
+    """Return the scores of some examples, whose writers are not written yet."""
     shape = written.examples, len(graph.writers), len(graph.readers)
     scores = torch.zeros(shape, device=written.buffer.device)
     for number in range(graph.layers + 1):
@@ -64,7 +100,7 @@ def edge_products(
             written.keep_last()
         if number:
             written.add_layer(number - 1)
-        block = gradients.block(number) if written.count else None
+        block = gradients.block(number, rows) if written.count else None
         if block is not None:
             found = written.times(block)
             scores[:, written.writers, block.slice] = found.to(scores.device)
@@ -82,8 +118,7 @@ class _Written:
         self._differences = differences
         self._layers, self._sites = layer_readers(model), node_sites(model)
         self.first, self.count = 0, 0
-        given = [each for each in differences.outputs if each is not None]
-        start = given[0] if differences.input is None else differences.input
+        start = differences.examples
         self.examples, positions = start.shape[:2]
         # The last layer's are only read at the last position.
         early = differences.outputs[:-2]
@@ -124,20 +159,25 @@ class _Written:
         return self.buffer[self.count - count : self.count]
 
     def _write_heads(self, number: int, heads: Tensor, into: Tensor) -> None:
-        weight = projection_weight(self._sites[2 * number][0]).float()
-        by_head = weight.T.unflatten(0, (heads.shape[2], -1))
-        flat = heads.float().permute(2, 0, 1, 3).flatten(1, 2)
-        torch.bmm(flat, by_head.to(flat.device), out=into.flatten(1, 2))
+        projection = self._sites[2 * number][0]
+        flat = heads.to(into).permute(2, 0, 1, 3).flatten(1, 2)
+        with on_device(projection):
+            weight = projection_weight(projection).T.to(into)
+        by_head = weight.unflatten(0, (heads.shape[2], -1))
+        torch.bmm(flat, by_head, out=into.flatten(1, 2))
         norm = self._layers[number].heads_norm
-        if norm is None:
-            return
-        norm = norm_of(self._model, norm)
-        direction, root = normalised(self._differences.sums[number], norm)
+        if norm is not None:
+            with on_device(norm):
+                self._differentiate(norm_of(self._model, norm), number, into)
+
+    def _differentiate(self, norm: Norm, number: int, heads: Tensor) -> None:
+        """Replace contributions of heads by what they change in the norm of the sum."""
+        direction, root = normalised(self._differences.sums[number].to(heads), norm)
         if norm.centred:
-            into -= into.mean(-1, keepdim=True)
+            heads -= heads.mean(-1, keepdim=True)
         if not self._frozen:
-            into -= direction * (direction * into).mean(-1, keepdim=True)
-        into *= norm.weight.float() / root
+            heads -= direction * (direction * heads).mean(-1, keepdim=True)
+        heads *= norm.weight.to(heads) / root
 
     def times(self, block: Block) -> Tensor:
         """Multiply the writers by readers: `(batch, writers, readers)`."""

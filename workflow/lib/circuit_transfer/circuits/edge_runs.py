@@ -144,8 +144,9 @@ def _run_batch(
     if done < len(masks):
         batch = ablated.nodes.shorten(batch)
         runs = edge_runs(model, batch, graph, ablated)
-        # What all circuits share had been counted before.
-        resume.restore_counters()
+        if done:
+            # What all circuits share was counted in the earlier run.
+            resume.restore_counters()
         for group in _groups(masks, _at_once(model, graph, batch, rows), done):
             found.append(_group_metrics(model, batch, runs, group, ablated))
             resume.save()

@@ -43,6 +43,7 @@ class Method:
         layers: the share of the layers that its passes go through, on average.
         ideal: the passes that the benchmark measures it in, if others than it runs.
         limit: of its seconds over that ideal, if there is one.
+        memory_limit: of its memory over that of a bare forward and backward pass.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Method:
     layers: float = 1.0
     ideal: Passes | None = None
     limit: float | None = None
+    memory_limit: float = 2.0
 
     def ideal_passes(self, nodes: Nodes, ig_steps: int) -> tuple[int, int]:
         """Return the passes that its benchmark is measured in."""
@@ -113,6 +115,7 @@ METHODS = {
             passes=lambda nodes, steps: (1, 1),
             gradients="runs",
             scores="edges",
+            limit=1.25,
         ),
         Method(
             "eap-ig-inputs",
@@ -123,6 +126,8 @@ METHODS = {
             scores="edges",
             steps=True,
             ablations=("counterfactual",),
+            limit=1.3,
+            memory_limit=2.6,
         ),
         Method(
             "eap-ig-activations",
@@ -244,13 +249,23 @@ def method_passes(name: str, nodes: Nodes, ig_steps: int) -> tuple[int, int]:
     return method_of(name).passes(nodes, ig_steps)
 
 
-def check_method(name: str, ablation: str) -> None:
+def check_method(name: str, ablation: str, scores: str | None = None) -> None:
     """Check that a method can score under an ablation.
+
+    Args:
+        name: of the method.
+        ablation: see `ablations`.
+        scores: what it must give a score, `nodes` or `edges`; None for either.
 
     Raises:
         ValueError: the method is unknown, or cannot.
     """
     method = method_of(name)
+    if scores not in (None, method.scores):
+        raise ValueError(
+            f"method {name} scores {method.scores}; expected one of "
+            f"{', '.join(_methods_of(scores))}, which score {scores}"
+        )
     if not method.can_score(ablation):
         others = (
             each.name

@@ -46,12 +46,7 @@ def to_importances(
     values = scores.astype(np.float32).tolist() if known else [None] * len(nodes)
     ranked = zip(nodes, values, strict=True)
     return {
-        "cfg": {
-            "n_layers": model["layers"],
-            "n_heads": model["heads"],
-            "parallel_attn_mlp": model["parallel_mlp"],
-            "d_model": model["d_model"],
-        },
+        "cfg": mib_config(model),
         # The input has no score, so that MIB always includes it and does not count it:
         # ranked among the nodes it would be missing in most circuits, and a circuit
         # that reads the corrupted prompt is worthless, regardless of its nodes.
@@ -63,6 +58,16 @@ def to_importances(
         # At node level MIB turns on the edges of the nodes that it includes. Naming
         # them would add nothing, in 100 MB for a model of 8 billion parameters.
         "edges": {},
+    }
+
+
+def mib_config(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the shape of a described model as MIB's `cfg`."""
+    return {
+        "n_layers": model["layers"],
+        "n_heads": model["heads"],
+        "parallel_attn_mlp": model["parallel_mlp"],
+        "d_model": model["d_model"],
     }
 
 
@@ -99,8 +104,8 @@ def from_importances(importances: Any, node_names: Sequence[str]) -> np.ndarray:
         node_names: the names of the model's nodes in order.
 
     Raises:
-        ValueError: it is no graph, or of another model; it scores edges or neurons, or
-            only some of the nodes; a score is not a finite number.
+        ValueError: it is no graph, or of another model; it scores neurons, or only
+            some of the nodes; a score is not a finite number.
     """
     nodes = _nodes(importances, node_names)
     scores = {name: _score(name, node) for name, node in nodes.items()}
@@ -112,10 +117,10 @@ def from_importances(importances: Any, node_names: Sequence[str]) -> np.ndarray:
             f"no score for {_some(unscored)}, while other nodes have one: expected a "
             "number for every node, since all of them are ranked"
         )
-    if importances.get("edges") or any("neurons" in node for node in nodes.values()):
+    if any("neurons" in node for node in nodes.values()):
         raise ValueError(
-            "edge scores or neuron scores only; this project evaluates nodes: expected "
-            "a `score` for every node, or `in_graph` for every node and empty `edges`"
+            "neuron scores only; this project evaluates nodes and edges: expected a "
+            "`score` for every node or edge, or `in_graph` for every one of them"
         )
     if any("score" in node for node in nodes.values()):
         return np.full(len(nodes), np.nan, np.float32)
@@ -123,13 +128,38 @@ def from_importances(importances: Any, node_names: Sequence[str]) -> np.ndarray:
     return np.array(inside, np.float32)
 
 
+def from_dense(
+    tensors: Mapping[str, np.ndarray], description: Mapping[str, Any]
+) -> np.ndarray:
+    """Return the scores of a model's nodes in tensors as `to_dense` returns them.
+
+    Args:
+        tensors: `nodes_scores` or `nodes_in_graph`, or both.
+        description: the description of the model.
+
+    Raises:
+        ValueError: as `from_importances`; or they have another shape.
+    """
+    names = ("input", *description["nodes"])
+    nodes: dict[str, dict[str, Any]] = {name: {} for name in names}
+    for tensor, key in (("nodes_scores", "score"), ("nodes_in_graph", "in_graph")):
+        if tensor in tensors:
+            if tensors[tensor].shape != (len(names),):
+                raise ValueError(
+                    f"tensor {tensor}: shape {tensors[tensor].shape}, expected "
+                    f"{(len(names),)}: the input and the nodes of this model"
+                )
+            for name, value in zip(names, tensors[tensor].tolist(), strict=True):
+                nodes[name][key] = value
+    graph = {"cfg": mib_config(description), "nodes": nodes}
+    return from_importances(graph, description["nodes"])
+
+
 def _nodes(importances: Any, node_names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return the entries of a model's nodes in order; `input` and `logits` are none."""
-    for key in ("cfg", "nodes"):
-        if not isinstance(importances, dict) or type(importances.get(key)) is not dict:
-            raise ValueError(f"no mapping {key!r}: expected a graph with cfg and nodes")
-    _check_shape(importances["cfg"], node_names)
-    found = {k: node for k, node in importances["nodes"].items() if k not in ENDS}
+    check_shape(mapping(importances, "cfg"), node_names)
+    entries = mapping(importances, "nodes")
+    found = {k: node for k, node in entries.items() if k not in ENDS}
     if foreign := [name for name in found if name not in node_names]:
         raise ValueError(f"this model has no nodes {_some(foreign)}")
     if missing := [name for name in node_names if name not in found]:
@@ -143,7 +173,41 @@ def _nodes(importances: Any, node_names: Sequence[str]) -> dict[str, dict[str, A
     return {name: found[name] for name in node_names}
 
 
-def _check_shape(cfg: Mapping[str, Any], node_names: Sequence[str]) -> None:
+def holds_edges(importances: Mapping[str, Any]) -> bool:
+    """Return whether a graph ranks or selects edges: it has some, and no other score.
+
+    A graph of nodes may have edges too, for which EAP-IG writes 0.
+    """
+    nodes = importances.get("nodes")
+    entries = nodes.items() if isinstance(nodes, dict) else ()
+    others = (node for name, node in entries if name not in ENDS)
+    return bool(importances.get("edges")) and not any(map(_is_ranked, others))
+
+
+def _is_ranked(node: Any) -> bool:
+    """Return whether the entry of a node has a score, or has neurons."""
+    score = node.get("score") if isinstance(node, dict) else None
+    is_unknown = score is None or (isinstance(score, float) and math.isnan(score))
+    return not is_unknown or (isinstance(node, dict) and "neurons" in node)
+
+
+def mapping(importances: Any, key: str) -> dict[str, Any]:
+    """Return the mapping that a graph has under a key.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if not isinstance(importances, dict) or type(importances.get(key)) is not dict:
+        raise ValueError(f"no mapping {key!r}: expected a graph with cfg and nodes")
+    return importances[key]
+
+
+def check_shape(cfg: Mapping[str, Any], node_names: Sequence[str]) -> None:
+    """Check that MIB's `cfg` has the numbers of layers and heads of a model.
+
+    Raises:
+        ValueError: it has others.
+    """
     layers = sum(is_mlp(name) for name in node_names)
     shape = {"n_layers": layers, "n_heads": len(node_names) // layers - 1}
     for key, expected in shape.items():

@@ -22,6 +22,8 @@ STABILITY_SCHEMA = {
 }
 PERCENTILES = (2.5, 97.5)
 RESAMPLES = 2000
+# Entries of resampled scores, and columns of those of examples, that are in memory.
+ENTRIES, COLUMNS = 2**23, 2**16
 
 
 def pearson(left: np.ndarray, right: np.ndarray) -> float:
@@ -141,23 +143,29 @@ def bootstrap_jaccard(
         clusters = np.arange(len(by_example))
     if len(np.unique(clusters)) < 2:
         return pl.DataFrame(schema=STABILITY_SCHEMA)
-    means = resampled_means(by_example, clusters, resamples=resamples, seed=seed)
     whole = node_ranks(project(by_example.mean(axis=0, dtype=float)))
-    ranks = node_ranks(np.stack([project(mean) for mean in means]))
+    sizes = circuit_sizes(len(whole), proportions)
+    if not sizes:
+        return pl.DataFrame(schema=STABILITY_SCHEMA)
+    shares = []
+    for means in resampled_means(by_example, clusters, resamples=resamples, seed=seed):
+        ranks = node_ranks(np.stack([project(mean) for mean in means]))
+        shares.append([shared_share(ranks, whole, size) for size in sizes.values()])
     rows = []
-    for proportion, size in circuit_sizes(len(whole), proportions).items():
-        shares = shared_share(ranks, whole, size)
-        interval = np.percentile(shares, PERCENTILES)
-        rows.append((proportion, size, shares.mean(), *interval))
+    of_sizes = zip(sizes.items(), np.concatenate(shares, axis=1), strict=True)
+    for (proportion, size), of_size in of_sizes:
+        interval = np.percentile(of_size, PERCENTILES)
+        rows.append((proportion, size, of_size.mean(), *interval))
     return pl.DataFrame(rows, schema=STABILITY_SCHEMA, orient="row")
 
 
 def resampled_means(
     by_example: np.ndarray, clusters: np.ndarray, *, resamples: int, seed: int
-) -> np.ndarray:
-    """Return mean scores `(resamples, n_nodes)` of clusters drawn with replacement.
+) -> Iterator[np.ndarray]:
+    """Yield mean scores `(some resamples, n_nodes)` of clusters drawn with replacement.
 
-    The other arguments are as in `bootstrap_jaccard`.
+    Few resamples and few nodes at a time are computed, so that memory stays small with
+    millions of edges. The other arguments are as in `bootstrap_jaccard`.
     """
     n_clusters = len(np.unique(clusters))
     generator = np.random.default_rng(seed)
@@ -165,4 +173,12 @@ def resampled_means(
     even = np.full(n_clusters, 1 / n_clusters)
     drawn = generator.multinomial(n_clusters, even, size=resamples)
     counts = np.take(drawn, clusters, axis=1)
-    return counts @ by_example.astype(float) / counts.sum(1, keepdims=True)
+    n_nodes = by_example.shape[1]
+    at_once = max(1, ENTRIES // n_nodes)
+    for first in range(0, resamples, at_once):
+        some = counts[first : first + at_once]
+        means = np.empty((len(some), n_nodes))
+        for start in range(0, n_nodes, COLUMNS):
+            part = slice(start, start + COLUMNS)
+            means[:, part] = some @ by_example[:, part].astype(float)
+        yield means / some.sum(1, keepdims=True)

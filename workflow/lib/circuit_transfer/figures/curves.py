@@ -70,7 +70,7 @@ def curves_by_pair(
         curves = of_map(pair_rows(frame, source, target), map_name)
         panel.set_title(f"{source} → {target}\n{method}")
         _draw_curves(panel, curves, pair, method=method, name=map_name)
-    _label_edges(axes, SIZE, "faithfulness")
+    label_edges(axes, SIZE, "faithfulness")
     _legend_of_curves(figure, frame.filter(pl.col("target").is_in(targets)))
     return figure
 
@@ -103,7 +103,7 @@ def curves_by_task(
         _draw_curves(panel, curves, pair, method=method, name=map_name, task=task)
     models = target if source is None else f"{source} → {target}"
     figure.suptitle(f"{models}, {method}", fontsize=9)
-    _label_edges(axes, SIZE, "faithfulness")
+    label_edges(axes, SIZE, "faithfulness")
     _legend_of_curves(figure, frame)
     return figure
 
@@ -176,7 +176,7 @@ def _draw_measures(
                     band = band.clip(0, 1)
                 line = {"color": COLOURS[row], "markevery": distinct_sizes(nodes)}
                 axes.plot(sizes, mean, f".{style}", markersize=3, **line)
-                _draw_band(axes, sizes, *band, COLOURS[row])
+                draw_band(axes, sizes, *band, COLOURS[row])
     axes.set_xscale("log")
 
 
@@ -241,7 +241,7 @@ def _draw_curves(
         )
         points = distinct_sizes(curve["n_nodes"])
         axes.plot(sizes, mean, **_line(row), label=label, markevery=points)
-        _draw_band(axes, sizes, low, high, _line(row)["color"])
+        draw_band(axes, sizes, low, high, _line(row)["color"])
     axes.set_xscale("log")
     # Above the panel, where it hides no curve. The names stand once, below all panels.
     axes.legend(
@@ -271,13 +271,15 @@ def _legend_of_curves(figure: Figure, frame: pl.DataFrame) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
 
 
-def _draw_band(
+def draw_band(
     axes: Axes, sizes: np.ndarray, low: np.ndarray, high: np.ndarray, colour: str
 ) -> None:
+    """Draw an interval around a curve, each `(sizes,)`."""
     axes.fill_between(sizes, low, high, color=colour, alpha=0.18, linewidth=0)
 
 
-def _label_edges(axes: Sequence[Axes], xlabel: str, ylabel: str) -> None:
+def label_edges(axes: Sequence[Axes], xlabel: str, ylabel: str) -> None:
+    """Label the axes of the lowest and the leftmost panels."""
     for panel in axes:
         place = panel.get_subplotspec()
         if place.is_first_col():

@@ -22,6 +22,7 @@ from circuit_transfer.generators.mcqa import MCQA
 from circuit_transfer.generators.opposite import OPPOSITE
 from circuit_transfer.generators.ordinal import ORDINAL
 from circuit_transfer.generators.parity import PARITY
+from circuit_transfer.generators.planted import PLANTED_CLASSES, PLANTED_INDUCTION
 from circuit_transfer.generators.pronoun import PRONOUN
 from circuit_transfer.generators.recall import CATEGORY, HABITAT
 from circuit_transfer.generators.sequence import SEQUENCE
@@ -65,6 +66,8 @@ GENERATORS = {
     "sequence": SEQUENCE,
     "greater-than": GREATER_THAN,
     "digit-addition": DIGIT_ADDITION,
+    "planted-classes": PLANTED_CLASSES,
+    "planted-induction": PLANTED_INDUCTION,
 }
 OPTIONS = 4
 # Consecutive draws without a new prompt after which a generator counts as exhausted.

@@ -5,6 +5,7 @@ writers of its kept edges, running minus ablated: for all readers of a layer tog
 that is one product over the buffer.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,10 @@ import torch
 from torch import Tensor
 
 from circuit_transfer.models.architectures import Norm
+
+# How many numbers of a product take as long as an addition of one, since an addition
+# reads and writes its result.
+ADDITION = 4
 
 
 @dataclass(frozen=True)
@@ -72,68 +77,135 @@ class Buffer:
         for slot, index in zip(slots.tolist(), own.tolist(), strict=True):
             self.values[slot] = differences[index][..., -self.rows[2] :, :]
 
-    def read(self, kept: np.ndarray, stream: Tensor) -> Tensor:
-        """Return what readers read.
+    def write_products(
+        self, writers: np.ndarray, outputs: Tensor, weights: Tensor
+    ) -> Tensor:
+        """Store products, of writers that all have a slot; return what is stored.
+
+        Args:
+            writers: their numbers, ascending.
+            outputs: `(writers, circuits * batch * position, d_head)`.
+            weights: `(writers, d_head, d_model)`.
+        """
+        first, last = np.searchsorted(self.writers, [writers[0], writers[-1] + 1])
+        room = self.values[1 + first : 1 + last]
+        if len(room) == len(writers) and room.device == weights.device:
+            torch.bmm(outputs, weights, out=room.flatten(1, -2))
+            return room
+        products = torch.bmm(outputs, weights).unflatten(1, self.rows)
+        self.write(writers, products)
+        return products
+
+    def columns(self, kept: np.ndarray) -> np.ndarray:
+        """Return which slots readers read.
 
         Args:
             kept: of every circuit the edges from the writers before the readers, bool
                 `(circuits, n_writers, readers)`.
+
+        Returns:
+            Bool `(circuits, slots, readers)`, without slot 0.
+        """
+        count = np.searchsorted(self.writers, kept.shape[1])
+        return kept[:, self.writers[:count]]
+
+    def read(self, columns: np.ndarray, stream: Tensor) -> Tensor:
+        """Return what readers read.
+
+        Args:
+            columns: see `columns`.
             stream: of the ablated run where they read it, `(batch, position,
                 d_model)`; a single row stands for all prompts.
 
         Returns:
             `(readers, circuits * batch * position, d_model)`.
         """
-        count = int(np.searchsorted(self.writers, kept.shape[1]))
-        values = self.values[: 1 + count]
+        values = self.values[: 1 + columns.shape[1]]
         values[0] = stream
-        columns = _with_stream(kept[:, self.writers[:count]]).swapaxes(1, 2)
-        weights = torch.from_numpy(columns).to(values)
-        plain = weights
-        norms = [each for each in self.norms if each.last <= 1 + count]
-        if norms:
-            plain = weights.clone()
-            for each in norms:
-                plain[..., each.first : each.last] = 0
-        found = _product(plain, values)
+        first = np.ones((len(columns), 1, columns.shape[2]), bool)
+        kept = np.concatenate([first, columns], axis=1).swapaxes(1, 2)
+        norms = [each for each in self.norms if each.last <= len(values)]
+        found = _sums(_outside(kept, norms), values)
         for each in norms:
             heads = slice(each.first, each.last)
-            found += _normed_sum(each, weights[..., heads], values[heads])
+            found += _normed_sum(each, kept[..., heads], values[heads])
         return found.flatten(1, -2)
 
 
-def _with_stream(kept: np.ndarray) -> np.ndarray:
-    ones = np.ones((len(kept), 1, kept.shape[2]), bool)
-    return np.concatenate([ones, kept], axis=1)
-
-
-def _product(weights: Tensor, values: Tensor) -> Tensor:
-    """Return weighted sums of slots, `(readers, circuits, batch, position, d_model)`.
+def distinct(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return every different column of readers once, and which each reader has.
 
     Args:
-        weights: `(circuits, readers, slots)`.
+        columns: `(circuits, slots, readers)`.
+
+    Returns:
+        Columns in the order of their first readers, and the number of each reader's.
+    """
+    packed = np.packbits(columns.reshape(-1, columns.shape[2]), axis=0)
+    numbers: dict[bytes, int] = {}
+    keys = [column.tobytes() for column in packed.T]
+    which = np.array([numbers.setdefault(key, len(numbers)) for key in keys])
+    first = np.unique(which, return_index=True)[1]
+    return columns[..., first], which
+
+
+def _outside(kept: np.ndarray, norms: Sequence[SumNorm]) -> np.ndarray:
+    """Return which slots are read as they are, not through a norm over their sum."""
+    if not norms:
+        return kept
+    plain = kept.copy()
+    for each in norms:
+        plain[..., each.first : each.last] = False
+    return plain
+
+
+def _sums(kept: np.ndarray, values: Tensor) -> Tensor:
+    """Return sums of slots, `(readers, circuits, batch, position, d_model)`.
+
+    Args:
+        kept: which slots, bool `(circuits, readers, slots)`.
         values: `(slots, circuits, batch, position, d_model)`.
     """
-    circuits, readers, _ = weights.shape
-    found = values.new_empty(readers, *values.shape[1:])
+    found = values.new_empty(kept.shape[1], *values.shape[1:])
     flat, into = values.flatten(2), found.flatten(2)
-    for circuit in range(circuits):
-        torch.mm(weights[circuit], flat[:, circuit], out=into[:, circuit])
+    for circuit, own in enumerate(kept):
+        _sum_slots(own, flat[:, circuit], into[:, circuit])
     return found
 
 
-def _normed_sum(each: SumNorm, weights: Tensor, heads: Tensor) -> Tensor:
+def _sum_slots(kept: np.ndarray, values: Tensor, into: Tensor) -> None:
+    """Add up few slots one by one, and take few from the sum of all, on a CPU.
+
+    Args:
+        kept: bool `(readers, slots)`.
+        values: `(slots, n)`.
+        into: where to store the sums, `(readers, n)`.
+    """
+    counts = ((kept, 0), (~kept, 2 * kept.shape[1]))
+    few, most = (ADDITION * each.sum() + extra < kept.size for each, extra in counts)
+    if values.device.type != "cpu" or not (few or most):
+        torch.mm(torch.from_numpy(kept).to(values), values, out=into)
+        return
+    if few:
+        into.zero_()
+    else:
+        torch.mm(values.new_ones(1, len(values)), values, out=into[:1])
+        into[1:] = into[0]
+    for reader, own in zip(into, kept if few else ~kept, strict=True):
+        for slot in np.flatnonzero(own).tolist():
+            reader.add_(values[slot], alpha=1 if few else -1)
+
+
+def _normed_sum(each: SumNorm, kept: np.ndarray, heads: Tensor) -> Tensor:
     """Return by how much the norm of the heads that are read differs from the ablated.
 
     Args:
         each: the norm.
-        weights: as in `_product`, of the heads.
+        kept: as in `_sums`, of the heads.
         heads: their differences, likewise.
     """
     ablated = each.ablated.to(heads.device)
-    return normed(_product(weights, heads) + ablated, each.norm) - normed(
-        ablated, each.norm
-    )
+    return normed(_sums(kept, heads) + ablated, each.norm) - normed(ablated, each.norm)
 
 
 def normed(values: Tensor, norm: Norm) -> Tensor:

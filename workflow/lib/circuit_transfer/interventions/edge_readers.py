@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from circuit_transfer.interventions.edge_buffers import statistics
 from circuit_transfer.interventions.projections import projection_weights
-from circuit_transfer.models.architectures import LayerReaders, norm_of
+from circuit_transfer.models.architectures import LayerReaders, Norm, norm_of
 from circuit_transfer.models.edges import KINDS
 from circuit_transfer.models.weights import on_device
 
@@ -17,6 +17,7 @@ def project_streams(
     model: nn.Module,
     layer: LayerReaders,
     streams: Tensor,
+    which: np.ndarray,
     readers: dict[str, np.ndarray],
     repeats: int,
 ) -> Tensor:
@@ -28,8 +29,10 @@ def project_streams(
     Args:
         model: the model.
         layer: the modules of the layer.
-        streams: a residual stream for every reader, `(readers, rows, d_model)`.
-        readers: by kind, which queries, keys and values they are.
+        streams: different residual streams, `(streams, rows, d_model)`.
+        which: the number of every reader's stream; where there are as many streams as
+            readers, they are in the order of the readers.
+        readers: by kind, which queries, keys and values these are.
         repeats: how many readers of keys and values share the weights of one.
 
     Returns:
@@ -43,22 +46,42 @@ def project_streams(
         if layer.attention_norm is not None:
             norm = norm_of(model, layer.attention_norm)
         weight, bias = _chosen(projection_weights(model, layer), readers, repeats)
+        weight, bias = _folded(weight, bias, norm)
         streams = streams.to(weight.device)
-        if norm is None:
-            found = torch.bmm(streams, weight.mT)
-        else:
-            found = _through_norm(streams, weight, norm)
-        return found if bias is None else found + bias[:, None]
+        if len(streams) == len(weight):
+            return _projected(streams, weight, bias, norm)
+        found = streams.new_empty(len(weight), streams.shape[1], weight.shape[1])
+        for number, stream in enumerate(streams):
+            own = torch.from_numpy(np.flatnonzero(which == number)).to(weight.device)
+            joint = weight[own].flatten(0, 1), bias[own].flatten()
+            parts = _projected(stream[None], *(each[None] for each in joint), norm)
+            found[own] = parts[0].unflatten(1, (len(own), -1)).transpose(0, 1)
+        return found
 
 
-def _through_norm(streams: Tensor, weight: Tensor, norm) -> Tensor:
-    mean, scale = statistics(streams, norm)
-    scaled = weight * norm.weight
-    found = torch.bmm(streams, scaled.mT)
-    if mean is not None:
-        found -= mean * scaled.sum(-1)[:, None]
-    found *= scale
-    return found if norm.bias is None else found + (weight @ norm.bias)[:, None]
+def _projected(
+    streams: Tensor, weight: Tensor, bias: Tensor, norm: Norm | None
+) -> Tensor:
+    """Return projections of streams `(n, rows, d_model)`, by folded weights."""
+    found = torch.bmm(streams, weight.mT)
+    if norm is not None:
+        mean, scale = statistics(streams, norm)
+        if mean is not None:
+            found -= mean * weight.sum(-1)[:, None]
+        found *= scale
+    return found.add_(bias[:, None])
+
+
+def _folded(
+    weight: Tensor, bias: Tensor | None, norm: Norm | None
+) -> tuple[Tensor, Tensor]:
+    """Return weights and biases that apply a norm's weight and bias too."""
+    total = weight.new_zeros(weight.shape[:2]) if bias is None else bias
+    if norm is None:
+        return weight, total
+    if norm.bias is not None:
+        total = total + weight @ norm.bias
+    return weight * norm.weight, total
 
 
 def _chosen(

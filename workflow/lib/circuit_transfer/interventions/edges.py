@@ -5,14 +5,15 @@ difference of the writers of its kept edges, running minus ablated. The stream t
 modules of `transformers` pass on is not used.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from circuit_transfer.interventions.edge_buffers import Buffer, SumNorm
+from circuit_transfer.interventions.edge_buffers import Buffer, SumNorm, distinct
 from circuit_transfer.interventions.edge_plans import Plan
 from circuit_transfer.interventions.edge_readers import project_streams
 from circuit_transfer.interventions.edge_references import EdgeRun
@@ -33,6 +34,7 @@ from circuit_transfer.models.architectures import (
 )
 from circuit_transfer.models.edge_paths import ANSWER, EVERYWHERE, NOWHERE
 from circuit_transfer.models.edges import KINDS, Graph
+from circuit_transfer.models.shape import head_width
 from circuit_transfer.models.weights import on_device
 
 # What a module adds to the stream that is not used, whatever its shape and device.
@@ -134,17 +136,34 @@ class _EdgePass:
             return forward
 
         for number, module in enumerate(readers.projections):
-            yield module, projecting(number)
+            kinds = KINDS if readers.fused else KINDS[number]
+            yield module, _counted(projecting(number), self._projected(layer, kinds))
         projection, _, heads = self.sites[2 * layer]
 
         def write(outputs: Tensor) -> Tensor:
-            live = outputs.unflatten(-1, (heads, -1))
-            ablated = self._repeat(self.runs.ablated.sites[2 * layer].to(live.device))
-            numbers = self.plan.heads(layer)
-            self._write_heads(layer, numbers, live - ablated)
+            self._write_heads(layer, outputs.unflatten(-1, (heads, -1)))
             return ZERO
 
-        yield projection, write
+        writers = np.asarray(self.runs.graph.head_writers(layer))[
+            self.plan.heads(layer)
+        ]
+        yield projection, _counted(write, self._products(self.plan.writers[writers]))
+
+    def _projected(self, layer: int, kinds: Sequence[str]) -> int:
+        """Return how many numbers of the weights of some kinds a pass applies."""
+        if layer == 0:
+            return 0
+        readers = [self.runs.graph.attention_readers(layer, kind) for kind in kinds]
+        return sum(self._products(self.plan.readers[np.asarray(r)]) for r in readers)
+
+    def _products(self, places: np.ndarray) -> int:
+        """Return how many of its weights a pass applies for heads needed at places."""
+        config, rows = self.model.config, self.circuits * self.batch
+        positions = sum(
+            int((places == place).sum()) * buffer.rows[2]
+            for place, buffer in self.buffers.items()
+        )
+        return rows * positions * head_width(config) * config.hidden_size
 
     def _project(self, layer: int, device: torch.device) -> dict[str, Tensor]:
         """Return queries, keys and values, `(rows, position, readers, d_head)`."""
@@ -166,7 +185,9 @@ class _EdgePass:
         numbers = self.plan.attention(layer, place)
         if not len(numbers):
             return
-        streams = self._read(numbers, place, self.runs.ablated.streams[layer][0])
+        columns, which = distinct(self._columns(numbers, place))
+        ablated = self.runs.ablated.streams[layer][0]
+        streams = self._read(columns, place, ablated)
         own = {}
         for kind in KINDS:
             every = graph.attention_readers(layer, kind)
@@ -174,7 +195,7 @@ class _EdgePass:
                 numbers[(numbers >= every[0]) & (numbers <= every[-1])] - every[0]
             )
         repeats = graph.kv_readers // self._keys
-        projected = project_streams(self.model, readers, streams, own, repeats)
+        projected = project_streams(self.model, readers, streams, which, own, repeats)
         length = self.buffers[place].rows[2]
         projected = projected.unflatten(1, (-1, length)).permute(1, 2, 0, 3)
         parts = projected.split([len(own[kind]) for kind in KINDS], dim=2)
@@ -189,8 +210,8 @@ class _EdgePass:
 
         def forward(stream: Tensor) -> Tensor:
             place = int(self.plan.readers[reader])
-            numbers = np.array([reader])
-            read = self._read(numbers, place, self.runs.ablated.streams[layer][1])
+            columns = self._columns(np.array([reader]), place)
+            read = self._read(columns, place, self.runs.ablated.streams[layer][1])
             length = self.buffers[place].rows[2]
             value = read[0].unflatten(0, (-1, length)).to(stream.device)
             for step in steps:
@@ -205,44 +226,57 @@ class _EdgePass:
 
     def _final(self, norm: Callable) -> Callable:
         def forward(stream: Tensor) -> Tensor:
-            numbers = np.array([len(self.runs.graph.readers) - 1])
-            read = self._read(numbers, ANSWER, self.runs.ablated.final)
+            last = np.array([len(self.runs.graph.readers) - 1])
+            columns = self._columns(last, ANSWER)
+            read = self._read(columns, ANSWER, self.runs.ablated.final)
             # At one position, but of the shape that the model expects.
             return norm(read[0][:, None].to(stream.device)).expand_as(stream)
 
         return forward
 
-    def _read(self, numbers: np.ndarray, place: int, stream: Tensor) -> Tensor:
-        buffer = self.buffers[place]
+    def _columns(self, numbers: np.ndarray, place: int) -> np.ndarray:
+        """Return which slots of a buffer readers of the same layer and kind read."""
         kept = self.plan.kept[:, : self.runs.graph.before[numbers[0]], numbers]
-        return buffer.read(kept, stream[:, -buffer.rows[2] :])
+        return self.buffers[place].columns(kept)
+
+    def _read(self, columns: np.ndarray, place: int, stream: Tensor) -> Tensor:
+        buffer = self.buffers[place]
+        return buffer.read(columns, stream[:, -buffer.rows[2] :])
 
     def _write(self, writers: range | np.ndarray, differences: Tensor) -> None:
         for buffer in self.buffers.values():
             buffer.write(np.asarray(writers), differences)
 
-    def _write_heads(self, layer: int, heads: np.ndarray, outputs: Tensor) -> None:
-        """Store what heads add to the residual stream, of one layer.
+    def _write_heads(self, layer: int, live: Tensor) -> None:
+        """Store what the heads of a layer add to the stream, by their live outputs.
 
         Args:
-            layer: their layer.
-            heads: their numbers within the layer.
-            outputs: differences of the outputs of all heads of the layer, `(rows or
-                batch, position, heads, d_head)`.
+            layer: the layer.
+            live: of all its heads, `(rows, position, heads, d_head)`.
         """
-        projection, _, count = self.sites[2 * layer]
-        writers = self.runs.graph.head_writers(layer)[0] + heads
-        circuits = max(1, len(outputs) // self.batch)
-        for place in (EVERYWHERE, ANSWER):
+        ablated = self.runs.ablated.sites[2 * layer].to(live.device)
+        differences = live.unflatten(0, (self.circuits, -1)) - ablated
+        numbers = self.plan.heads(layer)
+        writers = self.runs.graph.head_writers(layer)[0] + numbers
+        for place, buffer in self.buffers.items():
             own = self.plan.writers[writers] == place
             if not own.any():
                 continue
-            length = self.buffers[place].rows[2]
-            with on_device(projection):
-                weight = projection_weight(projection).T.unflatten(0, (count, -1))
-                chosen = outputs[:, -length:, heads[own]].to(weight.device)
-                added = torch.einsum("rtnw,nwd->nrtd", chosen, weight[heads[own]])
-            self._write(writers[own], added.unflatten(1, (circuits, -1)))
+            chosen = differences[:, :, -buffer.rows[2] :, numbers[own]]
+            outputs = chosen.movedim(3, 0).flatten(1, 3)
+            with self._head_weights(layer, numbers[own]) as weights:
+                outputs = outputs.to(weights.device)
+                added = buffer.write_products(writers[own], outputs, weights)
+            if place == EVERYWHERE:
+                self.buffers[ANSWER].write(writers[own], added)
+
+    @contextmanager
+    def _head_weights(self, layer: int, heads: np.ndarray) -> Iterator[Tensor]:
+        """Yield what projects the outputs of heads, `(heads, d_head, d_model)`."""
+        projection, _, count = self.sites[2 * layer]
+        with on_device(projection):
+            weights = projection_weight(projection).T.unflatten(0, (count, -1))
+            yield weights if len(heads) == count else weights[heads]
 
     def _write_unreached(self, layer: int) -> None:
         """Store differences that depend on no circuit: what reads only ablated ones."""
@@ -250,13 +284,16 @@ class _EdgePass:
         if ablated.live[2 * layer] is None:
             return
         known = (self.plan.writers > NOWHERE) & ~self.plan.computed
-        heads = np.flatnonzero(known[graph.head_writers(layer)])
         outputs, mlp = (
             ablated.live[site] - ablated.sites[site]
             for site in (2 * layer, 2 * layer + 1)
         )
+        heads = np.flatnonzero(known[graph.head_writers(layer)])
         if len(heads):
-            self._write_heads(layer, heads, outputs)
+            with self._head_weights(layer, heads) as weights:
+                chosen = outputs[..., heads, :].to(weights.device)
+                added = torch.einsum("btnw,nwd->nbtd", chosen, weights)
+            self._write(graph.head_writers(layer)[0] + heads, added[:, None])
         writer = graph.mlp_writer(layer)
         if known[writer]:
             self._write(range(writer, writer + 1), mlp[None, None, :, :, 0])
@@ -280,7 +317,7 @@ class _EdgePass:
         found = {}
         for kind, value in values.items():
             shared = value if kind == "q" else value.repeat_interleave(times, dim=2)
-            found[kind] = self._repeat(shared.to(device)).clone()
+            found[kind] = self._repeat(shared.to(device))
         return found
 
     def _repeat(self, values: Tensor) -> Tensor:
@@ -301,6 +338,12 @@ class _EdgePass:
 
 def _unchanged(stream: Tensor, *_arguments, **_named) -> Tensor:
     return stream
+
+
+def _counted(forward: Callable, products: int) -> Callable:
+    """Return a forward function that says how many weights it applies, for costs."""
+    forward.products = products
+    return forward
 
 
 def _returning(value) -> Callable:

@@ -79,6 +79,21 @@ class Graph:
         pairs = zip(*self.ends, strict=True)
         return [f"{self.writers[u]}->{self.readers[v]}" for u, v in pairs]
 
+    @cached_property
+    def _numbers(self) -> tuple[dict[str, int], dict[str, tuple[int, int]]]:
+        firsts = np.cumsum([0, *self.before]).tolist()
+        first_and_count = zip(firsts, self.before, strict=False)
+        readers = dict(zip(self.readers, first_and_count, strict=True))
+        return {name: number for number, name in enumerate(self.writers)}, readers
+
+    def number(self, edge: str) -> int | None:
+        """Return the number of the edge of a name, None if there is no such edge."""
+        writers, readers = self._numbers
+        writer, _, reader = edge.partition("->")
+        number = writers.get(writer)
+        first, count = readers.get(reader, (0, 0))
+        return None if number is None or number >= count else first + number
+
     def flat(self, matrix: np.ndarray) -> np.ndarray:
         """Return the entries of edges of `(..., n_writers, n_readers)` in order.
 

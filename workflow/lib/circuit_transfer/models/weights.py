@@ -6,7 +6,12 @@ another one than the weights were made for.
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    contextmanager,
+    nullcontext,
+)
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +124,15 @@ def on_device(module) -> AbstractContextManager[None]:
     from accelerate.utils import align_module_device
 
     return align_module_device(module)
+
+
+@contextmanager
+def all_on_device(modules: Collection) -> Iterator[None]:
+    """Load the own weights of several modules within the context, see `on_device`."""
+    with ExitStack() as stack:
+        for module in modules:
+            stack.enter_context(on_device(module))
+        yield
 
 
 @contextmanager

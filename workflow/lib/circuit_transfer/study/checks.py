@@ -5,6 +5,7 @@ from itertools import chain
 from pathlib import Path
 
 from circuit_transfer.circuits.methods import check_method
+from circuit_transfer.embedded.planted.settings import planted_settings
 from circuit_transfer.generators import GENERATORS
 from circuit_transfer.importers import wrong_type
 from circuit_transfer.study.convergence import check_step_counts
@@ -181,13 +182,18 @@ def check_model(key: str, model: Mapping) -> None:
         key: where the entry is, for the message.
         model: the entry.
     """
-    _check_one_of(key, model, ("path", "hub", "gguf", "train"))
+    _check_one_of(key, model, ("path", "hub", "gguf", "train", "planted"))
     if "revision" in model and "hub" not in model:
         raise ValueError(f"{key}.revision: only a `hub` model has one")
     if "train" in model:
         _check_shape(f"{key}.train", model["train"])
         for name in model["train"]["generators"]:
             _check_known(f"{key}.train.generators", name, GENERATORS, "generator")
+    if "planted" in model:
+        try:
+            planted_settings(model["planted"])
+        except ValueError as error:
+            raise ValueError(f"{key}.planted.{error}") from error
 
 
 def _check_shape(key: str, train: Mapping) -> None:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from circuit_transfer.artifacts.foreign import holds_tensors
 from circuit_transfer.importers import data_files, import_task
 from circuit_transfer.messages import quoted
 from circuit_transfer.models.architectures import architecture_of
@@ -37,7 +38,7 @@ def check_files(
             _check_data(f"tasks.{name}.path", tasks[name], directories)
     for name, circuit in config["evaluation"]["circuits"].items():
         key = f"evaluation.circuits.{name}.importances"
-        _check_file(key, circuit["importances"], directories)
+        _check_not_pickled(key, _check_file(key, circuit["importances"], directories))
     for name in used:
         if "path" in models[name]:
             _check_checkpoint(f"models.{name}.path", models[name]["path"], directories)
@@ -56,6 +57,13 @@ def _check_file(key: str, path: str, directories: Sequence[Path]) -> Path:
         raise ValueError(f"{key}: {found} is a folder; expected a file")
     _check_readable(key, found)
     return found
+
+
+def _check_not_pickled(key: str, found: Path) -> None:
+    try:
+        holds_tensors(found)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from error
 
 
 def _check_there(

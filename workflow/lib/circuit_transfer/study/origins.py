@@ -11,7 +11,7 @@ from circuit_transfer.models.loading import LOAD_OPTIONS
 from circuit_transfer.study.paths import path, paths
 from circuit_transfer.study.study import Study
 
-# Of a model that is trained: what stages open of what the training writes.
+# Of a model that the workflow makes: what stages open of what is written.
 CHECKPOINT_FILES = [
     "config.json",
     "generation_config.json",
@@ -23,7 +23,11 @@ PATTERNS = [*SETTINGS, "*.safetensors", "additional_chat_templates/*"]
 # Of the entries of models, tasks and circuits: what names a file or a folder.
 PATH_KEYS = ("path", "gguf", "file", "importances")
 # What a checkpoint that the workflow makes records beside it, by the key of its entry.
-RECORDS = {"train": "training.json", "gguf": "conversion.json"}
+RECORDS = {
+    "train": "training.json",
+    "planted": "truth.json",
+    "gguf": "conversion.json",
+}
 
 
 class Origins:

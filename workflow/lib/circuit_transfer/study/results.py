@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 
 from circuit_transfer.study.paths import path
+from circuit_transfer.study.planted import planted_scores
 from circuit_transfer.study.shown import (
     DRAWN_EDGES,
     FIGURES,
@@ -52,24 +53,25 @@ def summarised_figures(study: Study) -> list[str]:
 
 
 def first_methods(study: Study) -> dict[str, list[str]]:
-    """Return the models and methods of which the page shows figures."""
+    """Return the models, methods and numbers of edges of what the page shows."""
     edges = {"model": study.targets, "edge_method": study.edge_methods[:1]}
     return {"method": study.methods[:1], "n": [DRAWN_EDGES], **edges}
 
 
 def _parts(study: Study) -> list[str]:
     """Return the parts that a study has, see `shown`."""
-    parts = ["study", "edges", "circuits", "sensitivity", "convergence"]
+    parts = ["study", "circuits", "sensitivity", "convergence", "planted"]
+    parts += ["edges"] if study.edge_methods else []
     return [*parts, "transfers" if study.transfers else "attribution"]
 
 
 def _shown(study: Study, part: str) -> Iterator[tuple[str, str]]:
     """Yield the question that a table or figure of a part answers, and its file."""
     wanted = {
-        "edges": study.edge_methods,
         "circuits": study.circuits,
         "sensitivity": study.varied,
         "convergence": study.compared_methods,
+        "planted": planted_scores(study),
         "benchmark": study.config["benchmark"],
     }
     if not wanted.get(part, True):

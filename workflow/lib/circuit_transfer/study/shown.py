@@ -6,11 +6,13 @@ from circuit_transfer.study.paths import wildcards
 
 FAITHFUL = "Is the transfer faithful?"
 GOLD = "How faithful are the model's own circuits?"
+EDGES = "How few edges suffice?"
 SOURCE = "Does the source matter?"
 CIRCUITS = "What do the circuits look like?"
 COST = "What does it cost?"
 SPEED = "How fast is it?"
 MODELS = "Models and tasks"
+PLANTED = "Is a known circuit found?"
 SETTINGS = "How much do the settings matter?"
 
 # Edges of the drawings that a study makes; those of other numbers are on demand.
@@ -27,9 +29,10 @@ class Shown:
 
     Attributes:
         part: what asks for it: every `study`; one with `transfers`, or without
-            (`attribution`); one with methods of `edges`; one that varies settings
-            (`sensitivity`), compares numbers of steps (`convergence`) or imports
-            `circuits`; or targets of their own, `benchmark` with `scaling`, `startup`.
+            (`attribution`); one that scores `edges`, varies settings (`sensitivity`),
+            compares numbers of steps (`convergence`), imports `circuits` or has
+            `planted` models; or targets of their own, `benchmark` with `scaling`,
+            `startup`.
         category: the question under which the report shows it.
         folders: the wildcards in its path, after its name.
         caption: the file of its caption, where that is not its name.
@@ -50,6 +53,7 @@ FIGURES = {
     "gold-curves-by-task": Shown(
         "attribution", GOLD, "{target}/{method}", caption="curves-by-task"
     ),
+    "edge-curves": Shown("edges", EDGES, "{target}/{edge_method}"),
     "recovery": Shown("transfers", FAITHFUL),
     "transfer-matrix": Shown("transfers", FAITHFUL, _PAIR),
     "completeness": Shown("transfers", FAITHFUL, _PAIR),
@@ -61,7 +65,7 @@ FIGURES = {
     "gold-node-map": Shown("attribution", CIRCUITS, "{target}/{method}"),
     "edge-map": Shown("edges", CIRCUITS, "{model}/{edge_method}"),
     "circuits": Shown(
-        "edges", CIRCUITS, "{model}/{task}/{edge_method}/{n}", image="svg"
+        "edges", CIRCUITS, "{target}/{task}/{edge_method}/{n}", image="svg"
     ),
     "alignment-matrix": Shown("transfers", CIRCUITS, _FIT),
     "losses": Shown("transfers", "How did the training go?", _FIT),
@@ -85,6 +89,9 @@ TABLES = {
     "startup": Shown("startup", COST),
     "imported": Shown("circuits", "Imported circuits"),
     "gold": Shown("attribution", GOLD, "{target}"),
+    "edges": Shown("edges", EDGES, "{target}"),
+    "edge-agreement": Shown("edges", EDGES, "{model}"),
+    "edge-stability": Shown("edges", EDGES, "{model}"),
     "scaling": Shown("transfers", FAITHFUL, "{task}"),
     "leaderboard": Shown("transfers", FAITHFUL, _PAIR),
     "controls": Shown("transfers", SOURCE, _PAIR),
@@ -93,6 +100,7 @@ TABLES = {
     "correlations": Shown("transfers", SOURCE, _PAIR),
     "sensitivity": Shown("sensitivity", SETTINGS),
     "convergence": Shown("convergence", SETTINGS),
+    "planted": Shown("planted", PLANTED),
     "benchmark": Shown("benchmark", SPEED),
     "benchmark-scaling": Shown("benchmark", SPEED),
 }
@@ -101,9 +109,10 @@ TABLES = {
 SUMMARISED = {
     "node-map": ("nodes", "Scores of the nodes by layer and head"),
     "gold-node-map": ("nodes", "Scores of the nodes by layer and head"),
-    "edge-map": ("edges", "Scores of the edges, writers by readers"),
+    "edge-map": ("drawings", "Scores of the edges, writers by readers"),
     "curves-by-pair": ("faithful", "Faithfulness by circuit size, mean over tasks"),
     "gold-curves-by-task": ("faithful", "Faithfulness by circuit size"),
+    "edge-curves": ("edges", "Faithfulness by number of edges"),
     "maps": ("source", "Every map by the source scores that it is given"),
     "break-even": ("cost", "Cost of a number of new tasks"),
 }

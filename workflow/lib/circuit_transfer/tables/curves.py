@@ -62,6 +62,8 @@ SEEN = ("in-distribution", "near-distribution")
 ZERO_SHOT = (*PROTOCOLS.values(), *ONE_PROTOCOL.values())
 # The paper's regimes.
 BEST_OF = (*SEEN, PROTOCOLS["task"], *ONE_PROTOCOL.values())
+# Of circuits from elsewhere: rankings, and circuits that have one size alone.
+IMPORTED, OWN_SIZE = "imported", "imported-circuit"
 UNTRAINED = "random-alignment"
 RANKINGS = "random-rankings"
 
@@ -176,16 +178,20 @@ def summarise(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Stack all curves with their regime, and reduce each to its `MEASURES`.
 
-    Circuits from elsewhere, `imported`, have their own name as method.
+    Circuits from elsewhere, `imported`, have their own name as method; those with one
+    size alone are a kind by themselves and have no areas.
 
     Returns:
         The curves, one row per circuit and size, and the areas, one row per circuit.
     """
     pairs = [tuple(pair) for pair in siblings]
-    kinds = {"gold": gold, "random": random, "aligned": aligned, "imported": imported}
+    kinds = {"gold": gold, "random": random, "aligned": aligned}
+    imported = list(imported)
+    kinds[IMPORTED] = map(imported_rankings, imported)
+    kinds[OWN_SIZE] = map(imported_circuits, imported)
     curves = pl.concat(
         stacked(
-            map(_with_share, frames),
+            map(with_share, frames),
             kind,
             siblings=pairs,
             families=families,
@@ -194,7 +200,25 @@ def summarise(
         for kind, frames in kinds.items()
     )
     curves = curves.sort(*KEYS, "proportion")
-    return curves, _areas(curves)
+    return curves, _areas(curves.filter(pl.col("kind") != OWN_SIZE))
+
+
+def imported_rankings(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of a ranking from elsewhere, at every size.
+
+    Edges are ranked by their scores and by the magnitudes of these; both rankings are
+    methods, `name, signed` and `name, absolute`.
+    """
+    if "own_size" not in frame.columns:
+        return frame
+    named = pl.concat_str("method", "ranking", separator=", ")
+    return frame.filter(~pl.col("own_size")).with_columns(method=named)
+
+
+def imported_circuits(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of a circuit from elsewhere at its own size, or none."""
+    own = pl.col("own_size") if "own_size" in frame.columns else pl.lit(False)
+    return frame.filter(own)
 
 
 def stacked(
@@ -221,7 +245,8 @@ def stacked(
     return stack.select(*columns)
 
 
-def _with_share(frame: pl.DataFrame) -> pl.DataFrame:
+def with_share(frame: pl.DataFrame) -> pl.DataFrame:
+    """Add the share of examples with the right answer above the wrong one."""
     above = pl.col("logit_diffs").list.eval(pl.element() > 0)
     return frame.with_columns(right_above_wrong=above.list.mean())
 

@@ -1,6 +1,6 @@
 """How much better the aligned circuits are than others, over tasks and seeds."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -59,22 +59,29 @@ def _differences(
         if ours.circuit not in ZERO_SHOT:
             continue
         for comparison, other in _compared(ours, cells):
-            paired = _paired(cells[ours], cells[other], mean=other.circuit == RANKINGS)
+            paired = paired_cells(
+                cells[ours], cells[other], mean=other.circuit == RANKINGS
+            )
             if not paired:
                 continue
             against = other.map if comparison == "map" else other.circuit
             row = ours._asdict() | {"row": "difference", "task": MEAN}
             row |= {"comparison": comparison, "against": against}
-            row |= _tested(compare(paired, seed=seed))
+            row |= tested(compare(paired, seed=seed))
             # Maps are compared with one map, and so are tested together.
             kind = ours._replace(map=None) if comparison == "map" else ours
             together.setdefault((*kind, comparison), []).append(row)
     for rows in together.values():
         for test in TESTS:
-            adjusted = holm([row[test] for row in rows])
-            for row, p_value in zip(rows, adjusted, strict=True):
-                row[f"{test}_holm"] = float(p_value)
+            adjust(rows, test)
         yield from rows
+
+
+def adjust(rows: Sequence[dict[str, Any]], test: str) -> None:
+    """Adjust the p values of a test by Holm, for all rows together."""
+    adjusted = holm([row[test] for row in rows])
+    for row, p_value in zip(rows, adjusted, strict=True):
+        row[f"{test}_holm"] = float(p_value)
 
 
 def _compared(
@@ -102,7 +109,7 @@ def _compared(
             yield "control", other
 
 
-def _paired(ours: Cells, theirs: Cells, *, mean: bool) -> list[np.ndarray]:
+def paired_cells(ours: Cells, theirs: Cells, *, mean: bool) -> list[np.ndarray]:
     """Return the differences on every common task, a number per seed.
 
     What has no seed is compared with every seed of the other; random rankings, whose
@@ -122,5 +129,6 @@ def _paired(ours: Cells, theirs: Cells, *, mean: bool) -> list[np.ndarray]:
     return [cells for _, cells in sorted(paired, key=lambda item: item[0])]
 
 
-def _tested(found: Comparison) -> dict[str, float]:
+def tested(found: Comparison) -> dict[str, float]:
+    """Return the columns of a tested difference."""
     return asdict(found) | {"least_p_tasks": 2.0 ** (1 - found.n_tasks)}

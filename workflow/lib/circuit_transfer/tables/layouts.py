@@ -1,61 +1,15 @@
-"""The tables of imported circuits and of rejected rows."""
+"""The tables of rejected rows, and of what the columns of the statistics mean."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import polars as pl
 
 from circuit_transfer.prompts.reasons import count_kinds
-from circuit_transfer.tables.cells import measure_cells, measure_schema
-from circuit_transfer.tables.curves import RANKINGS
-from circuit_transfer.tables.explanations import (
-    EXAGGERATION_NOTE,
-    INTERVAL_NOTE,
-    MEASURE_EXPLANATIONS,
-    explain,
-)
 from circuit_transfer.tables.statistics import DOCUMENTATION
 from circuit_transfer.tables.typesetting import Table
 
 # Rejected rows that a page shows: the report would otherwise grow with every one.
 LONGEST = 1000
-IMPORTED = ("name", "target", "task", "circuit")
-
-
-def imported_table(
-    statistics: pl.DataFrame,
-    *,
-    circuits: Mapping[str, Mapping[str, str]],
-    methods: Sequence[str],
-) -> Table:
-    """Imported circuits beside gold and random ones, a block for each.
-
-    Args:
-        statistics: the levels of all circuits.
-        circuits: by name, the `target` and the `task` that each was evaluated on.
-        methods: whose gold circuits they are compared with.
-    """
-    without_source = statistics.filter(
-        (pl.col("row") == "level") & pl.col("source").is_null()
-    )
-    keys = ("circuit", "method", "target", "task")
-    found = {tuple(row[k] for k in keys): row for row in without_source.to_dicts()}
-    lines = []
-    for name, place in circuits.items():
-        on = (place["target"], place["task"])
-        rows = {"imported": ("imported", name)}
-        rows |= {f"gold, {method}": ("gold", method) for method in methods}
-        rows |= {RANKINGS: (RANKINGS, "random")}
-        for row, circuit in rows.items():
-            level = found.get((*circuit, *on), {})
-            labels = dict(zip(IMPORTED, (name, *on, row), strict=True))
-            lines.append(labels | measure_cells(level))
-    schema = dict.fromkeys(IMPORTED, pl.String) | measure_schema()
-    return Table(
-        pl.DataFrame(lines, schema=schema),
-        labels=4,
-        note=f"random-rankings: their mean. {INTERVAL_NOTE} {EXAGGERATION_NOTE}",
-        explanations=explain(MEASURE_EXPLANATIONS),
-    )
 
 
 def statistics_columns() -> Table:

@@ -1,6 +1,6 @@
 """What resamples of the examples make of every circuit."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -55,12 +55,17 @@ class Draws:
 
 
 def example_draws(
-    frame: pl.DataFrame, *, resamples: int = RESAMPLES, seed: int = 0
+    frame: pl.DataFrame,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    drawn_circuits: Collection[str] = DRAWN,
 ) -> dict[Key, Draws]:
     """Resample the prompts of every level in a frame, see `study_statistics`.
 
     Examples with the same prompts are drawn together. The resamples belong to target
-    and task: every circuit there sees the same ones.
+    and task: every circuit there sees the same ones. Those in `drawn_circuits` keep
+    their curves.
 
     Raises:
         ValueError: if the circuits of a level were not all measured at the same sizes.
@@ -94,7 +99,7 @@ def example_draws(
         # The area first: it is linear, and the examples are many.
         above = log_size_area(circuits > 0, sizes, axis=-2).mean(0)
         areas = cpr.mean(0), cmd.mean(0), weights[place][1:] @ above
-        drawn = curves[..., 1:].mean(0) if names["circuit"] in DRAWN else None
+        drawn = curves[..., 1:].mean(0) if names["circuit"] in drawn_circuits else None
         mean = curves[..., 0].mean(0)
         kept = tuple(level["n_nodes"][: len(sizes)])
         draws[key] = Draws(*areas, mean, drawn, sizes, kept, examples, distinct)

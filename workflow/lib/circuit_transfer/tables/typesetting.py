@@ -28,8 +28,8 @@ HEADINGS = {"right_above_wrong_area": "accuracy area", "_percent": " (%)", "_": 
 INDEX = "(row)"
 # Text that spreadsheets would evaluate as a formula; a sign alone is none.
 FORMULA = r"^[=+\-@\t\r](?s:.)"
-# A column that is shown with an additional decimal.
-SPREAD = "seed_deviation"
+# Columns that are shown with an additional decimal.
+SPREAD, SHARE = "seed_deviation", "edges_needed"
 TEX_ESCAPES = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -241,7 +241,7 @@ def _text(row: dict, column: str, table: Table) -> str:
     if column.startswith("p_"):
         return f"{value:.3f}" if value >= 0.001 else "<0.001"
     decimals = 0 if column.endswith("_percent") else table.decimals
-    decimals += column == SPREAD
+    decimals += column in (SPREAD, SHARE)
     text = rounded(value, decimals)
     half, low = row.get(column + HALF_WIDTH), row.get(column + LOW)
     if half is not None:
