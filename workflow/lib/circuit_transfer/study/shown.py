@@ -65,7 +65,7 @@ FIGURES = {
     "gold-node-map": Shown("attribution", CIRCUITS, "{target}/{method}"),
     "edge-map": Shown("edges", CIRCUITS, "{model}/{edge_method}"),
     "circuits": Shown(
-        "edges", CIRCUITS, "{model}/{task}/{edge_method}/{n}", image="svg"
+        "edges", CIRCUITS, "{target}/{task}/{edge_method}/{n}", image="svg"
     ),
     "alignment-matrix": Shown("transfers", CIRCUITS, _FIT),
     "losses": Shown("transfers", "How did the training go?", _FIT),
@@ -109,10 +109,10 @@ TABLES = {
 SUMMARISED = {
     "node-map": ("nodes", "Scores of the nodes by layer and head"),
     "gold-node-map": ("nodes", "Scores of the nodes by layer and head"),
-    "edge-map": ("edges", "Scores of the edges, writers by readers"),
+    "edge-map": ("drawings", "Scores of the edges, writers by readers"),
     "curves-by-pair": ("faithful", "Faithfulness by circuit size, mean over tasks"),
     "gold-curves-by-task": ("faithful", "Faithfulness by circuit size"),
-    "edge-curves": ("edge-circuits", "Faithfulness by number of edges"),
+    "edge-curves": ("edges", "Faithfulness by number of edges"),
     "maps": ("source", "Every map by the source scores that it is given"),
     "break-even": ("cost", "Cost of a number of new tasks"),
 }
