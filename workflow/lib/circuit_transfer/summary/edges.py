@@ -19,9 +19,14 @@ DRAWN = {
 NOTE = (
     "The edges with the highest scores, in descending order, and those with the most "
     "negative ones, which oppose the right answer. ?: the 95 % interval includes 0, or "
-    "there is none, so that the sign is open. aL.hH<q>: the queries (k: keys, v: "
+    "there is none, so that the sign is open. u→v: from u to v; aL.hH<q>: the queries (k: keys, v: "
     "values) of attention head H of layer L; mL: the MLP block of layer L."
 )
+
+
+def with_arrows(top: pl.DataFrame) -> pl.DataFrame:
+    """Return a table of edges whose names no line break divides: `m0→m1`."""
+    return top.with_columns(pl.col("edge").str.replace("->", "→", literal=True))
 
 
 def drawing_caption(edges: pl.DataFrame) -> str:
