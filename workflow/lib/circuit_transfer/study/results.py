@@ -53,7 +53,7 @@ def summarised_figures(study: Study) -> list[str]:
 
 
 def first_methods(study: Study) -> dict[str, list[str]]:
-    """Return the models, methods and numbers of edges of what the page shows."""
+    """Return the models and methods of which the page shows figures."""
     edges = {"model": study.targets, "edge_method": study.edge_methods[:1]}
     return {"method": study.methods[:1], "n": [DRAWN_EDGES], **edges}
 
@@ -62,12 +62,16 @@ def _parts(study: Study) -> list[str]:
     """Return the parts that a study has, see `shown`."""
     parts = ["study", "circuits", "sensitivity", "convergence", "planted"]
     parts += ["edges"] if study.edge_methods else []
-    return [*parts, "transfers" if study.transfers else "attribution"]
+    parts += ["nodes"] if study.methods else []
+    if study.transfers:
+        return [*parts, "transfers"]
+    return [*parts, "attribution"] if study.methods else parts
 
 
 def _shown(study: Study, part: str) -> Iterator[tuple[str, str]]:
     """Yield the question that a table or figure of a part answers, and its file."""
     wanted = {
+        "edges": study.edge_methods,
         "circuits": study.circuits,
         "sensitivity": study.varied,
         "convergence": study.compared_methods,

@@ -29,10 +29,10 @@ class Shown:
 
     Attributes:
         part: what asks for it: every `study`; one with `transfers`, or without
-            (`attribution`); one that scores `edges`, varies settings (`sensitivity`),
-            compares numbers of steps (`convergence`), imports `circuits` or has
-            `planted` models; or targets of their own, `benchmark` with `scaling`,
-            `startup`.
+            (`attribution`, of nodes); one that scores `nodes` or `edges`, varies
+            settings (`sensitivity`), compares numbers of steps (`convergence`), imports
+            `circuits` or has `planted` models; or targets of their own, `benchmark`
+            with `scaling`, `startup`.
         category: the question under which the report shows it.
         folders: the wildcards in its path, after its name.
         caption: the file of its caption, where that is not its name.
@@ -47,7 +47,7 @@ class Shown:
 
 
 FIGURES = {
-    "task-correlation": Shown("study", CIRCUITS, "{model}"),
+    "task-correlation": Shown("nodes", CIRCUITS, "{model}"),
     "curves-by-pair": Shown("transfers", FAITHFUL),
     "curves-by-task": Shown("transfers", FAITHFUL, _FIT),
     "gold-curves-by-task": Shown(
@@ -79,9 +79,9 @@ TABLES = {
     "models": Shown("study", MODELS),
     "rejects": Shown("study", MODELS),
     "rejects-summary": Shown("study", MODELS),
-    "top-nodes": Shown("study", CIRCUITS, "{model}"),
+    "top-nodes": Shown("nodes", CIRCUITS, "{model}"),
     "top-edges": Shown("edges", CIRCUITS, "{model}"),
-    "task-correlation": Shown("study", CIRCUITS, "{model}"),
+    "task-correlation": Shown("nodes", CIRCUITS, "{model}"),
     # Not "Statistics": a page of Snakemake's report has this name already.
     "statistics-columns": Shown("study", "What do the statistics mean?"),
     "costs": Shown("study", COST),
