@@ -19,8 +19,8 @@ DRAWN = {
 NOTE = (
     "The edges with the highest scores, in descending order, and those with the most "
     "negative ones, which oppose the right answer. ?: the 95 % interval includes 0, or "
-    "there is none, so that the sign is open. u→v: from u to v; aL.hH<q>: the queries (k: keys, v: "
-    "values) of attention head H of layer L; mL: the MLP block of layer L."
+    "there is none, so that the sign is open. u→v: from u to v; aL.hH<q>: the queries "
+    "(k: keys, v: values) of attention head H of layer L; mL: the MLP block of layer L."
 )
 
 
