@@ -38,6 +38,15 @@ def circuit(layers, heads, kv_heads, count, kv=QUERY_HEAD, seed=0, share=1.0):
     return circuit_edges(found, graph, count), graph.heads // graph.kv_readers
 
 
+def listed(*edges):
+    """Return edges as a table, each given by its ends and its score."""
+    rows = [
+        (rank, f"{writer}->{reader}", writer, reader, score, None, None, "+", True)
+        for rank, (writer, reader, score) in enumerate(edges, start=1)
+    ]
+    return pl.DataFrame(rows, schema=CIRCUIT, orient="row")
+
+
 def drawn(edges, group, title="a model, a task, a method: the highest edges"):
     return circuit_drawing(edges, title=title, group=group)
 
@@ -50,6 +59,14 @@ GRAPHS = {
     "dense": circuit(4, 8, 8, 100, seed=3, share=0.3),
     "gpt2": circuit(12, 12, 12, 100, seed=4),
     "too many to read": circuit(4, 4, 2, 400, seed=5),
+    "long names": (
+        listed(
+            ("input", "a100.h127<v>", 3.0),
+            ("a100.h127", "m100", 2.0),
+            ("m100", "logits", 1.0),
+        ),
+        1,
+    ),
 }
 DRAWINGS = {
     name: (edges, drawn(edges, group)) for name, (edges, group) in GRAPHS.items()
@@ -243,14 +260,11 @@ def test_what_cannot_be_drawn_is_said(edges, said):
 
 def test_keys_that_heads_share_have_a_box_with_lines_to_these_heads():
     graph = edge_graph(1, 4, 2, kv=KV_HEAD)
-    rows = [
-        (1, "input->a0.h1<v>", "input", "a0.h1<v>", 3.0),
-        (2, "a0.h2->logits", "a0.h2", "logits", 2.0),
-        (3, "a0.h1->logits", "a0.h1", "logits", 1.0),
-    ]
-    assert {row[1] for row in rows} <= set(graph.edge_names())
-    lines = [(*row, None, None, "+", True) for row in rows]
-    drawing = drawn(pl.DataFrame(lines, schema=CIRCUIT, orient="row"), 2)
+    edges = listed(
+        ("input", "a0.h1<v>", 3.0), ("a0.h2", "logits", 2.0), ("a0.h1", "logits", 1.0)
+    )
+    assert set(edges["edge"]) <= set(graph.edge_names())
+    drawing = drawn(edges, 2)
     boxes = {box.name: box for box in drawing.boxes}
     assert set(boxes) == {"input", "a0.kv1", "a0.h1", "a0.h2", "logits"}
     # The values of number 1 are those of heads 2 and 3.

@@ -49,5 +49,5 @@ def drawing_caption(edges: pl.DataFrame) -> str:
         text += f", through {counted(nodes, 'head or MLP', 'heads and MLPs')}"
     if len(kept) < len(edges):
         text += "; the others are paler"
-    opposing = f"{len(against)} of them (dashed)" if len(against) else "none of them"
-    return f"{text}. Against the right answer: {opposing}."
+    opposing = f"Against the right answer (dashed): {len(against)} of {len(edges)}."
+    return f"{text}. {opposing if len(against) else 'None is against the right answer.'}"
