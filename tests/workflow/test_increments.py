@@ -175,11 +175,6 @@ OF_EDGES = [
     "tables/edges/*",
     "figures/edge-curves/*",
 ]
-# What shows scores of edges themselves.
-EDGES = [
-    *("figures/edge-map/*", "figures/circuits/*", "tables/top-edges/*"),
-    *("tables/edge-agreement/*", "tables/edge-stability/*"),
-]
 PAIR, BACK = "tiny-source/tiny-target", "tiny-target/tiny-source"
 
 
@@ -189,10 +184,19 @@ def scored(model: str = "*") -> list[str]:
     return [f"{name}/{model}" for name in names]
 
 
+def scored_edges(model: str = "*") -> list[str]:
+    """Name what shows the scores of a model's edges on all tasks."""
+    names = ("figures/edge-map", "tables/top-edges")
+    names += ("tables/edge-agreement", "tables/edge-stability")
+    return [f"{name}/{model}*" for name in names]
+
+
 def edges_of(task: str = "*", model: str = "*") -> list[str]:
     """Name scores of edges, and circuits of them, on a task, and what shows them."""
     kinds = ("edge-scores", "faithfulness/edges", "faithfulness/lifted")
-    return [*(f"{kind}/{model}/{task}/*" for kind in kinds), *OF_EDGES, *EDGES]
+    kinds += ("figures/circuits",)
+    found = [f"{kind}/{model}/{task}/*" for kind in kinds]
+    return [*found, *OF_EDGES, *scored_edges(model)]
 
 
 @dataclass
@@ -336,7 +340,8 @@ CHANGES = {
             *("stitched/*/ioi", "carried/*", *scored(), *SHOWN, *TRANSFERRED),
             *LISTED,
             *("edge-scores/*/ioi/*", "faithfulness/edges/*/ioi/eap"),
-            *("faithfulness/lifted/*/ioi/*", *OF_EDGES, *EDGES),
+            *("faithfulness/lifted/*/ioi/*", "figures/circuits/*/ioi/*", *OF_EDGES),
+            *scored_edges(),
         ],
     ),
     "the weights in a GGUF file": Change(write_other_weights, ["models/quantised/*"]),
@@ -379,7 +384,7 @@ CHANGES = {
             *("carried/*/ioi/*", *scored(), *SHOWN, *TRANSFERRED),
             *LISTED,
             *OF_EDGES,
-            *(each for each in EDGES if "circuits" not in each),
+            *scored_edges(),
         ],
     ),
     # The source's own scores stay.
@@ -402,8 +407,8 @@ CHANGES = {
             *("alignments/*", "stitched/*", "carried/*"),
             *(*scored("tiny-source"), *SHOWN, *TRANSFERRED),
             *("baselines/tiny-source/*", *LISTED),
-            "edge-scores/tiny-source/*",
-            *(each.replace("*", "tiny-source*") for each in EDGES),
+            *("edge-scores/tiny-source/*", "figures/circuits/tiny-source/*"),
+            *scored_edges("tiny-source"),
         ],
     ),
     # Both models were scored before. What shows one transfer alone stays.
@@ -458,7 +463,7 @@ CHANGES = {
             *("scores/*", "faithfulness/gold/*", "carried/*", "stitched/*"),
             *("alignments/*", *scored(), *SHOWN, *TRANSFERRED),
             *("edge-scores/*", "faithfulness/edges/*/eap", "faithfulness/lifted/*"),
-            *(*OF_EDGES, *EDGES),
+            *("figures/circuits/*", *OF_EDGES, *scored_edges()),
         ],
     ),
     # The stability and the correlation of tasks have tables from the same jobs.
@@ -470,6 +475,10 @@ CHANGES = {
         commented(f"{LIBRARY}/figures/comparisons.py"),
         ["figures/controls/*", "figures/maps/*", "summary"],
     ),
+    "how circuits of edges are drawn": Change(
+        commented(f"{LIBRARY}/figures/circuit_routes.py"),
+        ["figures/circuits/*", "summary"],
+    ),
     "a module of tests": Change(
         commented(f"{LIBRARY}/statistics.py"),
         [
@@ -479,7 +488,7 @@ CHANGES = {
             *("tables/maps/*", "figures/curves-by-*", "figures/completeness/*"),
             *("tables/top-nodes/*", "figures/controls/*", "figures/maps/*", "summary"),
             *("tables/edge-c*", "tables/edge-statistics", "tables/edges/*"),
-            *("tables/top-edges/*", "figures/edge-curves/*"),
+            *("tables/top-edges/*", "figures/edge-curves/*", "figures/circuits/*"),
         ],
     ),
     "a module of the page": Change(

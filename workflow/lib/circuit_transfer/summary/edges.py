@@ -49,5 +49,6 @@ def drawing_caption(edges: pl.DataFrame) -> str:
         text += f", through {counted(nodes, 'head or MLP', 'heads and MLPs')}"
     if len(kept) < len(edges):
         text += "; the others are paler"
-    opposing = f"Against the right answer (dashed): {len(against)} of {len(edges)}."
-    return f"{text}. {opposing if len(against) else 'None is against the right answer.'}"
+    if against.is_empty():
+        return f"{text}. None is against the right answer."
+    return f"{text}. Against the right answer (dashed): {len(against)} of {len(edges)}."
