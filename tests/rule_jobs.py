@@ -29,6 +29,7 @@ WILDCARDS = {
     "target": "llama-medium",
     "task": "ioi",
     "method": "nap-ig-inputs",
+    "n": "30",
     "edge_method": "eap",
     "training_set": "without-ioi",
     "split": "train",

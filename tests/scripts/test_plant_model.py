@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from circuit_transfer.artifacts.edge_scores import write_edge_scores
 from circuit_transfer.artifacts.scores import write_scores
 from circuit_transfer.artifacts.text import read_json
+from circuit_transfer.circuits.recovery import recovery
 from circuit_transfer.embedded.planted.settings import CONSTRUCTIONS, GENERATORS
 from circuit_transfer.generators import generate_prompts, read_words
 from circuit_transfer.models.edges import KV, config_graph
@@ -76,6 +77,14 @@ def test_the_truth_names_edges_of_the_model_by_corruption_and_kv(planted):
     kinds = read_json(planted("induction") / "checkpoint/truth.json")["circuits"]
     sizes = {kind: len(edges["kv-head"]) for kind, edges in kinds.items()}
     assert sizes == {"mix": 5, "query": 2, "key": 3, "value": 2}
+
+
+def test_what_cannot_be_measured_is_null():
+    scores, all_edges = np.array([1.0, 2.0]), np.array([True, True])
+    assert recovery(scores, all_edges)["auroc"] is None
+    assert recovery(scores, all_edges)["recall"] == 1
+    unusable = recovery(scores * np.nan, np.array([True, False]))
+    assert set(unusable.values()) == {None}
 
 
 def test_equal_entries_give_equal_checkpoints(planted):

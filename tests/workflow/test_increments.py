@@ -168,6 +168,18 @@ SHOWN = [
     *("figures/node-map/*", "figures/alignment-matrix/*", "figures/losses/*"),
     *("figures/stability/*", "tables/stability/*"),
 ]
+# What is made of circuits of edges, or of nodes, with which they are compared.
+OF_EDGES = [
+    "tables/edge-c*",
+    "tables/edge-statistics",
+    "tables/edges/*",
+    "figures/edge-curves/*",
+]
+# What shows scores of edges themselves.
+EDGES = [
+    *("figures/edge-map/*", "figures/circuits/*", "tables/top-edges/*"),
+    *("tables/edge-agreement/*", "tables/edge-stability/*"),
+]
 PAIR, BACK = "tiny-source/tiny-target", "tiny-target/tiny-source"
 
 
@@ -175,6 +187,12 @@ def scored(model: str = "*") -> list[str]:
     """Name what shows the scores of a model, whatever else the study has."""
     names = ("figures/task-correlation", "tables/task-correlation", "tables/top-nodes")
     return [f"{name}/{model}" for name in names]
+
+
+def edges_of(task: str = "*", model: str = "*") -> list[str]:
+    """Name scores of edges, and circuits of them, on a task, and what shows them."""
+    kinds = ("edge-scores", "faithfulness/edges", "faithfulness/lifted")
+    return [*(f"{kind}/{model}/{task}/*" for kind in kinds), *OF_EDGES, *EDGES]
 
 
 @dataclass
@@ -290,6 +308,7 @@ CHANGES = {
             *fits("without-family-arithmetic", "all"),
             *("stitched/*/ioi", "carried/*", *scored(), *SHOWN, *TRANSFERRED),
             *("baselines/*/ioi", *LISTED),
+            *edges_of("ioi"),
         ],
     ),
     # Nothing that is made of train pairs.
@@ -302,6 +321,7 @@ CHANGES = {
             *("faithfulness/aligned/*/ioi/*", "projections/*/ioi/*", *SUMMARIES),
             *("tables/correlations*", "figures/correlations/*"),
             *("baselines/*/ioi", *LISTED),
+            *("faithfulness/edges/*/ioi/*", "faithfulness/lifted/*/ioi/*", *OF_EDGES),
         ],
     ),
     # The circuits that are measured are others; the pairs that measure them stay.
@@ -315,6 +335,8 @@ CHANGES = {
             *fits("without-family-arithmetic", "all"),
             *("stitched/*/ioi", "carried/*", *scored(), *SHOWN, *TRANSFERRED),
             *LISTED,
+            *("edge-scores/*/ioi/*", "faithfulness/edges/*/ioi/eap"),
+            *("faithfulness/lifted/*/ioi/*", *OF_EDGES, *EDGES),
         ],
     ),
     "the weights in a GGUF file": Change(write_other_weights, ["models/quantised/*"]),
@@ -328,6 +350,7 @@ CHANGES = {
             *("stitched/*/own", "carried/*/own/*", "carried/*/ioi/*"),
             *(*scored(), *SHOWN, *TRANSFERRED),
             *("baselines/*/own", *LISTED),
+            *edges_of("own"),
         ],
     ),
     # Alignments on one task, and on all but a family that it joins, stay.
@@ -345,6 +368,7 @@ CHANGES = {
             *("stitched/*/*-subtraction", "carried/*/*-subtraction/*"),
             *("carried/*/ioi/*", *scored(), *SHOWN, *TRANSFERRED),
             *("baselines/*/*-subtraction", *LISTED),
+            *edges_of("*-subtraction"),
         ],
     ),
     # Nothing that is of one task. Training sets that had it are other sets now.
@@ -354,6 +378,8 @@ CHANGES = {
             *fits("without-ioi", "without-arithmetic-addition", "all"),
             *("carried/*/ioi/*", *scored(), *SHOWN, *TRANSFERRED),
             *LISTED,
+            *OF_EDGES,
+            *(each for each in EDGES if "circuits" not in each),
         ],
     ),
     # The source's own scores stay.
@@ -365,6 +391,7 @@ CHANGES = {
             *("alignments/*", "stitched/*", "carried/*"),
             *(*scored("tiny-target"), *SHOWN, *TRANSFERRED),
             *("baselines/tiny-target/*", *LISTED),
+            *edges_of(model="tiny-target"),
         ],
     ),
     # What the target does by itself stays.
@@ -375,6 +402,8 @@ CHANGES = {
             *("alignments/*", "stitched/*", "carried/*"),
             *(*scored("tiny-source"), *SHOWN, *TRANSFERRED),
             *("baselines/tiny-source/*", *LISTED),
+            "edge-scores/tiny-source/*",
+            *(each.replace("*", "tiny-source*") for each in EDGES),
         ],
     ),
     # Both models were scored before. What shows one transfer alone stays.
@@ -387,6 +416,8 @@ CHANGES = {
             *(f"{each}/{BACK}/*" for each in ("projections", "faithfulness/aligned")),
             *(each.replace("*", f"{BACK}/*") for each in SHOWN),
             *("tables/correlations*", "figures/correlations/*", *SUMMARIES),
+            *("faithfulness/edges/tiny-source/*", "faithfulness/lifted/tiny-source/*"),
+            *OF_EDGES,
         ],
     ),
     "lambda": Change(
@@ -408,6 +439,8 @@ CHANGES = {
         [
             *("faithfulness/gold/*", "faithfulness/random/*"),
             *("figures/stability/*", "tables/stability/*", *TRANSFERRED),
+            *("faithfulness/edges/*", "faithfulness/lifted/*", *OF_EDGES),
+            *("tables/edge-agreement/*", "tables/edge-stability/*"),
         ],
     ),
     "the steps of integrated gradients": Change(
@@ -415,6 +448,7 @@ CHANGES = {
         [
             *("scores/*/nap-ig-inputs", "faithfulness/gold/*", "carried/*"),
             *("alignments/*", *scored(), *SHOWN, *TRANSFERRED),
+            *("faithfulness/lifted/*", *OF_EDGES, "tables/edge-agreement/*"),
         ],
     ),
     # The same two numbers, in each other's place.
@@ -423,6 +457,8 @@ CHANGES = {
         [
             *("scores/*", "faithfulness/gold/*", "carried/*", "stitched/*"),
             *("alignments/*", *scored(), *SHOWN, *TRANSFERRED),
+            *("edge-scores/*", "faithfulness/edges/*/eap", "faithfulness/lifted/*"),
+            *(*OF_EDGES, *EDGES),
         ],
     ),
     # The stability and the correlation of tasks have tables from the same jobs.
@@ -442,6 +478,8 @@ CHANGES = {
             *(f"tables/{each}/*" for each in ("leaderboard", "controls", "tests")),
             *("tables/maps/*", "figures/curves-by-*", "figures/completeness/*"),
             *("tables/top-nodes/*", "figures/controls/*", "figures/maps/*", "summary"),
+            *("tables/edge-c*", "tables/edge-statistics", "tables/edges/*"),
+            *("tables/top-edges/*", "figures/edge-curves/*"),
         ],
     ),
     "a module of the page": Change(
@@ -465,6 +503,7 @@ CHANGES = {
             "faithfulness/*",
             *(*scored(), *SHOWN, *TRANSFERRED),
             *("baselines/*", *LISTED),
+            *edges_of(),
         ],
     ),
     "a stage": Change(

@@ -23,6 +23,7 @@ end_on_interrupt()
 
 from circuit_transfer.prompts.frame import SPLITS
 from circuit_transfer.study.convergence import comparison_settings
+from circuit_transfer.study.drawings import drawn_scores, summarised_edges
 from circuit_transfer.study.origins import CHECKPOINT_FILES, Origins
 from circuit_transfer.study.paths import BENCHMARKS, LOGS, filled, job, path, paths
 from circuit_transfer.study.planted import (
@@ -117,8 +118,8 @@ def table(name, **values):
 
 
 def figure(name):
-    """Name a figure's files; the report shows the PNG."""
-    image = figure_pattern(name, "png")
+    """Name a figure's files; the report shows the image, PNG or SVG."""
+    image = figure_pattern(name)
     return [figure_pattern(name, "pdf"), in_report(image, name, FIGURES[name], {})]
 
 

@@ -3,13 +3,19 @@
 
 rule write_summary:
     input:
+        **summarised_edges(study),
         statistics=path("statistics"),
         cpr=path("cpr"),
         models=table_pattern("models"),
         rejects=table_pattern("rejects-summary"),
         costs=table_pattern("costs"),
         break_even=path("break-even"),
-        top_nodes=study.every(table_pattern("top-nodes"), model=study.targets),
+        top_nodes=[
+            file
+            for file in study.every(table_pattern("top-nodes"), model=study.targets)
+            if study.methods
+        ],
+        edges=paths("edge-statistics") if study.edge_methods else [],
         figures=summarised_figures(study),
     output:
         summary=path("summary"),
@@ -22,7 +28,9 @@ rule write_summary:
     conda:
         "../../envs/figures.yaml"
     params:
-        names=study.selected("tasks", "methods", "targets", "pairs", "maps", "seeds"),
+        names=study.selected(
+            "tasks", "methods", "edge_methods", "targets", "pairs", "maps", "seeds"
+        ),
         ablation=study.selected("ablation")["ablation"],
         sections=SUMMARISED,
         index={

@@ -14,12 +14,8 @@ from circuit_transfer.circuits.edge_masks import edge_circuits, effective_edges
 from circuit_transfer.jobs.resume import NO_RESUME, Resume
 from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.models.edges import described_graph
-from circuit_transfer.stages.edges import (
-    LABELS,
-    check_graph,
-    evaluate_edge_circuits,
-    labelled,
-)
+from circuit_transfer.stages.edge_graphs import check_graph
+from circuit_transfer.stages.edges import LABELS, evaluate_edge_circuits, labelled
 
 # Random circuits that are grown to the effective size of every circuit.
 GROWN = range(3)

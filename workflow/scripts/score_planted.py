@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
 from circuit_transfer.artifacts.descriptions import read_description
@@ -12,7 +11,7 @@ from circuit_transfer.artifacts.frames import write_frame
 from circuit_transfer.artifacts.scores import read_scores
 from circuit_transfer.artifacts.text import read_json
 from circuit_transfer.circuits.edge_masks import lifted
-from circuit_transfer.circuits.recovery import COLUMNS, LIFTED, recovery_rows
+from circuit_transfer.circuits.recovery import COLUMNS, LIFTED, rankings, recovery_rows
 from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.models.edges import QUERY_HEAD, Graph, described_graph
 from circuit_transfer.tables.planted import planted_table
@@ -39,7 +38,7 @@ def score_planted(
     truths = {truth["model"]: truth for truth in map(read_json, truth_paths)}
     models = {each["model"]: each for each in map(read_description, model_paths)}
 
-    def rows(metadata: Mapping, control: str, graph: Graph, values: np.ndarray) -> list:
+    def rows(metadata: Mapping, control: str, graph: Graph, values: Mapping) -> list:
         labels = {key: metadata[key] for key in LABELS}
         circuits = truths[labels["model"]]["circuits"]
         circuit = circuits[counterfactuals[labels["task"]]][graph.kv]
@@ -50,10 +49,12 @@ def score_planted(
     for scores in map(read_edge_scores, scores_paths):
         kv = scores.metadata["kv"]
         graph = described_graph(models[scores.metadata["model"]], kv)
-        found += rows(scores.metadata, "none", graph, scores.flat)
+        found += rows(scores.metadata, "none", graph, rankings(scores.flat))
     for scores in map(read_scores, node_scores_paths):
         graph = described_graph(models[scores.metadata["model"]], kv)
-        found += rows(scores.metadata, LIFTED, graph, lifted(graph, scores.scores))
+        by_node = rankings(scores.scores).items()
+        by_edge = {name: lifted(graph, values) for name, values in by_node}
+        found += rows(scores.metadata, LIFTED, graph, by_edge)
     by_model = pl.col("model").cast(pl.Enum([*truths]))
     frame = pl.DataFrame(found, schema=COLUMNS).sort(by_model, maintain_order=True)
     write_frame(frame, frame_path)

@@ -19,7 +19,7 @@ from circuit_transfer.models.edges import Graph, described_graph
 from circuit_transfer.models.loading import load_described
 from circuit_transfer.prompts.batches import fitting_batches
 from circuit_transfer.prompts.pairs import select_pairs
-from circuit_transfer.stages.edges import check_graph
+from circuit_transfer.stages.edge_graphs import check_graph
 
 log = logging.getLogger(__name__)
 

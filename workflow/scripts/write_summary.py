@@ -1,19 +1,23 @@
 """Write the page that answers the questions of the study."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import polars as pl
 
 from circuit_transfer.artifacts.frames import read_frame, read_table
 from circuit_transfer.artifacts.text import write_text
 from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.summary.costs import COSTS
+from circuit_transfer.summary.edges import DRAWN, TOP_EDGES, drawing_caption
 from circuit_transfer.summary.models import MODELS
 from circuit_transfer.summary.names import Names
 from circuit_transfer.summary.nodes import TOP_NODES
 from circuit_transfer.summary.omissions import REJECTS
-from circuit_transfer.summary.page import Image
+from circuit_transfer.summary.page import Drawing, Image
 from circuit_transfer.summary.sections import Frames, study_page
+from circuit_transfer.summary.wording import counted
 
 
 def write_summary(
@@ -24,7 +28,11 @@ def write_summary(
     costs_path: Path | str,
     break_even_path: Path | str,
     top_nodes_paths: Iterable[Path | str],
+    edges_paths: Sequence[Path | str],
+    top_edges_paths: Iterable[Path | str],
     figures_paths: Iterable[Path | str],
+    drawings_paths: Iterable[Path | str],
+    drawn_paths: Iterable[Path | str],
     summary_path: Path | str,
     *,
     names: Mapping[str, Any],
@@ -32,44 +40,47 @@ def write_summary(
     sections: Mapping[str, Sequence[str]],
     index: Mapping[str, Sequence[str]],
 ) -> None:
-    """Read what the study has found, and write the page.
+    """Read what the study has found, and write the page, above all that it links to.
 
-    Args:
-        statistics_path: levels and differences of all circuits.
-        cpr_path: the areas of all circuits.
-        models_path: the table of models (CSV).
-        rejects_path: the summary of rejected rows (CSV).
-        costs_path: the table of costs (CSV).
-        break_even_path: the break-even of every pair.
-        top_nodes_paths: the highest nodes of the targets (CSV), in their order.
-        figures_paths: the figures that the page shows (PNG).
-        summary_path: the page; all files that it links to are below its folder.
-        names: what the study is of, see `summary.names`.
-        ablation: which of the ablations is shown.
-        sections: by the name of a figure, the section that shows it, and its title.
-        index: by topic, files that the page links to.
+    Frames and tables (CSV) are those of `Frames`, `edges` that of circuits of edges, if
+    the study has any, and the highest nodes and edges one table for each target, in
+    their order. The figures are PNG files, the drawings of circuits SVG files, of which
+    `drawn` are the tables of edges. `names` are what the study is of, `sections` by the
+    name of a figure the section that shows it, and its title, and `index` has by topic
+    the files that the page links to.
     """
     study = Names(**names)
-    home = Path(summary_path).parent
-    measured = (read_frame(path) for path in (statistics_path, cpr_path))
-    statistics, cpr = (frame.filter(ablation=ablation) for frame in measured)
-    nodes = zip(study.targets, top_nodes_paths, strict=True)
+    measured = map(read_frame, (statistics_path, cpr_path, *edges_paths))
+    statistics, cpr, *edges = (frame.filter(ablation=ablation) for frame in measured)
     frames = Frames(
         statistics=statistics,
         cpr=cpr,
+        edges=next(iter(edges), None),
         models=read_table(models_path, MODELS),
         rejects=read_table(rejects_path, REJECTS),
         costs=read_table(costs_path, COSTS),
         balance=read_frame(break_even_path),
-        top_nodes={target: read_table(path, TOP_NODES) for target, path in nodes},
+        top_nodes=_by_target(study, top_nodes_paths, TOP_NODES),
+        top_edges=_by_target(study, top_edges_paths, TOP_EDGES),
     )
-    figures = _figures(map(Path, figures_paths), home, sections)
-    page = study_page(frames, study, figures, _links(index, home))
+    figures = _figures(figures_paths, summary_path, sections)
+    drawings = _drawings(drawings_paths, drawn_paths, summary_path)
+    figures["drawings"] = [*drawings, *figures.get("drawings", ())]
+    page = study_page(frames, study, figures, _links(index, summary_path))
     write_text(page, summary_path)
 
 
-def _links(index: Mapping[str, Sequence[str]], home: Path) -> dict[str, list[str]]:
+def _by_target(
+    study: Names, paths: Iterable[Path | str], schema: Mapping[str, Any]
+) -> dict[str, pl.DataFrame]:
+    """Return the table of every target; nothing if there are none."""
+    tables = [read_table(path, schema) for path in paths]
+    return dict(zip(study.targets, tables, strict=bool(tables)))
+
+
+def _links(index: Mapping[str, Sequence[str]], page: Path | str) -> dict[str, list]:
     """Return the files of every topic, relative to the page."""
+    home = Path(page).parent
     return {
         topic: [Path(path).relative_to(home).as_posix() for path in paths]
         for topic, paths in index.items()
@@ -77,18 +88,31 @@ def _links(index: Mapping[str, Sequence[str]], home: Path) -> dict[str, list[str
 
 
 def _figures(
-    paths: Iterable[Path], home: Path, sections: Mapping[str, Sequence[str]]
-) -> dict[str, list[Image]]:
+    paths: Iterable[Path | str], page: Path | str, sections: Mapping[str, Sequence[str]]
+) -> dict[str, list[Image | Drawing]]:
     """Return the figures by section, titled by what they are of."""
-    figures: dict[str, list[Image]] = {}
-    for path in paths:
-        link = path.relative_to(home)
+    figures: dict[str, list[Image | Drawing]] = {}
+    for path in map(Path, paths):
+        link = path.relative_to(Path(page).parent)
         name, *places = link.with_suffix("").parts[1:]
         section, title = sections[name]
         title = ": ".join(filter(None, [title, ", ".join(places)]))
         image = Image(path.read_bytes(), title, link.as_posix())
         figures.setdefault(section, []).append(image)
     return figures
+
+
+def _drawings(
+    paths: Iterable[Path | str], drawn: Iterable[Path | str], page: Path | str
+) -> Iterator[Drawing]:
+    """Yield the drawings of circuits, titled by what they are of, with captions."""
+    for path, edges_path in zip(map(Path, paths), drawn, strict=True):
+        link = path.relative_to(Path(page).parent)
+        *_, model, task, method, _ = link.parts
+        edges = read_table(edges_path, DRAWN)
+        title = f"{model}, {task}: {counted(len(edges), 'edge')} by {method}"
+        svg = path.read_text(encoding="utf-8")
+        yield Drawing(svg, title, drawing_caption(edges), link.as_posix())
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from reference_edges import (
 )
 from reference_rules import following
 
+from circuit_transfer.circuits import edge_products
 from circuit_transfer.circuits.attribution import attribute
 from circuit_transfer.circuits.edge_attribution import attribute_edges
 from circuit_transfer.circuits.edge_steps import GRIDS
@@ -273,6 +274,22 @@ def test_batches_and_their_order_do_not_matter(tiny_model, tiny_pairs, method):
     # The model itself rounds otherwise with other rows in a pass.
     for frame, size in ((pairs, 1), (pairs, 3), (pairs, 7), (pairs.reverse(), 2)):
         assert_scores(scores(pair_batches(frame, size)), expected, share=2e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("family", ["gpt2", "gemma2"])
+def test_examples_take_turns_where_the_writers_of_all_are_too_many(
+    tiny_model, tiny_pairs, family, method, monkeypatch
+):
+    model = tiny_model(family).requires_grad_(False)
+    graph, batches = config_graph(model.config), pair_batches(tiny_pairs(10), 5)
+    settings = {"method": method, "ig_steps": 2, "by_example": True}
+    expected = attribute_edges(model, batches, graph, **settings)
+    # Two examples of 5 tokens, or of the 5 that are not shared, at a time.
+    limit = 2 * len(graph.writers) * 5 * model.config.hidden_size
+    monkeypatch.setitem(edge_products.BUFFER, "cpu", limit)
+    found = attribute_edges(model, batches, graph, **settings)
+    assert_scores(found.by_example, expected.by_example, share=1e-6)
 
 
 @pytest.mark.parametrize("kv", KV)

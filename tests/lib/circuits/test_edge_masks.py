@@ -76,18 +76,23 @@ def test_the_highest_scores_come_first_and_equal_ones_in_order():
         edge_circuits(np.array([[0.0, np.nan]], np.float32), [0.5])
 
 
-def test_lifted_scores_give_circuits_of_nodes():
+@pytest.mark.parametrize("highest", [0.4, 5.0])
+def test_lifted_scores_give_circuits_of_nodes(highest):
     graph = edge_graph(2, 2, 1)
-    scores = np.array([[0.3, -5.0, 1.0, 0.2, 0.1, -0.5]], np.float32)
-    for transformed in (lifted(graph, scores), np.abs(lifted(graph, scores))):
-        assert np.isfinite(transformed).all() and transformed.dtype == np.float32
+    scores = np.array([[0.3, -5.0, highest, 0.2, 0.1, -0.5]], np.float32)
     edges = lifted(graph, scores)
-    for kept in range(7):
-        nodes = np.zeros((1, 6), bool)
-        nodes[0, np.argsort(-scores[0])[:kept]] = True
-        expected = node_circuit(graph, nodes)
-        share = expected.sum() / graph.n_edges
-        assert np.array_equal(edge_circuits(edges, [share])[:, 0], expected)
+    assert np.isfinite(edges).all() and edges.dtype == np.float32
+    # By absolute values too, the highest of which is that of a negative score.
+    for ranking in (scores, np.abs(scores)):
+        of_edges = edges if ranking is scores else np.abs(edges)
+        for kept in range(7):
+            nodes = np.zeros((1, 6), bool)
+            nodes[0, np.argsort(-ranking[0], kind="stable")[:kept]] = True
+            if highest == 5.0 and ranking is not scores and kept == 1:
+                continue  # two nodes are equal
+            expected = node_circuit(graph, nodes)
+            share = expected.sum() / graph.n_edges
+            assert np.array_equal(edge_circuits(of_edges, [share])[:, 0], expected)
 
 
 def test_a_large_model_has_its_effective_edges_in_well_under_a_second():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import reference
 import torch
+from accelerate import cpu_offload
 from reference_edges import ablated_outputs, run_edges
 from test_reference_edges import CASES
 
@@ -193,6 +194,37 @@ def test_half_precision_is_near_single(tiny_model, tiny_pairs):
         assert found.logit_diff.dtype == torch.float32
         error = (found.logit_diff - expected.logit_diff).abs().max()
         assert error < 0.03 * expected.logit_diff.abs().max()
+
+
+def test_a_pass_counts_the_weights_that_it_applies(tiny_model, tiny_pairs):
+    model = tiny_model("llama", layers=3)
+    (batch,) = pair_batches(tiny_pairs(3, shared=0), 3)[1:]
+    graph = config_graph(model.config, "kv-head")
+    kept = {
+        *("input->m0", "m0->a1.h1<q>", "m0->a1.h0<k>", "a1.h1->m1"),
+        *("m1->a2.h3<v>", "m1->a2.h1<v>", "a2.h3->logits"),
+    }
+    mask = np.array([[name in kept for name in graph.edge_names()]])
+    with counting(model) as passes:
+        run_edge_circuits(model, [batch], graph, mask)
+    with counting(model) as bare:
+        run_edge_circuits(model, [batch], graph, np.ones_like(mask))
+    d, head, mlp, positions = 32, 8, 3 * 32 * 48, 7
+    # Two MLPs, a query, a key, a head and a value everywhere; a head at the answer.
+    everywhere = 2 * mlp + 4 * head * d
+    expected = len(batch) * (positions * everywhere + head * d)
+    assert passes.products - bare.products == expected
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gemma2", "olmo2"])
+def test_weights_may_be_offloaded(tiny_model, tiny_pairs, family):
+    case = batches_and_graph(tiny_model, tiny_pairs, family)
+    masks = random_masks(case[2], (0.1, 0.6))
+    expected = run_edge_circuits(*case, masks)
+    offloaded = cpu_offload(tiny_model(family), execution_device=torch.device("cpu"))
+    assert next(offloaded.parameters()).is_meta
+    found = run_edge_circuits(offloaded, *case[1:], masks)
+    assert_equal(found, expected, tolerance=0)
 
 
 class Killed(Exception):

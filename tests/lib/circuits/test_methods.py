@@ -151,10 +151,11 @@ def test_a_method_is_checked_under_an_ablation():
 
 
 def test_the_readme_and_the_default_config_name_every_method():
-    (names,) = re.findall(
-        r"attribution \((`[^)]*`)\)", (ROOT / "README.md").read_text()
-    )
-    assert tuple(re.findall(r"`([^`]+)`", names)) == node_methods()
+    text = (ROOT / "README.md").read_text()
+    named = r"attribution of nodes \((`[^)]*`)\) and of edges \((`[^)]*`)\)"
+    (lists,) = re.findall(named, text)
+    found = tuple(tuple(re.findall(r"`([^`]+)`", each)) for each in lists)
+    assert found == (node_methods(), edge_methods())
     page = (ROOT / "workflow/docs/studies.md").read_text()
     rows = page.partition("| attribution method |")[2].partition("\n\n")[0]
     found = dict(re.findall(r"^\| `(.*)` \| (.*) \|$", rows, re.MULTILINE))

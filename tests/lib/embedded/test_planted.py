@@ -1,5 +1,9 @@
 """Models with a planted circuit behave as planted, by the oracle of edges."""
 
+import ast
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -300,6 +304,8 @@ def library_scores(case, method, kv, **settings):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_method_finds_planted_subspaces_in_every_family(family, method):
     entry = {"construction": "subspaces", "family": family, "constant": DEFAULT}
+    # The mean score of an edge may be near zero by chance; with this seed none is.
+    entry["seed"] = 1
     case = Case(entry, 20, KV_HEAD)
     _, scores = library_scores(case, method, KV_HEAD)
     found = recovery(np.abs(scores), case.truth("late"))
@@ -318,3 +324,11 @@ def test_only_integrated_gradients_find_the_edges_of_a_saturated_head():
     truth = case.truth("mix")
     visible = [recovery(each, truth)["visible_recall"] for each in (eap, integrated)]
     assert visible == [2 / 5, 1]
+
+
+def test_a_method_of_ones_own_is_compared_as_the_page_says(capsys):
+    page = Path("workflow/docs/planted.md").read_text()
+    exec(re.search(r"```python\n(.*?)```", page, re.S)[1], {})
+    rows = [ast.literal_eval(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["ranking"] for row in rows] == ["signed", "absolute"]
+    assert all(0.2 < row["auroc"] < 0.8 for row in rows)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from circuit_transfer.study.drawings import drawn_scores, summarised_edges
 from circuit_transfer.study.results import (
     results,
     results_by_category,
@@ -193,19 +194,80 @@ def test_the_page_shows_figures_of_the_first_method_and_links_to_all():
     folder = "results/figures"
     assert summarised_figures(study()) == [
         f"{folder}/node-map/small/large/nap-ig-inputs.png",
+        f"{folder}/edge-map/large/eap.png",
         f"{folder}/curves-by-pair.png",
+        f"{folder}/edge-curves/large/eap.png",
         f"{folder}/maps/small/large.png",
         f"{folder}/break-even/small/large.png",
     ]
     alone = study(study_transfers=[], study_models=["small"])
     assert summarised_figures(alone) == [
         f"{folder}/gold-node-map/small/nap-ig-inputs.png",
+        f"{folder}/edge-map/small/eap.png",
         f"{folder}/gold-curves-by-task/small/nap-ig-inputs.png",
+        f"{folder}/edge-curves/small/eap.png",
     ]
     for each in (study(), alone):
         linked = [f for files in results_by_category(each).values() for f in files]
         made = [file.replace(".csv", ".html") for file in results(each)]
         assert sorted(linked) == sorted(made[1:])
+
+
+def test_circuits_of_edges_are_compared_with_those_of_nodes():
+    measured = study(study_tasks=["ioi"]).measured_edges()
+    folder = "results/faithfulness"
+    assert measured == {
+        "edges": [
+            f"{folder}/edges/large/ioi/{n}.parquet" for n in ("eap", "eap-exact")
+        ],
+        "random": [f"{folder}/edges/large/ioi/random.parquet"],
+        "lifted": [
+            f"{folder}/lifted/large/ioi/{name}.parquet"
+            for name in ("nap-ig-inputs", "exact")
+        ],
+        "nodes": [
+            f"{folder}/gold/large/ioi/{name}.parquet"
+            for name in ("nap-ig-inputs", "exact")
+        ],
+    }
+    found = results_of(study(study_tasks=["ioi"]), "edges")
+    both, methods = ("small", "large"), ("eap", "eap-exact")
+    figures = "results/figures"
+    assert found == [
+        *(f"results/tables/top-edges/{model}.csv" for model in both),
+        "results/tables/edges/large.csv",
+        *(f"results/tables/edge-agreement/{model}.csv" for model in both),
+        *(f"results/tables/edge-stability/{model}.csv" for model in both),
+        *(f"{figures}/edge-curves/large/{method}.png" for method in methods),
+        *(f"{figures}/edge-map/small/{method}.png" for method in methods),
+        *(f"{figures}/edge-map/large/{method}.png" for method in methods),
+        *(f"{figures}/circuits/large/ioi/{method}/30.svg" for method in methods),
+    ]
+    # Edges alone, and none.
+    alone = study(study_methods=[]).measured_edges()
+    assert alone["lifted"] == alone["nodes"] == [] and len(alone["edges"]) == 6
+    without = study(study_edge_methods=[])
+    assert set(map(len, without.measured_edges().values())) == {0}
+    assert not any("edge" in file for file in results(without))
+
+
+def test_the_page_shows_the_circuits_of_edges_of_the_targets():
+    folder = "results/figures/circuits/large"
+    assert summarised_edges(study()) == {
+        "top_edges": ["results/tables/top-edges/large.csv"],
+        "drawings": [f"{folder}/{task}/eap/30.svg" for task in ("ioi", "add", "sub")],
+        "drawn": [f"{folder}/{task}/eap/30.csv" for task in ("ioi", "add", "sub")],
+    }
+    without = summarised_edges(study(study_edge_methods=[]))
+    assert without == {"top_edges": [], "drawings": [], "drawn": []}
+
+
+def test_a_circuit_of_any_number_of_edges_is_drawn_but_of_none():
+    wildcards = {"target": "small", "task": "a.b", "edge_method": "eap"}
+    scores = "results/edge-scores/small/a.b/eap.safetensors"
+    assert drawn_scores(SimpleNamespace(**wildcards, n="1000000")) == scores
+    with pytest.raises(ValueError, match=r"0 edges of small on a\.b: .* from 1 on"):
+        drawn_scores(SimpleNamespace(**wildcards, n="0"))
 
 
 def test_only_growing_benchmarks_have_a_figure_of_their_growth():

@@ -167,9 +167,9 @@ def test_stability_is_of_both_rankings():
     mixed = np.array([[5.0, 0, 1], [-5.0, 0, 1]], np.float16)
     signed, absolute = stability_rows(mixed, [0.34], **names)
     # Of both examples edge 2 leads, of the first alone edge 0, of the second edge 2.
-    assert signed["jaccard"] == pytest.approx(0.75, abs=0.04)
-    assert absolute["jaccard"] == pytest.approx(0.5, abs=0.04)
-    assert signed["draws"] == 2000
+    assert signed["jaccard"] == pytest.approx(0.75, abs=0.06)
+    assert absolute["jaccard"] == pytest.approx(0.5, abs=0.06)
+    assert signed["draws"] == 500
 
 
 def test_stability_says_where_there_is_none():
@@ -185,7 +185,7 @@ def test_stability_says_where_there_is_none():
 
 def test_of_many_edges_fewer_resamples_are_drawn():
     assert [resamples_of(each) for each in (3_628, 179_749, 1_592_881)] == [
-        2000,
-        1493,
-        168,
+        500,
+        373,
+        100,
     ]

@@ -72,7 +72,9 @@ def _summary(job) -> str:
 
     of_ablation = pl.col("ablation") == job.params.ablation
     statistics = read_frame(job.input.statistics).filter(of_ablation)
-    text = results_text(statistics, Names(**job.params.names))
+    edges = [read_frame(path).filter(of_ablation) for path in job.input.edges]
+    names = Names(**job.params.names)
+    text = results_text(statistics, names, edges=edges[0] if edges else None)
     page = Path(job.output.summary).absolute()
     return f"\n{text}\n\nAll questions of the study on one page: {page}\n"
 

@@ -6,7 +6,6 @@ passes took time. The only place of the benchmark that calls what it measures.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -14,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from circuit_transfer.benchmarking.case import Case
+from circuit_transfer.benchmarking.edge_cases import edge_cases
 from circuit_transfer.benchmarking.entries import (
     ALL_CIRCUITS,
     FORWARD,
@@ -41,29 +42,7 @@ LIMITS = {
     ONE_CIRCUIT: 1.10,
     ALL_CIRCUITS: 1.05,
 }
-MEMORY_LIMIT = 2.0  # of attribution
 TASK = "random"
-
-
-@dataclass(frozen=True)
-class Case:
-    """A computation and what it should cost.
-
-    Attributes:
-        name: of the computation.
-        run: does it once.
-        forwards: passes without a backward pass that it ideally takes.
-        forward_backwards: passes with one.
-        limit: of its seconds over the ideal, if there is one.
-        memory_limit: of its memory over that of a bare pass with its backward pass.
-    """
-
-    name: str
-    run: Callable[[], Any]
-    forwards: float
-    forward_backwards: float = 0
-    limit: float | None = None
-    memory_limit: float | None = None
 
 
 def random_model(shape: Shape, dtype: str, device: str, seed: int = 0) -> nn.Module:
@@ -148,6 +127,7 @@ def cases(model: nn.Module, batch: PairBatch, load: Load) -> list[Case]:
         *_attributions(model, batch, load),
         *_alignment_steps(model, batch),
         *_evaluations(model, batch, load),
+        *edge_cases(model, batch, load),
     ]
 
 
@@ -169,7 +149,7 @@ def _attributions(model: nn.Module, batch: PairBatch, load: Load) -> list[Case]:
             lambda: attribute(model, [batch], method=name, ig_steps=steps),
             *method.ideal_passes(nodes, steps),
             method.limit,
-            MEMORY_LIMIT,
+            method.memory_limit,
         )
 
     return [attribution(name) for name in load.methods]

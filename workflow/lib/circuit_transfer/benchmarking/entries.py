@@ -8,6 +8,8 @@ import polars as pl
 # Bare passes of the model, the units in which costs are expressed.
 FORWARD, FORWARD_BACKWARD = "forward", "forward and backward"
 ONE_CIRCUIT, ALL_CIRCUITS = "sizes of one circuit", "sizes of all circuits"
+EDGE_CIRCUITS, WHOLE_EDGE_CIRCUIT = "sizes of one circuit of edges", "all edges"
+EXACT_EDGES = "single edges ablated"
 # The columns that identify a load, and those of the measurements.
 LOAD = ("examples", "positions", "shared", "circuits")
 MEASURED = {
@@ -51,6 +53,7 @@ class Load:
         circuits: number of node rankings that are evaluated together.
         proportions: circuit sizes as shares of all nodes.
         shared: length of the prefix that both prompts of a pair share.
+        edge_methods: the methods of edges to measure; with one, circuits of edges too.
     """
 
     examples: int
@@ -60,11 +63,12 @@ class Load:
     circuits: int
     proportions: Sequence[float]
     shared: int = 0
+    edge_methods: Sequence[str] = ()
 
 
 def load_of(entry: Mapping, proportions: Sequence[float]) -> Load:
     """Return the load of a benchmark's entry, with the circuit sizes of the study."""
-    keys = ("examples", "positions", "ig_steps", "methods", "circuits")
+    keys = ("examples", "positions", "ig_steps", "methods", "edge_methods", "circuits")
     return Load(**{key: entry[key] for key in keys}, proportions=proportions)
 
 

@@ -2,6 +2,9 @@
 
 - `ablations`: what replaces the output of a node outside a circuit;
 - `attribution`: score every node;
+- `edge_attribution`: score every edge, from runs on the way between ablated and clean
+  input (`edge_steps`) or with one site moved (`edge_sites`), by gradients at readers
+  (`edge_gradients`) times differences of writers (`edge_products`);
 - `masks`: from a ranking of the nodes to circuits, hard and soft;
 - `runs`, `metrics`, `faithfulness`: run circuits, measure them, tabulate rankings;
 - `prepared`, `masked_runs`: run a model under soft masks, as training does in every

@@ -116,7 +116,7 @@ class ReaderGradients:
             gradient /= root[..., None]
         _add(self._scaled, number, _summed(gradient, times))
 
-    def block(self, number: int) -> Block | None:
+    def block(self, number: int, rows: slice = slice(None)) -> Block | None:
         """Return the gradients at the readers that the same writers can precede.
 
         Those are the MLP of a layer and the heads of the next one, though heads can be
@@ -125,38 +125,40 @@ class ReaderGradients:
 
         Args:
             number: 0 for the heads of the first layer, and so on.
+            rows: the examples to return them for.
 
         Returns:
             None if no run has come to them.
         """
-        layers = self._graph.layers
         mlp = self._direct[number - 1] if number else None
-        first = self._graph.mlp_reader(number - 1) if number else 0
-        if number == layers:
-            logits = self._direct[layers]
-            parts = [each for each in (mlp, logits) if each is not None]
-            summed = torch.stack([each.to(parts[-1].device) for each in parts])
+        direct = [] if mlp is None else [mlp[rows]]
+        if number == self._graph.layers:
+            direct.append(self._direct[number][rows])
+            summed = torch.stack([each.to(direct[-1].device) for each in direct])
             end = len(self._graph.readers)
-            return Block(range(end - len(parts), end), summed)
-        scaled = self._scaled[number]
-        if scaled is None:
-            return mlp if mlp is None else Block(range(first, first + 1), mlp[None])
-        own = 0 if mlp is None else 1
-        first = self._graph.attention_readers(number, "q").start - own
-        rows, positions, count, _ = scaled.shape
+            return Block(range(end - len(direct), end), summed)
+        if self._scaled[number] is None:
+            return None
+        return self._heads_block(number, rows, direct)
+
+    def _heads_block(self, number: int, rows: slice, direct: list[Tensor]) -> Block:
+        """Return the gradients at the heads of a layer, and at the MLP before it."""
+        scaled, own = self._scaled[number][rows], len(direct)
         weight = self._weight(self._layers[number]).to(scaled.device)
-        summed = scaled.new_empty(own + count, rows, positions, weight.shape[-1])
-        if mlp is not None:
-            summed[0] = mlp
+        examples, positions, count, _ = scaled.shape
+        summed = scaled.new_empty(own + count, examples, positions, weight.shape[-1])
+        for index, gradient in enumerate(direct):
+            summed[index] = gradient
         flat = scaled.permute(2, 0, 1, 3).flatten(1, 2)
         torch.bmm(flat, weight, out=summed[own:].flatten(1, 2))
-        block = Block(range(first, first + own + count), summed)
+        first = self._graph.attention_readers(number, "q").start
+        readers = range(first - own, first + count)
         if not self._along[number]:
-            return block
-        along = torch.cat(self._along[number])
+            return Block(readers, summed)
+        along = torch.cat([each[:, rows] for each in self._along[number]])
         along = torch.nn.functional.pad(along, (own, 0))
-        directions = torch.cat(self._directions[number])
-        return Block(block.readers, summed, directions, along)
+        directions = torch.cat([each[:, rows] for each in self._directions[number]])
+        return Block(readers, summed, directions, along)
 
     def _by_reader(self, layer: LayerReaders, outputs: Sequence[Tensor]) -> Tensor:
         """Return outputs of the projections as `(batch, position, readers, d_head)`."""

@@ -6,6 +6,7 @@ all readers that come next in one product, for each example.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,10 @@ from circuit_transfer.models.architectures import (
 from circuit_transfer.models.edges import Graph
 from circuit_transfer.models.weights import on_device
 
+# Values of all writers in the buffer: 64 MB on a CPU, 1 GB on a GPU. With many heads it
+# would need several times the memory of a pass, so that examples take turns.
+BUFFER = {"cpu": 2**24, "cuda": 2**28}
+
 
 @dataclass(frozen=True)
 class Differences:
@@ -43,6 +48,20 @@ class Differences:
     outputs: Sequence[Tensor | None]
     sums: Sequence[Tensor | None]
 
+    @property
+    def examples(self) -> Tensor:
+        """One of the tensors, which has all examples."""
+        given = [each for each in self.outputs if each is not None]
+        return given[0] if self.input is None else self.input
+
+    def rows(self, rows: slice) -> Self:
+        """Return those of some examples."""
+
+        def part(tensors: Sequence[Tensor | None]) -> list[Tensor | None]:
+            return [each if each is None else each[rows] for each in tensors]
+
+        return Differences(*part([self.input]), part(self.outputs), part(self.sums))
+
 
 @torch.no_grad()
 def edge_products(
@@ -59,7 +78,21 @@ def edge_products(
         Sums over positions and width, float32 `(batch, n_writers, n_readers)`, 0 where
         there is no edge.
     """
-    written = _Written(model, graph, differences, gradients.frozen_norms)
+    start = differences.examples
+    size = len(graph.writers) * start.shape[1] * model.config.hidden_size
+    at_once = max(1, BUFFER.get(start.device.type, BUFFER["cpu"]) // size)
+    parts = []
+    for first in range(0, len(start), at_once):
+        rows = slice(first, first + at_once)
+        written = _Written(model, graph, differences.rows(rows), gradients.frozen_norms)
+        parts.append(_scores(graph, written, gradients, rows))
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _scores(
+    graph: Graph, written: "_Written", gradients: ReaderGradients, rows: slice
+) -> Tensor:
+    """Return the scores of some examples, whose writers are not written yet."""
     shape = written.examples, len(graph.writers), len(graph.readers)
     scores = torch.zeros(shape, device=written.buffer.device)
     for number in range(graph.layers + 1):
@@ -67,7 +100,7 @@ def edge_products(
             written.keep_last()
         if number:
             written.add_layer(number - 1)
-        block = gradients.block(number) if written.count else None
+        block = gradients.block(number, rows) if written.count else None
         if block is not None:
             found = written.times(block)
             scores[:, written.writers, block.slice] = found.to(scores.device)
@@ -85,8 +118,7 @@ class _Written:
         self._differences = differences
         self._layers, self._sites = layer_readers(model), node_sites(model)
         self.first, self.count = 0, 0
-        given = [each for each in differences.outputs if each is not None]
-        start = given[0] if differences.input is None else differences.input
+        start = differences.examples
         self.examples, positions = start.shape[:2]
         # The last layer's are only read at the last position.
         early = differences.outputs[:-2]

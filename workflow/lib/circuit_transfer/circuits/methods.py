@@ -44,6 +44,7 @@ class Method:
         layers: the share of the layers that its passes go through, on average.
         ideal: the passes that the benchmark measures it in, if others than it runs.
         limit: of its seconds over that ideal, if there is one.
+        memory_limit: of its memory over that of a bare forward and backward pass.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Method:
     layers: float = 1.0
     ideal: Passes | None = None
     limit: float | None = None
+    memory_limit: float = 2.0
 
     def ideal_passes(self, nodes: Nodes, ig_steps: int) -> tuple[int, int]:
         """Return the passes that its benchmark is measured in."""
@@ -121,6 +123,7 @@ METHODS = {
             passes=lambda nodes, steps: (1, 1),
             gradients="runs",
             scores="edges",
+            limit=1.25,
         ),
         Method(
             "eap-ig-inputs",
@@ -131,6 +134,8 @@ METHODS = {
             scores="edges",
             steps=True,
             ablations=("counterfactual",),
+            limit=1.3,
+            memory_limit=2.6,
         ),
         Method(
             "eap-ig-activations",

@@ -1,6 +1,6 @@
 """How well the scores of edges find a circuit that is known."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,22 +35,26 @@ def recovery(scores: np.ndarray, truth: np.ndarray) -> dict[str, float | None]:
 
     Args:
         scores: `(n_edges,)`, the highest first; equal ones in their order.
-        truth: which edges belong to the circuit, bool `(n_edges,)`; some, not all.
+            NaN where no pair was usable.
+        truth: which edges belong to the circuit, bool `(n_edges,)`.
 
     Returns:
         `auroc`, the probability that an edge of the circuit has a higher score than
-        another edge, of equal scores one half; `precision` and `recall` of as many
-        edges as the circuit has, which are equal; `visible_precision` (null if there
-        are none) and `visible_recall` of all edges with a score that is not small
-        beside the largest one, see `VISIBLE`.
+        another edge, of equal scores one half (null if there is no other edge);
+        `precision` and `recall` of as many edges as the circuit has, which are equal;
+        `visible_precision` (null if there are none) and `visible_recall` of all edges
+        with a score that is not small beside the largest one, see `VISIBLE`. All null
+        without scores.
     """
+    if np.isnan(scores).any():
+        return dict.fromkeys(MEASURES)
     size, others = int(truth.sum()), int((~truth).sum())
     above = rankdata(scores)[truth].sum() - size * (size + 1) / 2
     right = truth[np.argsort(-scores, kind="stable")[:size]].sum() / size
     visible = scores >= VISIBLE * np.abs(scores).max()
     both = (truth & visible).sum()
     return {
-        "auroc": float(above / (size * others)),
+        "auroc": float(above / (size * others)) if others else None,
         "precision": float(right),
         "recall": float(right),
         "visible_precision": float(both / visible.sum()) if visible.any() else None,
@@ -58,14 +62,19 @@ def recovery(scores: np.ndarray, truth: np.ndarray) -> dict[str, float | None]:
     }
 
 
+def rankings(scores: np.ndarray) -> dict[str, np.ndarray]:
+    """Return scores as they are and by their size, by the name of the ranking."""
+    return {SIGNED: scores, ABSOLUTE: np.abs(scores)}
+
+
 def recovery_rows(
-    names: Sequence[str], scores: np.ndarray, circuit: Sequence[str]
+    names: Sequence[str], scores: Mapping[str, np.ndarray], circuit: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Compare the signed and the absolute ranking of some scores with a circuit.
+    """Compare rankings of edges with a circuit.
 
     Args:
         names: of the edges.
-        scores: `(n_edges,)`.
+        scores: `(n_edges,)` by the name of the ranking, see `rankings`.
         circuit: names of the edges of the circuit.
 
     Returns:
@@ -81,8 +90,7 @@ def recovery_rows(
         )
     truth = np.isin(names, circuit)
     sizes = {"n_edges": len(names), "n_true": int(truth.sum())}
-    rankings = {SIGNED: scores, ABSOLUTE: np.abs(scores)}
     return [
         {"ranking": name, **sizes, **recovery(values, truth)}
-        for name, values in rankings.items()
+        for name, values in scores.items()
     ]

@@ -149,14 +149,27 @@ def bootstrap_jaccard(
         return pl.DataFrame(schema=STABILITY_SCHEMA)
     shares = []
     for means in resampled_means(by_example, clusters, resamples=resamples, seed=seed):
-        ranks = node_ranks(np.stack([project(mean) for mean in means]))
-        shares.append([shared_share(ranks, whole, size) for size in sizes.values()])
+        scores = np.stack([project(mean) for mean in means])
+        # The ranks that the nodes of each resampled circuit have with all examples.
+        ranks = whole[np.argsort(-scores, axis=-1, kind="stable")]
+        shares.append([_overlap(ranks, size) for size in sizes.values()])
     rows = []
     of_sizes = zip(sizes.items(), np.concatenate(shares, axis=1), strict=True)
     for (proportion, size), of_size in of_sizes:
         interval = np.percentile(of_size, PERCENTILES)
         rows.append((proportion, size, of_size.mean(), *interval))
     return pl.DataFrame(rows, schema=STABILITY_SCHEMA, orient="row")
+
+
+def _overlap(ranks: np.ndarray, size: int) -> np.ndarray:
+    """Return the Jaccard index `(...)` of circuits of `size` nodes with another.
+
+    Args:
+        ranks: in the other ranking, of the nodes in the order of the circuits' ranking.
+        size: number of nodes.
+    """
+    shared = (ranks[..., :size] < size).sum(axis=-1)
+    return shared / (2 * size - shared)
 
 
 def resampled_means(

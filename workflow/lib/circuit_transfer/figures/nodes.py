@@ -145,22 +145,27 @@ def gold_node_maps(scores: Mapping[str, Scores | None], *, title: str) -> Figure
     width = max(2.1, 4.8 / len(scores))
     figure, axes = panels(len(scores), columns=MAPS_IN_A_ROW, width=width, height=1.8)
     for panel, (task, found) in zip(axes, scores.items(), strict=True):
-        _draw_nodes(panel, found and _rooted(found))
+        _draw_nodes(panel, found and replace(found, scores=rooted(found.scores)))
         panel.set_title(task)
         if panel.get_subplotspec().is_first_col():
             panel.set_ylabel("layer")
     _label_maps(figure, title)
+    show_rooted_scale(figure, axes)
+    return figure
+
+
+def show_rooted_scale(figure: Figure, axes: Sequence[Axes]) -> None:
+    """Draw the scale of colours of panels with the roots of scores, see `rooted`."""
     # As high in a figure of many rows as in one of a single row.
     rows = axes[0].get_gridspec().nrows
     colours = figure.colorbar(_scale(1.0), ax=axes, shrink=0.7 / rows, aspect=10)
     marks = {-1.0: "-max", -0.5: "-max/4", 0.0: "0", 0.5: "max/4", 1.0: "max"}
     colours.set_ticks([*marks], labels=[*marks.values()])
-    return figure
 
 
-def _rooted(found: Scores) -> Scores:
+def rooted(scores: np.ndarray) -> np.ndarray:
     """Return scores of which a quarter is half: their roots, with their signs."""
-    return replace(found, scores=np.sign(found.scores) * np.sqrt(np.abs(found.scores)))
+    return np.sign(scores) * np.sqrt(np.abs(scores))
 
 
 def _label_maps(figure: Figure, title: str) -> None:

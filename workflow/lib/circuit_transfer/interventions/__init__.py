@@ -2,6 +2,7 @@
 
 - `hooks`: read and edit the outputs of nodes, or replace the forward of modules;
 - `projections`: read and edit queries, keys and values;
+- `readers`: read what is written to the residual stream and gradients at what reads it;
 - `circuits`: ablate all nodes outside a circuit, with a binary or a soft mask;
 - `edges`: run circuits of edges, with `edge_references` (the runs between which they
   lie), `edge_plans` (what they compute), `edge_buffers` and `edge_readers` (what a

@@ -64,7 +64,9 @@ def counting(model: nn.Module) -> Iterator[Passes]:
         before[0] = passes.products
 
     def multiply(matrix, arguments, _output):
-        passes.products += arguments[0].shape[:-1].numel() * matrix.weight.numel()
+        whole = arguments[0].shape[:-1].numel() * matrix.weight.numel()
+        # A forward that replaces another may apply a part of the matrix, and says so.
+        passes.products += getattr(matrix.forward, "products", whole)
 
     def count(_module, arguments, named, output):
         rows, products = len(_prompts(arguments, named)), passes.products - before[0]

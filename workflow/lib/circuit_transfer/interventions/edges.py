@@ -5,7 +5,7 @@ difference of the writers of its kept edges, running minus ablated. The stream t
 modules of `transformers` pass on is not used.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -34,6 +34,7 @@ from circuit_transfer.models.architectures import (
 )
 from circuit_transfer.models.edge_paths import ANSWER, EVERYWHERE, NOWHERE
 from circuit_transfer.models.edges import KINDS, Graph
+from circuit_transfer.models.shape import head_width
 from circuit_transfer.models.weights import on_device
 
 # What a module adds to the stream that is not used, whatever its shape and device.
@@ -135,14 +136,34 @@ class _EdgePass:
             return forward
 
         for number, module in enumerate(readers.projections):
-            yield module, projecting(number)
+            kinds = KINDS if readers.fused else KINDS[number]
+            yield module, _counted(projecting(number), self._projected(layer, kinds))
         projection, _, heads = self.sites[2 * layer]
 
         def write(outputs: Tensor) -> Tensor:
             self._write_heads(layer, outputs.unflatten(-1, (heads, -1)))
             return ZERO
 
-        yield projection, write
+        writers = np.asarray(self.runs.graph.head_writers(layer))[
+            self.plan.heads(layer)
+        ]
+        yield projection, _counted(write, self._products(self.plan.writers[writers]))
+
+    def _projected(self, layer: int, kinds: Sequence[str]) -> int:
+        """Return how many numbers of the weights of some kinds a pass applies."""
+        if layer == 0:
+            return 0
+        readers = [self.runs.graph.attention_readers(layer, kind) for kind in kinds]
+        return sum(self._products(self.plan.readers[np.asarray(r)]) for r in readers)
+
+    def _products(self, places: np.ndarray) -> int:
+        """Return how many of its weights a pass applies for heads needed at places."""
+        config, rows = self.model.config, self.circuits * self.batch
+        positions = sum(
+            int((places == place).sum()) * buffer.rows[2]
+            for place, buffer in self.buffers.items()
+        )
+        return rows * positions * head_width(config) * config.hidden_size
 
     def _project(self, layer: int, device: torch.device) -> dict[str, Tensor]:
         """Return queries, keys and values, `(rows, position, readers, d_head)`."""
@@ -317,6 +338,12 @@ class _EdgePass:
 
 def _unchanged(stream: Tensor, *_arguments, **_named) -> Tensor:
     return stream
+
+
+def _counted(forward: Callable, products: int) -> Callable:
+    """Return a forward function that says how many weights it applies, for costs."""
+    forward.products = products
+    return forward
 
 
 def _returning(value) -> Callable:

@@ -22,6 +22,7 @@ from circuit_transfer.models.architectures import (
 )
 from circuit_transfer.models.edges import KINDS, QUERY_HEAD
 from circuit_transfer.models.shape import head_width
+from circuit_transfer.models.weights import on_device
 
 EditProjection = Callable[[int, str, Tensor], Tensor]
 
@@ -150,10 +151,12 @@ def repeated_keys(
 def _repeated(norm: nn.Module, times: int, d_head: int) -> Callable[[Tensor], Tensor]:
     """Return the forward of a norm over all keys, for keys that are repeated."""
     other = copy.copy(norm)
-    repeated = repeated_weight(norm.weight, len(norm.weight) * times, d_head)
+    with on_device(norm):
+        repeated = repeated_weight(norm.weight, len(norm.weight) * times, d_head)
     weight = nn.Parameter(repeated, requires_grad=False)
     other._parameters = {**norm._parameters, "weight": weight}
-    return other.forward
+    # That of its class: an offloaded module has one of its own, which loads its weight.
+    return type(norm).forward.__get__(other)
 
 
 def repeated_weight(weight: Tensor, width: int, d_head: int) -> Tensor:

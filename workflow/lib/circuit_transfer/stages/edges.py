@@ -9,12 +9,11 @@ import numpy as np
 import polars as pl
 
 from circuit_transfer.artifacts.descriptions import read_description
-from circuit_transfer.artifacts.edge_scores import EdgeScores
 from circuit_transfer.artifacts.frames import read_frame, write_frame
 from circuit_transfer.artifacts.text import write_json
 from circuit_transfer.circuits.edge_faithfulness import evaluate_edge_masks
 from circuit_transfer.jobs.resume import Resume
-from circuit_transfer.models.edges import Graph, described_graph
+from circuit_transfer.models.edges import described_graph
 from circuit_transfer.models.loading import load_described
 from circuit_transfer.prompts.batches import fitting_batches
 from circuit_transfer.prompts.pairs import select_pairs
@@ -43,21 +42,6 @@ def labelled(sizes: Sequence[float], **labels: Any) -> pl.DataFrame:
     common = {"seed": None, "own_size": False, **labels}
     rows = [{**common, "proportion": size} for size in sizes]
     return pl.DataFrame(rows, schema=LABELS)
-
-
-def check_graph(scores: EdgeScores, graph: Graph, path: Path | str) -> None:
-    """Check that scores are of the edges of a graph.
-
-    Raises:
-        ValueError: they are of other writers or readers.
-    """
-    if (scores.writers, scores.readers) != (graph.writers, graph.readers):
-        raise ValueError(
-            f"{path}: scores of {len(scores.writers)} writers and "
-            f"{len(scores.readers)} readers; expected {len(graph.writers)} and "
-            f"{len(graph.readers)}, those of the model: run the stage that scores the "
-            "edges again"
-        )
 
 
 def evaluate_edge_circuits(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from circuit_transfer.study.paths import path
 from circuit_transfer.study.planted import planted_scores
 from circuit_transfer.study.shown import (
+    DRAWN_EDGES,
     FIGURES,
     SUMMARISED,
     TABLES,
@@ -42,24 +43,35 @@ def results_by_category(study: Study) -> dict[str, list[str]]:
 
 
 def summarised_figures(study: Study) -> list[str]:
-    """Return the figures (PNG) that the page shows, those of the first method."""
+    """Return the figures (PNG) that the page shows, those of the first methods."""
     return [
         file
         for name in SUMMARISED
         if FIGURES[name].part in _parts(study)
-        for file in study.every(figure_pattern(name), method=study.methods[:1])
+        for file in study.every(figure_pattern(name), **first_methods(study))
     ]
+
+
+def first_methods(study: Study) -> dict[str, list[str]]:
+    """Return the models and methods of which the page shows figures."""
+    edges = {"model": study.targets, "edge_method": study.edge_methods[:1]}
+    return {"method": study.methods[:1], "n": [DRAWN_EDGES], **edges}
 
 
 def _parts(study: Study) -> list[str]:
     """Return the parts that a study has, see `shown`."""
     parts = ["study", "circuits", "sensitivity", "convergence", "planted"]
-    return [*parts, "transfers" if study.transfers else "attribution"]
+    parts += ["edges"] if study.edge_methods else []
+    parts += ["nodes"] if study.methods else []
+    if study.transfers:
+        return [*parts, "transfers"]
+    return [*parts, "attribution"] if study.methods else parts
 
 
 def _shown(study: Study, part: str) -> Iterator[tuple[str, str]]:
     """Yield the question that a table or figure of a part answers, and its file."""
     wanted = {
+        "edges": study.edge_methods,
         "circuits": study.circuits,
         "sensitivity": study.varied,
         "convergence": study.compared_methods,
@@ -70,7 +82,8 @@ def _shown(study: Study, part: str) -> Iterator[tuple[str, str]]:
         return
     shown = {table_pattern(name): each for name, each in TABLES.items()}
     shown |= {figure_pattern(name): each for name, each in FIGURES.items()}
-    own = {"benchmark": study.growing} if part == "scaling" else {}
+    own = {"n": [DRAWN_EDGES]}
+    own |= {"benchmark": study.growing} if part == "scaling" else {}
     for pattern, each in shown.items():
         if each.part == part:
             for file in study.every(pattern, **own):

@@ -6,6 +6,7 @@ from circuit_transfer.study.paths import wildcards
 
 FAITHFUL = "Is the transfer faithful?"
 GOLD = "How faithful are the model's own circuits?"
+EDGES = "How few edges suffice?"
 SOURCE = "Does the source matter?"
 CIRCUITS = "What do the circuits look like?"
 COST = "What does it cost?"
@@ -14,6 +15,8 @@ MODELS = "Models and tasks"
 PLANTED = "Is a known circuit found?"
 SETTINGS = "How much do the settings matter?"
 
+# Edges of the drawings that a study makes; those of other numbers are on demand.
+DRAWN_EDGES = 30
 FIGURE_SUFFIXES, TABLE_SUFFIXES = ("pdf", "png"), ("csv", "tex", "html")
 _PAIR = "{source}/{target}"
 _FIT = "{source}/{target}/{method}"
@@ -26,27 +29,31 @@ class Shown:
 
     Attributes:
         part: what asks for it: every `study`; one with `transfers`, or without
-            (`attribution`); one that varies settings (`sensitivity`), compares numbers
-            of steps (`convergence`), imports `circuits` or has `planted` models; or
-            targets of their own, `benchmark` with `scaling`, `startup`.
+            (`attribution`, of nodes); one that scores `nodes` or `edges`, varies
+            settings (`sensitivity`), compares numbers of steps (`convergence`), imports
+            `circuits` or has `planted` models; or targets of their own, `benchmark`
+            with `scaling`, `startup`.
         category: the question under which the report shows it.
         folders: the wildcards in its path, after its name.
         caption: the file of its caption, where that is not its name.
+        image: the suffix of the file of a figure that the report shows.
     """
 
     part: str
     category: str
     folders: str = ""
     caption: str = ""
+    image: str = "png"
 
 
 FIGURES = {
-    "task-correlation": Shown("study", CIRCUITS, "{model}"),
+    "task-correlation": Shown("nodes", CIRCUITS, "{model}"),
     "curves-by-pair": Shown("transfers", FAITHFUL),
     "curves-by-task": Shown("transfers", FAITHFUL, _FIT),
     "gold-curves-by-task": Shown(
         "attribution", GOLD, "{target}/{method}", caption="curves-by-task"
     ),
+    "edge-curves": Shown("edges", EDGES, "{target}/{edge_method}"),
     "recovery": Shown("transfers", FAITHFUL),
     "transfer-matrix": Shown("transfers", FAITHFUL, _PAIR),
     "completeness": Shown("transfers", FAITHFUL, _PAIR),
@@ -56,6 +63,10 @@ FIGURES = {
     "stability": Shown("transfers", CIRCUITS, _FIT),
     "node-map": Shown("transfers", CIRCUITS, _FIT),
     "gold-node-map": Shown("attribution", CIRCUITS, "{target}/{method}"),
+    "edge-map": Shown("edges", CIRCUITS, "{model}/{edge_method}"),
+    "circuits": Shown(
+        "edges", CIRCUITS, "{target}/{task}/{edge_method}/{n}", image="svg"
+    ),
     "alignment-matrix": Shown("transfers", CIRCUITS, _FIT),
     "losses": Shown("transfers", "How did the training go?", _FIT),
     "break-even": Shown("transfers", COST, _PAIR),
@@ -68,8 +79,9 @@ TABLES = {
     "models": Shown("study", MODELS),
     "rejects": Shown("study", MODELS),
     "rejects-summary": Shown("study", MODELS),
-    "top-nodes": Shown("study", CIRCUITS, "{model}"),
-    "task-correlation": Shown("study", CIRCUITS, "{model}"),
+    "top-nodes": Shown("nodes", CIRCUITS, "{model}"),
+    "top-edges": Shown("edges", CIRCUITS, "{model}"),
+    "task-correlation": Shown("nodes", CIRCUITS, "{model}"),
     # Not "Statistics": a page of Snakemake's report has this name already.
     "statistics-columns": Shown("study", "What do the statistics mean?"),
     "costs": Shown("study", COST),
@@ -77,6 +89,9 @@ TABLES = {
     "startup": Shown("startup", COST),
     "imported": Shown("circuits", "Imported circuits"),
     "gold": Shown("attribution", GOLD, "{target}"),
+    "edges": Shown("edges", EDGES, "{target}"),
+    "edge-agreement": Shown("edges", EDGES, "{model}"),
+    "edge-stability": Shown("edges", EDGES, "{model}"),
     "scaling": Shown("transfers", FAITHFUL, "{task}"),
     "leaderboard": Shown("transfers", FAITHFUL, _PAIR),
     "controls": Shown("transfers", SOURCE, _PAIR),
@@ -94,16 +109,24 @@ TABLES = {
 SUMMARISED = {
     "node-map": ("nodes", "Scores of the nodes by layer and head"),
     "gold-node-map": ("nodes", "Scores of the nodes by layer and head"),
+    "edge-map": ("drawings", "Scores of the edges, writers by readers"),
     "curves-by-pair": ("faithful", "Faithfulness by circuit size, mean over tasks"),
     "gold-curves-by-task": ("faithful", "Faithfulness by circuit size"),
+    "edge-curves": ("edges", "Faithfulness by number of edges"),
     "maps": ("source", "Every map by the source scores that it is given"),
     "break-even": ("cost", "Cost of a number of new tasks"),
 }
 
 
-def figure_pattern(name: str, suffix: str = "png") -> str:
-    """Return the path of a figure, with its wildcards."""
-    return _pattern("figures", name, FIGURES[name], suffix)
+def figure_pattern(name: str, suffix: str = "") -> str:
+    """Return the path of a figure, with its wildcards.
+
+    Args:
+        name: of the figure.
+        suffix: of the file; that of the one in the report, if it is not given.
+    """
+    shown = FIGURES[name]
+    return _pattern("figures", name, shown, suffix or shown.image)
 
 
 def table_pattern(name: str, suffix: str = "csv") -> str:

@@ -172,7 +172,7 @@ class Study:
             "benchmark": self.config["benchmark"],
         }
         either = {key: "|".join(map(re.escape, each)) for key, each in names.items()}
-        return {**either, "seed": r"\d+"}
+        return {**either, "seed": r"\d+", "n": r"\d+"}
 
     def selected(self, *keys: str) -> dict[str, Any]:
         """Return what the scripts of figures and tables take by these names."""
@@ -243,14 +243,14 @@ class Study:
         return {kind: self.every(path(kind)) for kind in kinds}
 
     def measured_edges(self) -> dict[str, list[str]]:
-        """Return the files of all measured circuits of edges, by kind.
+        """Return the files of all measured circuits of edges, and of nodes, by kind.
 
         Without a method of edges there are none to compare with.
         """
-        kinds = ("edge-faithfulness", "random-edges", "lifted")
-        if not self.edge_methods:
-            return {kind: [] for kind in kinds}
-        return {kind: self.every(path(kind)) for kind in kinds}
+        names = ("edge-faithfulness", "random-edges", "lifted", "gold")
+        wanted = names if self.edge_methods else ()
+        found = (self.every(path(each)) if each in wanted else [] for each in names)
+        return dict(zip(("edges", "random", "lifted", "nodes"), found, strict=True))
 
     def costly_jobs(self) -> list[Job]:
         """Return the jobs that run models and count what it costs."""

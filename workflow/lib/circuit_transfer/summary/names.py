@@ -10,7 +10,8 @@ class Names:
 
     Attributes:
         tasks: the tasks.
-        methods: the attribution methods.
+        methods: the attribution methods that score nodes.
+        edge_methods: those that score edges.
         targets: the models whose circuits are measured.
         pairs: source and target of every transfer.
         maps: the maps from source to target scores, the main one first.
@@ -19,6 +20,7 @@ class Names:
 
     tasks: Sequence[str]
     methods: Sequence[str]
+    edge_methods: Sequence[str]
     targets: Sequence[str]
     pairs: Sequence[tuple[str, str]]
     maps: Sequence[str]

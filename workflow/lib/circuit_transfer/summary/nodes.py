@@ -24,39 +24,40 @@ NOTE = (
 )
 
 
-def nodes_answer(top: pl.DataFrame, *, target: str) -> list[str]:
+def nodes_answer(top: pl.DataFrame, *, target: str, noun: str = "node") -> list[str]:
     """Return one sentence per method: which node has the highest score of a task.
 
     Args:
         top: the highest nodes of a model by task and method, see `TOP_NODES`; `low`
             and `high` are null where there is no interval.
         target: the model.
+        noun: `node` or `edge`: the column of their names.
     """
     first = top.filter(pl.col("rank") == 1, pl.col("score") > 0)
     if first.is_empty():
-        return [f"No node of {target} has a score: no task has usable train pairs."]
+        return [f"No {noun} of {target} has a score: no task has usable train pairs."]
     parts = first.partition_by("method", maintain_order=True)
-    return [_sentence(part, target) for part in parts]
+    return [_sentence(part, target, noun) for part in parts]
 
 
-def _sentence(first: pl.DataFrame, target: str) -> str:
+def _sentence(first: pl.DataFrame, target: str, noun: str) -> str:
     """Return a sentence on the highest nodes by one method, a row per task."""
     start = f"In {target} by {first['method'][0]},"
     if len(first) == 1:
         row = first.row(0, named=True)
         score = bracketed(row["score"], row["low"], row["high"])
-        text = f"{start} {row['node']} has the highest score on {row['task']}, {score}"
+        text = f"{start} {row[noun]} has the highest score on {row['task']}, {score}"
         return f"{text}{_caution(first)}."
-    counts = Counter(first["node"]).most_common()
-    (node, most), *others = counts
+    counts = Counter(first[noun]).most_common()
+    (name, most), *others = counts
     tasks = counted(len(first), "task")
     if most == 1:
-        return f"{start} every one of {tasks} has another node at the top."
+        return f"{start} every one of {tasks} has another {noun} at the top."
     share = f"{most} of {tasks}" if others else all_tasks(most)
-    text = f"{start} {node} has the highest score on {share}"
+    text = f"{start} {name} has the highest score on {share}"
     if others:
         more = [f"{other} on {count}" for other, count in others]
-        text += f", {listed(more, 'nodes')}"
+        text += f", {listed(more, f'{noun}s')}"
     return f"{text}{_caution(first)}."
 
 
@@ -70,16 +71,22 @@ def _caution(first: pl.DataFrame) -> str:
     return f"; not shown to be above 0 on {listed(unsure['task'].to_list(), 'tasks')}"
 
 
-def nodes_table(top: pl.DataFrame) -> Table:
-    """Return the names of the highest and lowest nodes of every task and method."""
+def nodes_table(top: pl.DataFrame, *, noun: str = "node", note: str = NOTE) -> Table:
+    """Return the names of the highest and lowest nodes of every task and method.
+
+    Args:
+        top: as in `nodes_answer`.
+        noun: `node` or `edge`: the column of their names.
+        note: text below the table.
+    """
     score = pl.col("score")
     shown = (pl.col("low") > 0) | (pl.col("high") < 0)
     mark = pl.when(shown).then(pl.lit("")).otherwise(pl.lit("?"))
-    names = (pl.col("node") + mark).sort_by("score")
+    names = (pl.col(noun) + mark).sort_by("score")
     lowest = names.filter(score.sort() < 0).head(LOWEST)
     highest = names.reverse().filter(score.sort(descending=True) > 0).head(HIGHEST)
     frame = top.drop_nulls("score").group_by("task", "method", maintain_order=True)
     frame = frame.agg(highest.str.join(" "), most_negative=lowest.str.join(" "))
-    frame = frame.rename({"node": "highest"})
+    frame = frame.rename({noun: "highest"})
     empty = pl.col("highest", "most_negative").replace("", None)
-    return Table(frame.with_columns(empty), labels=4, note=NOTE)
+    return Table(frame.with_columns(empty), labels=4, note=note)

@@ -63,6 +63,23 @@ class Image:
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """A drawing that is part of the page, so that its lines show texts on hovering.
+
+    Attributes:
+        svg: the SVG element.
+        title: what it shows, and of which model and task.
+        caption: a sentence on it.
+        link: the file's path, relative to the page.
+    """
+
+    svg: str
+    title: str
+    caption: str
+    link: str
+
+
+@dataclass(frozen=True)
 class Bars:
     """Shares, drawn as bars from 0 to 1.
 
@@ -85,14 +102,14 @@ class Section:
         anchor: its name within the page.
         question: the heading.
         answer: sentences, or answers with their details.
-        figures: the first is shown, the others are folded.
+        figures: the first is shown, the others are folded; drawings each by itself.
         tables: by title.
     """
 
     anchor: str
     question: str
     answer: Sequence[Answer | str]
-    figures: Sequence[Image | Bars] = ()
+    figures: Sequence[Image | Bars | Drawing] = ()
     tables: Mapping[str, Table] = field(default_factory=dict)
 
 
@@ -134,9 +151,13 @@ def _section(section: Section) -> str:
 
 def _parts(section: Section) -> Iterator[str]:
     yield _answer(section.answer)
+    drawings = [each for each in section.figures if isinstance(each, Drawing)]
+    for place, each in enumerate(drawings):
+        yield _folded(each.title, _drawing(each), shown=place == 0)
     figures = [
         _image(each) if isinstance(each, Image) else _bars(each)
         for each in section.figures
+        if not isinstance(each, Drawing)
     ]
     yield from figures[:1]
     if figures[1:]:
@@ -183,6 +204,17 @@ def _image(image: Image) -> str:
     )
 
 
+def _drawing(drawing: Drawing) -> str:
+    """Return a drawing in its own size, which scrolls within its box."""
+    title = escape(drawing.title)
+    box = f'class="scroll" role="region" tabindex="0" aria-label="{title}"'
+    link = f'<a href="{escape(quote(drawing.link))}">{escape(drawing.link)}</a>'
+    return (
+        f"<figure>\n<div {box}>\n{drawing.svg}</div>\n"
+        f"<figcaption>{escape(drawing.caption)} File: {link}.</figcaption>\n</figure>"
+    )
+
+
 def _bars(bars: Bars) -> str:
     lowest = sorted(bars.shares, key=lambda name: bars.shares[name][0])[:MOST_BARS]
     # In their own order.
@@ -216,8 +248,11 @@ def _table(title: str, table: Table) -> str:
     return f"<h3>{escape(title)}</h3>\n{body}"
 
 
-def _folded(summary: str, body: str) -> str:
-    return f"<details>\n<summary>{escape(summary)}</summary>\n{body}\n</details>"
+def _folded(summary: str, body: str, *, shown: bool = False) -> str:
+    is_open = " open" if shown else ""
+    return (
+        f"<details{is_open}>\n<summary>{escape(summary)}</summary>\n{body}\n</details>"
+    )
 
 
 def _html(title: str, table: Table) -> str:

@@ -5,10 +5,20 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from circuit_transfer.summary import circuits, costs, models, nodes, omissions, source
+from circuit_transfer.summary import (
+    circuits,
+    costs,
+    edge_circuits,
+    edges,
+    models,
+    nodes,
+    omissions,
+    source,
+)
 from circuit_transfer.summary.names import Names
-from circuit_transfer.summary.page import Bars, Image, Section, page
+from circuit_transfer.summary.page import Bars, Drawing, Image, Section, page
 from circuit_transfer.summary.wording import counted, joined, listed
+from circuit_transfer.tables.edge_levels import EdgeLevels, edges_table
 from circuit_transfer.tables.models import CHANCE
 from circuit_transfer.tables.transfers import Pair
 
@@ -27,26 +37,30 @@ class Frames:
     Attributes:
         statistics: levels and differences of all circuits.
         cpr: the areas of every circuit.
+        edges: levels and differences of circuits of edges; None without any.
         models: the table of models, a row per model and task.
         rejects: the summary of rejected rows.
         costs: the table of costs.
         balance: the break-even of every pair.
         top_nodes: by target, the table of its highest nodes.
+        top_edges: by target, the table of its highest edges; empty without any.
     """
 
     statistics: pl.DataFrame
     cpr: pl.DataFrame
+    edges: pl.DataFrame | None
     models: pl.DataFrame
     rejects: pl.DataFrame
     costs: pl.DataFrame
     balance: pl.DataFrame
     top_nodes: Mapping[str, pl.DataFrame]
+    top_edges: Mapping[str, pl.DataFrame]
 
 
 def study_page(
     frames: Frames,
     names: Names,
-    figures: Mapping[str, Sequence[Image]],
+    figures: Mapping[str, Sequence[Image | Drawing]],
     index: Mapping[str, Sequence[str]],
 ) -> str:
     """Return the page of a study.
@@ -54,15 +68,23 @@ def study_page(
     Args:
         frames: its results.
         names: what it is of.
-        figures: by the section that shows them: `nodes`, `faithful`, `source`, `cost`.
+        figures: by the section that shows them: `nodes`, `drawings`, `faithful`,
+            `edges`, `source`, `cost`.
         index: by topic, files that the page links to, relative to it.
     """
     faithful = _transfers if names.pairs else _circuits
+    # By anchor, which the figures name as well; only what the study has.
+    parts = {"nodes": _nodes} if names.methods else {}
+    parts |= {"drawings": _drawings} if names.edge_methods else {}
+    parts |= {"faithful": faithful} if names.methods else {}
+    parts |= {"edges": _edges} if names.edge_methods else {}
+    parts |= {"source": _source} if names.pairs else {}
     sections = [
         _models(frames),
-        _nodes(frames, names, figures.get("nodes", ())),
-        faithful(frames, names, figures.get("faithful", ())),
-        *([_source(frames, names, figures.get("source", ()))] if names.pairs else []),
+        *(
+            section(frames, names, figures.get(anchor, ()))
+            for anchor, section in parts.items()
+        ),
         _costs(frames, figures.get("cost", ())),
         _omissions(frames),
     ]
@@ -79,7 +101,17 @@ def _title(names: Names) -> str:
 
 def _introduction(names: Names) -> Iterator[str]:
     tasks = f"{counted(len(names.tasks), 'task')}: {listed(names.tasks)}"
-    yield f"{tasks}. Nodes scored by {joined(names.methods)}."
+    scored = {"Nodes": names.methods, "Edges": names.edge_methods}
+    yield " ".join(
+        [
+            f"{tasks}.",
+            *(
+                f"{what} scored by {joined(methods)}."
+                for what, methods in scored.items()
+                if methods
+            ),
+        ]
+    )
     if names.pairs:
         pairs = [f"{source} → {target}" for source, target in names.pairs]
         yield (
@@ -104,6 +136,18 @@ def _nodes(frames: Frames, names: Names, figures: Sequence[Image]) -> Section:
         answer += nodes.nodes_answer(top, target=target)
         tables[f"Nodes of {target}"] = nodes.nodes_table(top)
     return Section("nodes", nodes.QUESTION, answer, figures, tables)
+
+
+def _drawings(
+    frames: Frames, names: Names, figures: Sequence[Image | Drawing]
+) -> Section:
+    answer, tables = [], {}
+    for target in names.targets:
+        top = frames.top_edges[target]
+        answer += nodes.nodes_answer(top, target=target, noun="edge")
+        table = nodes.nodes_table(top, noun="edge", note=edges.NOTE)
+        tables[f"Edges of {target}"] = table
+    return Section("drawings", edges.QUESTION, answer, figures, tables)
 
 
 def _transfers(frames: Frames, names: Names, figures: Sequence[Image]) -> Section:
@@ -136,6 +180,35 @@ def _circuits(frames: Frames, names: Names, figures: Sequence[Image]) -> Section
             pair, tasks=names.tasks, methods=names.methods
         )
     return Section("faithful", circuits.FOUND, answer, figures, tables)
+
+
+def _edges(frames: Frames, names: Names, figures: Sequence[Image]) -> Section:
+    answer, tables = [], {}
+    methods = {"edge_methods": names.edge_methods}
+    for target in names.targets:
+        levels = EdgeLevels(frames.edges, target)
+        answer += [
+            edge_circuits.edges_answer(
+                levels,
+                target=target,
+                edge_method=method,
+                methods=names.methods,
+                tasks=names.tasks,
+            )
+            for method in names.edge_methods
+        ]
+        table = edges_table(
+            frames.edges,
+            target=target,
+            tasks=names.tasks,
+            methods=names.methods,
+            **methods,
+        )
+        tables[f"Circuits of edges of {target}"] = table
+        tables[f"Differences, {target}"] = edge_circuits.differences_table(
+            levels, **methods
+        )
+    return Section("edges", edge_circuits.QUESTION, answer, figures, tables)
 
 
 def _source(frames: Frames, names: Names, figures: Sequence[Image]) -> Section:

@@ -26,6 +26,7 @@ ul { padding-left: 1.25rem; }
 .note, figcaption, dl, header p { color: var(--quiet); }
 figure { margin: 1rem 0; }
 img { display: block; max-width: 100%; max-height: 56rem; background: #fff; }
+svg { display: block; }
 .bar { display: grid; grid-template-columns: minmax(8rem, 18rem) 1fr 8rem;
   gap: .75rem; align-items: center; max-width: 60rem; margin: .25rem 0; }
 .track { position: relative; height: 1rem; background: var(--track); }
@@ -70,7 +71,7 @@ summary { cursor: pointer; font-weight: bold; }
   nav, #files { display: none; }
   h2, h3, summary, figcaption { break-after: avoid; }
   figure, tr, .bar { break-inside: avoid; }
-  img { max-height: 230mm; }
+  img, svg { max-width: 100%; max-height: 230mm; }
   .scroll { overflow: visible; background: none; }
   table { font-size: 8pt; }
   th, td { padding: .1rem .3rem; white-space: normal; }

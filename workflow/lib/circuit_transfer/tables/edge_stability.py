@@ -10,7 +10,7 @@ from circuit_transfer.tables.edge_curves import ABSOLUTE, SIGNED
 from circuit_transfer.tables.typesetting import Table
 
 # Resamples are ranked one by one: of many edges, fewer are drawn.
-ENTRIES, FEWEST, MOST = 2**28, 100, 2000
+ENTRIES, FEWEST, MOST = 2**26, 100, 500
 RANKED = {SIGNED: lambda scores: scores, ABSOLUTE: np.abs}
 NOTE = (
     "The attribution examples are drawn again with replacement, by distinct pairs of "

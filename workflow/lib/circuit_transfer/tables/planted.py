@@ -15,8 +15,8 @@ NOTE = (
     "precision, recall: of as many edges as the circuit has, so that they are equal; "
     "visible precision, visible recall: of all edges whose score is at least 1 % of "
     "the largest one. signed: scores as they are, in which edges that work against the "
-    "answer come last; absolute: their sizes. lifted: scores of nodes, "
-    "of which every edge has that of its writer; those of the input come first."
+    "answer come last; absolute: their sizes. lifted: scores of nodes, of which "
+    "an edge has the lower one of the two that it connects."
 )
 # Of a `planted:` entry, what tells one model from another of the same kind.
 SEED = "seed"

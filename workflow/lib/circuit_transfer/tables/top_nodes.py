@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from circuit_transfer.artifacts.edge_scores import EdgeScores
 from circuit_transfer.artifacts.scores import Scores
 from circuit_transfer.statistics import (
     RESAMPLES,
@@ -59,17 +60,21 @@ def top_nodes_table(
         for line in _node_lines(scores[task, method])
     ]
     frame = pl.DataFrame(lines, schema=SCHEMA)
-    return Table(frame, labels=4, blocks=2, decimals=_decimals(frame), note=NOTE)
+    return Table(frame, labels=4, blocks=2, decimals=score_decimals(frame), note=NOTE)
 
 
-def _decimals(frame: pl.DataFrame) -> int:
+def score_decimals(frame: pl.DataFrame) -> int:
     """Return how many decimals give the highest score of every task three digits.
 
     Three at least, and eight at most: the scores of an untrained model are tiny.
     """
     sizes = frame.group_by("task", "method").agg(pl.col("score").abs().max())["score"]
-    least = sizes.filter(sizes > 0).min()
-    return 3 if least is None else int(np.clip(2 - np.floor(np.log10(least)), 3, 8))
+    return decimals_of(sizes.filter(sizes > 0).min())
+
+
+def decimals_of(score: float | None) -> int:
+    """Return how many decimals, from three to eight, give a score three digits."""
+    return 3 if not score else int(np.clip(2 - np.floor(np.log10(score)), 3, 8))
 
 
 def _node_lines(found: Scores) -> list[dict[str, Any]]:
@@ -93,20 +98,22 @@ def _node_lines(found: Scores) -> list[dict[str, Any]]:
     ]
 
 
-def score_intervals(found: Scores, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def score_intervals(
+    found: Scores | EdgeScores, numbers: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the bounds of the 95 % confidence intervals of some nodes' scores.
 
     Args:
         found: the scores; of single examples, for there to be intervals.
-        nodes: indices of the nodes, `(n,)`.
+        numbers: of the nodes, or of the edges, `(n,)`.
 
     Returns:
         The lower and the upper bounds, each float64 `(n,)`; NaN where the examples are
         unknown or of one pair of prompts.
     """
     if found.by_example is None:
-        return np.full(len(nodes), np.nan), np.full(len(nodes), np.nan)
+        return np.full(len(numbers), np.nan), np.full(len(numbers), np.nan)
     clusters = np.array(found.metadata["prompt_numbers"])
     weights = resampling_weights(clusters, RESAMPLES, generator(0))
-    draws = weights @ found.by_example[:, nodes].astype(float)
+    draws = weights @ found.by_example[:, numbers].astype(float)
     return percentile_interval(draws.T)

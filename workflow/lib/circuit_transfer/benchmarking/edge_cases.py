@@ -1,0 +1,95 @@
+"""What is measured of edges, with its ideal cost in bare passes; see `cases`.
+
+On the graph with a reader for each key and value (`kv-head`).
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from circuit_transfer.benchmarking.case import Case
+from circuit_transfer.benchmarking.entries import (
+    EDGE_CIRCUITS,
+    EXACT_EDGES,
+    WHOLE_EDGE_CIRCUIT,
+    Load,
+)
+from circuit_transfer.circuits.edge_attribution import attribute_edges
+from circuit_transfer.circuits.edge_masks import edge_circuits
+from circuit_transfer.circuits.edge_runs import (
+    edge_ablation_of,
+    edge_runs,
+    run_edge_circuits,
+)
+from circuit_transfer.circuits.exact_edges import exact_edges
+from circuit_transfer.circuits.methods import Nodes, method_of
+from circuit_transfer.interventions import edge_logits, plan_edges
+from circuit_transfer.models.edges import KV_HEAD, Graph, config_graph
+from circuit_transfer.prompts.batches import PairBatch
+
+LIMITS = {EDGE_CIRCUITS: 0.8, WHOLE_EDGE_CIRCUIT: 1.3, EXACT_EDGES: 0.3}
+MEMORY_LIMIT = 1.3  # of circuits
+# The edges that are ablated alone: so many, evenly over all.
+SAMPLED = 64
+
+
+def edge_cases(model: nn.Module, batch: PairBatch, load: Load) -> list[Case]:
+    """Return every computation on edges that is measured."""
+    if not load.edge_methods:
+        return []
+    graph = config_graph(model.config, KV_HEAD)
+    scored = [
+        _attribution(model, batch, graph, name, load) for name in load.edge_methods
+    ]
+    return [*scored, *_circuits(model, batch, graph, load), _exact(model, batch, graph)]
+
+
+def _attribution(
+    model: nn.Module, batch: PairBatch, graph: Graph, name: str, load: Load
+) -> Case:
+    method, steps = method_of(name), load.ig_steps
+    nodes = Nodes(len(graph.writers) - 1, 2 * graph.layers, graph.n_edges)
+    return Case(
+        name,
+        lambda: attribute_edges(model, [batch], graph, method=name, ig_steps=steps),
+        *method.ideal_passes(nodes, steps),
+        method.limit,
+        method.memory_limit,
+    )
+
+
+def _circuits(
+    model: nn.Module, batch: PairBatch, graph: Graph, load: Load
+) -> list[Case]:
+    """All sizes of one ranking, and one circuit with every edge."""
+    scores = attribute_edges(model, [batch], graph, method="eap").scores.numpy()
+    ranking = np.abs(graph.flat(scores))[None]
+    (masks,) = edge_circuits(ranking, load.proportions)
+    ablation = edge_ablation_of(model, [batch], "counterfactual")
+    with torch.inference_mode():
+        runs = edge_runs(model, batch, graph, ablation)
+    whole = plan_edges(graph, np.ones((1, graph.n_edges), bool), silent=True)
+    # The whole model is not run as a circuit; the corrupted prompts are run once.
+    different = len(np.unique(masks[~masks.all(1)], axis=0)) + 1
+
+    @torch.inference_mode()
+    def run_whole() -> Any:
+        return edge_logits(model, runs, whole)
+
+    def run_sizes() -> Any:
+        return run_edge_circuits(model, [batch], graph, masks)
+
+    sizes = (EDGE_CIRCUITS, run_sizes, different, 0, LIMITS[EDGE_CIRCUITS])
+    every = (WHOLE_EDGE_CIRCUIT, run_whole, 1, 0, LIMITS[WHOLE_EDGE_CIRCUIT])
+    return [Case(*sizes, MEMORY_LIMIT), Case(*every)]
+
+
+def _exact(model: nn.Module, batch: PairBatch, graph: Graph) -> Case:
+    edges = np.linspace(0, graph.n_edges - 1, min(SAMPLED, graph.n_edges)).astype(int)
+
+    def run() -> Any:
+        return exact_edges(model, [batch], graph, edges)
+
+    return Case(EXACT_EDGES, run, len(edges), 0, LIMITS[EXACT_EDGES])

@@ -1,0 +1,37 @@
+"""The drawings of circuits of edges: which are made, and what they are made from."""
+
+from circuit_transfer.study.paths import path
+from circuit_transfer.study.results import first_methods
+from circuit_transfer.study.shown import figure_pattern, table_pattern
+from circuit_transfer.study.study import Study
+
+
+def drawn_scores(w) -> str:
+    """Return the scores of the edges of a drawing, by its wildcards.
+
+    Raises:
+        ValueError: it is to be of no edge.
+    """
+    if not int(w.n):
+        raise ValueError(
+            f"{w.n} edges of {w.target} on {w.task}: expected a number from 1 on; if "
+            "the model has fewer edges, all of them are drawn"
+        )
+    return path("edge-scores", model=w.target, task=w.task, edge_method=w.edge_method)
+
+
+def summarised_edges(study: Study) -> dict[str, list[str]]:
+    """Return what the page shows of edges: those of the targets, by the first method.
+
+    Circuits of any other model are drawn on demand.
+
+    Returns:
+        The tables of the highest edges, the drawings, and the tables of their edges.
+    """
+    own = first_methods(study)
+    top = study.every(table_pattern("top-edges"), **own)
+    return {
+        "top_edges": top if study.edge_methods else [],
+        "drawings": study.every(figure_pattern("circuits"), **own),
+        "drawn": study.every(figure_pattern("circuits", "csv"), **own),
+    }
