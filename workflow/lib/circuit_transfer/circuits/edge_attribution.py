@@ -23,6 +23,7 @@ from circuit_transfer.circuits.edge_steps import (
     gradient_scores,
 )
 from circuit_transfer.circuits.methods import FUNCTIONS, check_method, implements
+from circuit_transfer.interventions import gim_gradients
 from circuit_transfer.jobs.progress import progress
 from circuit_transfer.jobs.resume import NO_RESUME, Resume, State
 from circuit_transfer.messages import quoted
@@ -190,6 +191,15 @@ def _gradient(
 ) -> BatchScores:
     """`eap`: the gradient at the clean run times the difference of outputs."""
     return gradient_scores(model, batch, ablated, graph)
+
+
+@implements("eap-gim")
+def _interactions(
+    model: nn.Module, batch: PairBatch, ablated: Ablation, graph: Graph, _steps: Steps
+) -> BatchScores:
+    """`eap-gim`: as `eap`, with the gradient by the rules of GIM."""
+    with gim_gradients(model):
+        return gradient_scores(model, batch, ablated, graph, frozen_norms=True)
 
 
 @implements("eap-ig-inputs")
