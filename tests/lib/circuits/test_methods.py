@@ -18,6 +18,7 @@ from circuit_transfer.circuits.methods import (
     Method,
     Nodes,
     check_method,
+    edge_methods,
     implements,
     node_methods,
     step_shares,
@@ -121,6 +122,17 @@ def test_every_row_has_a_function_and_every_function_a_row():
     assert {*FUNCTIONS} == {*METHODS} == {*node_methods()}
     with pytest.raises(ValueError, match="'nip' is not one of nap, nap-ig-inputs"):
         implements("nip")
+
+
+def test_all_that_scores_edges_comes_with_the_module_that_runs_it():
+    """A stage imports that module alone, and runs methods by their names."""
+    code = (
+        "from circuit_transfer.circuits import edge_attribution, methods\n"
+        "print(*methods.FUNCTIONS)"
+    )
+    command = [sys.executable, "-c", code]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert {*printed.stdout.split()} >= {*edge_methods()} & {*FUNCTIONS}
 
 
 @pytest.mark.parametrize("name", METHODS)
