@@ -32,6 +32,7 @@ from circuit_transfer.study.work import prompt_tokens
 from circuit_transfer.study.workload import study_work
 
 ROOT = Path(__file__).parents[3]
+LIBRARY = ROOT / "workflow/lib"
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
 NODES = Nodes(10, 4)
 
@@ -130,8 +131,8 @@ def test_all_that_scores_edges_comes_with_the_module_that_runs_it():
         "from circuit_transfer.circuits import edge_attribution, methods\n"
         "print(*methods.FUNCTIONS)"
     )
-    command = [sys.executable, "-c", code]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True)
+    command, library = [sys.executable, "-c", code], {"PYTHONPATH": str(LIBRARY)}
+    printed = subprocess.run(command, env=library, stdout=subprocess.PIPE, text=True)
     assert {*printed.stdout.split()} >= {*edge_methods()} & {*FUNCTIONS}
 
 
@@ -179,5 +180,5 @@ def test_planning_a_study_loads_no_torch():
     modules = ("circuits.methods", "study.checks", "study.validation", "study.workload")
     code = "".join(f"import circuit_transfer.{name}\n" for name in modules)
     code += "import sys\nsys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
-    library = {"PYTHONPATH": str(ROOT / "workflow/lib")}
+    library = {"PYTHONPATH": str(LIBRARY)}
     subprocess.run([sys.executable, "-c", code], env=library, check=True)
