@@ -168,6 +168,13 @@ SHOWN = [
     *("figures/node-map/*", "figures/alignment-matrix/*", "figures/losses/*"),
     *("figures/stability/*", "tables/stability/*"),
 ]
+# What is made of circuits of edges, or of nodes, with which they are compared.
+OF_EDGES = [
+    "tables/edge-c*",
+    "tables/edge-statistics",
+    "tables/edges/*",
+    "figures/edge-curves/*",
+]
 PAIR, BACK = "tiny-source/tiny-target", "tiny-target/tiny-source"
 
 
@@ -175,6 +182,24 @@ def scored(model: str = "*") -> list[str]:
     """Name what shows the scores of a model, whatever else the study has."""
     names = ("figures/task-correlation", "tables/task-correlation", "tables/top-nodes")
     return [f"{name}/{model}" for name in names]
+
+
+def shown_edges(task: str = "*", model: str = "*") -> list[str]:
+    """Name what shows the scores of edges of a model; a drawing is of one task."""
+    names = ("top-edges", "edge-agreement", "edge-stability")
+    tables = [f"tables/{name}/{model}" for name in names]
+    return [
+        *tables,
+        f"figures/edge-map/{model}/*",
+        f"figures/circuits/{model}/{task}/*",
+    ]
+
+
+def edges_of(task: str = "*", model: str = "*") -> list[str]:
+    """Name scores of edges, and circuits of them, on a task, and what shows them."""
+    kinds = ("edge-scores", "faithfulness/edges", "faithfulness/lifted")
+    made = [f"{kind}/{model}/{task}/*" for kind in kinds]
+    return [*made, *OF_EDGES, *shown_edges(task, model)]
 
 
 @dataclass
@@ -290,6 +315,7 @@ CHANGES = {
             *fits("without-family-arithmetic", "all"),
             *("stitched/*/ioi", "carried/*", *scored(), *SHOWN, *TRANSFERRED),
             *("baselines/*/ioi", *LISTED),
+            *edges_of("ioi"),
         ],
     ),
     # Nothing that is made of train pairs.
@@ -302,6 +328,7 @@ CHANGES = {
             *("faithfulness/aligned/*/ioi/*", "projections/*/ioi/*", *SUMMARIES),
             *("tables/correlations*", "figures/correlations/*"),
             *("baselines/*/ioi", *LISTED),
+            *("faithfulness/edges/*/ioi/*", "faithfulness/lifted/*/ioi/*", *OF_EDGES),
         ],
     ),
     # The circuits that are measured are others; the pairs that measure them stay.
@@ -315,6 +342,8 @@ CHANGES = {
             *fits("without-family-arithmetic", "all"),
             *("stitched/*/ioi", "carried/*", *scored(), *SHOWN, *TRANSFERRED),
             *LISTED,
+            *("edge-scores/*/ioi/*", "faithfulness/edges/*/ioi/eap"),
+            *("faithfulness/lifted/*/ioi/*", *OF_EDGES, *shown_edges("ioi")),
         ],
     ),
     "the weights in a GGUF file": Change(write_other_weights, ["models/quantised/*"]),
@@ -328,6 +357,7 @@ CHANGES = {
             *("stitched/*/own", "carried/*/own/*", "carried/*/ioi/*"),
             *(*scored(), *SHOWN, *TRANSFERRED),
             *("baselines/*/own", *LISTED),
+            *edges_of("own"),
         ],
     ),
     # Alignments on one task, and on all but a family that it joins, stay.
@@ -345,6 +375,7 @@ CHANGES = {
             *("stitched/*/*-subtraction", "carried/*/*-subtraction/*"),
             *("carried/*/ioi/*", *scored(), *SHOWN, *TRANSFERRED),
             *("baselines/*/*-subtraction", *LISTED),
+            *edges_of("*-subtraction"),
         ],
     ),
     # Nothing that is of one task. Training sets that had it are other sets now.
@@ -354,6 +385,8 @@ CHANGES = {
             *fits("without-ioi", "without-arithmetic-addition", "all"),
             *("carried/*/ioi/*", *scored(), *SHOWN, *TRANSFERRED),
             *LISTED,
+            *OF_EDGES,
+            *shown_edges()[:-1],
         ],
     ),
     # The source's own scores stay.
@@ -365,6 +398,7 @@ CHANGES = {
             *("alignments/*", "stitched/*", "carried/*"),
             *(*scored("tiny-target"), *SHOWN, *TRANSFERRED),
             *("baselines/tiny-target/*", *LISTED),
+            *edges_of(model="tiny-target"),
         ],
     ),
     # What the target does by itself stays.
@@ -375,6 +409,7 @@ CHANGES = {
             *("alignments/*", "stitched/*", "carried/*"),
             *(*scored("tiny-source"), *SHOWN, *TRANSFERRED),
             *("baselines/tiny-source/*", *LISTED),
+            *("edge-scores/tiny-source/*", *shown_edges(model="tiny-source")),
         ],
     ),
     # Both models were scored before. What shows one transfer alone stays.
@@ -387,6 +422,8 @@ CHANGES = {
             *(f"{each}/{BACK}/*" for each in ("projections", "faithfulness/aligned")),
             *(each.replace("*", f"{BACK}/*") for each in SHOWN),
             *("tables/correlations*", "figures/correlations/*", *SUMMARIES),
+            *("faithfulness/edges/tiny-source/*", "faithfulness/lifted/tiny-source/*"),
+            *OF_EDGES,
         ],
     ),
     "lambda": Change(
@@ -408,6 +445,8 @@ CHANGES = {
         [
             *("faithfulness/gold/*", "faithfulness/random/*"),
             *("figures/stability/*", "tables/stability/*", *TRANSFERRED),
+            *("faithfulness/edges/*", "faithfulness/lifted/*", *OF_EDGES),
+            *("tables/edge-agreement/*", "tables/edge-stability/*"),
         ],
     ),
     "the steps of integrated gradients": Change(
@@ -415,6 +454,7 @@ CHANGES = {
         [
             *("scores/*/nap-ig-inputs", "faithfulness/gold/*", "carried/*"),
             *("alignments/*", *scored(), *SHOWN, *TRANSFERRED),
+            *("faithfulness/lifted/*", *OF_EDGES, "tables/edge-agreement/*"),
         ],
     ),
     # The same two numbers, in each other's place.
@@ -423,6 +463,8 @@ CHANGES = {
         [
             *("scores/*", "faithfulness/gold/*", "carried/*", "stitched/*"),
             *("alignments/*", *scored(), *SHOWN, *TRANSFERRED),
+            *("edge-scores/*", "faithfulness/edges/*/eap", "faithfulness/lifted/*"),
+            *(*OF_EDGES, *shown_edges()),
         ],
     ),
     # The stability and the correlation of tasks have tables from the same jobs.
@@ -442,6 +484,9 @@ CHANGES = {
             *(f"tables/{each}/*" for each in ("leaderboard", "controls", "tests")),
             *("tables/maps/*", "figures/curves-by-*", "figures/completeness/*"),
             *("tables/top-nodes/*", "figures/controls/*", "figures/maps/*", "summary"),
+            *("tables/edge-c*", "tables/edge-statistics", "tables/edges/*"),
+            *("tables/edge-agreement/*", "tables/top-edges/*"),
+            *("figures/edge-curves/*", "figures/circuits/*"),
         ],
     ),
     "a module of the page": Change(
@@ -465,6 +510,7 @@ CHANGES = {
             "faithfulness/*",
             *(*scored(), *SHOWN, *TRANSFERRED),
             *("baselines/*", *LISTED),
+            *edges_of(),
         ],
     ),
     "a stage": Change(

@@ -10,7 +10,11 @@ rule write_summary:
         rejects=table_pattern("rejects-summary"),
         costs=table_pattern("costs"),
         break_even=path("break-even"),
-        top_nodes=study.every(table_pattern("top-nodes"), model=study.targets),
+        top_nodes=[
+            file
+            for file in study.every(table_pattern("top-nodes"), model=study.targets)
+            if study.methods
+        ],
         edges=paths("edge-statistics") if study.edge_methods else [],
         figures=summarised_figures(study),
     output:

@@ -1,6 +1,6 @@
 """Write the page that answers the questions of the study."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,31 +27,29 @@ def write_summary(
     rejects_path: Path | str,
     costs_path: Path | str,
     break_even_path: Path | str,
-    top_nodes_paths: Sequence[Path | str],
+    top_nodes_paths: Iterable[Path | str],
+    edges_paths: Sequence[Path | str],
+    top_edges_paths: Iterable[Path | str],
     figures_paths: Iterable[Path | str],
+    drawings_paths: Iterable[Path | str],
+    drawn_paths: Iterable[Path | str],
     summary_path: Path | str,
-    edges_paths: Sequence[Path | str] = (),
-    top_edges_paths: Sequence[Path | str] = (),
-    drawings_paths: Sequence[Path | str] = (),
-    drawn_paths: Sequence[Path | str] = (),
     *,
     names: Mapping[str, Any],
     ablation: str,
     sections: Mapping[str, Sequence[str]],
     index: Mapping[str, Sequence[str]],
 ) -> None:
-    """Read what the study has found, and write the page.
+    """Read what the study has found, and write the page, above all that it links to.
 
-    The frames and tables (CSV) are those of `Frames`: of highest nodes, and of highest
-    edges if a method scores edges, one for every target in its order. The figures are
-    PNG files; the drawings of circuits of edges are SVG files, and `drawn` lists the
-    edges of each (CSV). All files that the page links to are below its folder: those of
-    `index`, by topic. `names` say what the study is of, see `summary.names`; one
-    `ablation` is shown. `sections` have, by the name of a figure, the section that
-    shows it, and its title.
+    Frames and tables (CSV) are those of `Frames`, `edges` that of circuits of edges, if
+    the study has any, and the highest nodes and edges one table for each target, in
+    their order. The figures are PNG files, the drawings of circuits SVG files, of which
+    `drawn` are the tables of edges. `names` are what the study is of, `sections` by the
+    name of a figure the section that shows it, and its title, and `index` has by topic
+    the files that the page links to.
     """
     study = Names(**names)
-    home = Path(summary_path).parent
     measured = map(read_frame, (statistics_path, cpr_path, *edges_paths))
     statistics, cpr, *edges = (frame.filter(ablation=ablation) for frame in measured)
     frames = Frames(
@@ -65,25 +63,24 @@ def write_summary(
         top_nodes=_by_target(study, top_nodes_paths, TOP_NODES),
         top_edges=_by_target(study, top_edges_paths, TOP_EDGES),
     )
-    drawn = zip(map(Path, drawings_paths), drawn_paths, strict=True)
-    shown = {
-        "figures": _figures(map(Path, figures_paths), home, sections),
-        "drawings": [_drawing(*files, home) for files in drawn],
-        "index": _links(index, home),
-    }
-    write_text(study_page(frames, study, **shown), summary_path)
+    figures = _figures(figures_paths, summary_path, sections)
+    drawings = _drawings(drawings_paths, drawn_paths, summary_path)
+    figures["drawings"] = [*drawings, *figures.get("drawings", ())]
+    page = study_page(frames, study, figures, _links(index, summary_path))
+    write_text(page, summary_path)
 
 
 def _by_target(
-    study: Names, paths: Sequence[Path | str], schema: Mapping[str, Any]
+    study: Names, paths: Iterable[Path | str], schema: Mapping[str, Any]
 ) -> dict[str, pl.DataFrame]:
-    """Return a table of every target; nothing if the study has no such tables."""
-    read = [read_table(path, schema) for path in paths]
-    return dict(zip(study.targets, read, strict=bool(read)))
+    """Return the table of every target; nothing if there are none."""
+    tables = [read_table(path, schema) for path in paths]
+    return dict(zip(study.targets, tables, strict=bool(tables)))
 
 
-def _links(index: Mapping[str, Sequence[str]], home: Path) -> dict[str, list[str]]:
+def _links(index: Mapping[str, Sequence[str]], page: Path | str) -> dict[str, list]:
     """Return the files of every topic, relative to the page."""
+    home = Path(page).parent
     return {
         topic: [Path(path).relative_to(home).as_posix() for path in paths]
         for topic, paths in index.items()
@@ -91,12 +88,12 @@ def _links(index: Mapping[str, Sequence[str]], home: Path) -> dict[str, list[str
 
 
 def _figures(
-    paths: Iterable[Path], home: Path, sections: Mapping[str, Sequence[str]]
-) -> dict[str, list[Image]]:
+    paths: Iterable[Path | str], page: Path | str, sections: Mapping[str, Sequence[str]]
+) -> dict[str, list[Image | Drawing]]:
     """Return the figures by section, titled by what they are of."""
-    figures: dict[str, list[Image]] = {}
-    for path in paths:
-        link = path.relative_to(home)
+    figures: dict[str, list[Image | Drawing]] = {}
+    for path in map(Path, paths):
+        link = path.relative_to(Path(page).parent)
         name, *places = link.with_suffix("").parts[1:]
         section, title = sections[name]
         title = ": ".join(filter(None, [title, ", ".join(places)]))
@@ -105,14 +102,17 @@ def _figures(
     return figures
 
 
-def _drawing(path: Path, edges_path: Path | str, home: Path) -> Drawing:
-    """Return the drawing of a circuit, titled by what it is of."""
-    link = path.relative_to(home)
-    *_, model, task, method, _ = link.with_suffix("").parts
-    edges = read_table(edges_path, DRAWN)
-    title = f"{model}, {task}: {counted(len(edges), 'edge')} by {method}"
-    svg = path.read_text(encoding="utf-8")
-    return Drawing(svg, title, drawing_caption(edges), link.as_posix())
+def _drawings(
+    paths: Iterable[Path | str], drawn: Iterable[Path | str], page: Path | str
+) -> Iterator[Drawing]:
+    """Yield the drawings of circuits, titled by what they are of, with captions."""
+    for path, edges_path in zip(map(Path, paths), drawn, strict=True):
+        link = path.relative_to(Path(page).parent)
+        *_, model, task, method, _ = link.parts
+        edges = read_table(edges_path, DRAWN)
+        title = f"{model}, {task}: {counted(len(edges), 'edge')} by {method}"
+        svg = path.read_text(encoding="utf-8")
+        yield Drawing(svg, title, drawing_caption(edges), link.as_posix())
 
 
 if __name__ == "__main__":

@@ -17,18 +17,22 @@ from circuit_transfer.benchmarking.cases import (
     random_pairs,
 )
 from circuit_transfer.benchmarking.entries import (
+    EDGE_CIRCUITS,
+    EXACT_EDGES,
     FORWARD,
     FORWARD_BACKWARD,
     LOAD,
     MEASURED,
+    WHOLE_EDGE_CIRCUIT,
     Load,
     Shape,
     resized,
 )
 from circuit_transfer.benchmarking.measure import machine, measure, peak_memory
 from circuit_transfer.benchmarking.runs import run_benchmark, run_scaling
-from circuit_transfer.circuits.methods import METHODS
+from circuit_transfer.circuits.methods import node_methods
 from circuit_transfer.interventions import answer_logits, counting
+from circuit_transfer.models.edges import config_graph
 from circuit_transfer.tables.benchmark import (
     ABOVE,
     ON,
@@ -48,7 +52,8 @@ FLOAT32 = 4
 SHAPE = Shape("llama", 2, 4, 2, 32, 48, 50)
 NODES, SITES = 10, 4
 # Of 10 nodes: none twice, 3, 5 and all.
-LOAD_OF_TEST = Load(4, 8, 3, [*METHODS], 2, (0.01, 0.05, 0.3, 0.5, 1.0))
+LOAD_OF_TEST = Load(4, 8, 3, node_methods(), 2, (0.01, 0.05, 0.3, 0.5, 1.0))
+WITH_EDGES = replace(LOAD_OF_TEST, methods=[], edge_methods=["eap", "eap-ig-inputs"])
 DIFFERENT = 3
 
 
@@ -168,6 +173,27 @@ def test_the_ideals_are_those_of_the_specification(model, batch):
     assert limits == of_methods | LIMITS
     attribution = {name for name, case in by_name.items() if case.memory_limit}
     assert attribution == {"nap", "nap-ig-inputs", "nap-ig-activations", "exact"}
+
+
+def test_the_ideals_of_edges_are_those_of_the_specification(model, batch):
+    by_name = {case.name: case for case in cases(model, batch, WITH_EDGES)}
+    names = ["eap", "eap-ig-inputs", EDGE_CIRCUITS, WHOLE_EDGE_CIRCUIT, EXACT_EDGES]
+    assert list(by_name)[-5:] == names
+    found = [
+        (case.forwards, case.forward_backwards, case.limit, case.memory_limit)
+        for case in map(by_name.get, names)
+    ]
+    # Of 82 edges: none, 4, 24 and 41; and the corrupted run.
+    assert config_graph(model.config, "kv-head").n_edges == 82
+    assert found == [
+        (1, 1, 1.25, 2.0),
+        (1, 3, 1.3, 2.6),
+        (5, 0, 0.8, 1.3),
+        (1, 0, 1.3, None),
+        (64, 0, 0.3, None),
+    ]
+    for name in names:
+        by_name[name].run()
 
 
 def test_only_the_given_methods_are_measured(model, batch):

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from circuit_transfer.study.drawings import drawn_scores, summarised_edges
 from circuit_transfer.study.results import (
     results,
     results_by_category,
@@ -202,6 +203,7 @@ def test_the_page_shows_figures_of_the_first_method_and_links_to_all():
     alone = study(study_transfers=[], study_models=["small"])
     assert summarised_figures(alone) == [
         f"{folder}/gold-node-map/small/nap-ig-inputs.png",
+        f"{folder}/edge-map/small/eap.png",
         f"{folder}/gold-curves-by-task/small/nap-ig-inputs.png",
         f"{folder}/edge-curves/small/eap.png",
     ]
@@ -228,23 +230,48 @@ def test_circuits_of_edges_are_compared_with_those_of_nodes():
             for name in ("nap-ig-inputs", "exact")
         ],
     }
-    tables = [
-        f"results/tables/edge-{name}/{model}.csv"
-        for name in ("agreement", "stability")
-        for model in ("small", "large")
-    ]
-    assert results_of(study(), "edges") == [
+    found = results_of(study(study_tasks=["ioi"]), "edges")
+    both, methods = ("small", "large"), ("eap", "eap-exact")
+    figures = "results/figures"
+    assert found == [
+        *(f"results/tables/top-edges/{model}.csv" for model in both),
         "results/tables/edges/large.csv",
-        *tables,
-        "results/figures/edge-curves/large/eap.png",
-        "results/figures/edge-curves/large/eap-exact.png",
+        *(f"results/tables/edge-agreement/{model}.csv" for model in both),
+        *(f"results/tables/edge-stability/{model}.csv" for model in both),
+        *(f"{figures}/edge-curves/large/{method}.png" for method in methods),
+        *(f"{figures}/edge-map/small/{method}.png" for method in methods),
+        *(f"{figures}/edge-map/large/{method}.png" for method in methods),
+        *(f"{figures}/circuits/large/ioi/{method}/30.svg" for method in methods),
     ]
     # Edges alone, and none.
     alone = study(study_methods=[]).measured_edges()
     assert alone["lifted"] == alone["nodes"] == [] and len(alone["edges"]) == 6
+    direct = study(study_methods=[], study_transfers=[], study_models=["small"])
+    kinds = {file.split("/")[2] for file in results(direct) if "/" in file[8:]}
+    nodes = {"gold", "top-nodes", "task-correlation", "gold-node-map"}
+    assert "edges" in kinds and not kinds & nodes
     without = study(study_edge_methods=[])
     assert set(map(len, without.measured_edges().values())) == {0}
     assert not any("edge" in file for file in results(without))
+
+
+def test_the_page_shows_the_circuits_of_edges_of_the_targets():
+    folder = "results/figures/circuits/large"
+    assert summarised_edges(study()) == {
+        "top_edges": ["results/tables/top-edges/large.csv"],
+        "drawings": [f"{folder}/{task}/eap/30.svg" for task in ("ioi", "add", "sub")],
+        "drawn": [f"{folder}/{task}/eap/30.csv" for task in ("ioi", "add", "sub")],
+    }
+    without = summarised_edges(study(study_edge_methods=[]))
+    assert without == {"top_edges": [], "drawings": [], "drawn": []}
+
+
+def test_a_circuit_of_any_number_of_edges_is_drawn_but_of_none():
+    wildcards = {"target": "small", "task": "a.b", "edge_method": "eap"}
+    scores = "results/edge-scores/small/a.b/eap.safetensors"
+    assert drawn_scores(SimpleNamespace(**wildcards, n="1000000")) == scores
+    with pytest.raises(ValueError, match=r"0 edges of small on a\.b: .* from 1 on"):
+        drawn_scores(SimpleNamespace(**wildcards, n="0"))
 
 
 def test_only_growing_benchmarks_have_a_figure_of_their_growth():

@@ -41,10 +41,9 @@ def _attributions(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]
             copies=3,
             logits=2,
             written_bytes=of_model.edges * FLOAT32_BYTES,
+            # Examples take turns where the outputs of all their writers are too large.
             # Patching one edge alone carries no other output of its own.
             edges=0 if method == EXACT else of_model.edges,
-            # Differences of all outputs, and what the readers of a layer read.
-            writers=2 * (of_model.count + 1),
         )
 
 
@@ -65,7 +64,7 @@ def _verifications(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work
             batch_size=in_a_pass(settings),
             copies=3,
             logits=2,
-            writers=2 * (nodes[model].count + 1),
+            writers=nodes[model].count + 1,
         )
 
 
@@ -100,5 +99,5 @@ def _evaluations(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
             copies=1,
             logits=2,
             edges=of_model.edges,
-            writers=2 * (of_model.count + 1),
+            writers=of_model.count + 1,
         )

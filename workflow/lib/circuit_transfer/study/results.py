@@ -62,7 +62,10 @@ def _parts(study: Study) -> list[str]:
     """Return the parts that a study has, see `shown`."""
     parts = ["study", "circuits", "sensitivity", "convergence", "planted"]
     parts += ["edges"] if study.edge_methods else []
-    return [*parts, "transfers" if study.transfers else "attribution"]
+    parts += ["nodes"] if study.methods else []
+    if study.transfers:
+        return [*parts, "transfers"]
+    return [*parts, "attribution"] if study.methods else parts
 
 
 def _shown(study: Study, part: str) -> Iterator[tuple[str, str]]:

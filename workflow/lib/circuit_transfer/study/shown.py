@@ -29,10 +29,10 @@ class Shown:
 
     Attributes:
         part: what asks for it: every `study`; one with `transfers`, or without
-            (`attribution`); one that scores `edges`, varies settings (`sensitivity`),
-            compares numbers of steps (`convergence`), imports `circuits` or has
-            `planted` models; or targets of their own, `benchmark` with `scaling`,
-            `startup`.
+            (`attribution`, of nodes); one that scores `nodes` or `edges`, varies
+            settings (`sensitivity`), compares numbers of steps (`convergence`), imports
+            `circuits` or has `planted` models; or targets of their own, `benchmark`
+            with `scaling`, `startup`.
         category: the question under which the report shows it.
         folders: the wildcards in its path, after its name.
         caption: the file of its caption, where that is not its name.
@@ -47,7 +47,7 @@ class Shown:
 
 
 FIGURES = {
-    "task-correlation": Shown("study", CIRCUITS, "{model}"),
+    "task-correlation": Shown("nodes", CIRCUITS, "{model}"),
     "curves-by-pair": Shown("transfers", FAITHFUL),
     "curves-by-task": Shown("transfers", FAITHFUL, _FIT),
     "gold-curves-by-task": Shown(
@@ -65,7 +65,7 @@ FIGURES = {
     "gold-node-map": Shown("attribution", CIRCUITS, "{target}/{method}"),
     "edge-map": Shown("edges", CIRCUITS, "{model}/{edge_method}"),
     "circuits": Shown(
-        "edges", CIRCUITS, "{model}/{task}/{edge_method}/{n}", image="svg"
+        "edges", CIRCUITS, "{target}/{task}/{edge_method}/{n}", image="svg"
     ),
     "alignment-matrix": Shown("transfers", CIRCUITS, _FIT),
     "losses": Shown("transfers", "How did the training go?", _FIT),
@@ -79,9 +79,9 @@ TABLES = {
     "models": Shown("study", MODELS),
     "rejects": Shown("study", MODELS),
     "rejects-summary": Shown("study", MODELS),
-    "top-nodes": Shown("study", CIRCUITS, "{model}"),
+    "top-nodes": Shown("nodes", CIRCUITS, "{model}"),
     "top-edges": Shown("edges", CIRCUITS, "{model}"),
-    "task-correlation": Shown("study", CIRCUITS, "{model}"),
+    "task-correlation": Shown("nodes", CIRCUITS, "{model}"),
     # Not "Statistics": a page of Snakemake's report has this name already.
     "statistics-columns": Shown("study", "What do the statistics mean?"),
     "costs": Shown("study", COST),
@@ -109,10 +109,10 @@ TABLES = {
 SUMMARISED = {
     "node-map": ("nodes", "Scores of the nodes by layer and head"),
     "gold-node-map": ("nodes", "Scores of the nodes by layer and head"),
-    "edge-map": ("edges", "Scores of the edges, writers by readers"),
+    "edge-map": ("drawings", "Scores of the edges, writers by readers"),
     "curves-by-pair": ("faithful", "Faithfulness by circuit size, mean over tasks"),
     "gold-curves-by-task": ("faithful", "Faithfulness by circuit size"),
-    "edge-curves": ("edge-circuits", "Faithfulness by number of edges"),
+    "edge-curves": ("edges", "Faithfulness by number of edges"),
     "maps": ("source", "Every map by the source scores that it is given"),
     "break-even": ("cost", "Cost of a number of new tasks"),
 }

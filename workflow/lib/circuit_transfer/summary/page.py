@@ -102,17 +102,15 @@ class Section:
         anchor: its name within the page.
         question: the heading.
         answer: sentences, or answers with their details.
-        figures: the first is shown, the others are folded.
+        figures: the first is shown, the others are folded; drawings each by itself.
         tables: by title.
-        drawings: the first is shown, the others are folded, each by itself.
     """
 
     anchor: str
     question: str
     answer: Sequence[Answer | str]
-    figures: Sequence[Image | Bars] = ()
+    figures: Sequence[Image | Bars | Drawing] = ()
     tables: Mapping[str, Table] = field(default_factory=dict)
-    drawings: Sequence[Drawing] = ()
 
 
 def page(
@@ -153,16 +151,18 @@ def _section(section: Section) -> str:
 
 def _parts(section: Section) -> Iterator[str]:
     yield _answer(section.answer)
+    drawings = [each for each in section.figures if isinstance(each, Drawing)]
+    for place, each in enumerate(drawings):
+        yield _folded(each.title, _drawing(each), shown=place == 0)
     figures = [
         _image(each) if isinstance(each, Image) else _bars(each)
         for each in section.figures
+        if not isinstance(each, Drawing)
     ]
     yield from figures[:1]
     if figures[1:]:
         count = counted(len(figures) - 1, "more figure")
         yield _folded(count[0].upper() + count[1:], "\n".join(figures[1:]))
-    for place, each in enumerate(section.drawings):
-        yield _folded(each.title, _drawing(each), shown=place == 0)
     for title, table in section.tables.items():
         yield _table(title, table)
 

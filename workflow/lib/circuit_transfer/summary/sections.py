@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import polars as pl
 
@@ -17,13 +16,7 @@ from circuit_transfer.summary import (
     source,
 )
 from circuit_transfer.summary.names import Names
-from circuit_transfer.summary.page import (
-    Bars,
-    Drawing,
-    Image,
-    Section,
-    page,
-)
+from circuit_transfer.summary.page import Bars, Drawing, Image, Section, page
 from circuit_transfer.summary.wording import counted, joined, listed
 from circuit_transfer.tables.edge_levels import EdgeLevels, edges_table
 from circuit_transfer.tables.models import CHANCE
@@ -50,7 +43,7 @@ class Frames:
         costs: the table of costs.
         balance: the break-even of every pair.
         top_nodes: by target, the table of its highest nodes.
-        top_edges: by target, the table of its highest edges, if the study has any.
+        top_edges: by target, the table of its highest edges; empty without any.
     """
 
     statistics: pl.DataFrame
@@ -67,8 +60,7 @@ class Frames:
 def study_page(
     frames: Frames,
     names: Names,
-    figures: Mapping[str, Sequence[Image]],
-    drawings: Sequence[Drawing],
+    figures: Mapping[str, Sequence[Image | Drawing]],
     index: Mapping[str, Sequence[str]],
 ) -> str:
     """Return the page of a study.
@@ -76,26 +68,22 @@ def study_page(
     Args:
         frames: its results.
         names: what it is of.
-        figures: by the section that shows them: `nodes`, `edges`, `faithful`,
-            `edge-circuits`, `source`, `cost`.
-        drawings: of circuits of edges.
+        figures: by the section that shows them: `nodes`, `drawings`, `faithful`,
+            `edges`, `source`, `cost`.
         index: by topic, files that the page links to, relative to it.
     """
     faithful = _transfers if names.pairs else _circuits
     # By anchor, which the figures name as well; only what the study has.
-    parts = {
-        "nodes": _nodes if names.methods else None,
-        "edges": partial(_edges, drawings) if drawings else None,
-        "faithful": faithful if names.methods else None,
-        "edge-circuits": _edge_circuits if names.edge_methods else None,
-        "source": _source if names.pairs else None,
-    }
+    parts = {"nodes": _nodes} if names.methods else {}
+    parts |= {"drawings": _drawings} if names.edge_methods else {}
+    parts |= {"faithful": faithful} if names.methods else {}
+    parts |= {"edges": _edges} if names.edge_methods else {}
+    parts |= {"source": _source} if names.pairs else {}
     sections = [
         _models(frames),
         *(
             section(frames, names, figures.get(anchor, ()))
             for anchor, section in parts.items()
-            if section is not None
         ),
         _costs(frames, figures.get("cost", ())),
         _omissions(frames),
@@ -150,18 +138,16 @@ def _nodes(frames: Frames, names: Names, figures: Sequence[Image]) -> Section:
     return Section("nodes", nodes.QUESTION, answer, figures, tables)
 
 
-def _edges(
-    drawings: Sequence[Drawing],
-    frames: Frames,
-    _names: Names,
-    figures: Sequence[Image],
+def _drawings(
+    frames: Frames, names: Names, figures: Sequence[Image | Drawing]
 ) -> Section:
     answer, tables = [], {}
-    for target, top in frames.top_edges.items():
+    for target in names.targets:
+        top = frames.top_edges[target]
         answer += nodes.nodes_answer(top, target=target, noun="edge")
         table = nodes.nodes_table(top, noun="edge", note=edges.NOTE)
         tables[f"Edges of {target}"] = table
-    return Section("edges", edges.QUESTION, answer, figures, tables, drawings)
+    return Section("drawings", edges.QUESTION, answer, figures, tables)
 
 
 def _transfers(frames: Frames, names: Names, figures: Sequence[Image]) -> Section:
@@ -196,7 +182,7 @@ def _circuits(frames: Frames, names: Names, figures: Sequence[Image]) -> Section
     return Section("faithful", circuits.FOUND, answer, figures, tables)
 
 
-def _edge_circuits(frames: Frames, names: Names, figures: Sequence[Image]) -> Section:
+def _edges(frames: Frames, names: Names, figures: Sequence[Image]) -> Section:
     answer, tables = [], {}
     methods = {"edge_methods": names.edge_methods}
     for target in names.targets:
@@ -222,7 +208,7 @@ def _edge_circuits(frames: Frames, names: Names, figures: Sequence[Image]) -> Se
         tables[f"Differences, {target}"] = edge_circuits.differences_table(
             levels, **methods
         )
-    return Section("edge-circuits", edge_circuits.QUESTION, answer, figures, tables)
+    return Section("edges", edge_circuits.QUESTION, answer, figures, tables)
 
 
 def _source(frames: Frames, names: Names, figures: Sequence[Image]) -> Section:
