@@ -32,6 +32,7 @@ from circuit_transfer.study.work import prompt_tokens
 from circuit_transfer.study.workload import study_work
 
 ROOT = Path(__file__).parents[3]
+LIBRARY = ROOT / "workflow/lib"
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
 NODES = Nodes(10, 4)
 
@@ -124,6 +125,17 @@ def test_every_row_has_a_function_and_every_function_a_row():
         implements("nip")
 
 
+def test_all_that_scores_edges_comes_with_the_module_that_runs_it():
+    """A stage imports that module alone, and runs methods by their names."""
+    code = (
+        "from circuit_transfer.circuits import edge_attribution, methods\n"
+        "print(*methods.FUNCTIONS)"
+    )
+    command, library = [sys.executable, "-c", code], {"PYTHONPATH": str(LIBRARY)}
+    printed = subprocess.run(command, env=library, stdout=subprocess.PIPE, text=True)
+    assert {*printed.stdout.split()} >= {*edge_methods()} & {*FUNCTIONS}
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_a_row_agrees_with_itself(name):
     """What takes no gradient runs nothing backward, and only steps make more passes."""
@@ -169,5 +181,5 @@ def test_planning_a_study_loads_no_torch():
     modules = ("circuits.methods", "study.checks", "study.validation", "study.workload")
     code = "".join(f"import circuit_transfer.{name}\n" for name in modules)
     code += "import sys\nsys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
-    library = {"PYTHONPATH": str(ROOT / "workflow/lib")}
+    library = {"PYTHONPATH": str(LIBRARY)}
     subprocess.run([sys.executable, "-c", code], env=library, check=True)
