@@ -17,6 +17,7 @@ from circuit_transfer.circuits.ablations import Ablation, ablation_of
 from circuit_transfer.circuits.edge_steps import BatchScores
 from circuit_transfer.interventions import answer_logits
 from circuit_transfer.interventions.edge_patches import (
+    at_answer_position,
     attention_values,
     mlp_values,
     resumed_at_attention,
@@ -188,7 +189,7 @@ class _Runs:
             values = self._attention(layer, writers, readers)
             place = self.model, layer, values, self.clean, self.graph.kv
             context, after = resumed_at_attention(*place), self._prefix(layer)
-        with context:
+        with context, at_answer_position(self.model):
             logits = answer_logits(self.model, repeated.clean, after=after)
         return repeated.logit_diff(logits).unflatten(0, (times, -1))
 
