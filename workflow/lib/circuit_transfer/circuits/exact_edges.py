@@ -6,7 +6,7 @@ below the reader runs again.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -139,6 +139,7 @@ class _Runs:
     batch: PairBatch
     ablated: Ablation
     graph: Graph
+    _computed: dict = field(default_factory=dict)
 
     @cached_property
     def clean(self) -> EdgeRun:
@@ -204,9 +205,7 @@ class _Runs:
     ) -> dict[str, Tensor]:
         """Return a layer's values, with that of one reader changed in each row."""
         unique, place = np.unique(writers, return_inverse=True)
-        streams = self._streams(layer, 0, unique)
-        changed = attention_values(self.model, layer, streams)
-        changed = values_by_reader(self.model, changed, self.graph.kv)
+        changed = self._without_writers(layer, tuple(unique))
         clean = self.clean.projections[layer]
         clean = values_by_reader(self.model, clean, self.graph.kv)
         values = {}
@@ -221,6 +220,15 @@ class _Runs:
                 value[rows, :, :, index] = own
             values[kind] = value.flatten(0, 1)
         return values
+
+    def _without_writers(self, layer: int, writers: tuple[int, ...]) -> dict:
+        """Return a layer's values without a writer each; edges come by writer."""
+        if (layer, writers) not in self._computed:
+            streams = self._streams(layer, 0, np.array(writers))
+            values = attention_values(self.model, layer, streams)
+            values = values_by_reader(self.model, values, self.graph.kv)
+            self._computed = {(layer, writers): values}
+        return self._computed[layer, writers]
 
     def _streams(self, layer: int, point: int, writers: np.ndarray) -> Tensor:
         """Return what readers read without a writer each, `(writers * batch, ...)`."""
