@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from circuit_transfer.circuits.ablations import Ablation, ablation_of
 from circuit_transfer.circuits.edge_steps import BatchScores
-from circuit_transfer.circuits.methods import implements
 from circuit_transfer.interventions import answer_logits
 from circuit_transfer.interventions.edge_patches import (
     attention_values,
@@ -79,11 +78,17 @@ def exact_edges(
     return torch.cat(done)
 
 
-@implements("eap-exact")
-def _every_edge(
-    model: nn.Module, batch: PairBatch, ablated: Ablation, graph: Graph, _steps: object
+def exact_scores(
+    model: nn.Module, batch: PairBatch, ablated: Ablation, graph: Graph
 ) -> BatchScores:
-    """`eap-exact`: ablate one edge alone and take the drop of the metric."""
+    """Ablate every edge alone and take the drop of the metric.
+
+    Args:
+        model: a causal language model.
+        batch: the pairs, without the positions that are cached.
+        ablated: what replaces the outputs of writers.
+        graph: the edges.
+    """
     drops, effect = _drops(model, batch, ablated, graph, np.arange(graph.n_edges))
     matrix = graph.matrix(drops.numpy(), outside=0.0)
     return BatchScores(torch.from_numpy(matrix), effect)
