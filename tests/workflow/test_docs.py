@@ -50,6 +50,8 @@ TYPED = [
     "make report CONFIG=my/study.yaml",
     f"{OWN} -- mib",
     f"{OWN} -- startup",
+    f"{OWN} -- results/figures/circuits/mine/own/eap-ig-inputs/60.svg",
+    f"{OWN} -- results/figures/circuits/mine/own/eap-ig-inputs/60.csv",
 ]
 # The same, but the study above is now the default one, which takes minutes.
 TYPED_WITH_OWN_DEFAULT = [
