@@ -488,7 +488,8 @@ CHANGES = {
             *("tables/maps/*", "figures/curves-by-*", "figures/completeness/*"),
             *("tables/top-nodes/*", "figures/controls/*", "figures/maps/*", "summary"),
             *("tables/edge-c*", "tables/edge-statistics", "tables/edges/*"),
-            *("tables/top-edges/*", "figures/edge-curves/*", "figures/circuits/*"),
+            *("tables/top-edges/*", "tables/edge-agreement/*"),
+            *("figures/edge-curves/*", "figures/circuits/*"),
         ],
     ),
     "a module of the page": Change(
