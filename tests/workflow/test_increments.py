@@ -184,19 +184,22 @@ def scored(model: str = "*") -> list[str]:
     return [f"{name}/{model}" for name in names]
 
 
-def scored_edges(model: str = "*") -> list[str]:
-    """Name what shows the scores of a model's edges on all tasks."""
-    names = ("figures/edge-map", "tables/top-edges")
-    names += ("tables/edge-agreement", "tables/edge-stability")
-    return [f"{name}/{model}*" for name in names]
+def shown_edges(task: str = "*", model: str = "*") -> list[str]:
+    """Name what shows the scores of edges of a model; a drawing is of one task."""
+    names = ("top-edges", "edge-agreement", "edge-stability")
+    tables = [f"tables/{name}/{model}" for name in names]
+    return [
+        *tables,
+        f"figures/edge-map/{model}/*",
+        f"figures/circuits/{model}/{task}/*",
+    ]
 
 
 def edges_of(task: str = "*", model: str = "*") -> list[str]:
     """Name scores of edges, and circuits of them, on a task, and what shows them."""
     kinds = ("edge-scores", "faithfulness/edges", "faithfulness/lifted")
-    kinds += ("figures/circuits",)
-    found = [f"{kind}/{model}/{task}/*" for kind in kinds]
-    return [*found, *OF_EDGES, *scored_edges(model)]
+    made = [f"{kind}/{model}/{task}/*" for kind in kinds]
+    return [*made, *OF_EDGES, *shown_edges(task, model)]
 
 
 @dataclass
@@ -340,8 +343,7 @@ CHANGES = {
             *("stitched/*/ioi", "carried/*", *scored(), *SHOWN, *TRANSFERRED),
             *LISTED,
             *("edge-scores/*/ioi/*", "faithfulness/edges/*/ioi/eap"),
-            *("faithfulness/lifted/*/ioi/*", "figures/circuits/*/ioi/*", *OF_EDGES),
-            *scored_edges(),
+            *("faithfulness/lifted/*/ioi/*", *OF_EDGES, *shown_edges("ioi")),
         ],
     ),
     "the weights in a GGUF file": Change(write_other_weights, ["models/quantised/*"]),
@@ -384,7 +386,7 @@ CHANGES = {
             *("carried/*/ioi/*", *scored(), *SHOWN, *TRANSFERRED),
             *LISTED,
             *OF_EDGES,
-            *scored_edges(),
+            *shown_edges()[:-1],
         ],
     ),
     # The source's own scores stay.
@@ -407,8 +409,7 @@ CHANGES = {
             *("alignments/*", "stitched/*", "carried/*"),
             *(*scored("tiny-source"), *SHOWN, *TRANSFERRED),
             *("baselines/tiny-source/*", *LISTED),
-            *("edge-scores/tiny-source/*", "figures/circuits/tiny-source/*"),
-            *scored_edges("tiny-source"),
+            *("edge-scores/tiny-source/*", *shown_edges(model="tiny-source")),
         ],
     ),
     # Both models were scored before. What shows one transfer alone stays.
@@ -463,7 +464,7 @@ CHANGES = {
             *("scores/*", "faithfulness/gold/*", "carried/*", "stitched/*"),
             *("alignments/*", *scored(), *SHOWN, *TRANSFERRED),
             *("edge-scores/*", "faithfulness/edges/*/eap", "faithfulness/lifted/*"),
-            *("figures/circuits/*", *OF_EDGES, *scored_edges()),
+            *(*OF_EDGES, *shown_edges()),
         ],
     ),
     # The stability and the correlation of tasks have tables from the same jobs.
@@ -475,10 +476,6 @@ CHANGES = {
         commented(f"{LIBRARY}/figures/comparisons.py"),
         ["figures/controls/*", "figures/maps/*", "summary"],
     ),
-    "how circuits of edges are drawn": Change(
-        commented(f"{LIBRARY}/figures/circuit_routes.py"),
-        ["figures/circuits/*", "summary"],
-    ),
     "a module of tests": Change(
         commented(f"{LIBRARY}/statistics.py"),
         [
@@ -488,7 +485,7 @@ CHANGES = {
             *("tables/maps/*", "figures/curves-by-*", "figures/completeness/*"),
             *("tables/top-nodes/*", "figures/controls/*", "figures/maps/*", "summary"),
             *("tables/edge-c*", "tables/edge-statistics", "tables/edges/*"),
-            *("tables/top-edges/*", "tables/edge-agreement/*"),
+            *("tables/edge-agreement/*", "tables/top-edges/*"),
             *("figures/edge-curves/*", "figures/circuits/*"),
         ],
     ),

@@ -250,6 +250,10 @@ def test_circuits_of_edges_are_compared_with_those_of_nodes():
     # Edges alone, and none.
     alone = study(study_methods=[]).measured_edges()
     assert alone["lifted"] == alone["nodes"] == [] and len(alone["edges"]) == 6
+    direct = study(study_methods=[], study_transfers=[], study_models=["small"])
+    kinds = {file.split("/")[2] for file in results(direct) if "/" in file[8:]}
+    nodes = {"gold", "top-nodes", "task-correlation", "gold-node-map"}
+    assert "edges" in kinds and not kinds & nodes
     without = study(study_edge_methods=[])
     assert set(map(len, without.measured_edges().values())) == {0}
     assert not any("edge" in file for file in results(without))
