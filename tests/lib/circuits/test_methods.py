@@ -67,7 +67,7 @@ def halved(monkeypatch):
 def study_of(method, ablation):
     """Return the shipped study by one method, and a benchmark of all methods."""
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
-    config["study"]["methods"] = [method]
+    config["study"] |= {"methods": [method], "edge_methods": []}
     config["attribution"]["ablation"] = ablation
     config["benchmark"] = {"speed": {"model": "llama-small"}}
     validate_config(config, SCHEMA)
@@ -120,7 +120,13 @@ def test_a_new_method_is_measured_by_a_benchmark(halved):
 
 
 def test_every_row_has_a_function_and_every_function_a_row():
-    assert {*FUNCTIONS} == {*METHODS} == {*node_methods()}
+    assert {*METHODS} == {*node_methods(), *edge_methods()}
+    # As in the process of a stage, which imports no more than this.
+    code = (
+        "from circuit_transfer.circuits import attribution, edge_attribution, methods"
+    )
+    code += "\nprint(*methods.FUNCTIONS)"
+    assert {*printed(code).split()} == {*METHODS}
     with pytest.raises(ValueError, match="'nip' is not one of nap, nap-ig-inputs"):
         implements("nip")
 
@@ -146,7 +152,7 @@ def test_a_row_agrees_with_itself(name):
     assert (few != many) == row.steps
     assert steps_of(name, 7) == (7 if row.steps else 1)
     # Only what moves one site of the clean run need not begin at the first layer.
-    assert (row.layers < 1) == (row.gradients != "runs")
+    assert (row.layers < 1) == (row.gradients in ("sites", "none"))
 
 
 def test_shares_of_several_numbers_of_steps_stand_once_in_order():
@@ -163,10 +169,11 @@ def test_a_method_is_checked_under_an_ablation():
 
 
 def test_the_readme_and_the_default_config_name_every_method():
-    (names,) = re.findall(
-        r"attribution \((`[^)]*`)\)", (ROOT / "README.md").read_text()
-    )
-    assert tuple(re.findall(r"`([^`]+)`", names)) == node_methods()
+    text = (ROOT / "README.md").read_text()
+    named = r"attribution of nodes \((`[^)]*`)\) and of edges \((`[^)]*`)\)"
+    (lists,) = re.findall(named, text)
+    found = tuple(tuple(re.findall(r"`([^`]+)`", each)) for each in lists)
+    assert found == (node_methods(), edge_methods())
     page = (ROOT / "workflow/docs/studies.md").read_text()
     rows = page.partition("| attribution method |")[2].partition("\n\n")[0]
     found = dict(re.findall(r"^\| `(.*)` \| (.*) \|$", rows, re.MULTILINE))
@@ -179,6 +186,14 @@ def test_the_readme_and_the_default_config_name_every_method():
 def test_planning_a_study_loads_no_torch():
     modules = ("circuits.methods", "study.checks", "study.validation", "study.workload")
     code = "".join(f"import circuit_transfer.{name}\n" for name in modules)
-    code += "import sys\nsys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
-    library = {"PYTHONPATH": str(LIBRARY)}
-    subprocess.run([sys.executable, "-c", code], env=library, check=True)
+    code += "import sys\nprint({'torch', 'transformers'} & set(sys.modules))"
+    assert printed(code) == "set()\n"
+
+
+def printed(code):
+    """Return what a new process prints that runs some code with the library."""
+    library = {"PYTHONPATH": str(ROOT / "workflow/lib")}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(
+        command, env=library, check=True, capture_output=True, text=True
+    ).stdout

@@ -31,8 +31,9 @@ from circuit_transfer.prompts.batches import PairBatch
 
 LIMITS = {EDGE_CIRCUITS: 0.8, WHOLE_EDGE_CIRCUIT: 1.3, EXACT_EDGES: 0.3}
 MEMORY_LIMIT = 1.3  # of circuits
-# The edges that are ablated alone: so many, evenly over all.
-SAMPLED = 64
+# The writers whose edges are ablated alone, as shares of the way through the model:
+# as with every edge, those of one writer follow each other.
+SAMPLED = (1 / 6, 3 / 6, 5 / 6)
 
 
 def edge_cases(model: nn.Module, batch: PairBatch, load: Load) -> list[Case]:
@@ -71,8 +72,8 @@ def _circuits(
     with torch.inference_mode():
         runs = edge_runs(model, batch, graph, ablation)
     whole = plan_edges(graph, np.ones((1, graph.n_edges), bool), silent=True)
-    # The whole model is not run as a circuit; the corrupted prompts are run once.
-    different = len(np.unique(masks[~masks.all(1)], axis=0)) + 1
+    # Every size is a pass, and the corrupted prompts are one more.
+    passes = len(masks) + 1
 
     @torch.inference_mode()
     def run_whole() -> Any:
@@ -81,13 +82,14 @@ def _circuits(
     def run_sizes() -> Any:
         return run_edge_circuits(model, [batch], graph, masks)
 
-    sizes = (EDGE_CIRCUITS, run_sizes, different, 0, LIMITS[EDGE_CIRCUITS])
+    sizes = (EDGE_CIRCUITS, run_sizes, passes, 0, LIMITS[EDGE_CIRCUITS])
     every = (WHOLE_EDGE_CIRCUIT, run_whole, 1, 0, LIMITS[WHOLE_EDGE_CIRCUIT])
     return [Case(*sizes, MEMORY_LIMIT), Case(*every)]
 
 
 def _exact(model: nn.Module, batch: PairBatch, graph: Graph) -> Case:
-    edges = np.linspace(0, graph.n_edges - 1, min(SAMPLED, graph.n_edges)).astype(int)
+    writers = [int(share * len(graph.writers)) for share in SAMPLED]
+    edges = np.flatnonzero(np.isin(graph.ends[0], writers))
 
     def run() -> Any:
         return exact_edges(model, [batch], graph, edges)

@@ -1,9 +1,9 @@
 """Score nodes: how far would the logit difference drop if a node were ablated?
 
 The functions of the methods in `methods.METHODS` that score nodes, from one gradient to
-patching every node; see Section 4 of the DFA paper (arXiv 2604.24302) and EAP-IG (arXiv
-2403.17806). The gradient is taken at a node's output: at `z` for a head and at the
-MLP's *output*.
+patching every node; see Section 4 of the DFA paper (arXiv 2604.24302), EAP-IG (arXiv
+2403.17806) and RelP (arXiv 2508.21258). The gradient is taken at a node's output: at
+`z` for a head and at the MLP's *output*.
 """
 
 import logging
@@ -26,6 +26,7 @@ from circuit_transfer.interventions import (
     answer_logits,
     captured,
     captured_stream,
+    relp_gradients,
     resumed,
 )
 from circuit_transfer.jobs.progress import progress
@@ -191,6 +192,15 @@ def _gradient(
 ) -> list[Attribution]:
     """`nap`: the gradient at the clean run times the activation difference."""
     return _integrated(model, batch, ablated, [1])
+
+
+@implements("nap-relp")
+def _relevance(
+    model: nn.Module, batch: PairBatch, ablated: Ablation, counts: Sequence[int]
+) -> list[Attribution]:
+    """`nap-relp`: as `nap`, with the gradient by the rules of RelP."""
+    with relp_gradients(model):
+        return _gradient(model, batch, ablated, counts)
 
 
 @implements("nap-ig-inputs")

@@ -6,7 +6,7 @@ below the reader runs again.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -17,6 +17,7 @@ from circuit_transfer.circuits.ablations import Ablation, ablation_of
 from circuit_transfer.circuits.edge_steps import BatchScores
 from circuit_transfer.interventions import answer_logits
 from circuit_transfer.interventions.edge_patches import (
+    at_answer_position,
     attention_values,
     mlp_values,
     resumed_at_attention,
@@ -81,7 +82,14 @@ def exact_edges(
 def exact_scores(
     model: nn.Module, batch: PairBatch, ablated: Ablation, graph: Graph
 ) -> BatchScores:
-    """Ablate every edge of a batch alone, and return the drops as scores."""
+    """Ablate every edge alone and take the drop of the metric.
+
+    Args:
+        model: a causal language model.
+        batch: the pairs, without the positions that are cached.
+        ablated: what replaces the outputs of writers.
+        graph: the edges.
+    """
     drops, effect = _drops(model, batch, ablated, graph, np.arange(graph.n_edges))
     matrix = graph.matrix(drops.numpy(), outside=0.0)
     return BatchScores(torch.from_numpy(matrix), effect)
@@ -138,6 +146,7 @@ class _Runs:
     batch: PairBatch
     ablated: Ablation
     graph: Graph
+    _computed: dict = field(default_factory=dict)
 
     @cached_property
     def clean(self) -> EdgeRun:
@@ -188,7 +197,7 @@ class _Runs:
             values = self._attention(layer, writers, readers)
             place = self.model, layer, values, self.clean, self.graph.kv
             context, after = resumed_at_attention(*place), self._prefix(layer)
-        with context:
+        with context, at_answer_position(self.model):
             logits = answer_logits(self.model, repeated.clean, after=after)
         return repeated.logit_diff(logits).unflatten(0, (times, -1))
 
@@ -203,9 +212,7 @@ class _Runs:
     ) -> dict[str, Tensor]:
         """Return a layer's values, with that of one reader changed in each row."""
         unique, place = np.unique(writers, return_inverse=True)
-        streams = self._streams(layer, 0, unique)
-        changed = attention_values(self.model, layer, streams)
-        changed = values_by_reader(self.model, changed, self.graph.kv)
+        changed = self._without_writers(layer, tuple(unique))
         clean = self.clean.projections[layer]
         clean = values_by_reader(self.model, clean, self.graph.kv)
         values = {}
@@ -220,6 +227,15 @@ class _Runs:
                 value[rows, :, :, index] = own
             values[kind] = value.flatten(0, 1)
         return values
+
+    def _without_writers(self, layer: int, writers: tuple[int, ...]) -> dict:
+        """Return a layer's values without a writer each; edges come by writer."""
+        if (layer, writers) not in self._computed:
+            streams = self._streams(layer, 0, np.array(writers))
+            values = attention_values(self.model, layer, streams)
+            values = values_by_reader(self.model, values, self.graph.kv)
+            self._computed = {(layer, writers): values}
+        return self._computed[layer, writers]
 
     def _streams(self, layer: int, point: int, writers: np.ndarray) -> Tensor:
         """Return what readers read without a writer each, `(writers * batch, ...)`."""

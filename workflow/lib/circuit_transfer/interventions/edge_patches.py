@@ -5,7 +5,7 @@ earlier run.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from torch import Tensor, nn
 
@@ -119,6 +119,24 @@ def resumed_at_mlp(
     # By site the stream after it; only what the layers return is used.
     after = [each for stream in run.streams[1:] for each in (None, stream[0])]
     return resumed(model, 2 * layer + 1, values, run.sites, after)
+
+
+@contextmanager
+def at_answer_position(model: nn.Module) -> Iterator[None]:
+    """Compute what only the answer depends on at the last position alone.
+
+    In the last layer: the sum of the heads and the MLP. The residual stream after it is
+    that of the model at the last position only.
+    """
+    (module, _, _), last = node_sites(model)[-2], layer_readers(model)[-1]
+
+    def cut(_module: nn.Module, inputs: tuple) -> tuple:
+        return (inputs[0][:, -1:], *inputs[1:])
+
+    with ExitStack() as hooks:
+        for each in (module, last.mlp_input):
+            hooks.callback(each.register_forward_pre_hook(cut).remove)
+        yield
 
 
 def resumed_at_logits(model: nn.Module, streams: Tensor, positions: int):
