@@ -13,7 +13,8 @@ from circuit_transfer.benchmarking import measure
 SHAPE = {"architecture": "llama", "layers": 1, "heads": 2, "kv_heads": 1}
 SHAPE |= {"d_model": 16, "d_mlp": 24, "vocabulary": 30}
 ENTRY = {"dtype": "float32", "examples": 2, "positions": 6, "ig_steps": 2}
-ENTRY |= {"methods": ["nap", "exact"], "circuits": 2, "repetitions": 2}
+ENTRY |= {"methods": ["nap", "exact"], "edge_methods": ["eap"]}
+ENTRY |= {"circuits": 2, "repetitions": 2}
 SCALING = {"examples": [1, 2], "circuits": [1, 2]}
 PROPORTIONS = [0.3, 0.7, 1.0]
 TINY = {"benchmark": "tiny", "entry": ENTRY | {"shape": SHAPE, "scaling": SCALING}}

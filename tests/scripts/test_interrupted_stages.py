@@ -14,21 +14,26 @@ from multiprocessing import forkserver
 import numpy as np
 import pytest
 import torch
+from attribute_edges import attribute_edges
 from attribute_nodes import attribute_nodes
 from compare_steps import compare_steps
 from evaluate_aligned import evaluate_aligned
+from evaluate_edges import evaluate_edges
 from evaluate_gold import evaluate_gold
 from evaluate_imported import evaluate_imported
+from evaluate_lifted import evaluate_lifted
 from evaluate_random import evaluate_random
+from evaluate_random_edges import evaluate_random_edges
 from export_mib import export_mib
 from fit_alignment import fit_alignment
 from fit_free_mask import fit_free_mask
 from train_model import train_model
+from verify_edges import verify_edges
 
 from circuit_transfer.artifacts.alignments import write_alignment
 from circuit_transfer.artifacts.text import read_json
-from circuit_transfer.circuits import runs
-from circuit_transfer.jobs.resume import Resume
+from circuit_transfer.circuits import edge_runs, runs
+from circuit_transfer.jobs.resume import NO_RESUME, Resume
 from circuit_transfer.transfer import training as map_training
 
 SETTINGS = {"intervention": "circuit", "epochs": 3, "learning_rate": 0.1}
@@ -163,6 +168,65 @@ def evaluating(study, folder, resume):
     )
 
 
+def scoring_edges(study, folder, resume, *, method="eap", examples=True):
+    """Four batches of one pair."""
+    attribute_edges(
+        _model(study, "target"),
+        _pairs(study, "target", "a"),
+        folder / "scores.safetensors",
+        folder / "cost.json",
+        task="a",
+        edge_method=method,
+        examples=4,
+        batch_size=1,
+        ig_steps=2,
+        ablation="counterfactual",
+        kv="query-head",
+        keep_examples=examples,
+        resume=resume,
+    )
+
+
+def verifying(study, folder, resume):
+    """Four batches of one pair."""
+    verify_edges(
+        _model(study, "target"),
+        _pairs(study, "target", "a"),
+        study / "edges/scores.safetensors",
+        folder / "verified.parquet",
+        folder / "cost.json",
+        edge_method="eap",
+        verify=5,
+        examples=4,
+        batch_size=1,
+        ablation="counterfactual",
+        kv="query-head",
+        resume=resume,
+    )
+
+
+# Two ablations and two batches of circuits of edges, one circuit at a time.
+MEASURING = {"ablations": ["counterfactual", "mean"], "proportions": [0.2, 0.6, 1.0]}
+MEASURING |= {"examples": 4, "batch_size": 2}
+
+
+def evaluating_edges(study, folder, resume):
+    """By signed and by absolute score, and random ones beside each."""
+    evaluate_edges(
+        _model(study, "target"),
+        _pairs(study, "target", "a"),
+        study / "edges/scores.safetensors",
+        folder / "faithfulness.parquet",
+        folder / "cost.json",
+        target="target",
+        task="a",
+        edge_method="eap",
+        kv="query-head",
+        settings=MEASURING,
+        resume=resume,
+    )
+
+
 def training(_study, folder, resume):
     """Six probes."""
     data = {"words_path": "data/words.yaml", "facts_path": "data/facts.csv"}
@@ -178,8 +242,22 @@ STAGES = {
     "area": (aligning, {"objective": "area"}),
     "free-mask": (masking, {}),
     "evaluation": (evaluating, {}),
+    "edges": (scoring_edges, {}),
+    "edge-sites": (
+        scoring_edges,
+        {"method": "eap-ig-activations", "examples": False},
+    ),
+    "verified": (verifying, {}),
+    "edge-circuits": (evaluating_edges, {}),
     "training": (training, {}),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def edge_scores(study):
+    """What stages of edges read beside the study."""
+    scoring_edges(study.folder, study.folder / "edges", NO_RESUME)
+    return study.folder / "edges/scores.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -201,6 +279,7 @@ def run(stage, study, folder, resume) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(map_training, "rows_per_pass", lambda *_: 4)
         patch.setattr(runs, "rows_per_pass", lambda *_: 1)
+        patch.setattr(edge_runs, "ACTIVATIONS", {"cpu": 1})
         function(study, folder, resume, **changes)
 
 
@@ -261,12 +340,18 @@ def test_every_evaluation_keeps_its_state(study, tmp_path, evaluation):
     metadata |= {"source_nodes": nodes, "target_nodes": nodes}
     identity = {"alignment": np.eye(10, dtype=np.float32)}
     write_alignment(tmp_path / "map", identity, metadata | {"transform": "max"})
-    states = [Counted(tmp_path / "state") for _ in range(3)]
+    states = [Counted(tmp_path / "state") for _ in range(5)]
     shared = {"target": "target", "task": "a", "settings": evaluation}
-    gold, imported, aligned = (shared | {"resume": state} for state in states)
+    gold, imported, aligned, random, lifted = (
+        shared | {"resume": state} for state in states
+    )
     paths = tmp_path / "written.parquet", tmp_path / "cost.json"
     evaluate_gold(model, pairs, scores, *paths, method="nap", **gold)
     evaluate_imported(model, pairs, importances, *paths, circuit="own", **imported)
+    random |= {"rankings": 1, "kv": "kv-head"}
+    evaluate_random_edges(model, pairs, *paths, **random)
+    lifted |= {"method": "nap", "kv": "kv-head"}
+    evaluate_lifted(model, pairs, scores, *paths, **lifted)
     inputs = [scores], [scores], [tmp_path / "map"], []
     paths = tmp_path / "written.parquet", tmp_path / "projections", tmp_path / "cost"
     aligned |= {"source": "target", "method": "nap", "controls": [], "families": {}}

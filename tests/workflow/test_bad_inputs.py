@@ -18,10 +18,13 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
+from circuit_transfer.artifacts.edge_scores import write_edge_scores
 from circuit_transfer.artifacts.tensors import FORMAT
 from circuit_transfer.generators import generate_prompts, read_words
+from circuit_transfer.models.edges import described_graph
 from circuit_transfer.study.file_checks import HEAD
 
 HOME = Path(__file__).parents[2]
@@ -29,6 +32,7 @@ CONFIG = {
     "study": {
         "tasks": ["own"],
         "methods": ["nap"],
+        "edge_methods": ["eap"],
         "transfers": [{"source": "small", "target": "mute"}],
     },
     "models": {"small": {"path": "models/small"}, "mute": {"path": "models/mute"}},
@@ -235,6 +239,11 @@ def gguf_file(content: bytes) -> Callable:
     return change
 
 
+def steps_without_corrupted_inputs(study: Study, config: dict) -> None:
+    config["study"]["edge_methods"] = ["eap", "eap-ig-inputs"]
+    config["attribution"]["ablation"] = "zero"
+
+
 def a_folder_for_a_file(study: Study, config: dict) -> None:
     (study.folder / "pairs.csv").mkdir()
     config["tasks"]["own"]["file"] = "pairs.csv"
@@ -286,6 +295,14 @@ AT_PARSING = {
     "transfer to itself": (
         in_config(*TRANSFER, value="small"),
         "'small' is both source and target; expected two different models",
+    ),
+    "method of edges for nodes": (
+        in_config("study", "methods", value=["eap"]),
+        "study.methods: 'eap' scores edges",
+    ),
+    "ablation that a method of edges cannot do": (
+        steps_without_corrupted_inputs,
+        "attribution.ablation: ",
     ),
     "sibling of no task": (
         in_config("study", "siblings", value=[["own", "other"]]),
@@ -513,6 +530,27 @@ def older_frame(folder: Path) -> None:
     pl.read_parquet(path).drop("kl").write_parquet(path)
 
 
+EDGE_SCORES = "results/edge-scores/mute/own/eap.safetensors"
+
+
+def without_legal_edges(folder: Path) -> None:
+    path = folder / EDGE_SCORES
+    with safe_open(path, "numpy") as file:
+        metadata = file.metadata()
+    tensors = load_file(path)
+    del tensors["legal"]
+    save_file(tensors, path, metadata)
+
+
+def scores_of_shared_heads(folder: Path) -> None:
+    """Put scores in place that were written with another `attribution.kv`."""
+    path = folder / EDGE_SCORES
+    description = json.loads((folder / "results/models/mute/model.json").read_text())
+    graph = described_graph(description, "kv-head")
+    scores = np.zeros(graph.legal.shape, np.float32)
+    write_edge_scores(path, scores, **graph.description())
+
+
 @pytest.mark.parametrize(
     ("spoil", "target", "own", "message"),
     [
@@ -529,8 +567,20 @@ def older_frame(folder: Path) -> None:
             ("/summarise_faithfulness.", "/cpr.parquet", "/curves.parquet"),
             "results/faithfulness/gold/mute/own/nap.parquet: no column ['kl'], only",
         ),
+        (
+            without_legal_edges,
+            "results/faithfulness/edges/mute/own/eap.parquet",
+            ("/evaluate_edges/mute/", "/edges/mute/"),
+            f"{EDGE_SCORES}: no tensor ['legal']",
+        ),
+        (
+            scores_of_shared_heads,
+            "results/faithfulness/edges/mute/own/eap.parquet",
+            ("/evaluate_edges/mute/", "/edges/mute/"),
+            f"{EDGE_SCORES}: scores of 21 writers and 37 readers; expected 21 and 53",
+        ),
     ],
-    ids=["scores", "frame"],
+    ids=["scores", "frame", "edges without a graph", "edges of another graph"],
 )
 def test_an_old_artefact_is_named_with_the_way_out(spoilt, spoil, target, own, message):
     spoil(spoilt.folder)

@@ -110,6 +110,7 @@ def own_study() -> dict:
     for control in ("mlps-first", "source-free"):
         config["alignment"]["controls"].remove(control)
     config["attribution"]["batch_size"] = 4
+    study["edge_methods"] = ["eap", "eap-ig-inputs"]
     return config
 
 
@@ -161,8 +162,9 @@ TRANSFERRED = [
     *("faithfulness/aligned/*", "projections/*", *SUMMARIES),
     *("tables/correlations*", "figures/correlations/*"),
 ]
+COSTS = ["tables/costs", "tables/break-even", "figures/break-even/*"]
 # What whole models do, and what it costs.
-MEASURED = ["baselines/*", "tables/costs", "tables/break-even", "figures/break-even/*"]
+MEASURED = ["baselines/*", *COSTS]
 # What shows scores and alignments themselves.
 SHOWN = [
     *("figures/node-map/*", "figures/alignment-matrix/*", "figures/losses/*"),
@@ -193,6 +195,15 @@ def shown_edges(task: str = "*", model: str = "*") -> list[str]:
         f"figures/edge-map/{model}/*",
         f"figures/circuits/{model}/{task}/*",
     ]
+
+
+def scored_edges(method: str) -> list[str]:
+    """Name scores of edges by a method, circuits of them, and what shows them.
+
+    Not the drawings, which are by the first method alone.
+    """
+    made = [f"edge-scores/*/{method}", f"faithfulness/edges/*/{method}"]
+    return [*made, *OF_EDGES, *shown_edges()[:3], f"figures/edge-map/*/{method}"]
 
 
 def edges_of(task: str = "*", model: str = "*") -> list[str]:
@@ -266,6 +277,10 @@ def remove_a_task(repository: Repository) -> None:
 def add_a_transfer(repository: Repository) -> None:
     transfer = {"source": "tiny-target", "target": "tiny-source"}
     repository.config["study"]["transfers"].append(transfer)
+
+
+def add_a_method_of_edges(repository: Repository) -> None:
+    repository.config["study"]["edge_methods"].append("eap-gim")
 
 
 def add_a_control(name: str) -> Callable[[Repository], None]:
@@ -342,7 +357,7 @@ CHANGES = {
             *fits("without-family-arithmetic", "all"),
             *("stitched/*/ioi", "carried/*", *scored(), *SHOWN, *TRANSFERRED),
             *LISTED,
-            *("edge-scores/*/ioi/*", "faithfulness/edges/*/ioi/eap"),
+            *("edge-scores/*/ioi/*", "faithfulness/edges/*/ioi/eap*"),
             *("faithfulness/lifted/*/ioi/*", *OF_EDGES, *shown_edges("ioi")),
         ],
     ),
@@ -454,8 +469,31 @@ CHANGES = {
         [
             *("scores/*/nap-ig-inputs", "faithfulness/gold/*", "carried/*"),
             *("alignments/*", *scored(), *SHOWN, *TRANSFERRED),
-            *("faithfulness/lifted/*", *OF_EDGES, "tables/edge-agreement/*"),
+            *("faithfulness/lifted/*", *scored_edges("eap-ig-inputs")),
         ],
+    ),
+    # Nothing of nodes, apart from their scores as edges.
+    "the heads of the graph of edges": Change(
+        setting("attribution", kv="kv-head"),
+        [*edges_of(), *COSTS, "summary"],
+    ),
+    # Nothing of a method without steps.
+    "where the gradients of steps are taken": Change(
+        setting("attribution", grid="left"),
+        [*scored_edges("eap-ig-inputs"), *COSTS, "summary"],
+    ),
+    # Neither random circuits of edges nor those by scores of nodes.
+    "whether scores of examples are kept": Change(
+        setting("attribution", keep_examples=False),
+        [*scored_edges("eap*"), "figures/circuits/*", *COSTS, "summary"],
+    ),
+    "single edges ablated to verify their scores": Change(
+        setting("attribution", verify=2),
+        ["verified/*", "tables/edge-agreement/*", *COSTS, "summary"],
+    ),
+    "a method of edges added": Change(
+        add_a_method_of_edges,
+        [*scored_edges("eap-gim"), *COSTS, "summary"],
     ),
     # The same two numbers, in each other's place.
     "examples and batch size swapped": Change(
@@ -463,7 +501,7 @@ CHANGES = {
         [
             *("scores/*", "faithfulness/gold/*", "carried/*", "stitched/*"),
             *("alignments/*", *scored(), *SHOWN, *TRANSFERRED),
-            *("edge-scores/*", "faithfulness/edges/*/eap", "faithfulness/lifted/*"),
+            *("edge-scores/*", "faithfulness/edges/*/eap*", "faithfulness/lifted/*"),
             *(*OF_EDGES, *shown_edges()),
         ],
     ),
