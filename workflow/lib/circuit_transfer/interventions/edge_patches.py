@@ -5,7 +5,7 @@ earlier run.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from torch import Tensor, nn
 
@@ -14,11 +14,9 @@ from circuit_transfer.interventions.edge_references import EdgeRun
 from circuit_transfer.interventions.hooks import replacing
 from circuit_transfer.interventions.projections import (
     joined,
-    projection_weights,
     readers_of_kinds,
     repeated_keys,
 )
-from circuit_transfer.interventions.runs import resumed
 from circuit_transfer.models.architectures import (
     layer_modules,
     layer_readers,
@@ -27,37 +25,14 @@ from circuit_transfer.models.architectures import (
 from circuit_transfer.models.edges import KINDS, QUERY_HEAD
 
 
-def attention_values(model: nn.Module, layer: int, streams: Tensor) -> dict:
-    """Return the queries, keys and values of a layer that reads given streams.
-
-    Args:
-        model: the model.
-        layer: number of the layer.
-        streams: `(streams, position, d_model)`, before the norm.
-
-    Returns:
-        By kind `(streams, position, readers, d_head)`, with the keys and values that
-        the model has.
-    """
-    readers = layer_readers(model)[layer]
-    norm = readers.attention_norm
-    read = streams if norm is None else norm(streams)
-    found = {}
-    for kind, (weight, bias) in projection_weights(model, readers).items():
-        value = (read @ weight.flatten(0, 1).T).unflatten(-1, weight.shape[:2])
-        found[kind] = value if bias is None else value + bias
-    return found
-
-
 def mlp_values(model: nn.Module, layer: int, streams: Tensor) -> Tensor:
-    """Return the output of an MLP that reads given streams, `(streams, ..., 1, d)`."""
-    readers = layer_readers(model)[layer]
+    """Return the output of an MLP that reads given streams `(streams, ..., d_model)`."""
     _, _, feed_forward = layer_modules(model)[layer]
     site, _, _ = node_sites(model)[2 * layer + 1]
-    norm = readers.mlp_norm
+    norm = layer_readers(model)[layer].mlp_norm
     output = feed_forward(streams if norm is None else norm(streams))
     # Where a norm follows the MLP, its output is that of the norm.
-    return (output if site is feed_forward else site(output)).unsqueeze(-2)
+    return output if site is feed_forward else site(output)
 
 
 def values_by_reader(
@@ -101,33 +76,37 @@ def resumed_at_attention(
         repeated_keys(model, kv, slice(layer, layer + 1)),
         skipping_layers(model, below),
         replacing(forwards),
+        _answering(model),
     ):
         yield
 
 
-def resumed_at_mlp(
-    model: nn.Module, layer: int, values: Tensor, run: EdgeRun
-) -> AbstractContextManager[None]:
-    """Set the output of an MLP and compute what follows, within the context.
+@contextmanager
+def resumed_after(model: nn.Module, layer: int, streams: Tensor) -> Iterator[None]:
+    """Set the residual stream after a layer and compute what follows, in the context.
 
     Args:
         model: the model whose modules are replaced within the context.
         layer: number of the layer.
-        values: `(times * batch, position, 1, d_model)`.
-        run: the earlier run, of the same prompts once.
+        streams: `(rows, position, d_model)`.
     """
-    # By site the stream after it; only what the layers return is used.
-    after = [each for stream in run.streams[1:] for each in (None, stream[0])]
-    return resumed(model, 2 * layer + 1, values, run.sites, after)
+    with skipping_layers(model, [streams] * (layer + 1)), _answering(model):
+        yield
 
 
-def resumed_at_logits(model: nn.Module, streams: Tensor, positions: int):
-    """Compute the logits of given residual streams `(rows, 1, d_model)` alone.
+@contextmanager
+def _answering(model: nn.Module) -> Iterator[None]:
+    """Compute the last layer's outputs at the last position alone, in the context.
 
-    Args:
-        model: the model whose layers are replaced within the context.
-        streams: what the final norm reads at the last position.
-        positions: how many positions the prompts have.
+    The logits of the others, which nothing reads, are then without a meaning.
     """
-    whole = streams.expand(-1, positions, -1).contiguous()
-    return skipping_layers(model, [whole] * len(layer_modules(model)))
+
+    def shorten(_module: nn.Module, inputs: tuple) -> tuple:
+        return (inputs[0][:, -1:], *inputs[1:])
+
+    projection, _, _ = node_sites(model)[-2]
+    with ExitStack() as stack:
+        for module in (projection, layer_readers(model)[-1].mlp_input):
+            handle = module.register_forward_pre_hook(shorten)
+            stack.callback(handle.remove)
+        yield
