@@ -8,6 +8,7 @@ the family has one.
 
 import torch
 from reference_families import FORWARDS
+from reference_rules import following
 
 
 def run(model, ids=None, *, embeddings=None, edit=lambda _name, live: live):
@@ -107,6 +108,9 @@ def node_scores(model, pair, method, steps=5, corrupted=None):
         return torch.tensor([drop({name: corrupted[name]}) for name in clean])
     if method == "nap":
         return torch.tensor(score(_gradients(model, pair, 1.0)))
+    if method == "nap-relp":
+        with following("relp"):
+            return torch.tensor(score(_gradients(model, pair, 1.0)))
     points = [k / steps for k in range(1, steps + 1)]
     if method == "nap-ig-inputs":
         parts = [score(_gradients(model, pair, share)) for share in points]

@@ -21,6 +21,7 @@ from reference_families import (
     unfused,
     window,
 )
+from reference_rules import activated, constant
 from torch.nn.functional import gelu
 
 from circuit_transfer.models.edges import config_graph
@@ -95,8 +96,7 @@ def _llama_like(config, weights, streams):
             )
         )
         x = family.norm(config, part, family.before_mlp, streams.read(f"m{layer}"))
-        gate = family.activation(linear(part, "mlp.gate_proj", x))
-        x = linear(part, "mlp.down_proj", gate * linear(part, "mlp.up_proj", x))
+        x = family.mlp(part, x)
         streams.write(f"m{layer}", family.norm(config, part, family.after_mlp, x))
     x = family.norm(config, weights, "model.norm", streams.read("logits"))
     tied = config.tie_word_embeddings
@@ -140,7 +140,7 @@ def _heads(family, config, part, layer, streams):
         slices = weight.split(width)
         count = n_heads // len(slices)
         return [
-            x * r.rsqrt() * slices[head // count]
+            x * constant(r.rsqrt()) * slices[head // count]
             for head, (x, r) in enumerate(zip(heads, root, strict=True))
         ]
 
@@ -184,7 +184,7 @@ def _gpt2(config, weights, streams):
         bias = part["attn.c_proj.bias"]
         streams.after_heads.append(lambda heads, bias=bias: heads + bias)
         x = centred(part, "ln_2", streams.read(f"m{layer}"), eps)
-        x = gelu_tanh(convolved(part, "mlp.c_fc", x))
+        x = activated(gelu_tanh, convolved(part, "mlp.c_fc", x))
         streams.write(f"m{layer}", convolved(part, "mlp.c_proj", x))
     x = centred(weights, "transformer.ln_f", streams.read("logits"), eps)
     return x @ weights["lm_head.weight"].T
@@ -212,7 +212,7 @@ def _gpt_neox(config, weights, streams):
         bias = part["attention.dense.bias"]
         streams.after_heads.append(lambda heads, bias=bias: heads + bias)
         x = centred(part, "post_attention_layernorm", streams.read(f"m{layer}"), eps)
-        x = gelu(linear(part, "mlp.dense_h_to_4h", x))
+        x = activated(gelu, linear(part, "mlp.dense_h_to_4h", x))
         streams.write(f"m{layer}", linear(part, "mlp.dense_4h_to_h", x))
     x = centred(weights, "gpt_neox.final_layer_norm", streams.read("logits"), eps)
     return x @ weights["lm_head.weight"].T

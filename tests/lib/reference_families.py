@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch.nn.functional import gelu, layer_norm, silu
+from reference_rules import activated, constant, halved, pattern, quartered, shared
+from torch.nn.functional import gelu, silu
 
 
 def gelu_tanh(x):
@@ -42,8 +43,7 @@ class LlamaLike:
                 config, part, self.after_attention, attended
             )
             x = self.norm(config, part, self.before_mlp, residual)
-            gate = self.activation(linear(part, "mlp.gate_proj", x))
-            x = linear(part, "mlp.down_proj", gate * linear(part, "mlp.up_proj", x))
+            x = self.mlp(part, x)
             x = self.norm(config, part, self.after_mlp, x)
             residual = residual + write(f"m{layer}", x)
         residual = self.norm(config, weights, "model.norm", residual)
@@ -85,13 +85,19 @@ class LlamaLike:
             )
             yield z @ out[head]
 
+    def mlp(self, part, x):
+        gate = activated(self.activation, linear(part, "mlp.gate_proj", x))
+        up = linear(part, "mlp.up_proj", x)
+        return linear(part, "mlp.down_proj", shared(gate) * shared(up))
+
     def norm(self, config, part, name, x):
         """Normalise runs of as many numbers as the norm has weights: a head, or all."""
         if name is None:
             return x
         weight = part[f"{name}.weight"] + self.offset
         x = x.unflatten(-1, (-1, len(weight)))
-        scale = (x.square().mean(-1, keepdim=True) + config.rms_norm_eps).rsqrt()
+        mean = x.square().mean(-1, keepdim=True)
+        scale = constant((mean + config.rms_norm_eps).rsqrt())
         return (x * scale * weight).flatten(-2)
 
 
@@ -114,7 +120,7 @@ def gpt2(config, weights, residual, write):
             attended = attended + write(f"a{layer}.h{head}", z @ out[head])
         residual = residual + attended
         x = convolved(part, "mlp.c_fc", centred(part, "ln_2", residual, eps))
-        x = convolved(part, "mlp.c_proj", gelu_tanh(x))
+        x = convolved(part, "mlp.c_proj", activated(gelu_tanh, x))
         residual = residual + write(f"m{layer}", x)
     residual = centred(weights, "transformer.ln_f", residual, config.layer_norm_epsilon)
     return residual @ weights["transformer.wte.weight"].T
@@ -139,7 +145,7 @@ def gpt_neox(config, weights, residual, write):
             attended = attended + write(f"a{layer}.h{head}", z @ out[head])
         read = residual if config.use_parallel_residual else residual + attended
         x = centred(part, "post_attention_layernorm", read, eps)
-        x = gelu(linear(part, "mlp.dense_h_to_4h", x))
+        x = activated(gelu, linear(part, "mlp.dense_h_to_4h", x))
         x = linear(part, "mlp.dense_4h_to_h", x)
         residual = residual + attended + write(f"m{layer}", x)
     residual = centred(weights, "gpt_neox.final_layer_norm", residual, eps)
@@ -179,7 +185,9 @@ def linear(part, name, x):
 def centred(part, name, x, eps):
     """Normalise mean and variance, GPT's norm."""
     scale, shift = part[f"{name}.weight"], part[f"{name}.bias"]
-    return layer_norm(x, scale.shape, scale, shift, eps)
+    x = x - x.mean(-1, keepdim=True)
+    root = (x.square().mean(-1, keepdim=True) + eps).sqrt()
+    return x / constant(root) * scale + shift
 
 
 def attend(query, key, value, scale, window=None, cap=None):
@@ -187,11 +195,12 @@ def attend(query, key, value, scale, window=None, cap=None):
 
     A position sees itself and, with a window, the `window - 1` before it.
     """
+    query, key = quartered(query), quartered(key)
     scores = capped(query @ key.transpose(-1, -2) * scale, cap)
     seen = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
     if window is not None:
         seen = seen.triu(1 - window)
-    return scores.masked_fill(~seen, -torch.inf).softmax(-1) @ value
+    return pattern(scores.masked_fill(~seen, -torch.inf)) @ halved(value)
 
 
 def window(config, layer):

@@ -175,11 +175,6 @@ OF_EDGES = [
     "tables/edges/*",
     "figures/edge-curves/*",
 ]
-# What shows scores of edges themselves.
-EDGES = [
-    *("figures/edge-map/*", "figures/circuits/*", "tables/top-edges/*"),
-    *("tables/edge-agreement/*", "tables/edge-stability/*"),
-]
 PAIR, BACK = "tiny-source/tiny-target", "tiny-target/tiny-source"
 
 
@@ -189,10 +184,22 @@ def scored(model: str = "*") -> list[str]:
     return [f"{name}/{model}" for name in names]
 
 
+def shown_edges(task: str = "*", model: str = "*") -> list[str]:
+    """Name what shows the scores of edges of a model; a drawing is of one task."""
+    names = ("top-edges", "edge-agreement", "edge-stability")
+    tables = [f"tables/{name}/{model}" for name in names]
+    return [
+        *tables,
+        f"figures/edge-map/{model}/*",
+        f"figures/circuits/{model}/{task}/*",
+    ]
+
+
 def edges_of(task: str = "*", model: str = "*") -> list[str]:
     """Name scores of edges, and circuits of them, on a task, and what shows them."""
     kinds = ("edge-scores", "faithfulness/edges", "faithfulness/lifted")
-    return [*(f"{kind}/{model}/{task}/*" for kind in kinds), *OF_EDGES, *EDGES]
+    made = [f"{kind}/{model}/{task}/*" for kind in kinds]
+    return [*made, *OF_EDGES, *shown_edges(task, model)]
 
 
 @dataclass
@@ -336,7 +343,7 @@ CHANGES = {
             *("stitched/*/ioi", "carried/*", *scored(), *SHOWN, *TRANSFERRED),
             *LISTED,
             *("edge-scores/*/ioi/*", "faithfulness/edges/*/ioi/eap"),
-            *("faithfulness/lifted/*/ioi/*", *OF_EDGES, *EDGES),
+            *("faithfulness/lifted/*/ioi/*", *OF_EDGES, *shown_edges("ioi")),
         ],
     ),
     "the weights in a GGUF file": Change(write_other_weights, ["models/quantised/*"]),
@@ -379,7 +386,7 @@ CHANGES = {
             *("carried/*/ioi/*", *scored(), *SHOWN, *TRANSFERRED),
             *LISTED,
             *OF_EDGES,
-            *(each for each in EDGES if "circuits" not in each),
+            *shown_edges()[:-1],
         ],
     ),
     # The source's own scores stay.
@@ -402,8 +409,7 @@ CHANGES = {
             *("alignments/*", "stitched/*", "carried/*"),
             *(*scored("tiny-source"), *SHOWN, *TRANSFERRED),
             *("baselines/tiny-source/*", *LISTED),
-            "edge-scores/tiny-source/*",
-            *(each.replace("*", "tiny-source*") for each in EDGES),
+            *("edge-scores/tiny-source/*", *shown_edges(model="tiny-source")),
         ],
     ),
     # Both models were scored before. What shows one transfer alone stays.
@@ -458,7 +464,7 @@ CHANGES = {
             *("scores/*", "faithfulness/gold/*", "carried/*", "stitched/*"),
             *("alignments/*", *scored(), *SHOWN, *TRANSFERRED),
             *("edge-scores/*", "faithfulness/edges/*/eap", "faithfulness/lifted/*"),
-            *(*OF_EDGES, *EDGES),
+            *(*OF_EDGES, *shown_edges()),
         ],
     ),
     # The stability and the correlation of tasks have tables from the same jobs.
@@ -479,7 +485,8 @@ CHANGES = {
             *("tables/maps/*", "figures/curves-by-*", "figures/completeness/*"),
             *("tables/top-nodes/*", "figures/controls/*", "figures/maps/*", "summary"),
             *("tables/edge-c*", "tables/edge-statistics", "tables/edges/*"),
-            *("tables/top-edges/*", "figures/edge-curves/*"),
+            *("tables/edge-agreement/*", "tables/top-edges/*"),
+            *("figures/edge-curves/*", "figures/circuits/*"),
         ],
     ),
     "a module of the page": Change(

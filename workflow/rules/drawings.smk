@@ -45,7 +45,7 @@ rule plot_edge_map:
 
 rule plot_circuit:
     input:
-        model=path("model", model="{target}"),
+        model=path("model"),
         scores=drawn_scores,
     output:
         figure=figure("circuits"),
@@ -59,6 +59,6 @@ rule plot_circuit:
     conda:
         "../../envs/figures.yaml"
     message:
-        "Drawing {wildcards.n} edges of {wildcards.target} on {wildcards.task} by {wildcards.edge_method}"
+        "Drawing {wildcards.n} edges of {wildcards.model} on {wildcards.task} by {wildcards.edge_method}"
     script:
         "../scripts/plot_circuit.py"

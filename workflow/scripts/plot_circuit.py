@@ -27,7 +27,7 @@ def plot_circuit(
     figure_paths: Sequence[Path | str],
     table_path: Path | str,
     *,
-    target: str,
+    model: str,
     task: str,
     edge_method: str,
     n: str,
@@ -39,7 +39,7 @@ def plot_circuit(
         scores_path: its edge scores.
         figure_paths: one path per format, SVG and others.
         table_path: the table (CSV).
-        target: name of the model.
+        model: name of the model.
         task: name of the task.
         edge_method: the method of the scores.
         n: number of edges; of fewer, all are drawn.
@@ -53,7 +53,7 @@ def plot_circuit(
             "%d edges: drawings of over %d are not legible", len(edges), LEGIBLE
         )
     title = (
-        f"{target}, {task}, {edge_method}: {len(edges):,} of {graph.n_edges:,} edges, "
+        f"{model}, {task}, {edge_method}: {len(edges):,} of {graph.n_edges:,} edges, "
         "those with the highest absolute scores"
     )
     group = graph.heads // graph.kv_readers

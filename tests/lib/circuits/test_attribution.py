@@ -117,7 +117,8 @@ def test_scores_under_other_ablations_equal_the_slow_implementation(
 @pytest.mark.parametrize("ablation", ["zero", "mean"])
 def test_a_way_between_prompts_needs_a_corrupted_prompt(tiny_model, ablation):
     with pytest.raises(
-        ValueError, match=f"{ablation}.*methods nap, nap-ig-activations, exact"
+        ValueError,
+        match=f"{ablation}.*methods nap, nap-ig-activations, nap-relp, exact",
     ):
         attribute(tiny_model("llama"), [], method="nap-ig-inputs", ablation=ablation)
 

@@ -11,6 +11,7 @@ from reference_edges import (
     run_edges,
     site_scores,
 )
+from reference_rules import following
 
 from circuit_transfer.circuits import edge_products
 from circuit_transfer.circuits.attribution import attribute
@@ -26,7 +27,10 @@ from circuit_transfer.prompts.batches import pair_batches
 from circuit_transfer.prompts.encoding import pairs_tokenizer
 from circuit_transfer.prompts.pairs import tokenize_pairs
 
-METHODS = ("eap", "eap-ig-inputs", "eap-ig-activations", "eap-conductance")
+METHODS = (
+    *("eap", "eap-ig-inputs", "eap-ig-activations"),
+    *("eap-conductance", "eap-gim"),
+)
 CASES = [*((family, {}) for family in sorted(ARCHITECTURES))]
 CASES.append(("gpt_neox", {"use_parallel_residual": False}))
 
@@ -53,6 +57,22 @@ def test_eap_is_the_gradient_of_a_mask(tiny_model, tiny_pairs, family, settings,
     assert_scores(found.scores, expected.mean(0))
     writers, readers = map(torch.from_numpy, graph.ends)
     assert_scores(found.by_example, expected[:, writers, readers])
+
+
+@pytest.mark.parametrize("kv", KV)
+@pytest.mark.parametrize(("family", "settings"), CASES)
+def test_gim_is_the_gradient_of_a_mask_by_its_rules(
+    tiny_model, tiny_pairs, family, settings, kv
+):
+    model = tiny_model(family, **settings).requires_grad_(False)
+    graph, pairs = config_graph(model.config, kv), tiny_pairs(4)
+    with following("gim"):
+        expected = [edge_scores(model, pair, kv) for pair in pair_batches(pairs, 1)]
+    batches = pair_batches(pairs, 2)
+    found = attribute_edges(model, batches, graph, method="eap-gim")
+    assert_scores(found.scores, torch.stack(expected).mean(0))
+    plain = attribute_edges(model, batches, graph, method="eap")
+    assert_scores(found.effect, plain.effect)
 
 
 ORACLES = {

@@ -18,6 +18,7 @@ from circuit_transfer.circuits.methods import (
     Method,
     Nodes,
     check_method,
+    edge_methods,
     implements,
     node_methods,
     step_shares,
@@ -31,6 +32,7 @@ from circuit_transfer.study.work import prompt_tokens
 from circuit_transfer.study.workload import study_work
 
 ROOT = Path(__file__).parents[3]
+LIBRARY = ROOT / "workflow/lib"
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
 NODES = Nodes(10, 4)
 
@@ -65,7 +67,7 @@ def halved(monkeypatch):
 def study_of(method, ablation):
     """Return the shipped study by one method, and a benchmark of all methods."""
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
-    config["study"]["methods"] = [method]
+    config["study"] |= {"methods": [method], "edge_methods": []}
     config["attribution"]["ablation"] = ablation
     config["benchmark"] = {"speed": {"model": "llama-small"}}
     validate_config(config, SCHEMA)
@@ -118,9 +120,20 @@ def test_a_new_method_is_measured_by_a_benchmark(halved):
 
 
 def test_every_row_has_a_function_and_every_function_a_row():
-    assert {*FUNCTIONS} == {*METHODS} == {*node_methods()}
+    assert {*FUNCTIONS} == {*METHODS} == {*node_methods(), *edge_methods()}
     with pytest.raises(ValueError, match="'nip' is not one of nap, nap-ig-inputs"):
         implements("nip")
+
+
+def test_all_that_scores_edges_comes_with_the_module_that_runs_it():
+    """A stage imports that module alone, and runs methods by their names."""
+    code = (
+        "from circuit_transfer.circuits import edge_attribution, methods\n"
+        "print(*methods.FUNCTIONS)"
+    )
+    command, library = [sys.executable, "-c", code], {"PYTHONPATH": str(LIBRARY)}
+    printed = subprocess.run(command, env=library, stdout=subprocess.PIPE, text=True)
+    assert {*printed.stdout.split()} >= {*edge_methods()} & {*FUNCTIONS}
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -133,7 +146,7 @@ def test_a_row_agrees_with_itself(name):
     assert (few != many) == row.steps
     assert steps_of(name, 7) == (7 if row.steps else 1)
     # Only what moves one site of the clean run need not begin at the first layer.
-    assert (row.layers < 1) == (row.gradients != "runs")
+    assert (row.layers < 1) == (row.gradients in ("sites", "none"))
 
 
 def test_shares_of_several_numbers_of_steps_stand_once_in_order():
@@ -150,10 +163,11 @@ def test_a_method_is_checked_under_an_ablation():
 
 
 def test_the_readme_and_the_default_config_name_every_method():
-    (names,) = re.findall(
-        r"attribution \((`[^)]*`)\)", (ROOT / "README.md").read_text()
-    )
-    assert tuple(re.findall(r"`([^`]+)`", names)) == node_methods()
+    text = (ROOT / "README.md").read_text()
+    named = r"attribution of nodes \((`[^)]*`)\) and of edges \((`[^)]*`)\)"
+    (lists,) = re.findall(named, text)
+    found = tuple(tuple(re.findall(r"`([^`]+)`", each)) for each in lists)
+    assert found == (node_methods(), edge_methods())
     page = (ROOT / "workflow/docs/studies.md").read_text()
     rows = page.partition("| attribution method |")[2].partition("\n\n")[0]
     found = dict(re.findall(r"^\| `(.*)` \| (.*) \|$", rows, re.MULTILINE))
@@ -167,5 +181,5 @@ def test_planning_a_study_loads_no_torch():
     modules = ("circuits.methods", "study.checks", "study.validation", "study.workload")
     code = "".join(f"import circuit_transfer.{name}\n" for name in modules)
     code += "import sys\nsys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
-    library = {"PYTHONPATH": str(ROOT / "workflow/lib")}
+    library = {"PYTHONPATH": str(LIBRARY)}
     subprocess.run([sys.executable, "-c", code], env=library, check=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from circuit_transfer.circuits.methods import node_methods
 from circuit_transfer.study import settings
 from circuit_transfer.study.configuration import check_configuration, sorted_keys
 from circuit_transfer.transfer.objectives import FitSettings
@@ -24,12 +25,13 @@ def config():
 def test_only_integrated_gradients_take_steps(config):
     steps = {
         method: settings.attribution_settings(config, method)["ig_steps"]
-        for method in ("nap", "nap-ig-inputs", "nap-ig-activations", "exact")
+        for method in node_methods()
     }
     assert steps == {
         "nap": 1,
         "nap-ig-inputs": 10,
         "nap-ig-activations": 10,
+        "nap-relp": 1,
         "exact": 1,
     }
 

@@ -45,4 +45,11 @@ def test_the_first_page_is_of_the_study(config, question, has_controls):
     for heading in ("How to read the numbers", "Uncertainty"):
         assert f">{heading}</h1>" in page
     assert (">Controls</h1>" in page) == has_controls
+    assert ">Circuits of edges</h1>" not in page
     assert ("alignment" in page) == has_controls
+
+
+def test_the_first_page_explains_edges_where_they_are_scored():
+    study = {"transfers": [], "edge_methods": ["eap"]}
+    page = first_page({"study": study})
+    assert ">Circuits of edges</h1>" in page and "random-effective" in page

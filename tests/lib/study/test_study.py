@@ -241,11 +241,19 @@ def test_circuits_of_edges_are_compared_with_those_of_nodes():
         *(f"{figures}/edge-curves/large/{method}.png" for method in methods),
         *(f"{figures}/edge-map/small/{method}.png" for method in methods),
         *(f"{figures}/edge-map/large/{method}.png" for method in methods),
-        *(f"{figures}/circuits/large/ioi/{method}/30.svg" for method in methods),
+        *(
+            f"{figures}/circuits/{model}/ioi/{method}/30.svg"
+            for model in both
+            for method in methods
+        ),
     ]
     # Edges alone, and none.
     alone = study(study_methods=[]).measured_edges()
     assert alone["lifted"] == alone["nodes"] == [] and len(alone["edges"]) == 6
+    direct = study(study_methods=[], study_transfers=[], study_models=["small"])
+    kinds = {file.split("/")[2] for file in results(direct) if "/" in file[8:]}
+    nodes = {"gold", "top-nodes", "task-correlation", "gold-node-map"}
+    assert "edges" in kinds and not kinds & nodes
     without = study(study_edge_methods=[])
     assert set(map(len, without.measured_edges().values())) == {0}
     assert not any("edge" in file for file in results(without))
@@ -263,7 +271,7 @@ def test_the_page_shows_the_circuits_of_edges_of_the_targets():
 
 
 def test_a_circuit_of_any_number_of_edges_is_drawn_but_of_none():
-    wildcards = {"target": "small", "task": "a.b", "edge_method": "eap"}
+    wildcards = {"model": "small", "task": "a.b", "edge_method": "eap"}
     scores = "results/edge-scores/small/a.b/eap.safetensors"
     assert drawn_scores(SimpleNamespace(**wildcards, n="1000000")) == scores
     with pytest.raises(ValueError, match=r"0 edges of small on a\.b: .* from 1 on"):

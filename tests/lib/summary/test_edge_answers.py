@@ -9,6 +9,8 @@ from circuit_transfer.summary.edge_circuits import (
     edges_answer,
     edges_line,
 )
+from circuit_transfer.summary.names import Names
+from circuit_transfer.summary.terminal import results_text
 from circuit_transfer.tables.edge_levels import EdgeLevels
 
 NAMES = {"target": "big", "edge_method": "eap", "methods": ["nap"]}
@@ -159,3 +161,10 @@ def test_the_terminal_has_one_line():
         "Circuits of edges of big_model by eap: faithfulness .9 with 10 % (ioi) and "
         "50 % (addition) of the edges; CPR 0.89 [0.89, 0.89], CMD 0.10 [0.10, 0.10]"
     )
+
+
+def test_the_terminal_of_edges_alone_has_the_line_of_every_model():
+    names = Names(study.TASKS, [], ["eap"], [study.TARGET], [], [], [0])
+    text = results_text(pl.DataFrame(), names, edges=study.statistics()[0])
+    assert text.startswith("Circuits of edges of big_model by eap: faithfulness .9")
+    assert text.count("\n") == 0

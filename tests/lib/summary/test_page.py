@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import polars as pl
 import pytest
 
-from circuit_transfer.summary.page import Bars, Image, Section, page
+from circuit_transfer.summary.page import Bars, Drawing, Image, Section, page
 from circuit_transfer.tables.text import as_text
 from circuit_transfer.tables.typesetting import Table
 
@@ -43,6 +43,27 @@ class Elements(HTMLParser):
 
 def made(*sections, index=None):
     return page("A <title>", ["one <i> two"], sections, index or {})
+
+
+def test_drawings_are_part_of_the_page_each_folded_by_itself():
+    svg = '<svg class="circuit"><g><title>m0 -&gt; m1</title></g></svg>\n'
+    image = Image(b"png", "a map", "map.png")
+    drawings = [
+        Drawing(svg, f"circuit <{n}>", f"caption & {n}", f"figures/{n}.svg")
+        for n in range(3)
+    ]
+    text = made(Section("s", "Why?", ["One."], [*drawings, image]))
+    found = Elements(text)
+    assert text.count(svg) == 3
+    folds = [each for each in found.of("details") if "open" in each]
+    assert len(folds) == 1 and len(found.of("details")) == 3
+    assert text.index("<details open>") < text.index("circuit &lt;0&gt;")
+    for n in range(3):
+        assert f"circuit <{n}>" in found.texts
+        assert any(f"caption & {n}" in each for each in found.texts)
+        assert {"href": f"figures/{n}.svg"} in found.of("a")
+    # An image among them is shown as usual.
+    assert [each["alt"] for each in found.of("img")] == ["a map"]
 
 
 def test_the_page_needs_nothing_but_itself():

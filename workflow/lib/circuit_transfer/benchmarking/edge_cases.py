@@ -71,8 +71,8 @@ def _circuits(
     with torch.inference_mode():
         runs = edge_runs(model, batch, graph, ablation)
     whole = plan_edges(graph, np.ones((1, graph.n_edges), bool), silent=True)
-    # The whole model is not run as a circuit; the corrupted prompts are run once.
-    different = len(np.unique(masks[~masks.all(1)], axis=0)) + 1
+    # Every size is a pass, and the corrupted prompts are one more.
+    passes = len(masks) + 1
 
     @torch.inference_mode()
     def run_whole() -> Any:
@@ -81,7 +81,7 @@ def _circuits(
     def run_sizes() -> Any:
         return run_edge_circuits(model, [batch], graph, masks)
 
-    sizes = (EDGE_CIRCUITS, run_sizes, different, 0, LIMITS[EDGE_CIRCUITS])
+    sizes = (EDGE_CIRCUITS, run_sizes, passes, 0, LIMITS[EDGE_CIRCUITS])
     every = (WHOLE_EDGE_CIRCUIT, run_whole, 1, 0, LIMITS[WHOLE_EDGE_CIRCUIT])
     return [Case(*sizes, MEMORY_LIMIT), Case(*every)]
 

@@ -26,6 +26,7 @@ from circuit_transfer.interventions import (
     answer_logits,
     captured,
     captured_stream,
+    relp_gradients,
     resumed,
 )
 from circuit_transfer.jobs.progress import progress
@@ -191,6 +192,15 @@ def _gradient(
 ) -> list[Attribution]:
     """`nap`: the gradient at the clean run times the activation difference."""
     return _integrated(model, batch, ablated, [1])
+
+
+@implements("nap-relp")
+def _relevance(
+    model: nn.Module, batch: PairBatch, ablated: Ablation, counts: Sequence[int]
+) -> list[Attribution]:
+    """`nap-relp`: as `nap`, with the gradient by the rules of RelP."""
+    with relp_gradients(model):
+        return _gradient(model, batch, ablated, counts)
 
 
 @implements("nap-ig-inputs")

@@ -1,6 +1,6 @@
 """Score edges: how far would the logit difference drop if an edge were ablated?
 
-The functions of the methods in `methods.METHODS` that score edges by gradients; see EAP
+The functions of the methods in `methods.METHODS` that score edges. By gradients: EAP
 (arXiv 2310.10348) and EAP-IG (arXiv 2403.17806). The score of an edge is the difference
 of the writer's output times the gradient at what the reader reads.
 """
@@ -22,7 +22,9 @@ from circuit_transfer.circuits.edge_steps import (
     conductance_scores,
     gradient_scores,
 )
+from circuit_transfer.circuits.exact_edges import exact_scores
 from circuit_transfer.circuits.methods import FUNCTIONS, check_method, implements
+from circuit_transfer.interventions import gim_gradients
 from circuit_transfer.jobs.progress import progress
 from circuit_transfer.jobs.resume import NO_RESUME, Resume, State
 from circuit_transfer.messages import quoted
@@ -192,6 +194,15 @@ def _gradient(
     return gradient_scores(model, batch, ablated, graph)
 
 
+@implements("eap-gim")
+def _interactions(
+    model: nn.Module, batch: PairBatch, ablated: Ablation, graph: Graph, _steps: Steps
+) -> BatchScores:
+    """`eap-gim`: as `eap`, with the gradient by the rules of GIM."""
+    with gim_gradients(model):
+        return gradient_scores(model, batch, ablated, graph, frozen_norms=True)
+
+
 @implements("eap-ig-inputs")
 def _integrated(
     model: nn.Module, batch: PairBatch, ablated: Ablation, graph: Graph, steps: Steps
@@ -221,3 +232,11 @@ def _conductance(
     the effect, but for the error of the steps.
     """
     return conductance_scores(model, batch, ablated, graph, places=steps.places())
+
+
+@implements("eap-exact")
+def _exact(
+    model: nn.Module, batch: PairBatch, ablated: Ablation, graph: Graph, _steps: Steps
+) -> BatchScores:
+    """`eap-exact`: the drop of the metric when one edge alone is ablated."""
+    return exact_scores(model, batch, ablated, graph)

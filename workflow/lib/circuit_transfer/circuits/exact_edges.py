@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from circuit_transfer.circuits.ablations import Ablation, ablation_of
 from circuit_transfer.circuits.edge_steps import BatchScores
-from circuit_transfer.circuits.methods import implements
 from circuit_transfer.interventions import answer_logits
 from circuit_transfer.interventions.edge_patches import (
+    at_answer_position,
     mlp_values,
     resumed_after,
     resumed_at_attention,
@@ -79,11 +79,10 @@ def exact_edges(
     return torch.cat(done)
 
 
-@implements("eap-exact")
-def _every_edge(
-    model: nn.Module, batch: PairBatch, ablated: Ablation, graph: Graph, _steps: object
+def exact_scores(
+    model: nn.Module, batch: PairBatch, ablated: Ablation, graph: Graph
 ) -> BatchScores:
-    """`eap-exact`: ablate one edge alone and take the drop of the metric."""
+    """Ablate every edge of a batch alone, and return the drops as scores."""
     drops, effect = _drops(model, batch, ablated, graph, np.arange(graph.n_edges))
     matrix = graph.matrix(drops.numpy(), outside=0.0)
     return BatchScores(torch.from_numpy(matrix), effect)
@@ -186,7 +185,7 @@ class _Runs:
         else:
             context = self._at_attention(layer, writers, readers)
             after = self._prefix(layer)
-        with context:
+        with context, at_answer_position(self.model):
             logits = answer_logits(self.model, repeated.clean, after=after)
         return repeated.logit_diff(logits).unflatten(0, (times, -1))
 
@@ -218,11 +217,10 @@ class _Runs:
     ) -> AbstractContextManager[None]:
         """Go on from a layer's values, with that of one reader changed in each row."""
         clean = self.clean.projections[layer]
+        clean = values_by_reader(self.model, clean, self.graph.kv)
         values = {
             kind: value.expand(len(writers), *value.shape).clone()
-            for kind, value in values_by_reader(
-                self.model, clean, self.graph.kv
-            ).items()
+            for kind, value in clean.items()
         }
         rows, own = {}, {}
         for kind in KINDS:
@@ -265,7 +263,7 @@ class _Runs:
         return found.split([len(own[kind]) for kind in KINDS])
 
     def _streams(self, stream: Tensor, writers: np.ndarray) -> Tensor:
-        """Return what readers read without a writer each, `(writers, *stream.shape)`."""
+        """Return a stream without a writer each, `(writers, *stream.shape)`."""
         differences = self._differences[torch.from_numpy(writers)]
         return stream - differences[:, :, -stream.shape[1] :].to(stream)
 

@@ -35,7 +35,8 @@ class Method:
         label: what its scores are, in plain words.
         passes: how often it runs a pair.
         gradients: what its gradients are of: whole `runs`, so that the residual stream
-            has them too, one site (`sites`) that moves while all else stays, or `none`.
+            has them too, whole runs by other `rules` than the derivative's, one site
+            (`sites`) that moves while all else stays, or `none`.
         scores: what it gives a score.
         steps: whether it integrates over steps.
         ablations: those under which it can score; None for all.
@@ -49,7 +50,7 @@ class Method:
     name: str
     label: str
     passes: Passes
-    gradients: Literal["runs", "sites", "none"]
+    gradients: Literal["runs", "rules", "sites", "none"]
     scores: Literal["nodes", "edges"] = "nodes"
     steps: bool = False
     ablations: tuple[str, ...] | None = None
@@ -100,6 +101,13 @@ METHODS = {
             # A pass begins at the moved site: half of the layers on average.
             layers=0.5,
             limit=0.6,
+        ),
+        Method(
+            "nap-relp",
+            "as nap, with a backward pass in which norms and the slopes of activations "
+            "are constant and gated products share their gradient",
+            passes=lambda nodes, steps: (1, 1),
+            gradients="rules",
         ),
         Method(
             "exact",
@@ -156,7 +164,7 @@ METHODS = {
             "as eap, with a backward pass in which softmax saturates less, norms are "
             "constant and products share their gradient",
             passes=lambda nodes, steps: (1, 1),
-            gradients="runs",
+            gradients="rules",
             scores="edges",
         ),
         Method(
@@ -236,7 +244,10 @@ def step_shares(counts: Iterable[int]) -> list[Fraction]:
 
 
 def has_run_gradients(name: str) -> bool:
-    """Return whether a method's gradients are of whole runs."""
+    """Return whether a method's gradients are the metric's derivatives in whole runs.
+
+    Only those can be taken in the residual stream, too.
+    """
     return method_of(name).gradients == "runs"
 
 

@@ -28,6 +28,7 @@ from circuit_transfer.figures.circuit_parts import (
     wrapped,
 )
 from circuit_transfer.figures.circuit_routes import Ends, routes, s_curve
+from circuit_transfer.messages import printable
 from circuit_transfer.tables.top_nodes import decimals_of
 
 # Of which no drawing is made.
@@ -45,6 +46,8 @@ def circuit_drawing(edges: pl.DataFrame, *, title: str, group: int = 1) -> Drawi
         title: what it is of.
         group: heads that share one reader of keys and one of values; 1 for none.
     """
+    # No format can show control characters.
+    title = printable(title)
     if edges.is_empty():
         return _message(title, NO_SCORES)
     if len(edges) > MOST:

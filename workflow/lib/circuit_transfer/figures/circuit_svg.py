@@ -14,7 +14,6 @@ from circuit_transfer.figures.circuit_parts import (
     Point,
     Text,
 )
-from circuit_transfer.messages import printable
 
 # Of the line around an edge on which a pointer shows its title.
 REACH = 9.0
@@ -35,7 +34,7 @@ def circuit_svg(drawing: Drawing) -> str:
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" class="circuit" width="{width}" '
             f'height="{height}" viewBox="0 0 {width} {height}" role="img" '
-            f'aria-label="{_escaped(drawing.title)}" '
+            f'aria-label="{escape(drawing.title)}" '
             'font-family="DejaVu Sans, Verdana, Arial, sans-serif">',
             f"<style>\n{STYLE}</style>",
             f'<rect width="{width}" height="{height}" fill="#fff"/>',
@@ -61,7 +60,7 @@ def _parts(drawing: Drawing) -> Iterator[str]:
 
 def _edge(line: Line) -> str:
     reach = f'class="reach" stroke-width="{_number(max(REACH, line.width))}"'
-    title = f"<title>{_escaped(line.title)}</title>"
+    title = f"<title>{escape(line.title)}</title>"
     lines = _path(line.points, _style(line)) + _path(line.points, reach)
     return f'<g class="edge" fill="none">{title}{lines}</g>'
 
@@ -94,12 +93,7 @@ def _box(box: Box) -> Iterator[str]:
 def _text(text: Text, how: str = "") -> str:
     place = f'x="{_number(text.x)}" y="{_number(text.y)}" font-size="{text.size:g}"'
     weight = ' font-weight="bold"' if text.bold else ""
-    return f"<text {place}{weight}{how}>{_escaped(text.text)}</text>"
-
-
-def _escaped(text: str) -> str:
-    """Return a text for XML, in which control characters are not allowed at all."""
-    return escape(printable(text))
+    return f"<text {place}{weight}{how}>{escape(text.text)}</text>"
 
 
 def _number(value: float) -> str:

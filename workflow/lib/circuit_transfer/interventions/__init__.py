@@ -7,6 +7,7 @@
 - `edges`: run circuits of edges, with `edge_references` (the runs between which they
   lie), `edge_plans` (what they compute), `edge_buffers` and `edge_readers` (what a
   reader reads, and its query, key or value);
+- `backward`: alter gradients by the rules of GIM and RelP, and no value;
 - `runs`: run prompts from the beginning, after a cached prefix, or from a given site;
 - `unembedding`: compute logits in float32 where the weights have half the precision;
 - `prefixes`: try whether a prefix may be cached;
@@ -15,6 +16,7 @@
 - `counting`: count forward and backward passes and tokens.
 """
 
+from circuit_transfer.interventions.backward import gim_gradients, relp_gradients
 from circuit_transfer.interventions.circuits import (
     mask_by_site,
     mixing,
@@ -49,10 +51,12 @@ __all__ = [
     "counting",
     "edge_logits",
     "edited",
+    "gim_gradients",
     "mask_by_site",
     "mixing",
     "plan_edges",
     "pushing",
+    "relp_gradients",
     "resumed",
     "reusable_prefix",
     "run_captured",

@@ -26,7 +26,7 @@ from circuit_transfer.models.edges import KINDS, QUERY_HEAD
 
 
 def mlp_values(model: nn.Module, layer: int, streams: Tensor) -> Tensor:
-    """Return the output of an MLP that reads given streams `(streams, ..., d_model)`."""
+    """Return the output of an MLP that reads streams `(streams, ..., d_model)`."""
     _, _, feed_forward = layer_modules(model)[layer]
     site, _, _ = node_sites(model)[2 * layer + 1]
     norm = layer_readers(model)[layer].mlp_norm
@@ -76,13 +76,13 @@ def resumed_at_attention(
         repeated_keys(model, kv, slice(layer, layer + 1)),
         skipping_layers(model, below),
         replacing(forwards),
-        _answering(model),
     ):
         yield
 
 
-@contextmanager
-def resumed_after(model: nn.Module, layer: int, streams: Tensor) -> Iterator[None]:
+def resumed_after(
+    model: nn.Module, layer: int, streams: Tensor
+) -> AbstractContextManager[None]:
     """Set the residual stream after a layer and compute what follows, in the context.
 
     Args:
@@ -90,23 +90,22 @@ def resumed_after(model: nn.Module, layer: int, streams: Tensor) -> Iterator[Non
         layer: number of the layer.
         streams: `(rows, position, d_model)`.
     """
-    with skipping_layers(model, [streams] * (layer + 1)), _answering(model):
-        yield
+    return skipping_layers(model, [streams] * (layer + 1))
 
 
 @contextmanager
-def _answering(model: nn.Module) -> Iterator[None]:
-    """Compute the last layer's outputs at the last position alone, in the context.
+def at_answer_position(model: nn.Module) -> Iterator[None]:
+    """Compute what only the answer depends on at the last position alone.
 
-    The logits of the others, which nothing reads, are then without a meaning.
+    In the last layer: the sum of the heads and the MLP. The residual stream after it is
+    that of the model at the last position only.
     """
+    (module, _, _), last = node_sites(model)[-2], layer_readers(model)[-1]
 
-    def shorten(_module: nn.Module, inputs: tuple) -> tuple:
+    def cut(_module: nn.Module, inputs: tuple) -> tuple:
         return (inputs[0][:, -1:], *inputs[1:])
 
-    projection, _, _ = node_sites(model)[-2]
-    with ExitStack() as stack:
-        for module in (projection, layer_readers(model)[-1].mlp_input):
-            handle = module.register_forward_pre_hook(shorten)
-            stack.callback(handle.remove)
+    with ExitStack() as hooks:
+        for each in (module, last.mlp_input):
+            hooks.callback(each.register_forward_pre_hook(cut).remove)
         yield

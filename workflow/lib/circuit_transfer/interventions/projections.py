@@ -152,11 +152,25 @@ def _repeated(norm: nn.Module, times: int, d_head: int) -> Callable[[Tensor], Te
     """Return the forward of a norm over all keys, for keys that are repeated."""
     other = copy.copy(norm)
     with on_device(norm):
-        by_head = norm.weight.unflatten(0, (-1, d_head)).repeat_interleave(times, dim=0)
-    weight = nn.Parameter(by_head.flatten(), requires_grad=False)
+        repeated = repeated_weight(norm.weight, len(norm.weight) * times, d_head)
+    weight = nn.Parameter(repeated, requires_grad=False)
     other._parameters = {**norm._parameters, "weight": weight}
     # That of its class: an offloaded module has one of its own, which loads its weight.
     return type(norm).forward.__get__(other)
+
+
+def repeated_weight(weight: Tensor, width: int, d_head: int) -> Tensor:
+    """Repeat the weights of a norm, head by head, for keys that are repeated.
+
+    Args:
+        weight: of a norm, one for each number.
+        width: how many numbers the norm is over, a multiple of its weights.
+        d_head: how many of them are of one head.
+    """
+    times = width // len(weight)
+    if times == 1:
+        return weight
+    return weight.unflatten(0, (-1, d_head)).repeat_interleave(times, dim=0).flatten()
 
 
 @contextmanager

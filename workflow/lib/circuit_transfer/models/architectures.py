@@ -48,10 +48,15 @@ class Architecture:
         mlp_norm: the norm before the MLP, likewise; what the MLP reads from the
             residual stream is the input of `after_heads`.
         heads_norm: a norm over the sum of all heads, None if there is none.
-        joint_norms: norms over the keys of all heads at once, whose weights have one
+        query_norms: norms over queries and keys.
+        joint_norms: those over the keys of all heads at once, whose weights have one
             entry for each of their numbers.
         final_norm: the norm before the unembedding, relative to the model.
         norm_offset: what norms add to their weights.
+        activation: of the MLP, relative to `feed_forward`.
+        mlp_projection: the output projection of the MLP, likewise.
+        gated: whether what that projection reads is a product of the activation and a
+            linear map (`up`), not the activation itself.
     """
 
     layers: str
@@ -65,9 +70,16 @@ class Architecture:
     attention_norm: str | None = "input_layernorm"
     mlp_norm: str | None = "post_attention_layernorm"
     heads_norm: str | None = None
+    query_norms: tuple[str, ...] = ()
     joint_norms: tuple[str, ...] = ()
     final_norm: str = "model.norm"
     norm_offset: float = 0.0
+    activation: str = "act_fn"
+    mlp_projection: str = "down_proj"
+    gated: bool = True
+
+
+_QUERY_NORMS = ("self_attn.q_norm", "self_attn.k_norm")
 
 
 _LLAMA_LIKE = Architecture(
@@ -85,7 +97,7 @@ _GEMMA_LIKE = Architecture(
 
 ARCHITECTURES = {
     "gemma2": _GEMMA_LIKE,
-    "gemma3_text": _GEMMA_LIKE,
+    "gemma3_text": replace(_GEMMA_LIKE, query_norms=_QUERY_NORMS),
     "gpt2": Architecture(
         "transformer.h",
         "attn.c_proj",
@@ -97,6 +109,9 @@ ARCHITECTURES = {
         attention_norm="ln_1",
         mlp_norm="ln_2",
         final_norm="transformer.ln_f",
+        activation="act",
+        mlp_projection="c_proj",
+        gated=False,
     ),
     "gpt_neox": Architecture(
         "gpt_neox.layers",
@@ -107,6 +122,9 @@ ARCHITECTURES = {
         projections=("attention.query_key_value",),
         fused="heads",
         final_norm="gpt_neox.final_layer_norm",
+        activation="act",
+        mlp_projection="dense_4h_to_h",
+        gated=False,
     ),
     "llama": _LLAMA_LIKE,
     "mistral": _LLAMA_LIKE,
@@ -119,11 +137,17 @@ ARCHITECTURES = {
         attention_norm=None,
         mlp_norm=None,
         heads_norm="post_attention_layernorm",
+        query_norms=_QUERY_NORMS,
         joint_norms=("self_attn.k_norm",),
     ),
-    "phi3": replace(_LLAMA_LIKE, projections=("self_attn.qkv_proj",), fused="blocks"),
+    "phi3": replace(
+        _LLAMA_LIKE,
+        projections=("self_attn.qkv_proj",),
+        fused="blocks",
+        activation="activation_fn",
+    ),
     "qwen2": _LLAMA_LIKE,
-    "qwen3": _LLAMA_LIKE,
+    "qwen3": replace(_LLAMA_LIKE, query_norms=_QUERY_NORMS),
 }
 
 # The name in GGUF files of the families that transformers reads from them. Mistral is

@@ -14,10 +14,10 @@ def drawn_scores(w) -> str:
     """
     if not int(w.n):
         raise ValueError(
-            f"{w.n} edges of {w.target} on {w.task}: expected a number from 1 on; if "
+            f"{w.n} edges of {w.model} on {w.task}: expected a number from 1 on; if "
             "the model has fewer edges, all of them are drawn"
         )
-    return path("edge-scores", model=w.target, task=w.task, edge_method=w.edge_method)
+    return path("edge-scores", model=w.model, task=w.task, edge_method=w.edge_method)
 
 
 def summarised_edges(study: Study) -> dict[str, list[str]]:

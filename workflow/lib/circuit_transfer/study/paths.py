@@ -137,7 +137,7 @@ JOBS = {
     "plot_edge_curves": "{target}/{edge_method}",
     "plot_node_map": _FIT,
     "plot_gold_node_map": "{target}/{method}",
-    "plot_circuit": "{target}/{task}/{edge_method}/{n}",
+    "plot_circuit": "{model}/{task}/{edge_method}/{n}",
     "plot_edge_map": "{model}/{edge_method}",
     "plot_alignment_matrix": _FIT,
     "plot_losses": _FIT,

@@ -65,7 +65,7 @@ FIGURES = {
     "gold-node-map": Shown("attribution", CIRCUITS, "{target}/{method}"),
     "edge-map": Shown("edges", CIRCUITS, "{model}/{edge_method}"),
     "circuits": Shown(
-        "edges", CIRCUITS, "{target}/{task}/{edge_method}/{n}", image="svg"
+        "edges", CIRCUITS, "{model}/{task}/{edge_method}/{n}", image="svg"
     ),
     "alignment-matrix": Shown("transfers", CIRCUITS, _FIT),
     "losses": Shown("transfers", "How did the training go?", _FIT),

@@ -19,9 +19,14 @@ DRAWN = {
 NOTE = (
     "The edges with the highest scores, in descending order, and those with the most "
     "negative ones, which oppose the right answer. ?: the 95 % interval includes 0, or "
-    "there is none, so that the sign is open. aL.hH<q>: the queries (k: keys, v: "
-    "values) of attention head H of layer L; mL: the MLP block of layer L."
+    "there is none, so that the sign is open. u→v: from u to v; aL.hH<q>: the queries "
+    "(k: keys, v: values) of attention head H of layer L; mL: the MLP block of layer L."
 )
+
+
+def with_arrows(top: pl.DataFrame) -> pl.DataFrame:
+    """Return a table of edges whose names no line break divides: `m0→m1`."""
+    return top.with_columns(pl.col("edge").str.replace("->", "→", literal=True))
 
 
 def drawing_caption(edges: pl.DataFrame) -> str:
@@ -44,5 +49,6 @@ def drawing_caption(edges: pl.DataFrame) -> str:
         text += f", through {counted(nodes, 'head or MLP', 'heads and MLPs')}"
     if len(kept) < len(edges):
         text += "; the others are paler"
-    opposing = f"{len(against)} of them (dashed)" if len(against) else "none of them"
-    return f"{text}. Against the right answer: {opposing}."
+    if against.is_empty():
+        return f"{text}. None is against the right answer."
+    return f"{text}. Against the right answer (dashed): {len(against)} of {len(edges)}."

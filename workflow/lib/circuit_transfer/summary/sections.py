@@ -143,7 +143,7 @@ def _drawings(
 ) -> Section:
     answer, tables = [], {}
     for target in names.targets:
-        top = frames.top_edges[target]
+        top = edges.with_arrows(frames.top_edges[target])
         answer += nodes.nodes_answer(top, target=target, noun="edge")
         table = nodes.nodes_table(top, noun="edge", note=edges.NOTE)
         tables[f"Edges of {target}"] = table
