@@ -8,6 +8,7 @@ from circuit_transfer.circuits.methods import node_methods
 from circuit_transfer.interventions import counting
 from circuit_transfer.models.architectures import ARCHITECTURES
 from circuit_transfer.models.loading import load_model
+from circuit_transfer.models.nonlinearities import all_norms
 from circuit_transfer.prompts.batches import PairBatch, pair_batches
 
 FAMILIES = sorted(ARCHITECTURES)
@@ -312,3 +313,22 @@ def test_an_unknown_method_is_named(tiny_model):
         attribute(model, [], method="nip")
     with pytest.raises(ValueError, match="eap scores edges; expected one of nap, "):
         attribute(model, [], method="eap")
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gpt_neox"])
+def test_relp_is_nap_where_only_attention_is_not_linear(tiny_model, tiny_pairs, family):
+    """Norms whose epsilon is all that they divide by, and the identity as activation."""
+    keys = {"gpt2": ("layer_norm_epsilon", "activation_function")}
+    epsilon, activation = keys.get(family, ("layer_norm_eps", "hidden_act"))
+    settings = {epsilon: 1e12, activation: "linear"}
+    model = tiny_model(family, **settings).requires_grad_(False)
+    for norm in all_norms(model):
+        norm.weight.mul_(1e6)
+    batches = pair_batches(tiny_pairs(5), 2)
+    nap, relp = (attribute(model, batches, method=m) for m in ("nap", "nap-relp"))
+    assert_scores(relp.nodes, nap.nodes)
+    assert_scores(relp.input, nap.input)
+    assert nap.effect.equal(relp.effect)
+    plain = tiny_model(family).requires_grad_(False)
+    nap, relp = (attribute(plain, batches, method=m) for m in ("nap", "nap-relp"))
+    assert (relp.nodes - nap.nodes).abs().max() > 0.01 * nap.nodes.abs().max()

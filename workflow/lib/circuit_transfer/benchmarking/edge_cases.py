@@ -31,8 +31,9 @@ from circuit_transfer.prompts.batches import PairBatch
 
 LIMITS = {EDGE_CIRCUITS: 0.8, WHOLE_EDGE_CIRCUIT: 1.3, EXACT_EDGES: 0.3}
 MEMORY_LIMIT = 1.3  # of circuits
-# The edges that are ablated alone: so many, evenly over all.
-SAMPLED = 64
+# The writers whose edges are ablated alone, as shares of the way through the model:
+# as with every edge, those of one writer follow each other.
+SAMPLED = (1 / 6, 3 / 6, 5 / 6)
 
 
 def edge_cases(model: nn.Module, batch: PairBatch, load: Load) -> list[Case]:
@@ -87,7 +88,8 @@ def _circuits(
 
 
 def _exact(model: nn.Module, batch: PairBatch, graph: Graph) -> Case:
-    edges = np.linspace(0, graph.n_edges - 1, min(SAMPLED, graph.n_edges)).astype(int)
+    writers = [int(share * len(graph.writers)) for share in SAMPLED]
+    edges = np.flatnonzero(np.isin(graph.ends[0], writers))
 
     def run() -> Any:
         return exact_edges(model, [batch], graph, edges)

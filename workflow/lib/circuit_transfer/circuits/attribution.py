@@ -1,9 +1,9 @@
 """Score nodes: how far would the logit difference drop if a node were ablated?
 
 The functions of the methods in `methods.METHODS` that score nodes, from one gradient to
-patching every node; see Section 4 of the DFA paper (arXiv 2604.24302) and EAP-IG (arXiv
-2403.17806). The gradient is taken at a node's output: at `z` for a head and at the
-MLP's *output*.
+patching every node; see Section 4 of the DFA paper (arXiv 2604.24302), EAP-IG (arXiv
+2403.17806) and RelP (arXiv 2508.21258). The gradient is taken at a node's output: at
+`z` for a head and at the MLP's *output*.
 """
 
 import logging

@@ -1,8 +1,9 @@
 """Score edges: how far would the logit difference drop if an edge were ablated?
 
-The functions of the methods in `methods.METHODS` that score edges. By gradients: EAP
-(arXiv 2310.10348) and EAP-IG (arXiv 2403.17806). The score of an edge is the difference
-of the writer's output times the gradient at what the reader reads.
+The functions of the methods in `methods.METHODS` that score edges; see EAP (arXiv
+2310.10348), EAP-IG (arXiv 2403.17806) and GIM (arXiv 2505.17630). The score of an edge
+by gradients is the difference of the writer's output times the gradient at what the
+reader reads.
 """
 
 import logging
@@ -235,8 +236,8 @@ def _conductance(
 
 
 @implements("eap-exact")
-def _exact(
+def _ablated_alone(
     model: nn.Module, batch: PairBatch, ablated: Ablation, graph: Graph, _steps: Steps
 ) -> BatchScores:
-    """`eap-exact`: the drop of the metric when one edge alone is ablated."""
+    """`eap-exact`: ablate one edge alone and take the drop of the metric."""
     return exact_scores(model, batch, ablated, graph)

@@ -82,7 +82,14 @@ def exact_edges(
 def exact_scores(
     model: nn.Module, batch: PairBatch, ablated: Ablation, graph: Graph
 ) -> BatchScores:
-    """Ablate every edge of a batch alone, and return the drops as scores."""
+    """Ablate every edge alone and take the drop of the metric.
+
+    Args:
+        model: a causal language model.
+        batch: the pairs, without the positions that are cached.
+        ablated: what replaces the outputs of writers.
+        graph: the edges.
+    """
     drops, effect = _drops(model, batch, ablated, graph, np.arange(graph.n_edges))
     matrix = graph.matrix(drops.numpy(), outside=0.0)
     return BatchScores(torch.from_numpy(matrix), effect)
