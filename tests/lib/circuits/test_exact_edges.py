@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import reference
 import torch
+from accelerate import cpu_offload
 from reference_edges import ablated_outputs, run_edges
 
 from circuit_transfer.circuits.edge_attribution import attribute_edges
@@ -104,3 +105,16 @@ def test_nothing_below_a_reader_runs_again(tiny_model, tiny_pairs):
     assert top <= 2 + 1 / 4
     assert tokens([names.index("m0->logits")]) == 2
     assert top < tokens([names.index("input->a0.h0<q>")]) <= 3
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gemma2", "olmo2"])
+def test_weights_may_be_offloaded(tiny_model, tiny_pairs, family):
+    batches = pair_batches(tiny_pairs(4), 2)
+    model = tiny_model(family).requires_grad_(False)
+    graph = config_graph(model.config)
+    edges = np.arange(0, graph.n_edges, 7)
+    expected = exact_edges(model, batches, graph, edges)
+    model = cpu_offload(tiny_model(family), execution_device=torch.device("cpu"))
+    assert next(model.parameters()).is_meta
+    found = exact_edges(model.requires_grad_(False), batches, graph, edges)
+    assert torch.equal(found, expected)

@@ -35,6 +35,7 @@ from circuit_transfer.models.architectures import (
     projection_weight,
 )
 from circuit_transfer.models.edges import KINDS, QUERY_HEAD, Graph
+from circuit_transfer.models.weights import on_device
 from circuit_transfer.prompts.batches import PairBatch, rows_per_pass
 
 MLP = "mlp"
@@ -295,8 +296,9 @@ class _Runs:
             if not at_input:
                 parts.append(change.movedim(2, 0).to(start))
                 continue
-            weight = projection_weight(module).unflatten(1, (count, -1))
-            written = torch.einsum("bthz,dhz->hbtd", change, weight.to(change))
+            with on_device(module):
+                weight = projection_weight(module).unflatten(1, (count, -1))
+                written = torch.einsum("bthz,dhz->hbtd", change, weight.to(change))
             norm, total = layer_readers(model)[number // 2].heads_norm, None
             if norm is not None:
                 total = clean.sums[number // 2]
