@@ -37,6 +37,7 @@ MORE_MEMORY = "--set-resources fit_alignment:mem_mb=100000"
 TRAIN = (
     "snakemake --cores 2 --configfile workflow/studies/train-embedded.yaml -- models"
 )
+CIRCUIT = "results/figures/circuits/llama-medium/ioi/eap-ig-inputs/60"
 STUDIES = "snakemake --cores all --configfile workflow/studies"
 # Typed in a clone, in this order.
 TYPED = [
@@ -50,6 +51,8 @@ TYPED = [
     "make report CONFIG=my/study.yaml",
     f"{OWN} -- mib",
     f"{OWN} -- startup",
+    f"{OWN} -- results/figures/circuits/mine/own/eap-ig-inputs/60.svg",
+    f"{OWN} -- results/figures/circuits/mine/own/eap-ig-inputs/60.csv",
 ]
 # The same, but the study above is now the default one, which takes minutes.
 TYPED_WITH_OWN_DEFAULT = [
@@ -79,6 +82,10 @@ PLANNED = {
         f"{SLURM} {MORE_MEMORY}",
     ],
     TRAIN: [TRAIN],
+    f"snakemake --cores all -- {CIRCUIT}.svg {CIRCUIT}.csv": [
+        f"snakemake --cores all -- {CIRCUIT}.svg",
+        f"snakemake --cores all -- {CIRCUIT}.csv",
+    ],
     "make setup": ["make setup"],
     "make test": ["make test"],
     "make benchmark": ["make benchmark"],
@@ -88,7 +95,7 @@ PLANS = "test_studies.py::test_every_study_plans_a_run_without_a_network"
 ELSEWHERE = {
     **{f"{STUDIES}/{name}.yaml": PLANS for name in ("maps", "embedded-full")},
     **{f"{STUDIES}/{name}.yaml": PLANS for name in ("llama-3", "qwen-2.5", "gpt2")},
-    f"{STUDIES}/smollm2.yaml": PLANS,
+    **{f"{STUDIES}/{name}.yaml": PLANS for name in ("smollm2", "edges")},
     "snakemake --report": (
         "test_modules.py::test_results_are_those_of_the_study_by_itself"
     ),

@@ -90,9 +90,22 @@ PLANNED = {
         "evaluate_random": SIX,
         "summarise_gold": 1,
     },
-    # Two models, by both methods that integrate.
+    # Circuits of edges of three models by four methods, beside those of nodes by one.
+    "edges": {
+        "fit_alignment": None,
+        "attribute_nodes": 3 * SIX,
+        "evaluate_gold": 3 * SIX,
+        "evaluate_lifted": 3 * SIX,
+        "attribute_edges": 3 * SIX * 4,
+        "verify_edges": 3 * SIX * 4,
+        "evaluate_edges": 3 * SIX * 4,
+        "evaluate_random_edges": 3 * SIX,
+        "summarise_edge_circuits": 3,
+        "correlate_edges": 3,
+    },
     # Thirteen models; each by six methods of edges on the task that it answers.
     "planted": {"plant_model": 13, "score_planted": 1},
+    # Two models, by both methods that integrate.
     "convergence": {"compare_steps": 2 * SIX * 2, "plot_convergence": 2},
 }
 # The beginning of a GGUF file without tensors: version 3, and two zeros of 64 bits.

@@ -317,7 +317,7 @@ def test_an_unknown_method_is_named(tiny_model):
 
 @pytest.mark.parametrize("family", ["gpt2", "gpt_neox"])
 def test_relp_is_nap_where_only_attention_is_not_linear(tiny_model, tiny_pairs, family):
-    """Norms whose epsilon is all that they divide by, and the identity as activation."""
+    """Norms that divide by their epsilon alone, and the identity as activation."""
     keys = {"gpt2": ("layer_norm_epsilon", "activation_function")}
     epsilon, activation = keys.get(family, ("layer_norm_eps", "hidden_act"))
     settings = {epsilon: 1e12, activation: "linear"}

@@ -96,6 +96,20 @@ def test_repeated_keys_and_a_cached_prefix_give_the_same_gradients(
     assert_close(found[0], rest, 1e-6)
 
 
+@pytest.mark.parametrize("family", ["gemma2", "olmo2"])
+def test_hooks_from_before_see_the_gradients_by_the_rules(tiny_model, family):
+    """Of families whose MLP node is the output of a norm."""
+    model = tiny_model(family).requires_grad_(False)
+    point = model.get_input_embeddings()(IDS).requires_grad_()
+    with gim_gradients(model):
+        (_, *expected), _ = gradients(model, point)
+    with captured(model) as sites, gim_gradients(model):
+        logits = answer_logits(model, embeddings=point)
+    target = (logits * direction()[: logits.shape[-1]].to(logits)).sum()
+    found = torch.autograd.grad(target, sites)
+    assert all(map(torch.equal, found, expected))
+
+
 @pytest.mark.parametrize("rules", RULES)
 def test_nothing_is_left_of_the_rules_after_an_error(tiny_model, rules):
     model = tiny_model("gemma2").requires_grad_(False)

@@ -205,7 +205,7 @@ SPREAD = {
 
 
 @pytest.mark.parametrize("device_map", ["auto", SPREAD])
-@pytest.mark.parametrize("method", ["nap", "nap-ig-activations"])
+@pytest.mark.parametrize("method", ["nap", "nap-ig-activations", "nap-relp"])
 def test_a_model_spread_over_devices_has_the_same_scores(
     tiny_checkpoint, tiny_pairs, device_map, method
 ):
