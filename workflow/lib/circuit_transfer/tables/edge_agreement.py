@@ -17,7 +17,7 @@ PATCHED = "exact, highest edges"
 NOTE = (
     "edges: how many are compared. pearson, spearman: correlation of their scores. "
     "jaccard: edges in both circuits of a size, as a share of those in either, signed "
-    "rankings. lifted: every edge has the score of the node that writes it. "
+    "rankings. lifted: an edge has the lower score of the two nodes that it connects. "
     f"{PATCHED}: those with the highest absolute scores by the method, patched one by "
     "one. mean: over the tasks that have a value."
 )

@@ -37,7 +37,7 @@ EXPLANATIONS = {
     RANDOM: "edges in a random order, mean over several",
     RANDOM_EFFECTIVE: "random edges, of each size until as many are on a path from the "
     "input to the logits as in the method's circuit of that size, signed ranking",
-    LIFTED: "every edge has the score of the node that writes it",
+    LIFTED: "every edge has the lower score of the two nodes that it connects",
     NODES: "circuits of nodes at equal shares, of nodes",
 }
 NOTE = (

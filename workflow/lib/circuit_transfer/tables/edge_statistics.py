@@ -29,8 +29,8 @@ KEYS = {
         pl.String,
         "none: edges ranked by the method's scores; random: by none; random-effective: "
         "random edges, of each size until as many are on a path from the input to the "
-        "logits as in the method's circuit; lifted: every edge with the score of the "
-        "node that writes it; nodes: circuits of nodes, not of edges",
+        "logits as in the method's circuit; lifted: every edge with the lower score of "
+        "the two nodes that it connects; nodes: circuits of nodes, not of edges",
     ),
     "ranking": (pl.String, "signed: highest scores first; absolute: highest |score|"),
     "ablation": (pl.String, "what the edges outside a circuit carry"),
