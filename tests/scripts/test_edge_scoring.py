@@ -128,16 +128,27 @@ def test_nodes_lifted_to_edges_reach_the_circuits_of_nodes(study, tmp_path, eval
     assert lifted["logit_diff"][0] == pytest.approx(expected, rel=1e-4)
 
 
-def test_random_rankings_have_rows_of_every_size(study, tmp_path, evaluation):
-    paths = tmp_path / "random.parquet", tmp_path / "cost.json"
+def random_edges(study, folder, evaluation, rankings):
+    paths = folder / "random.parquet", folder / "cost.json"
     model, pairs = study.model("target"), study.pairs("target", "a")
-    how = {"rankings": 3, "kv": "query-head", "settings": evaluation}
+    how = {"rankings": rankings, "kv": "query-head", "settings": evaluation}
     evaluate_random_edges(model, pairs, *paths, **NAMES, **how)
-    frame = read_frame(paths[0])
+    return read_frame(paths[0])
+
+
+def test_random_rankings_have_rows_of_every_size(study, tmp_path, evaluation):
+    frame = random_edges(study, tmp_path, evaluation, 3)
     assert frame.columns == COLUMNS
     assert frame["seed"].to_list() == [seed for seed in range(3) for _ in range(4)]
     assert set(frame["method"]) == set(frame["control"]) == {"random"}
     assert set(frame.filter(proportion=1.0)["faithfulness"]) == {1.0}
+
+
+def test_no_random_rankings_are_an_empty_frame(study, tmp_path, evaluation):
+    frame = random_edges(study, tmp_path, evaluation, 0)
+    assert frame.is_empty() and frame.columns == COLUMNS
+    (cost,) = read_json(tmp_path / "cost.json")
+    assert cost["forwards"] == 0
 
 
 def test_a_task_without_usable_pairs_is_an_empty_cell(study, tmp_path, evaluation):
