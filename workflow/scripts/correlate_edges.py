@@ -1,8 +1,10 @@
 """Compare the scores of edges that different methods give to one model."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from circuit_transfer.artifacts.edge_scores import read_edge_scores
 from circuit_transfer.artifacts.frames import read_frame
@@ -53,7 +55,7 @@ def correlate_edges(
     """
     description = read_json(model_path)
     edges, nodes = list(edges_paths), list(nodes_paths)
-    rows = []
+    rows, totals = [], {}
     for number, task in progress([*enumerate(tasks)], len(tasks), "task"):
         of_edges, of_nodes = (
             files[number * len(names) : (number + 1) * len(names)]
@@ -61,8 +63,9 @@ def correlate_edges(
         )
         scores = _scores(description, of_edges, of_nodes)
         rows += agreement_rows(scores, proportions, task=task)
+        totals |= {(task, name): _total(scores[name]) for name in edge_methods}
     for path in verified_paths:
-        rows += _verified(path)
+        rows += _verified(Path(path), totals)
     table = agreement_table(rows, tasks=tasks, proportions=proportions)
     write_table(table, *table_paths, title=f"Agreement of scores of edges, {model}")
 
@@ -83,10 +86,16 @@ def _scores(
     return found
 
 
-def _verified(path: Path | str) -> Iterator[dict[str, object]]:
-    method, task = Path(path).stem, Path(path).parent.name
+def _total(scores: np.ndarray) -> float:
+    return float(np.abs(scores).sum(dtype=float))
+
+
+def _verified(
+    path: Path, totals: Mapping[tuple[str, str], float]
+) -> Iterator[dict[str, object]]:
+    method, task = path.stem, path.parent.name
     frame = read_frame(path, ["score", "exact"])
-    yield from verified_rows(frame, method=method, task=task)
+    yield from verified_rows(frame, totals[task, method], method=method, task=task)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from circuit_transfer.circuits.edge_masks import edge_circuits
 from circuit_transfer.jobs.resume import NO_RESUME, Resume
 from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.models.edges import described_graph
-from circuit_transfer.stages.edges import evaluate_edge_circuits, labelled
+from circuit_transfer.stages.edges import LABELS, evaluate_edge_circuits, labelled
 
 
 def evaluate_random_edges(
@@ -37,11 +37,13 @@ def evaluate_random_edges(
     sizes = settings["proportions"]
     labels = {"target": target, "task": task, "method": "random"}
     labels |= {"control": "random", "ranking": "signed"}
-    frames = [labelled(sizes, **labels, seed=seed) for seed in range(rankings)]
-    scores = np.stack([random_edge_scores(graph, seed) for seed in range(rankings)])
-    masks = edge_circuits(scores, sizes).reshape(-1, graph.n_edges)
+    # There may be no ranking.
+    frames, masks = [pl.DataFrame(schema=LABELS)], [np.zeros((0, graph.n_edges), bool)]
+    for seed in range(rankings):
+        frames.append(labelled(sizes, **labels, seed=seed))
+        masks += [*edge_circuits(random_edge_scores(graph, seed)[None], sizes)]
     paths = (model_path, pairs_path, faithfulness_path, cost_path)
-    every = pl.concat(frames), masks
+    every = pl.concat(frames), np.concatenate(masks)
     evaluate_edge_circuits(*paths, *every, kv=kv, settings=settings, resume=resume)
 
 

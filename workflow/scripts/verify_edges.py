@@ -12,7 +12,7 @@ from circuit_transfer.artifacts.frames import read_frame, write_frame
 from circuit_transfer.artifacts.text import write_json
 from circuit_transfer.circuits.exact_edges import exact_edges
 from circuit_transfer.circuits.passes import measured
-from circuit_transfer.circuits.verification import agreement, highest_edges
+from circuit_transfer.circuits.verification import highest_edges, verify_scores
 from circuit_transfer.jobs.resume import NO_RESUME, Resume
 from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.models.edges import Graph, described_graph
@@ -57,7 +57,8 @@ def verify_edges(
         with measured(edge_method, description["model"], model, resume) as cost:
             drops = exact_edges(model, batches, graph, edges, **how)
         exact, costs = drops.double().mean(0).float().numpy(), [cost]
-        found = agreement(scores.flat[edges], exact)
+        total = float(np.abs(scores.flat).sum(dtype=float))
+        found = verify_scores(scores.flat[edges], exact, total)
         log.info("%d edges on %d pairs: %s", len(edges), len(pairs), found)
     write_frame(_frame(graph, edges, scores.flat, exact), verified_path)
     write_json(costs, cost_path)

@@ -1,7 +1,5 @@
 """Scores of edges against the slow implementation with a stream for every reader."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from reference_edges import (
@@ -12,20 +10,18 @@ from reference_edges import (
     site_scores,
 )
 from reference_rules import following
+from trained_model import ioi_case
 
 from circuit_transfer.circuits import edge_products
 from circuit_transfer.circuits.attribution import attribute
 from circuit_transfer.circuits.edge_attribution import attribute_edges
 from circuit_transfer.circuits.edge_steps import GRIDS
-from circuit_transfer.generators import generate_prompts, read_words
 from circuit_transfer.interventions import counting
 from circuit_transfer.jobs.resume import NO_RESUME, Resume
 from circuit_transfer.models.architectures import ARCHITECTURES
 from circuit_transfer.models.edges import KV, config_graph
-from circuit_transfer.models.loading import load_model, load_tokenizer
+from circuit_transfer.models.loading import load_model
 from circuit_transfer.prompts.batches import pair_batches
-from circuit_transfer.prompts.encoding import pairs_tokenizer
-from circuit_transfer.prompts.pairs import tokenize_pairs
 
 METHODS = (
     *("eap", "eap-ig-inputs", "eap-ig-activations"),
@@ -220,21 +216,12 @@ def test_conductance_adds_up_to_the_effect_at_every_cut(tiny_model, tiny_pairs, 
 
 @pytest.mark.parametrize(("grid", "after_5"), [("mid", 0.05), ("right", 0.06)])
 def test_conductance_of_a_trained_model_converges(grid, after_5):
-    folder = Path("data/models/llama-medium")
-    model = load_model(folder, dtype="float32", device="cpu").requires_grad_(False)
-    graph, batches = config_graph(model.config), pair_batches(ioi_pairs(folder, 12), 12)
+    model, batches = ioi_case()
+    graph = config_graph(model.config)
     for steps, tolerance in ((5, after_5), (20, 0.02)):
         settings = {"method": "eap-conductance", "ig_steps": steps, "grid": grid}
         found = attribute_edges(model, batches, graph, **settings)
         assert found.completeness == pytest.approx([1] * 7, abs=tolerance)
-
-
-def ioi_pairs(folder, count):
-    words = read_words("data/words.yaml", "data/facts.csv")
-    prompts = generate_prompts("ioi", words, "train", count, seed=0)
-    settings = {"context": 64, "vocabulary": 512, "unknown": None}
-    tokenizer = pairs_tokenizer(load_tokenizer(folder), **settings)
-    return tokenize_pairs(prompts, tokenizer).pairs
 
 
 def test_scores_do_not_depend_on_the_basis_of_the_stream(tiny_model, tiny_pairs):

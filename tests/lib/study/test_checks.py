@@ -28,7 +28,7 @@ CONFIG = {
         "unused": {"file": "nowhere.csv"},
         "theirs": {"mib": "ioi", "path": "mib"},
     },
-    "attribution": {"ablation": "counterfactual", "grid": "right"},
+    "attribution": {"ablation": "counterfactual", "grid": "right", "verify": 0},
     "sensitivity": {},
     "benchmark": {},
     "evaluation": {"proportions": [0.1, 0.5, 1.0], "circuits": {}},
@@ -333,6 +333,73 @@ def test_integrated_inputs_need_corrupted_prompts(folder):
     config["study"]["methods"] = ["nap", "nap-ig-inputs"]
     with pytest.raises(ValueError, match="'zero' with nap-ig-inputs"):
         check_config(config, folder)
+
+
+@pytest.mark.parametrize(
+    ("study", "attribution", "message"),
+    [
+        (
+            {"methods": [], "transfers": [], "edge_methods": []},
+            {},
+            "study.methods: no method, .* study.edge_methods is empty too",
+        ),
+        (
+            {"methods": [], "edge_methods": ["eap"]},
+            {},
+            "study.methods: no method, .* transfers are of scores of nodes",
+        ),
+        (
+            {"edge_methods": ["eap", "eap-conductance"]},
+            {"ablation": "mean"},
+            r"attribution.ablation: ablation 'mean' with eap-conductance \(changes .*; "
+            "expected the ablation counterfactual, or one of the methods eap, eap-gim, "
+            "eap-exact$",
+        ),
+        (
+            {"edge_methods": ["eap-exact"]},
+            {"verify": 100},
+            "attribution.verify: 100 edges of .* but study.edge_methods has eap-exact; "
+            "expected eap or .* or eap-gim among them, or 0$",
+        ),
+        (
+            {},
+            {"verify": 100},
+            "attribution.verify: 100 edges .* but study.edge_methods is empty; ",
+        ),
+        (
+            {"edge_methods": ["eap", "eap-gim"]},
+            {"grid": "left"},
+            "attribution.grid: 'left' .* study.edge_methods has eap and eap-gim, .*; "
+            "expected eap-ig-inputs or eap-ig-activations or eap-conductance among",
+        ),
+    ],
+)
+def test_settings_of_edges_without_a_method_for_them_are_named(
+    folder, study, attribution, message
+):
+    config = deepcopy(CONFIG)
+    config["study"].update(study)
+    config["attribution"].update(attribution)
+    with pytest.raises(ValueError, match=f"^{message}"):
+        check_config(config, folder)
+
+
+@pytest.mark.parametrize(
+    ("methods", "attribution"),
+    [
+        ([], {"grid": "mid"}),
+        (["eap", "eap-conductance"], {"grid": "mid", "verify": 10}),
+        (["eap", "eap-gim", "eap-exact"], {"ablation": "zero", "verify": 10}),
+    ],
+)
+def test_settings_of_edges_are_those_of_some_method(folder, methods, attribution):
+    config = deepcopy(CONFIG)
+    config["study"]["edge_methods"] = methods
+    config["attribution"].update(attribution)
+    check_config(config, folder)
+    alone = {"methods": [], "transfers": [], "models": ["large"]}
+    if methods:
+        check_config(config | {"study": config["study"] | alone}, folder)
 
 
 def steps_compared(*values, methods=("nap", "nap-ig-inputs")):

@@ -163,6 +163,10 @@ def test_each_pair_of_circuits_is_compared_once():
     compared = {tuple(row) for row in frame.select(keys).rows()}
     assert set(frame["control"]) == {"none"}
     assert ("eap", "absolute", "method", "eap-gim") in compared
+    # Scores of nodes are ranked in one way, with which both rankings are compared.
+    assert {
+        ("eap", each, "lifted", "nap") for each in ("signed", "absolute")
+    } <= compared
     assert ("eap-gim", "signed", "method", "eap") not in compared
     # Of controls, those of the same method and ranking.
     effective = [row for row in compared if row[2] == "random-effective"]

@@ -7,6 +7,7 @@ import synthetic_edges as study
 
 from circuit_transfer.circuits.similarity import chance_jaccard
 from circuit_transfer.tables.edge_agreement import (
+    CORRELATIONS,
     agreement_rows,
     agreement_table,
     verified_rows,
@@ -138,6 +139,8 @@ def test_the_agreement_has_a_mean_over_tasks_that_have_a_value():
     assert frame["jaccard_0.5"].to_list() == pytest.approx([1, 0, None, 0.5])
     # No task has an edge at .01.
     assert "jaccard_0.01" not in frame.columns
+    # Nothing was patched.
+    assert not {"covered", "pearson_low"} & {*frame.columns}
     alone = agreement_table(rows[:1], tasks=["a"], proportions=[0.5]).frame
     assert alone["task"].to_list() == ["a"]
     assert agreement_table([], tasks=["a"], proportions=[0.5]).frame.is_empty()
@@ -145,12 +148,17 @@ def test_the_agreement_has_a_mean_over_tasks_that_have_a_value():
 
 def test_patched_edges_are_compared_with_their_scores():
     frame = pl.DataFrame({"score": [3.0, -2.0, 1.0], "exact": [6.0, -4.0, 2.0]})
-    [row] = verified_rows(frame, method="eap", task="a")
+    [row] = verified_rows(frame, 8.0, method="eap", task="a")
     assert row["against"] == "exact, highest edges" and row["edges"] == 3
-    assert (row["pearson"], row["spearman"]) == pytest.approx((1, 1))
-    assert not [*verified_rows(frame.clear(), method="eap", task="a")]
-    table = agreement_table([row], tasks=["a"], proportions=[0.5])
+    names = [f"{name}{end}" for name in CORRELATIONS for end in ("", "_low", "_high")]
+    assert [row[name] for name in names] == pytest.approx([1] * 6)
+    assert row["covered"] == 0.75
+    assert not [*verified_rows(frame.clear(), 8.0, method="eap", task="a")]
+    table = agreement_table([row], tasks=["a", "b"], proportions=[0.5])
     assert table.frame.row(0)[:3] == ("eap", "exact, highest edges", "a")
+    assert table.frame["covered"].to_list() == [0.75, None, 0.75]
+    assert table.frame["pearson_low"].to_list() == pytest.approx([1, None, None])
+    assert "1.00 [1.00, 1.00]" in to_html(table, "Agreement")
 
 
 def test_stability_is_of_both_rankings():

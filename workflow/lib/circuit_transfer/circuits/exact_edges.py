@@ -6,7 +6,8 @@ below the reader runs again.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -18,13 +19,12 @@ from circuit_transfer.circuits.edge_steps import BatchScores
 from circuit_transfer.interventions import answer_logits
 from circuit_transfer.interventions.edge_patches import (
     at_answer_position,
-    attention_values,
     mlp_values,
+    resumed_after,
     resumed_at_attention,
-    resumed_at_logits,
-    resumed_at_mlp,
     values_by_reader,
 )
+from circuit_transfer.interventions.edge_readers import project_streams
 from circuit_transfer.interventions.edge_references import EdgeRun, run_edges
 from circuit_transfer.interventions.projections import readers_of_kinds
 from circuit_transfer.jobs.progress import progress
@@ -35,6 +35,7 @@ from circuit_transfer.models.architectures import (
     projection_weight,
 )
 from circuit_transfer.models.edges import KINDS, QUERY_HEAD, Graph
+from circuit_transfer.models.weights import on_device
 from circuit_transfer.prompts.batches import PairBatch, rows_per_pass
 
 MLP = "mlp"
@@ -146,7 +147,6 @@ class _Runs:
     batch: PairBatch
     ablated: Ablation
     graph: Graph
-    _computed: dict = field(default_factory=dict)
 
     @cached_property
     def clean(self) -> EdgeRun:
@@ -185,63 +185,95 @@ class _Runs:
             readers: numbers of the readers.
         """
         times = len(writers)
-        repeated = self.batch.repeat(times)
+        repeated, after = self.batch.repeat(times), self.batch.prefix
         if kind is None:
-            context, after = self._at_logits(writers), None
+            context = self._at_logits(writers)
         elif kind == MLP:
-            streams = self._streams(layer, 1, writers)
-            values = mlp_values(self.model, layer, streams)
-            context = resumed_at_mlp(self.model, layer, values, self.clean)
-            after = self.batch.prefix
+            context = self._at_mlp(layer, writers)
         else:
-            values = self._attention(layer, writers, readers)
-            place = self.model, layer, values, self.clean, self.graph.kv
-            context, after = resumed_at_attention(*place), self._prefix(layer)
+            context = self._at_attention(layer, writers, readers)
+            after = self._prefix(layer)
         with context, at_answer_position(self.model):
             logits = answer_logits(self.model, repeated.clean, after=after)
         return repeated.logit_diff(logits).unflatten(0, (times, -1))
 
-    def _at_logits(self, writers: np.ndarray):
-        final = self.clean.final
-        differences = self._differences[torch.from_numpy(writers)][:, :, -1:]
-        streams = (final - differences.to(final)).flatten(0, 1)
-        return resumed_at_logits(self.model, streams, self.batch.clean.shape[1])
+    def _at_logits(self, writers: np.ndarray) -> AbstractContextManager[None]:
+        read = self._streams(self.clean.final, writers)
+        return self._resumed_after(self.graph.layers - 1, read)
 
-    def _attention(
+    def _at_mlp(self, layer: int, writers: np.ndarray) -> AbstractContextManager[None]:
+        # Only the answer reads what the last layer's MLP writes.
+        last = layer == self.graph.layers - 1
+        kept = slice(-1, None) if last else slice(None)
+        after = self.clean.final if last else self.clean.streams[layer + 1][0]
+        read = self._streams(self.clean.streams[layer][1][:, kept], writers)
+        value = mlp_values(self.model, layer, read.flatten(0, 1))
+        own = self.clean.sites[2 * layer + 1][:, kept, 0]
+        change = value.unflatten(0, (len(writers), -1)) - own
+        return self._resumed_after(layer, after + change.to(after))
+
+    def _resumed_after(
+        self, layer: int, streams: Tensor
+    ) -> AbstractContextManager[None]:
+        """Go on after a layer, from `(edges, batch, position or 1, d_model)`."""
+        positions = self.batch.clean.shape[1]
+        whole = streams.expand(-1, -1, positions, -1).flatten(0, 1)
+        return resumed_after(self.model, layer, whole)
+
+    def _at_attention(
         self, layer: int, writers: np.ndarray, readers: np.ndarray
-    ) -> dict[str, Tensor]:
-        """Return a layer's values, with that of one reader changed in each row."""
-        unique, place = np.unique(writers, return_inverse=True)
-        changed = self._without_writers(layer, tuple(unique))
+    ) -> AbstractContextManager[None]:
+        """Go on from a layer's values, with that of one reader changed in each row."""
         clean = self.clean.projections[layer]
         clean = values_by_reader(self.model, clean, self.graph.kv)
-        values = {}
+        values = {
+            kind: value.expand(len(writers), *value.shape).clone()
+            for kind, value in clean.items()
+        }
+        rows, own = {}, {}
         for kind in KINDS:
-            first = self.graph.attention_readers(layer, kind)
-            rows = [n for n, reader in enumerate(readers) if reader in first]
-            value = clean[kind].expand(len(writers), *clean[kind].shape).clone()
-            if rows:
-                index = torch.from_numpy(readers[rows] - first.start)
-                of_writers = changed[kind].unflatten(0, (len(unique), -1))
-                own = of_writers[torch.from_numpy(place[rows]), :, :, index]
-                value[rows, :, :, index] = own
-            values[kind] = value.flatten(0, 1)
-        return values
+            of_kind = self.graph.attention_readers(layer, kind)
+            rows[kind] = np.flatnonzero(np.isin(readers, of_kind))
+            own[kind] = readers[rows[kind]] - of_kind.start
+        order = np.concatenate([*rows.values()])
+        changed = self._changed(layer, writers[order], own)
+        for kind, value in zip(KINDS, changed, strict=True):
+            row, head = torch.from_numpy(rows[kind]), torch.from_numpy(own[kind])
+            values[kind][row, :, :, head] = value.to(values[kind])
+        flat = {kind: value.flatten(0, 1) for kind, value in values.items()}
+        return resumed_at_attention(self.model, layer, flat, self.clean, self.graph.kv)
 
-    def _without_writers(self, layer: int, writers: tuple[int, ...]) -> dict:
-        """Return a layer's values without a writer each; edges come by writer."""
-        if (layer, writers) not in self._computed:
-            streams = self._streams(layer, 0, np.array(writers))
-            values = attention_values(self.model, layer, streams)
-            values = values_by_reader(self.model, values, self.graph.kv)
-            self._computed = {(layer, writers): values}
-        return self._computed[layer, writers]
+    def _changed(
+        self, layer: int, writers: np.ndarray, own: dict[str, np.ndarray]
+    ) -> Sequence[Tensor]:
+        """Return by kind what readers compute that read without a writer each.
 
-    def _streams(self, layer: int, point: int, writers: np.ndarray) -> Tensor:
-        """Return what readers read without a writer each, `(writers * batch, ...)`."""
-        stream = self.clean.streams[layer][point]
+        Args:
+            layer: of the readers.
+            writers: for each reader, in the order of the kinds.
+            own: by kind the numbers of the readers.
+
+        Returns:
+            `(readers, batch, position, d_head)` each.
+        """
+        unique = [*dict.fromkeys(writers)]
+        which = np.array([unique.index(writer) for writer in writers])
+        streams = self._streams(self.clean.streams[layer][0], np.array(unique))
+        found = project_streams(
+            self.model,
+            layer_readers(self.model)[layer],
+            streams.flatten(1, 2),
+            which,
+            own,
+            self.graph.kv_readers // readers_of_kinds(self.model)["k"],
+        )
+        found = found.unflatten(1, streams.shape[1:3])
+        return found.split([len(own[kind]) for kind in KINDS])
+
+    def _streams(self, stream: Tensor, writers: np.ndarray) -> Tensor:
+        """Return a stream without a writer each, `(writers, *stream.shape)`."""
         differences = self._differences[torch.from_numpy(writers)]
-        return (stream - differences.to(stream)).flatten(0, 1)
+        return stream - differences[:, :, -stream.shape[1] :].to(stream)
 
     def _prefix(self, layer: int):
         sizes, prefix = readers_of_kinds(self.model), self.batch.prefix
@@ -264,8 +296,9 @@ class _Runs:
             if not at_input:
                 parts.append(change.movedim(2, 0).to(start))
                 continue
-            weight = projection_weight(module).unflatten(1, (count, -1))
-            written = torch.einsum("bthz,dhz->hbtd", change, weight.to(change))
+            with on_device(module):
+                weight = projection_weight(module).unflatten(1, (count, -1))
+                written = torch.einsum("bthz,dhz->hbtd", change, weight.to(change))
             norm, total = layer_readers(model)[number // 2].heads_norm, None
             if norm is not None:
                 total = clean.sums[number // 2]

@@ -14,11 +14,9 @@ from circuit_transfer.interventions.edge_references import EdgeRun
 from circuit_transfer.interventions.hooks import replacing
 from circuit_transfer.interventions.projections import (
     joined,
-    projection_weights,
     readers_of_kinds,
     repeated_keys,
 )
-from circuit_transfer.interventions.runs import resumed
 from circuit_transfer.models.architectures import (
     layer_modules,
     layer_readers,
@@ -27,37 +25,14 @@ from circuit_transfer.models.architectures import (
 from circuit_transfer.models.edges import KINDS, QUERY_HEAD
 
 
-def attention_values(model: nn.Module, layer: int, streams: Tensor) -> dict:
-    """Return the queries, keys and values of a layer that reads given streams.
-
-    Args:
-        model: the model.
-        layer: number of the layer.
-        streams: `(streams, position, d_model)`, before the norm.
-
-    Returns:
-        By kind `(streams, position, readers, d_head)`, with the keys and values that
-        the model has.
-    """
-    readers = layer_readers(model)[layer]
-    norm = readers.attention_norm
-    read = streams if norm is None else norm(streams)
-    found = {}
-    for kind, (weight, bias) in projection_weights(model, readers).items():
-        value = (read @ weight.flatten(0, 1).T).unflatten(-1, weight.shape[:2])
-        found[kind] = value if bias is None else value + bias
-    return found
-
-
 def mlp_values(model: nn.Module, layer: int, streams: Tensor) -> Tensor:
-    """Return the output of an MLP that reads given streams, `(streams, ..., 1, d)`."""
-    readers = layer_readers(model)[layer]
+    """Return the output of an MLP that reads streams `(streams, ..., d_model)`."""
     _, _, feed_forward = layer_modules(model)[layer]
     site, _, _ = node_sites(model)[2 * layer + 1]
-    norm = readers.mlp_norm
+    norm = layer_readers(model)[layer].mlp_norm
     output = feed_forward(streams if norm is None else norm(streams))
     # Where a norm follows the MLP, its output is that of the norm.
-    return (output if site is feed_forward else site(output)).unsqueeze(-2)
+    return output if site is feed_forward else site(output)
 
 
 def values_by_reader(
@@ -105,20 +80,17 @@ def resumed_at_attention(
         yield
 
 
-def resumed_at_mlp(
-    model: nn.Module, layer: int, values: Tensor, run: EdgeRun
+def resumed_after(
+    model: nn.Module, layer: int, streams: Tensor
 ) -> AbstractContextManager[None]:
-    """Set the output of an MLP and compute what follows, within the context.
+    """Set the residual stream after a layer and compute what follows, in the context.
 
     Args:
         model: the model whose modules are replaced within the context.
         layer: number of the layer.
-        values: `(times * batch, position, 1, d_model)`.
-        run: the earlier run, of the same prompts once.
+        streams: `(rows, position, d_model)`.
     """
-    # By site the stream after it; only what the layers return is used.
-    after = [each for stream in run.streams[1:] for each in (None, stream[0])]
-    return resumed(model, 2 * layer + 1, values, run.sites, after)
+    return skipping_layers(model, [streams] * (layer + 1))
 
 
 @contextmanager
@@ -137,15 +109,3 @@ def at_answer_position(model: nn.Module) -> Iterator[None]:
         for each in (module, last.mlp_input):
             hooks.callback(each.register_forward_pre_hook(cut).remove)
         yield
-
-
-def resumed_at_logits(model: nn.Module, streams: Tensor, positions: int):
-    """Compute the logits of given residual streams `(rows, 1, d_model)` alone.
-
-    Args:
-        model: the model whose layers are replaced within the context.
-        streams: what the final norm reads at the last position.
-        positions: how many positions the prompts have.
-    """
-    whole = streams.expand(-1, positions, -1).contiguous()
-    return skipping_layers(model, [whole] * len(layer_modules(model)))

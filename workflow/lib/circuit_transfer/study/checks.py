@@ -9,6 +9,7 @@ from circuit_transfer.embedded.planted.settings import planted_settings
 from circuit_transfer.generators import GENERATORS
 from circuit_transfer.importers import wrong_type
 from circuit_transfer.study.convergence import check_step_counts
+from circuit_transfer.study.edges import check_edges
 from circuit_transfer.study.file_checks import check_files
 from circuit_transfer.study.validation import nearest
 
@@ -36,6 +37,7 @@ def check_config(config: Mapping, *directories: Path | str) -> None:
         check_proportions(key, sizes)
     check_circuits(config)
     check_ablation(config)
+    check_edges(config)
     check_step_counts(config)
     for name, model in config["models"].items():
         check_model(f"models.{name}", model)

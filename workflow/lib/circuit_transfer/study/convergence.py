@@ -37,6 +37,6 @@ def check_step_counts(config: Mapping) -> None:
         methods = [each for each in node_methods() if takes_steps(each)]
         raise ValueError(
             "sensitivity.ig_steps: no method of study.methods "
-            f"({', '.join(config['study']['methods'])}) integrates over steps; "
-            f"expected {' or '.join(methods)} among them"
+            f"({', '.join(config['study']['methods']) or 'none'}) integrates over "
+            f"steps; expected {' or '.join(methods)} among them"
         )

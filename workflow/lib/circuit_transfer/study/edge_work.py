@@ -6,10 +6,10 @@ from itertools import product
 from circuit_transfer.circuits.methods import Nodes, method_of, method_passes, steps_of
 from circuit_transfer.models.shape import FLOAT32_BYTES
 from circuit_transfer.study.checks import studied_models, studied_targets
+from circuit_transfer.study.edges import is_exact, verified_methods
 from circuit_transfer.study.rankings import count_circuits
 from circuit_transfer.study.work import Work, available, in_a_pass
 
-EXACT = "eap-exact"
 # By signed and by absolute score, and as many random circuits beside each.
 RANKINGS, GROWN = 2, 3
 
@@ -43,16 +43,13 @@ def _attributions(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]
             written_bytes=of_model.edges * FLOAT32_BYTES,
             # Examples take turns where the outputs of all their writers are too large.
             # Patching one edge alone carries no other output of its own.
-            edges=0 if method == EXACT else of_model.edges,
+            edges=0 if is_exact(method) else of_model.edges,
         )
 
 
 def _verifications(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
     study, settings = config["study"], config["attribution"]
-    methods = [each for each in study["edge_methods"] if each != EXACT]
-    models = studied_models(study, config["models"])
-    if not settings["verify"]:
-        return
+    models, methods = studied_models(study, config["models"]), verified_methods(config)
     for model, _, task in product(models, methods, study["tasks"]):
         yield Work(
             stage="verify_edges",
@@ -60,7 +57,7 @@ def _verifications(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work
             pairs={task: available(config, task, "train", settings["examples"])},
             forwards=2 + min(settings["verify"], nodes[model].edges),
             forward_backwards=0,
-            layers=method_of(EXACT).layers,
+            layers=method_of("eap-exact").layers,
             batch_size=in_a_pass(settings),
             copies=3,
             logits=2,

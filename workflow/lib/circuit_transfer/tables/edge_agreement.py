@@ -6,20 +6,24 @@ from itertools import combinations
 import numpy as np
 import polars as pl
 
-from circuit_transfer.circuits.similarity import compare, pearson, spearman
+from circuit_transfer.circuits.similarity import compare
+from circuit_transfer.circuits.verification import verify_scores
 from circuit_transfer.tables.differences import MEAN
 from circuit_transfer.tables.edge_curves import LIFTED
 from circuit_transfer.tables.typesetting import Table
 
 LABELS = ("method", "against", "task")
 CORRELATIONS = ("pearson", "spearman")
+BOUNDS = tuple(f"{name}_{end}" for name in CORRELATIONS for end in ("low", "high"))
+COVERED = "covered"
 PATCHED = "exact, highest edges"
 NOTE = (
     "edges: how many are compared. pearson, spearman: correlation of their scores. "
     "jaccard: edges in both circuits of a size, as a share of those in either, signed "
     "rankings. lifted: an edge has the lower score of the two nodes that it connects. "
     f"{PATCHED}: those with the highest absolute scores by the method, patched one by "
-    "one. mean: over the tasks that have a value."
+    "one; in brackets a bootstrap interval over them, 95 %. covered: their share of "
+    "the sum of all absolute scores. mean: over the tasks that have a value."
 )
 # By method; `lifted` ones have the name of the method that scored the nodes.
 Scores = Mapping[str, np.ndarray]
@@ -50,20 +54,21 @@ def agreement_rows(
 
 
 def verified_rows(
-    frame: pl.DataFrame, *, method: str, task: str
+    frame: pl.DataFrame, total: float, *, method: str, task: str
 ) -> Iterator[dict[str, object]]:
     """Yield how the highest scores of a method agree with exact patching.
 
     Args:
         frame: a row per patched edge, its `score` and `exact` effect.
+        total: the sum of the absolute scores of all edges.
         method: the method of the scores.
         task: the task.
     """
-    score, exact = (frame[name].to_numpy().astype(float) for name in ("score", "exact"))
-    if not len(score):
+    if frame.is_empty():
         return
-    row = {"method": method, "against": PATCHED, "task": task, "edges": len(score)}
-    yield row | {"pearson": pearson(score, exact), "spearman": spearman(score, exact)}
+    found = verify_scores(frame["score"].to_numpy(), frame["exact"].to_numpy(), total)
+    row = {"method": method, "against": PATCHED, "task": task, "edges": frame.height}
+    yield row | {name: found[name] for name in (*CORRELATIONS, *BOUNDS, COVERED)}
 
 
 def agreement_table(
@@ -81,7 +86,7 @@ def agreement_table(
     """
     values = (*CORRELATIONS, *(f"jaccard_{each:g}" for each in proportions if each < 1))
     schema = dict.fromkeys(LABELS, pl.String) | {"edges": pl.Int64}
-    schema |= dict.fromkeys(values, pl.Float64)
+    schema |= dict.fromkeys((*values, *BOUNDS, COVERED), pl.Float64)
     known = {tuple(row[label] for label in LABELS): row for row in rows}
     lines = []
     for pair in dict.fromkeys(key[:2] for key in known):
@@ -90,10 +95,11 @@ def agreement_table(
         lines += found
         if len(tasks) > 1:
             names = dict(zip(LABELS, (*pair, MEAN), strict=True))
-            lines.append(names | _means(found, values))
+            lines.append(names | _means(found, (*values, COVERED)))
     frame = pl.DataFrame(lines, schema=schema).fill_nan(None)
-    # A size without an edge has no overlap.
-    empty = [name for name in values if frame[name].null_count() == frame.height]
+    # A size without an edge has no overlap, and what was not patched no interval.
+    last = frame.columns[len(LABELS) + 1 :]
+    empty = [name for name in last if frame[name].null_count() == frame.height]
     frame = frame.drop([name for name in empty if name not in CORRELATIONS])
     return Table(frame, labels=3, blocks=2, note=NOTE)
 

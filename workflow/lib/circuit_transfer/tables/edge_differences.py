@@ -110,10 +110,9 @@ def _compared(
             other.method == ours.method,
             other.ranking in (None, ours.ranking),
         )
-        if other.control in (RANDOM, NODES):
+        # Scores of nodes have one ranking, the signed one, as nodes or as their edges.
+        if other.control in (RANDOM, NODES, LIFTED):
             yield other.control, other
-        elif other.control == LIFTED and same_ranking:
-            yield LIFTED, other
         elif other.control == RANDOM_EFFECTIVE and same_method and same_ranking:
             yield RANDOM_EFFECTIVE, other
         elif other.control == FOUND and same_ranking and other.method > ours.method:

@@ -1,0 +1,169 @@
+"""The sets of names of a study: tasks, methods, models, transfers, maps and seeds."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+from circuit_transfer.circuits.methods import edge_methods, node_methods, takes_steps
+from circuit_transfer.prompts.frame import SPLITS
+from circuit_transfer.study.checks import studied_models, studied_targets
+from circuit_transfer.study.convergence import compared_methods
+from circuit_transfer.study.edges import verified_methods
+from circuit_transfer.transfer.training_sets import study_families, training_sets
+
+
+@dataclass(frozen=True, eq=False)
+class Names:
+    """The names that a valid configuration selects, defaults filled in.
+
+    Their sets keep the order of the configuration; tables show them in it.
+    """
+
+    config: Mapping[str, Any]
+
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks that circuits are found for."""
+        return self.config["study"]["tasks"]
+
+    @property
+    def methods(self) -> list[str]:
+        """The methods that score nodes."""
+        return self.config["study"]["methods"]
+
+    @property
+    def edge_methods(self) -> list[str]:
+        """The methods that score edges."""
+        return self.config["study"]["edge_methods"]
+
+    @property
+    def verified_methods(self) -> list[str]:
+        """The methods of which some edges are patched one by one."""
+        return verified_methods(self.config)
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds of the alignments."""
+        return self.config["study"]["seeds"]
+
+    @property
+    def compared(self) -> list[str]:
+        """The maps that the main one is compared with."""
+        return self.config["alignment"]["compare"]
+
+    @property
+    def controls(self) -> list[str]:
+        """What a transfer is compared with."""
+        return self.config["alignment"]["controls"]
+
+    @property
+    def circuits(self) -> Mapping[str, Mapping]:
+        """The imported circuits, by name."""
+        return self.config["evaluation"]["circuits"]
+
+    @cached_property
+    def transfers(self) -> list[tuple[str, str]]:
+        """The pairs of source and target."""
+        pairs = self.config["study"]["transfers"]
+        return [(pair["source"], pair["target"]) for pair in pairs]
+
+    @cached_property
+    def models(self) -> list[str]:
+        """The models whose nodes are scored."""
+        return studied_models(self.config["study"], self.config["models"])
+
+    @cached_property
+    def targets(self) -> list[str]:
+        """The models whose circuits are measured."""
+        return studied_targets(self.config["study"], self.config["models"])
+
+    @cached_property
+    def families(self) -> dict[str, list[str]]:
+        """The families of the tasks."""
+        return study_families(self.tasks, self.config["study"]["families"])
+
+    @cached_property
+    def training_sets(self) -> list[str]:
+        """The training sets that alignments are fitted on."""
+        return training_sets(self.tasks, self.families)
+
+    @property
+    def partial_sets(self) -> list[str]:
+        """The training sets that leave something out."""
+        return [each for each in self.training_sets if each != "all"]
+
+    @property
+    def main_map(self) -> str:
+        """The map that the others are compared with."""
+        return self.config["alignment"]["map"]
+
+    @cached_property
+    def maps(self) -> list[str]:
+        """All maps, the main one first."""
+        return list(dict.fromkeys([self.main_map, *self.compared]))
+
+    @cached_property
+    def varied(self) -> list[dict[str, str]]:
+        """The jobs that vary a setting, by their wildcards.
+
+        Methods without integrated gradients have no steps to vary.
+        """
+        every = product(self.transfers, self.methods, self.config["sensitivity"])
+        return [
+            {"source": source, "target": target, "method": method, "setting": setting}
+            for (source, target), method, setting in every
+            if setting != "ig_steps" or takes_steps(method)
+        ]
+
+    @cached_property
+    def compared_methods(self) -> list[str]:
+        """The methods of which numbers of steps are compared."""
+        return compared_methods(self.config)
+
+    @property
+    def growing(self) -> list[str]:
+        """The benchmarks that measure how the time grows."""
+        entries = self.config["benchmark"].items()
+        return [name for name, entry in entries if entry["scaling"]]
+
+    def wildcard_constraints(self) -> dict[str, str]:
+        """Return the regular expression of every wildcard: the names that it may be."""
+        models, tasks = self.config["models"], self.config["tasks"]
+        names = {
+            "model": models,
+            "source": models,
+            "target": models,
+            "task": tasks,
+            "method": node_methods(),
+            "edge_method": edge_methods(),
+            "split": SPLITS,
+            "training_set": training_sets(tasks, self.config["study"]["families"]),
+            "circuit": self.circuits,
+            "setting": self.config["sensitivity"],
+            "benchmark": self.config["benchmark"],
+        }
+        either = {key: "|".join(map(re.escape, each)) for key, each in names.items()}
+        return {**either, "seed": r"\d+", "n": r"\d+"}
+
+    def selected(self, *keys: str) -> dict[str, Any]:
+        """Return what the scripts of figures and tables take by these names."""
+        values = {
+            "ablation": self.config["evaluation"]["ablations"][0],
+            "controls": self.controls,
+            "edge_methods": self.edge_methods,
+            "families": self.families,
+            "map_name": self.main_map,
+            "maps": self.maps,
+            "methods": self.methods,
+            "pairs": self.transfers,
+            "proportions": self.config["evaluation"]["proportions"],
+            "seeds": self.seeds,
+            "siblings": self.config["study"]["siblings"],
+            "targets": self.targets,
+            "tasks": self.tasks,
+            "transfers": self.config["study"]["transfers"],
+        }
+        return {key: values[key] for key in keys}
