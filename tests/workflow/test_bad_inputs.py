@@ -239,6 +239,11 @@ def gguf_file(content: bytes) -> Callable:
     return change
 
 
+def verified_exactly(study: Study, config: dict) -> None:
+    config["study"]["edge_methods"] = ["eap-exact"]
+    config["attribution"]["verify"] = 5
+
+
 def steps_without_corrupted_inputs(study: Study, config: dict) -> None:
     config["study"]["edge_methods"] = ["eap", "eap-ig-inputs"]
     config["attribution"]["ablation"] = "zero"
@@ -298,11 +303,15 @@ AT_PARSING = {
     ),
     "method of edges for nodes": (
         in_config("study", "methods", value=["eap"]),
-        "study.methods: 'eap' scores edges",
+        "study.methods.0: 'eap' is not one of ['nap', ",
     ),
     "ablation that a method of edges cannot do": (
         steps_without_corrupted_inputs,
         "attribution.ablation: ",
+    ),
+    "edges to verify where all are exact": (
+        verified_exactly,
+        "attribution.verify: 5 edges of every method that estimates scores, but",
     ),
     "sibling of no task": (
         in_config("study", "siblings", value=[["own", "other"]]),
