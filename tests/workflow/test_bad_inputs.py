@@ -303,7 +303,7 @@ AT_PARSING = {
     ),
     "method of edges for nodes": (
         in_config("study", "methods", value=["eap"]),
-        "study.methods.0: 'eap' is not one of ['nap', ",
+        "'exact']; it scores edges, which `edge_methods` is for",
     ),
     "ablation that a method of edges cannot do": (
         steps_without_corrupted_inputs,

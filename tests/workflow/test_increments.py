@@ -198,12 +198,10 @@ def shown_edges(task: str = "*", model: str = "*") -> list[str]:
 
 
 def scored_edges(method: str) -> list[str]:
-    """Name scores of edges by a method, circuits of them, and what shows them.
-
-    Not the drawings, which are by the first method alone.
-    """
+    """Name scores of edges by a method, circuits of them, and what shows them."""
     made = [f"edge-scores/*/{method}", f"faithfulness/edges/*/{method}"]
-    return [*made, *OF_EDGES, *shown_edges()[:3], f"figures/edge-map/*/{method}"]
+    drawn = [f"figures/edge-map/*/{method}", f"figures/circuits/*/{method}/30"]
+    return [*made, *OF_EDGES, *shown_edges()[:3], *drawn]
 
 
 def edges_of(task: str = "*", model: str = "*") -> list[str]:
@@ -485,7 +483,7 @@ CHANGES = {
     # Neither random circuits of edges nor those by scores of nodes.
     "whether scores of examples are kept": Change(
         setting("attribution", keep_examples=False),
-        [*scored_edges("eap*"), "figures/circuits/*", *COSTS, "summary"],
+        [*scored_edges("eap*"), *COSTS, "summary"],
     ),
     "single edges ablated to verify their scores": Change(
         setting("attribution", verify=2),
@@ -682,7 +680,7 @@ def planted_study() -> dict:
         "letters": {"generator": "planted-induction", "train": 8, "test": 8},
     }
     study = {"transfers": [], "models": ["gates", "head"], "siblings": []}
-    study |= {"tasks": ["classes", "letters"], "families": {}}
+    study |= {"tasks": ["classes", "letters"], "families": {}, "edge_methods": ["eap"]}
     config["study"].update(study)
     return config
 

@@ -197,6 +197,8 @@ def merge(config, change):
         ("evaluation.proportions", [0, 1], "^evaluation.proportions.0: 0 is less"),
         ("evaluation.proportions", [1.0], "^evaluation.proportions: "),
         ("study.methods", ["napp"], "^study.methods.0: .*; did you mean 'nap'\\?$"),
+        ("study.methods", ["eap"], "; it scores edges, which `edge_methods` is for$"),
+        ("study.edge_methods", ["nap"], "; it scores nodes, which `methods` is for$"),
         ("study.methods", "nap", "^study.methods: 'nap' is not of type 'array'$"),
         ("study.seeds", [], r"^study.seeds: \[\] should be non-empty$"),
         ("study.seeds", [2**32], "^study.seeds.0: 4294967296 is greater than"),

@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.exceptions import best_match
 from jsonschema.validators import extend
 
-from circuit_transfer.circuits.methods import edge_methods, node_methods
+from circuit_transfer.circuits.methods import METHODS, edge_methods, node_methods
 from circuit_transfer.messages import quoted
 
 
@@ -147,6 +147,10 @@ def _hint(error: ValidationError) -> str:
     """Say what was probably meant, or nothing."""
     value, expected = error.instance, error.validator_value
     if error.validator == "enum" and isinstance(value, str):
+        if value in METHODS:
+            scores = METHODS[value].scores
+            key = "methods" if scores == "nodes" else "edge_methods"
+            return f"; it scores {scores}, which `{key}` is for"
         close = get_close_matches(value, map(str, expected), n=1)
         return f"; did you mean {close[0]!r}?" if close else ""
     if error.validator != "type":
