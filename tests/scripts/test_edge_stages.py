@@ -170,6 +170,8 @@ def test_agreement_is_of_edges_nodes_and_patching(scored, tmp_path):
     expected = [pearson(eap, exact), pearson(eap, nodes), pearson(exact, nodes), -1]
     assert found == pytest.approx(expected, abs=1e-6)
     assert table.filter(task="none")["pearson"].null_count() == 4
+    covered = table.filter(task="a")["covered"].to_list()
+    assert covered == pytest.approx([None] * 3 + [6 / np.abs(eap).sum()])
 
 
 def test_stability_is_of_what_has_scores_by_example(scored, tmp_path, caplog):

@@ -96,18 +96,25 @@ def test_nothing_below_a_reader_runs_again(tiny_model, tiny_pairs):
         config_graph(model.config),
     )
 
-    def tokens(edges):
+    def share(name):
+        """Return how much of a pass was run, by the weights that were applied."""
         with counting(model) as passes:
-            exact_edges(model, [batch], graph, np.array(edges))
-        return passes.summary()["tokens"] / batch.clean.numel()
+            exact_edges(model, [batch], graph, np.array([names.index(name)]))
+        return passes.products / passes.weights / batch.clean.numel()
 
     names = graph.edge_names()
     # The clean and the corrupted run, and what is above the reader: in the last layer
     # of the answer position alone.
-    top = tokens([names.index("m0->m3")])
-    assert top <= 2 + 1 / 4 / batch.clean.shape[1]
-    assert tokens([names.index("m0->logits")]) == 2
-    assert top < tokens([names.index("input->a0.h0<q>")]) <= 3
+    assert share("m0->logits") == 2
+    last = 1 / 4 / batch.clean.shape[1]
+    assert 2 < share("m0->m3") <= 2 + last
+    # The value of the reader, the heads and the MLPs of the layers that follow.
+    value, heads, read = 32 * 8, 32 * 32, 32 * 32 + 2 * 32 * 16
+    rest = heads + 3 * 32 * 48
+    layer, end = read + rest, rest / batch.clean.shape[1]
+    assert share("m0->a3.h1<v>") == pytest.approx(2 + (value + end) / (4 * layer))
+    first = value + rest + 2 * layer + read + end
+    assert share("input->a0.h0<q>") == pytest.approx(2 + first / (4 * layer))
 
 
 @pytest.mark.parametrize("family", ["gpt2", "gemma2", "olmo2"])

@@ -84,6 +84,17 @@ def counting(model: nn.Module) -> Iterator[Passes]:
         yield passes
 
 
+def counted(forward: Callable, products: int) -> Callable:
+    """Return a forward function of a module that says how many weights it applies.
+
+    Args:
+        forward: replaces that of a module with a matrix, see `hooks.replacing`.
+        products: the sum over the tokens of the parameters applied.
+    """
+    forward.products = products
+    return forward
+
+
 def _matrices(model: nn.Module) -> list[nn.Module]:
     """List the modules of the layers that apply a matrix to every token."""
     return [

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from torch import Tensor, nn
 
 from circuit_transfer.interventions.circuits import skipping_layers
+from circuit_transfer.interventions.counting import counted
 from circuit_transfer.interventions.edge_references import EdgeRun
 from circuit_transfer.interventions.hooks import replacing
 from circuit_transfer.interventions.projections import (
@@ -59,17 +60,21 @@ def resumed_at_attention(
     Args:
         model: the model whose modules are replaced within the context.
         layer: number of the layer.
-        values: by kind, one for every reader, `(times * batch, position, ...)`.
+        values: by kind, one for every reader, `(times * batch, position, ...)`; in
+            every row one is another than in the earlier run.
         run: the earlier run, of the same prompts once.
         kv: whether there are values for each `query-head` or each `kv-head`.
     """
     readers = layer_readers(model)[layer]
     parts = [values[kind] for kind in KINDS]
     groups = [parts] if readers.fused else [[part] for part in parts]
-    forwards = {
-        module: lambda _read, group=group: joined(group, readers.fused)
-        for module, group in zip(readers.projections, groups, strict=True)
-    }
+    # In every row one of the values was computed.
+    products = values["q"][:, :, 0].numel() * model.config.hidden_size
+    forwards = {}
+    for module, group in zip(readers.projections, groups, strict=True):
+        output = joined(group, readers.fused)
+        forwards[module] = counted(lambda _read, output=output: output, products)
+        products = 0
     times = len(values["q"]) // len(run.streams[layer][0])
     below = [run.streams[layer][0].repeat(times, 1, 1)] * layer
     with (

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from circuit_transfer.interventions.counting import counted
 from circuit_transfer.interventions.edge_buffers import Buffer, SumNorm, distinct
 from circuit_transfer.interventions.edge_plans import Plan
 from circuit_transfer.interventions.edge_readers import project_streams
@@ -137,7 +138,7 @@ class _EdgePass:
 
         for number, module in enumerate(readers.projections):
             kinds = KINDS if readers.fused else KINDS[number]
-            yield module, _counted(projecting(number), self._projected(layer, kinds))
+            yield module, counted(projecting(number), self._projected(layer, kinds))
         projection, _, heads = self.sites[2 * layer]
 
         def write(outputs: Tensor) -> Tensor:
@@ -147,7 +148,7 @@ class _EdgePass:
         writers = np.asarray(self.runs.graph.head_writers(layer))[
             self.plan.heads(layer)
         ]
-        yield projection, _counted(write, self._products(self.plan.writers[writers]))
+        yield projection, counted(write, self._products(self.plan.writers[writers]))
 
     def _projected(self, layer: int, kinds: Sequence[str]) -> int:
         """Return how many numbers of the weights of some kinds a pass applies."""
@@ -338,12 +339,6 @@ class _EdgePass:
 
 def _unchanged(stream: Tensor, *_arguments, **_named) -> Tensor:
     return stream
-
-
-def _counted(forward: Callable, products: int) -> Callable:
-    """Return a forward function that says how many weights it applies, for costs."""
-    forward.products = products
-    return forward
 
 
 def _returning(value) -> Callable:
