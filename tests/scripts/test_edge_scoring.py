@@ -77,7 +77,7 @@ def test_examples_are_saved_where_they_are_few_or_wanted(study, tmp_path, monkey
     assert few.by_example.shape == (4, few.metadata["n_edges"])
     assert few.by_example.mean(0) == pytest.approx(few.flat, abs=1e-2)
     assert attribute(study, tmp_path / "no", keep_examples=False).by_example is None
-    monkeypatch.setattr("attribute_edges.MOST_SCORES", 10)
+    monkeypatch.setattr("circuit_transfer.artifacts.edge_scores.MOST_SCORES", 10)
     assert attribute(study, tmp_path / "many").by_example is None
     assert attribute(study, tmp_path / "all", keep_examples=True).by_example is not None
 

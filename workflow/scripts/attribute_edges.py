@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from circuit_transfer.artifacts.descriptions import read_description
-from circuit_transfer.artifacts.edge_scores import write_edge_scores
+from circuit_transfer.artifacts.edge_scores import keeps_examples, write_edge_scores
 from circuit_transfer.artifacts.frames import read_frame
 from circuit_transfer.artifacts.text import write_json
 from circuit_transfer.circuits.edge_attribution import attribute_edges as attribute
@@ -21,9 +21,6 @@ from circuit_transfer.prompts.pairs import select_pairs
 from circuit_transfer.stages.attribution import EMPTY_CELL
 
 log = logging.getLogger(__name__)
-
-# Scores of single examples that are saved unless more are wanted.
-MOST_SCORES = 2**24
 
 
 def attribute_edges(
@@ -61,7 +58,7 @@ def attribute_edges(
     else:
         model = load_described(description)
         batches = fitting_batches(model, pairs, batch_size)
-        kept = _kept(keep_examples, len(pairs) * graph.n_edges)
+        kept = keeps_examples(keep_examples, len(pairs), graph.n_edges)
         how |= {"by_example": kept, "resume": resume}
         with measured(edge_method, name, model, resume) as cost:
             result = attribute(model, batches, graph, **how)
@@ -75,11 +72,6 @@ def attribute_edges(
     write_edge_scores(scores_path, scores, **labels)
     write_json(costs, cost_path)
     resume.remove()
-
-
-def _kept(wanted: bool | str, numbers: int) -> bool:
-    """Return whether the scores of the examples, so many numbers, are saved."""
-    return numbers <= MOST_SCORES if wanted == "auto" else wanted
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import pytest
 import yaml
 from transformers import AutoConfig
 
-from circuit_transfer.circuits.methods import Nodes
 from circuit_transfer.models.description import describe_configuration
 from circuit_transfer.models.shape import described_shape, model_shape
 from circuit_transfer.study.costs import (
@@ -15,6 +14,7 @@ from circuit_transfer.study.costs import (
     PEAK_FLOPS,
     STARTING_SECONDS,
     UTILISATION,
+    nodes_of,
     work_flops,
     work_memory,
 )
@@ -77,21 +77,21 @@ def needed(config, work):
     return needs
 
 
-def nodes_of(config):
+def work_of(config):
     shapes = {
         name: shape_of(entry["hub"], entry["dtype"])
         for name, entry in config["models"].items()
     }
-    return {name: Nodes(each.n_nodes, 2 * each.layers) for name, each in shapes.items()}
+    return study_work(config, nodes_of(config, shapes))
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_no_job_asks_for_less_than_the_estimate(name):
     config = study(name)
-    needs = needed(config, study_work(config, nodes_of(config)))
+    needs = needed(config, work_of(config))
     pairs = [(pair["source"], pair["target"]) for pair in config["study"]["transfers"]]
     stages = {stage for stage, _, _ in needs}
-    assert len(stages) == 9
+    assert len(stages) == 9 + 4  # of edges
     for stage, (source, target) in product(stages, pairs):
         models = (source, target) if stage in OF_TWO_MODELS else (target,)
         entries = [described(each, config["models"][each]) for each in models]
@@ -135,6 +135,22 @@ def test_more_values_of_a_setting_take_longer():
     # Twice and four times the same computing, beside a constant.
     assert three["runtime"] > one["runtime"] > 15
     assert three["runtime"] - 15 == pytest.approx(2 * (one["runtime"] - 15), abs=2)
+
+
+def test_edges_ask_for_memory_of_their_own_and_vary_with_no_setting():
+    config = study("llama-3")
+    without = config | {"study": config["study"] | {"edge_methods": []}}
+    models = [described(n, config["models"][n]) for n in ("llama-3.2-1b",) * 2]
+    asked = {
+        stage: requested(stage, models[:1], config)["mem_mb"]
+        for stage in ("attribute_nodes", "attribute_edges", "evaluate_edges")
+    }
+    # The gradients at all readers in five steps, and all writers as wide as the model.
+    assert asked["attribute_edges"] > 1.2 * asked["attribute_nodes"]
+    writers = 25 * 100 * (1 + 16 * 33) * 2048 * 2 / 1e6
+    assert asked["evaluate_edges"] > 4000 + 2500 + writers
+    varying = requested("vary_setting", models, config)
+    assert varying == requested("vary_setting", models, without)
 
 
 def test_more_numbers_of_steps_ask_for_more_and_others_for_as_much_as_before():

@@ -8,6 +8,9 @@ import numpy as np
 
 from circuit_transfer.artifacts.tensors import read_tensors, write_tensors
 
+# Scores of single examples that are saved unless more are wanted.
+MOST_SCORES = 2**24
+
 
 @dataclass(frozen=True)
 class EdgeScores:
@@ -36,6 +39,17 @@ class EdgeScores:
     def flat(self) -> np.ndarray:
         """The scores of the edges, float32 `(n_edges,)`, by reader, then writer."""
         return self.scores.T[self.legal.T]
+
+
+def keeps_examples(wanted: bool | str, examples: int, n_edges: int) -> bool:
+    """Return whether the scores of single examples are saved.
+
+    Args:
+        wanted: true, false or `auto`, which saves up to `MOST_SCORES`.
+        examples: how many there are.
+        n_edges: how many scores each has.
+    """
+    return examples * n_edges <= MOST_SCORES if wanted == "auto" else bool(wanted)
 
 
 def write_edge_scores(

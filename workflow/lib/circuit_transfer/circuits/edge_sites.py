@@ -58,6 +58,8 @@ def activation_scores(
     both = runs.between(runs.at(CLEAN), runs.at(ABLATED), runs.at(CLEAN))
     none: list[Tensor | None] = [None] * len(both.outputs)
     scores = edge_products(model, graph, replace(both, outputs=none), total)
+    # The gradients of a step are as large as a pass: they do not wait for the next.
+    del total
     clean = _run_clean(runs)
     for site in progress(range(len(none)), len(none), "site"):
         moved = replace(both, input=None, outputs=[*none])
@@ -66,6 +68,7 @@ def activation_scores(
             differences = replace(moved, sums=sums)
             part = edge_products(model, graph, differences, gradients)
             scores += part.mul_(share)
+            del gradients
     return BatchScores(scores, runs.effect())
 
 

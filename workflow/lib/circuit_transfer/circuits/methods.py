@@ -15,11 +15,12 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Nodes:
-    """How many nodes a model has, at how many sites, and edges between them."""
+    """How many nodes a model has, at how many sites; edges, and readers of edges."""
 
     count: int
     sites: int
     edges: int = 0
+    readers: int = 0
 
 
 # Of one pair, without and with a backward pass, from the nodes and the steps.

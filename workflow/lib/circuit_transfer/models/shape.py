@@ -9,7 +9,7 @@ from circuit_transfer.models.architectures import (
     has_parallel_mlp,
     node_sites,
 )
-from circuit_transfer.models.edges import edge_graph
+from circuit_transfer.models.edges import Graph, edge_graph
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -54,10 +54,10 @@ class ModelShape:
     kv_heads: int
     parallel_mlp: bool
 
-    def n_edges(self, kv: str) -> int:
-        """Return the number of edges, see `edges.edge_graph`."""
+    def graph(self, kv: str) -> Graph:
+        """Return the edges, see `edges.edge_graph`."""
         sizes = self.layers, self.heads, self.kv_heads
-        return edge_graph(*sizes, kv=kv, parallel_mlp=self.parallel_mlp).n_edges
+        return edge_graph(*sizes, kv=kv, parallel_mlp=self.parallel_mlp)
 
     @property
     def weight_bytes(self) -> int:

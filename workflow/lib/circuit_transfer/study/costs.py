@@ -13,7 +13,8 @@ from heapq import heapreplace
 import polars as pl
 
 from circuit_transfer.circuits.methods import Nodes
-from circuit_transfer.models.shape import BYTES, FLOAT32_BYTES, ModelShape
+from circuit_transfer.models.shape import FLOAT32_BYTES, ModelShape
+from circuit_transfer.study.edge_costs import edge_flops, edge_memory
 from circuit_transfer.study.work import Work
 from circuit_transfer.study.workload import study_work
 
@@ -87,12 +88,11 @@ def pass_counts(work: Iterable[Work], tokens: Mapping[str, int]) -> pl.DataFrame
 def work_flops(work: Work, shape: ModelShape, tokens: Mapping[str, int]) -> int:
     """Return the FLOPs of a job; `tokens` as in `pass_counts`."""
     passes = work.forwards + work.forward_backwards
-    # What every edge adds to its reader, or takes from the reader's gradient.
-    carried = 2 * work.edges * shape.d_model
+    of_edges = edge_flops(work.edges, shape)
     whole = sum(
         pairs
         * (
-            passes * (shape.forward_flops(tokens[task]) + carried * tokens[task])
+            passes * (shape.forward_flops(tokens[task]) + of_edges * tokens[task])
             + work.forward_backwards * shape.backward_flops(tokens[task])
         )
         for task, pairs in work.pairs.items()
@@ -105,8 +105,8 @@ def work_memory(work: Work, shape: ModelShape, tokens: Mapping[str, int]) -> int
 
     The weights; node outputs and logits, as many copies as the stage holds, of a batch
     or of all pairs; and for a batch of the longest prompts the activations stored for
-    its backward pass (of one layer, where there is none) and the logits of the loss.
-    CUDA itself takes about half a gigabyte more.
+    its backward pass (of one layer, where there is none) and the logits of the loss;
+    and what edges take (`edge_costs`). CUDA itself takes about half a gigabyte more.
     """
     batch = min(work.batch_size, max(work.pairs.values()))
     batch_tokens = batch * max(tokens[task] for task in work.pairs)
@@ -118,8 +118,8 @@ def work_memory(work: Work, shape: ModelShape, tokens: Mapping[str, int]) -> int
         kept //= shape.layers
     logits = (work.logits * held + LOSS_LOGITS * batch) * shape.vocabulary
     nodes = work.copies * held_tokens * shape.node_bytes
-    nodes += work.writers * batch_tokens * shape.d_model * BYTES[shape.dtype]
-    return shape.weight_bytes + nodes + kept + logits * FLOAT32_BYTES
+    edges = edge_memory(work.edges, shape, batch, batch_tokens // batch)
+    return shape.weight_bytes + nodes + edges + kept + logits * FLOAT32_BYTES
 
 
 def estimate(
@@ -220,11 +220,12 @@ def makespan(durations: Iterable[float], workers: int) -> float:
 
 def nodes_of(config: Mapping, shapes: Mapping[str, ModelShape]) -> dict[str, Nodes]:
     """Return how many nodes and edges models have, by name."""
-    kv = config["attribution"]["kv"]
-    return {
-        name: Nodes(each.n_nodes, 2 * each.layers, each.n_edges(kv))
-        for name, each in shapes.items()
-    }
+    kv, found = config["attribution"]["kv"], {}
+    for name, each in shapes.items():
+        graph = each.graph(kv)
+        sizes = each.n_nodes, 2 * each.layers, graph.n_edges, len(graph.readers)
+        found[name] = Nodes(*sizes)
+    return found
 
 
 def _made(

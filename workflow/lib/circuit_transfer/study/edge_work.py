@@ -1,14 +1,16 @@
 """The jobs of a study that score and measure edges, counted from its configuration."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import product
 
+from circuit_transfer.artifacts.edge_scores import keeps_examples
 from circuit_transfer.circuits.methods import Nodes, method_of, method_passes, steps_of
 from circuit_transfer.models.shape import FLOAT32_BYTES
 from circuit_transfer.study.checks import studied_models, studied_targets
 from circuit_transfer.study.edges import is_exact, verified_methods
 from circuit_transfer.study.rankings import count_circuits
-from circuit_transfer.study.work import Work, available, in_a_pass
+from circuit_transfer.study.work import EdgeWork, Work, available, in_a_pass
 
 # By signed and by absolute score, and as many random circuits beside each.
 RANKINGS, GROWN = 2, 3
@@ -40,11 +42,27 @@ def _attributions(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]
             batch_size=in_a_pass(settings),
             copies=3,
             logits=2,
-            written_bytes=of_model.edges * FLOAT32_BYTES,
-            # Examples take turns where the outputs of all their writers are too large.
-            # Patching one edge alone carries no other output of its own.
-            edges=0 if is_exact(method) else of_model.edges,
+            written_bytes=_written(config, task, of_model),
+            edges=(
+                replace(_patching(config), scored=True)
+                if is_exact(method)
+                else EdgeWork(settings["kv"], of_model.edges, 1, steps, scored=True)
+            ),
         )
+
+
+def _patching(config: Mapping) -> EdgeWork:
+    """Return what patching edges one by one takes: no other edge differs from a run."""
+    return EdgeWork(config["attribution"]["kv"], carried=0, buffers=2)
+
+
+def _written(config: Mapping, task: str, nodes: Nodes) -> int:
+    """Return the size of a file of scores: two matrices, and scores by example."""
+    settings = config["attribution"]
+    examples = available(config, task, "train", settings["examples"])
+    kept = keeps_examples(settings["keep_examples"], examples, nodes.edges)
+    matrix = (nodes.count + 1) * nodes.readers * (FLOAT32_BYTES + 1)
+    return matrix + kept * examples * nodes.edges * FLOAT32_BYTES // 2
 
 
 def _verifications(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
@@ -61,7 +79,7 @@ def _verifications(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work
             batch_size=in_a_pass(settings),
             copies=3,
             logits=2,
-            writers=nodes[model].count + 1,
+            edges=_patching(config),
         )
 
 
@@ -95,6 +113,5 @@ def _evaluations(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
             batch_size=in_a_pass(settings),
             copies=1,
             logits=2,
-            edges=of_model.edges,
-            writers=of_model.count + 1,
+            edges=EdgeWork(config["attribution"]["kv"], of_model.edges, buffers=1),
         )

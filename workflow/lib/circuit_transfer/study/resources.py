@@ -122,7 +122,8 @@ def _work(
     found = {name: [] for name in shapes}
     for work in study_work(config, every):
         in_stage = work.stage == stage and work.beside == (work.model != target)
-        repeated = stage == VARYING and work.stage != COMPARING
+        # No setting of edges is varied.
+        repeated = stage == VARYING and work.stage != COMPARING and not work.edges
         if work.model in found and (in_stage or repeated):
             found[work.model].append(work)
     return found

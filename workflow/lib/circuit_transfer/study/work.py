@@ -22,6 +22,27 @@ OTHER_PROMPT_TOKENS = 50  # of a task from a file, which is not read for an esti
 
 
 @dataclass(frozen=True)
+class EdgeWork:
+    """What a job computes and holds for edges, beside the passes of a model.
+
+    Attributes:
+        kv: which readers there are, see `models.edges.edge_graph`.
+        carried: how many edges carry an output of their own, at every token.
+        buffers: how often the outputs of all writers, and what the readers of one layer
+            read, are in memory at once, each as wide as the model.
+        runs: of how many runs the gradients at all readers are, in float32; 0 where
+            only what the readers compute is.
+        scored: whether scores of all edges are held, of every example of a batch.
+    """
+
+    kv: str
+    carried: int
+    buffers: int
+    runs: int = 0
+    scored: bool = False
+
+
+@dataclass(frozen=True)
 class Work:
     """One job of a stage that runs a model.
 
@@ -38,8 +59,7 @@ class Work:
         written_bytes: size of the tensors that the job writes.
         beside: the job is another one's, which runs this model too.
         layers: the share of the layers that its passes go through, on average.
-        edges: how many edges carry an output of their own, at every token.
-        writers: how many outputs of nodes are in memory at once as wide as the model.
+        edges: what it has to do with edges, if it has.
     """
 
     stage: str
@@ -54,8 +74,7 @@ class Work:
     written_bytes: int = 0
     beside: bool = False
     layers: float = 1.0
-    edges: int = 0
-    writers: int = 0
+    edges: EdgeWork | None = None
 
 
 def prompt_tokens(tasks: Mapping[str, Mapping]) -> dict[str, int]:
