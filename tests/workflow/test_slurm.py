@@ -28,12 +28,16 @@ GROUPS = {
     "train_model": "tokens",
     "measure_baseline": "scores",
     "attribute_nodes": "scores",
+    "attribute_edges": "scores",
     "stitch_alignment": "scores",
     "carry_gradients": "scores",
     "fit_free_mask": "scores",
     "fit_alignment": "fits",
     "evaluate_gold": "circuits",
     "evaluate_random": "circuits",
+    "evaluate_edges": "circuits",
+    "evaluate_random_edges": "circuits",
+    "evaluate_lifted": "circuits",
     "evaluate_aligned": "circuits",
 }
 GROUPED = [
