@@ -29,7 +29,7 @@ def evaluate_lifted(
     settings: Mapping[str, Any],
     resume: Resume = NO_RESUME,
 ) -> None:
-    """Read node scores, rank edges by their writers, write faithfulness of every size.
+    """Read node scores, rank edges by the lower of their nodes, write faithfulness.
 
     What edges of their own tell beyond that, edge scores must show. `settings` are
     those of `evaluate_edge_circuits`, and `proportions`.

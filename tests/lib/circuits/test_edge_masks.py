@@ -76,23 +76,35 @@ def test_the_highest_scores_come_first_and_equal_ones_in_order():
         edge_circuits(np.array([[0.0, np.nan]], np.float32), [0.5])
 
 
+def users(reader, kv):
+    """Name the nodes that a reader is part of, in layers of two heads and one key."""
+    node, _, kind = reader.partition("<")
+    if kv == "kv-head" and kind in ("k>", "v>"):
+        return {f"{node[:2]}.h0", f"{node[:2]}.h1"}
+    return {node}
+
+
+@pytest.mark.parametrize("kv", KV)
 @pytest.mark.parametrize("highest", [0.4, 5.0])
-def test_lifted_scores_give_circuits_of_nodes(highest):
-    graph = edge_graph(2, 2, 1)
+def test_lifted_scores_give_circuits_of_nodes(highest, kv):
+    graph = edge_graph(2, 2, 1, kv=kv)
     scores = np.array([[0.3, -5.0, highest, 0.2, 0.1, -0.5]], np.float32)
-    edges = lifted(graph, scores)
-    assert np.isfinite(edges).all() and edges.dtype == np.float32
     # By absolute values too, the highest of which is that of a negative score.
     for ranking in (scores, np.abs(scores)):
-        of_edges = edges if ranking is scores else np.abs(edges)
+        edges = lifted(graph, ranking)
+        assert np.isfinite(edges).all() and edges.dtype == np.float32
         for kept in range(7):
             nodes = np.zeros((1, 6), bool)
             nodes[0, np.argsort(-ranking[0], kind="stable")[:kept]] = True
             if highest == 5.0 and ranking is not scores and kept == 1:
                 continue  # two nodes are equal
-            expected = node_circuit(graph, nodes)
-            share = expected.sum() / graph.n_edges
-            assert np.array_equal(edge_circuits(of_edges, [share])[:, 0], expected)
+            inside = {"input", "logits", *np.array(graph.writers[1:])[nodes[0]]}
+            names = (edge.split("->") for edge in graph.edge_names())
+            among = [u in inside and bool(inside & users(v, kv)) for u, v in names]
+            (circuit,) = edge_circuits(edges, [sum(among) / graph.n_edges])[:, 0]
+            assert np.array_equal(circuit, among)
+            expected = effective_edges(graph, node_circuit(graph, nodes))
+            assert np.array_equal(effective_edges(graph, circuit[None]), expected)
 
 
 def test_a_large_model_has_its_effective_edges_in_well_under_a_second():
