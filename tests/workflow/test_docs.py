@@ -37,7 +37,6 @@ MORE_MEMORY = "--set-resources fit_alignment:mem_mb=100000"
 TRAIN = (
     "snakemake --cores 2 --configfile workflow/studies/train-embedded.yaml -- models"
 )
-CIRCUIT = "results/figures/circuits/llama-medium/ioi/eap-ig-inputs/60"
 STUDIES = "snakemake --cores all --configfile workflow/studies"
 # Typed in a clone, in this order.
 TYPED = [
@@ -82,10 +81,6 @@ PLANNED = {
         f"{SLURM} {MORE_MEMORY}",
     ],
     TRAIN: [TRAIN],
-    f"snakemake --cores all -- {CIRCUIT}.svg {CIRCUIT}.csv": [
-        f"snakemake --cores all -- {CIRCUIT}.svg",
-        f"snakemake --cores all -- {CIRCUIT}.csv",
-    ],
     "make setup": ["make setup"],
     "make test": ["make test"],
     "make benchmark": ["make benchmark"],
