@@ -3,10 +3,12 @@
 import logging
 
 import pytest
-from test_interrupted_stages import STAGES, outcome, run
+from test_interrupted_stages import STAGES, edge_scores, outcome, run
 
 from circuit_transfer.jobs import progress
 from circuit_transfer.jobs.resume import NO_RESUME
+
+__all__ = ["edge_scores"]  # a fixture of every test here
 
 # What the innermost line of a stage looks like.
 PLACES = {
@@ -16,6 +18,10 @@ PLACES = {
     "divergence": "seed 2 of 2, group of maps 2 of 2, step 12 of 12",
     "area": "seed 2 of 2, group of maps 2 of 2, step 12 of 12",
     "free-mask": "seed 2 of 2, step 6 of 6",
+    "edges": "batch 4 of 4",
+    "edge-sites": "batch 4 of 4, site 4 of 4",
+    "verified": "batch 4 of 4, edge 4 of 5",
+    "edge-circuits": "ablation 2 of 2, batch 2 of 2, circuit 16 of 16",
     "evaluation": "ablation 2 of 2, batch 2 of 2, circuit 7 of 7",
 }
 

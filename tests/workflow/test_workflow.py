@@ -71,13 +71,17 @@ def test_the_page_answers_every_question_without_another_file(study):
     for question in (
         "Which models and tasks?",
         "Which nodes?",
+        "Which edges?",
+        "How few edges suffice?",
         "Is the transfer faithful?",
         "Does the source matter?",
         "What did it cost?",
         "What was left out?",
     ):
         assert f">{question}</a></h2>" in page
-    assert page.count('<img src="data:image/png;base64,') == 4
+    assert page.count('<img src="data:image/png;base64,') == 6
+    # A drawing of every task, in the page itself.
+    assert page.count("<svg") == 3
     assert not re.search(r"https?:|<script|<link|url\(", page)
     links = {link for link in re.findall(r'href="([^"]*)"', page) if link[0] != "#"}
     assert "tables/leaderboard/tiny-source/tiny-target.html" in links

@@ -1,6 +1,7 @@
 """The main table of a study as text, for the terminal at the end of a run."""
 
 from collections.abc import Iterator
+from textwrap import TextWrapper
 
 import polars as pl
 
@@ -10,6 +11,9 @@ from circuit_transfer.summary.names import Names
 from circuit_transfer.tables.text import as_text
 from circuit_transfer.tables.transfers import Pair
 from circuit_transfer.tables.typesetting import Table
+
+# As wide as the tables may be.
+_WRAPPER = TextWrapper(width=100, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def results_text(
@@ -29,7 +33,7 @@ def results_text(
     if edges is not None:
         scored = {"edge_methods": names.edge_methods, "tasks": names.tasks}
         lines = (edges_line(edges, target=each, **scored) for each in names.targets)
-        texts.append("\n".join(lines))
+        texts.append("\n".join(_WRAPPER.fill(line) for line in lines))
     return "\n\n".join(texts)
 
 
