@@ -1,5 +1,6 @@
 """The HTML of the page: sections of answers, figures and tables, in one file."""
 
+import re
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -209,8 +210,10 @@ def _drawing(drawing: Drawing) -> str:
     title = escape(drawing.title)
     box = f'class="scroll" role="region" tabindex="0" aria-label="{title}"'
     link = f'<a href="{escape(quote(drawing.link))}">{escape(drawing.link)}</a>'
+    # Within HTML an SVG element needs no namespace.
+    svg = re.sub(r' xmlns="[^"]*"', "", drawing.svg, count=1)
     return (
-        f"<figure>\n<div {box}>\n{drawing.svg}</div>\n"
+        f"<figure>\n<div {box}>\n{svg}</div>\n"
         f"<figcaption>{escape(drawing.caption)} File: {link}.</figcaption>\n</figure>"
     )
 
