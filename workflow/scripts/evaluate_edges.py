@@ -9,16 +9,17 @@ import polars as pl
 
 from circuit_transfer.artifacts.descriptions import read_description
 from circuit_transfer.artifacts.edge_scores import read_edge_scores
-from circuit_transfer.circuits.edge_controls import grown_circuits, rankings_of
+from circuit_transfer.circuits.edge_controls import (
+    GROWN,
+    grown_circuits,
+    rankings_of,
+)
 from circuit_transfer.circuits.edge_masks import edge_circuits, effective_edges
 from circuit_transfer.jobs.resume import NO_RESUME, Resume
 from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.models.edges import described_graph
 from circuit_transfer.stages.edge_graphs import check_graph
 from circuit_transfer.stages.edges import LABELS, evaluate_edge_circuits, labelled
-
-# Random circuits that are grown to the effective size of every circuit.
-GROWN = range(3)
 
 
 def evaluate_edges(

@@ -5,6 +5,9 @@ import numpy as np
 from circuit_transfer.circuits.edge_masks import effective_edges
 from circuit_transfer.models.edges import Graph
 
+# Seeds of the random circuits that are grown to the effective size of every circuit.
+GROWN = range(3)
+
 
 def random_edge_scores(graph: Graph, seed: int) -> np.ndarray:
     """Return scores that rank the edges in random order, float32 `(n_edges,)`."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import product
 
 from circuit_transfer.artifacts.edge_scores import keeps_examples
+from circuit_transfer.circuits.edge_controls import GROWN
 from circuit_transfer.circuits.methods import Nodes, method_of, method_passes, steps_of
 from circuit_transfer.models.shape import FLOAT32_BYTES
 from circuit_transfer.study.checks import studied_models, studied_targets
@@ -12,8 +13,7 @@ from circuit_transfer.study.edges import is_exact, verified_methods
 from circuit_transfer.study.rankings import count_circuits
 from circuit_transfer.study.work import EdgeWork, Work, available, in_a_pass
 
-# By signed and by absolute score, and as many random circuits beside each.
-RANKINGS, GROWN = 2, 3
+RANKINGS = 2  # by signed and by absolute score
 
 
 def edge_work(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
@@ -88,7 +88,7 @@ def _evaluations(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
     targets, tasks = studied_targets(study, config["models"]), study["tasks"]
     random = settings["random_rankings"]
     jobs = [
-        ("evaluate_edges", RANKINGS * (1 + GROWN), each)
+        ("evaluate_edges", RANKINGS * (1 + len(GROWN)), each)
         for each in product(targets, tasks, study["edge_methods"])
     ]
     jobs += [
