@@ -1,0 +1,1 @@
+"""Circuits that are learned: masks of edges and of weights, trained by gradients."""
