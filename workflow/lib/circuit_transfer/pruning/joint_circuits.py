@@ -48,9 +48,7 @@ class JointCircuits:
         """Return the clean and the ablated run of a batch."""
         if index not in self._runs:
             batch = self.batches[index]
-            self._runs[index] = edge_runs(
-                self.model, batch, self.graph, self._ablated
-            )
+            self._runs[index] = edge_runs(self.model, batch, self.graph, self._ablated)
         return self._runs[index]
 
     def full(self, index: int) -> Tensor:
