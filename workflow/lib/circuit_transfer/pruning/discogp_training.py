@@ -152,9 +152,7 @@ class Training:
         index = self._batch(first + step)
         drawn = self.gates.drawn(phase.kinds, first + step)
         gates = {
-            kind: {
-                name: each.detach().requires_grad_() for name, each in named.items()
-            }
+            kind: {name: each.detach().requires_grad_() for name, each in named.items()}
             for kind, named in drawn.items()
         }
         fixed = {kind: self.gates.hard(kind) for kind in self._fixed(phase)}

@@ -46,7 +46,9 @@ def masked_weights(
         weights: by name.
         masks: of the same names and shapes.
     """
-    return {name: mask.to(weights[name]) * weights[name] for name, mask in masks.items()}
+    return {
+        name: mask.to(weights[name]) * weights[name] for name, mask in masks.items()
+    }
 
 
 def complement(masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
