@@ -24,7 +24,7 @@ from circuit_transfer.pruning.settings import EdgePruning
 FURTHEST, HALVINGS = 100.0, 40
 # The count of open gates gets steeper during the training, up to this, so that in the
 # end as many gates are more often open than closed, and few are in between.
-SHARPEST = 5.0
+SHARPEST = 4.0
 
 
 class Target:
@@ -93,25 +93,29 @@ class Shift:
         slope: by how much the count falls with the shift.
     """
 
-    def __init__(self, count: Callable[[Tensor], Tensor], target: Tensor):
+    def __init__(
+        self, count: Callable[[Tensor, float], Tensor], target: Tensor, steep: float
+    ):
         """Solve for the shift.
 
         Args:
-            count: returns the expected share of open gates for shifts, falling with
-                these, `(targets,)` both.
+            count: returns the share of open gates for shifts `(targets,)`, which falls
+                with these, and for a steepness; of 1 it is the expected share.
             target: the shares that are held; if even the furthest shifts do not reach
                 them, these are taken.
+            steep: the steepness with which the target is held. The gradient is that of
+                the expected share.
         """
         with torch.no_grad():
             low = torch.full_like(target, -FURTHEST)
             high = -low
             for _ in range(HALVINGS):
                 middle = (low + high) / 2
-                too_many = count(middle) > target
+                too_many = count(middle, steep) > target
                 low = torch.where(too_many, middle, low)
                 high = torch.where(too_many, high, middle)
         solved = high.requires_grad_()
-        counted = count(solved)
+        counted = count(solved, 1.0)
         (slope,) = torch.autograd.grad(counted.sum(), solved, retain_graph=True)
         self.slope = -slope.detach().clamp(max=-1e-12)
         # Its value stays, and its gradient is that of the implicit function.

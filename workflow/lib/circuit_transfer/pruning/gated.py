@@ -104,12 +104,12 @@ class Gated:
         """Return by how much log alphas are lowered in a step, `(sizes,)`."""
         if self.multipliers is not None:
             return self.log_alpha.new_zeros(len(self.sizes))
-        steepness = sharpness(step / self.settings.steps)
 
-        def count(shift: Tensor) -> Tensor:
+        def count(shift: Tensor, steepness: float) -> Tensor:
             return self.open_edges(shift, steepness).sum(1) / self.graph.n_edges
 
-        self._shift = Shift(count, self.target.at(step))
+        steepness = sharpness(step / self.settings.steps)
+        self._shift = Shift(count, self.target.at(step), steepness)
         return self._shift.value
 
     def expected_share(self) -> Tensor:
