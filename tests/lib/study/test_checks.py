@@ -31,7 +31,7 @@ CONFIG = {
     "attribution": {"ablation": "counterfactual", "grid": "right", "verify": 0},
     "sensitivity": {},
     "benchmark": {},
-    "evaluation": {"proportions": [0.1, 0.5, 1.0], "circuits": {}},
+    "evaluation": {"proportions": [0.1, 0.5, 1.0], "circuits": {}, "heads": {}},
 }
 
 

@@ -42,6 +42,14 @@ def verified_methods(config: Mapping) -> list[str]:
     return [each for each in attributing_methods(config) if not is_exact(each)]
 
 
+def finds_heads(config: Mapping) -> bool:
+    """Return whether a study ablates heads, to see which ones its circuits keep.
+
+    Where circuits are learned, and where heads are named.
+    """
+    return bool(learning_methods(config) or config["evaluation"]["heads"])
+
+
 def is_exact(method: str) -> bool:
     """Return whether a method patches everything that it scores."""
     return method_of(method).gradients == "none"

@@ -18,6 +18,7 @@ from circuit_transfer.study.checks import studied_models, studied_targets
 from circuit_transfer.study.convergence import compared_methods
 from circuit_transfer.study.edges import (
     attributing_methods,
+    finds_heads,
     learning_methods,
     scoring_methods,
     verified_methods,
@@ -63,6 +64,11 @@ class Names:
     def finds_edges(self) -> bool:
         """Whether circuits of edges are found, by a method of either kind."""
         return bool(self.config["study"]["edge_methods"])
+
+    @property
+    def finds_heads(self) -> bool:
+        """Whether heads are ablated, to see which ones circuits of edges keep."""
+        return finds_heads(self.config)
 
     @property
     def verified_methods(self) -> list[str]:

@@ -105,6 +105,7 @@ class Study(Names):
             "attribute_edges": {"edge_method": self.scoring_methods},
             "verify_edges": {"edge_method": self.verified_methods},
             "learn_edges": {},
+            "find_heads": {} if self.finds_heads else None,
             "evaluate_edges": {},
             "evaluate_learned": {},
             "evaluate_random_edges": with_edges,
