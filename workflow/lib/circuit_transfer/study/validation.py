@@ -16,7 +16,12 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.exceptions import best_match
 from jsonschema.validators import extend
 
-from circuit_transfer.circuits.methods import METHODS, edge_methods, node_methods
+from circuit_transfer.circuits.methods import (
+    METHODS,
+    edge_methods,
+    learned_methods,
+    node_methods,
+)
 from circuit_transfer.messages import quoted
 
 
@@ -29,7 +34,7 @@ def validate_config(config: dict, schema_path: Path | str) -> None:
     Raises:
         ValueError: for the first wrong value, with its key and what was expected.
     """
-    methods = node_methods(), edge_methods()
+    methods = node_methods(), edge_methods(), learned_methods()
     validator = _FillingValidator(_read_schema(Path(schema_path), *methods))
     error = best_match(validator.iter_errors(config))
     if error is not None:
@@ -38,13 +43,20 @@ def validate_config(config: dict, schema_path: Path | str) -> None:
 
 @cache
 def _read_schema(
-    path: Path, methods: tuple[str, ...], of_edges: tuple[str, ...]
+    path: Path,
+    methods: tuple[str, ...],
+    attributing: tuple[str, ...],
+    learned: tuple[str, ...],
 ) -> dict[str, Any]:
     """Read a schema, and fill in the methods that a configuration may name."""
     schema = yaml.safe_load(path.read_text())
     definitions = schema["$defs"]
     definitions["node_method"]["enum"] = [*methods]
-    definitions["edge_method"]["enum"] = [*of_edges]
+    definitions["attributing_method"]["enum"] = [*attributing]
+    # Exact scores take longer than what they would save.
+    filters = [each for each in attributing if METHODS[each].gradients != "none"]
+    definitions["filter_method"]["enum"] = filters
+    definitions["edge_method"]["enum"] = [*attributing, *learned]
     # All of them are measured, unless others are named.
     definitions["benchmark"]["properties"]["methods"]["default"] = [*methods]
     return schema
@@ -148,9 +160,10 @@ def _hint(error: ValidationError) -> str:
     value, expected = error.instance, error.validator_value
     if error.validator == "enum" and isinstance(value, str):
         if value in METHODS:
-            scores = METHODS[value].scores
-            key = "methods" if scores == "nodes" else "edge_methods"
-            return f"; it scores {scores}, which `{key}` is for"
+            method = METHODS[value]
+            does = "learns circuits of" if method.learned else "scores"
+            key = "methods" if method.scores == "nodes" else "edge_methods"
+            return f"; it {does} {method.scores}, which `{key}` is for"
         close = get_close_matches(value, map(str, expected), n=1)
         return f"; did you mean {close[0]!r}?" if close else ""
     if error.validator != "type":
