@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from circuit_transfer.circuits.edge_masks import effective_edges
 from circuit_transfer.circuits.edge_runs import COUNTERFACTUAL, ZERO_NODES
-from circuit_transfer.jobs.denormals import flushing_denormals
+from circuit_transfer.circuits.methods import implements
 from circuit_transfer.jobs.resume import NO_RESUME, Resume
 from circuit_transfer.models.edges import Graph
 from circuit_transfer.prompts.batches import PairBatch
@@ -34,7 +34,7 @@ from circuit_transfer.pruning.discogp_settings import (
 )
 from circuit_transfer.pruning.discogp_training import Training
 from circuit_transfer.pruning.joint_circuits import JointCircuits, input_edges
-from circuit_transfer.pruning.learned import LearnedEdges
+from circuit_transfer.pruning.outcomes import LearnedEdges
 from circuit_transfer.pruning.weight_masks import (
     LOGITS,
     SHAPES,
@@ -49,6 +49,7 @@ log = logging.getLogger(__name__)
 ALL = 0.99
 
 
+@implements("discogp")
 def learn_discogp(
     model: nn.Module,
     batches: Sequence[PairBatch],
@@ -56,6 +57,8 @@ def learn_discogp(
     *,
     settings: Mapping[str, Any],
     seed: int,
+    filter_scores: np.ndarray | None = None,
+    ablation: str | None = None,
     resume: Resume = NO_RESUME,
 ) -> LearnedEdges:
     """Learn masks of weights and edges.
@@ -68,6 +71,8 @@ def learn_discogp(
         graph: the edges of the model.
         settings: the section `pruning` of the configuration.
         seed: of the start, the order of batches and the gates that are drawn.
+        filter_scores: not used.
+        ablation: not used, since the method has a setting of its own.
         resume: saves the training's progress.
 
     Returns:
@@ -83,11 +88,11 @@ def learn_discogp(
     chosen = discogp_settings(settings.get("discogp") or {})
     if not batches:
         raise ValueError("discogp: there are no training pairs to learn from")
-    circuits = JointCircuits(model, batches, graph, ablation_kind(chosen))
     weights = {} if chosen.masks == EDGES else maskable_weights(model)
+    how = {"other_weights": bool(weights)}
+    circuits = JointCircuits(model, batches, graph, ablation_kind(chosen), **how)
     training = Training(circuits, weights, _gated(graph, chosen, model), chosen, seed)
-    with flushing_denormals():
-        training.train(resume)
+    training.train(resume)
     return _learned(training, graph, chosen)
 
 
