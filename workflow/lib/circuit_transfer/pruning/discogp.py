@@ -77,9 +77,9 @@ def learn_discogp(
 
     Returns:
         One circuit: `scores` are the logits of the edges, above all others where an
-        edge has no mask; `kept` those above zero. `tensors` has the masks of weights,
-        see `weight_masks.pack_masks`, and `notes` their shapes, both densities and the
-        settings.
+        edge has no mask, NaN if none has one; `kept` those above zero, or all. `tensors`
+        has the masks of weights, see `weight_masks.pack_masks`, and `notes` their
+        shapes, both densities, the size in `sizes`, and the settings.
 
     Raises:
         ValueError: a setting is not valid, there are no pairs, a loss is not a number,
@@ -111,7 +111,8 @@ def _gated(graph: Graph, settings: DiscoGP, model: nn.Module) -> Tensor:
 
 def _learned(training: Training, graph: Graph, settings: DiscoGP) -> LearnedEdges:
     gates, gated = training.gates, training.gated.cpu().numpy()
-    scores = np.zeros(graph.n_edges, np.float32)
+    # Masks of weights alone do not rank the edges.
+    scores = np.full(graph.n_edges, np.nan, np.float32)
     if gated.any():
         logits = gates.logits[EDGE][EDGE].detach().cpu().numpy()
         scores[gated], scores[~gated] = logits, np.abs(logits).max() + 1
@@ -126,7 +127,9 @@ def _learned(training: Training, graph: Graph, settings: DiscoGP) -> LearnedEdge
             for name, each in gates.logits.get(WEIGHT, {}).items()
         }
     notes = {
-        "settings": vars(settings),
+        # In place of the sizes that other methods are given.
+        "sizes": [float(kept.mean())],
+        "discogp": {**vars(settings)},
         "weight_density": share,
         "edge_density": float(kept.mean()),
         SHAPES: {name: [*mask.shape] for name, mask in masks.items()},
