@@ -77,9 +77,9 @@ def learn_discogp(
 
     Returns:
         One circuit: `scores` are the logits of the edges, above all others where an
-        edge has no mask, NaN if none has one; `kept` those above zero, or all. `tensors`
-        has the masks of weights, see `weight_masks.pack_masks`, and `notes` their
-        shapes, both densities, the size in `sizes`, and the settings.
+        edge has no mask, NaN if none has one; `kept` those above zero, or all.
+        `tensors` has the masks of weights, see `weight_masks.pack_masks`, and `notes`
+        their shapes, both densities, the size in `sizes`, and the settings.
 
     Raises:
         ValueError: a setting is not valid, there are no pairs, a loss is not a number,
