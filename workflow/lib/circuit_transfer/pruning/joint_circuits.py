@@ -6,7 +6,7 @@ writer's output on the corrupted prompts, or zero. So it is run once for all cir
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from circuit_transfer.interventions import (
     plan_edges,
     soft_edge_logits,
 )
+from circuit_transfer.interventions.edge_references import head_weights
 from circuit_transfer.interventions.other_weights import with_weights
 from circuit_transfer.models.edges import Graph
 from circuit_transfer.prompts.batches import PairBatch
@@ -91,6 +92,7 @@ class JointCircuits(Sequence[JointBatch]):
         )
         every = np.ones((1, graph.n_edges), bool)
         self._plan = plan_edges(graph, every, silent=False)
+        self._head_weights = head_weights(model) if other_weights else None
 
     def __len__(self) -> int:
         """Return the number of batches."""
@@ -99,6 +101,8 @@ class JointCircuits(Sequence[JointBatch]):
     def __getitem__(self, index: int) -> JointBatch:
         """Return a batch."""
         prepared = self._prepared[index]
+        runs = replace(prepared.runs, head_weights=self._head_weights)
+        prepared = replace(prepared, runs=runs)
         return JointBatch(self.model, self.batches[index], prepared, self._plan)
 
 
