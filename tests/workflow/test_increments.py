@@ -742,10 +742,11 @@ def learning(finished, tmp_path_factory) -> Repository:
 def learned_study() -> dict:
     config = own_study()
     study = {"transfers": [], "models": ["tiny-target"], "siblings": []}
-    study |= {"tasks": ["ioi", "own"], "families": {}}
+    study |= {"tasks": ["ioi"], "families": {}}
     study |= {"edge_methods": ["eap", "edge-pruning", "hap", "discogp"]}
     config["study"].update(study)
-    gates = {"steps": 3, "init": 0.0, "learning_rate": 0.5, "multiplier_rate": 20.0}
+    gates = {"steps": 8, "init": 0.0, "learning_rate": 0.5, "multiplier_rate": 20.0}
+    gates["warmup"] = 0.0
     config["pruning"] = {"examples": 4, "batch_size": 4, "sizes": [0.4, 0.3]}
     config["pruning"] |= {
         "edge-pruning": gates,
@@ -780,7 +781,7 @@ def add_a_seed(repository: Repository) -> None:
     [
         (lambda repository: None, [], ["*"]),
         # A null, and the value that the preset has anyway.
-        (prune("edge-pruning", warmup=None, ramp="linear"), [], ["*"]),
+        (prune("edge-pruning", weight_decay=None, ramp="linear"), [], ["*"]),
         (prune("soft-top-k", steps=4), [], ["*"]),
         (
             prune("hap", keep=0.7),
@@ -793,17 +794,7 @@ def add_a_seed(repository: Repository) -> None:
             of_methods("edge-pruning", "hap", "eap"),
         ),
         (
-            prune("edge-pruning", steps=4),
-            of_methods("edge-pruning"),
-            of_methods("hap", "discogp", "eap"),
-        ),
-        (
             setting("pruning", sizes=[0.4]),
-            of_methods("hap", "edge-pruning", "discogp"),
-            of_methods("eap"),
-        ),
-        (
-            setting("pruning", examples=3),
             of_methods("hap", "edge-pruning", "discogp"),
             of_methods("eap"),
         ),
