@@ -5,7 +5,9 @@ import polars as pl
 import pytest
 from attribute_edges import attribute_edges
 from evaluate_learned import evaluate_learned
+from export_mib_edges import export_mib_edges
 from learn_edges import learn_edges
+from plot_circuit import plot_circuit
 
 from circuit_transfer.artifacts.descriptions import read_description
 from circuit_transfer.artifacts.edge_masks import read_edge_masks
@@ -122,6 +124,33 @@ def test_what_the_filter_leaves_out_is_in_no_circuit(study, learned, scores):
         kept = np.setdiff1d(np.arange(len(flat)), left_out)
         lowest = found.all_flat[:, kept].min(1)
         assert (found.all_flat[:, left_out].max(1) < lowest).all()
+
+
+@pytest.mark.parametrize("kv", ["query-head", "kv-head"])
+def test_learned_circuits_are_drawn_and_exported(study, tmp_path, kv):
+    masks, _ = learn(study, tmp_path, "edge-pruning", kv=kv)
+    path, (found, _) = tmp_path / "seed-0.safetensors", masks
+    size = int(found.kept_flat[0].sum())
+    files = [tmp_path / f"circuit.{suffix}" for suffix in ("svg", "csv")]
+    names = {"model": "target", "task": "a", "edge_method": "edge-pruning"}
+    plot_circuit(study.model("target"), path, files[:1], files[1], **names, n=str(size))
+    listed = pl.read_csv(files[1])
+    kept = np.array(graph_of(study, kv).edge_names())[found.kept_flat[0]]
+    assert {*listed["edge"]} == {*kept} and listed["sign"].null_count() == size
+    drawn = files[0].read_text()
+    assert "edge-pruning, seed 0: " in drawn and "highest learned scores" in drawn
+    assert "they rank the edges, and have no sign" in drawn
+    assert "right answer" not in drawn
+    exported = tmp_path / "importances.json", tmp_path / "importances.safetensors"
+    export_mib_edges(study.model("target"), path, *exported)
+    edges = read_json(exported[0])["edges"]
+    scores = {name: edge["score"] for name, edge in edges.items()}
+    group = 2 if kv == "kv-head" else 1
+    matrix = dict(zip(found.readers, found.scores.T, strict=True))
+    # A key that heads share has the same score for each of them.
+    for head in range(4):
+        shared = matrix[f"a1.h{head // group}<k>"][0]
+        assert scores[f"input->a1.h{head}<k>"] == pytest.approx(shared)
 
 
 def evaluated(study, folder, evaluation, masks, *, task="a", kv="query-head"):

@@ -93,14 +93,18 @@ def _graph(ends: Sequence[Ends], effective: Sequence[bool], group: int, *, top: 
 
 def _lines(edges: pl.DataFrame, curves: Sequence[Sequence[Point]]) -> list[Line]:
     decimals = decimals_of(edges["score"].abs().max())
-    wide = widths(edges["score"].to_numpy()).round(2).tolist()
+    signed = circuit_legend.is_signed(edges)
+    # Equal sizes, and no colour, where the scores rank and no more.
+    sizes = edges["score"] if signed else edges["score"] * 0
+    wide = widths(sizes.to_numpy()).round(2).tolist()
     rows = edges.select("writer", "reader", "score", "rank", "effective").iter_rows()
     found = []
     for row, points, width in zip(rows, curves, wide, strict=True):
         writer, reader, score, rank, kept = row
         title = f"{writer} -> {reader}: {score:+.{decimals}f}, rank {rank}"
-        style = {"dashed": score < 0, "pale": not kept, "title": title}
-        found.append(Line(points, width, _colour(score), **style))
+        sign = score if signed else 0
+        style = {"dashed": sign < 0, "pale": not kept, "title": title}
+        found.append(Line(points, width, _colour(sign), **style))
     return found
 
 

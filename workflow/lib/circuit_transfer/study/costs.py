@@ -108,7 +108,8 @@ def work_memory(work: Work, shape: ModelShape, tokens: Mapping[str, int]) -> int
     The weights; node outputs and logits, as many copies as the stage holds, of a batch
     or of all pairs; and for a batch of the longest prompts the activations stored for
     its backward pass (of one layer, where there is none) and the logits of the loss,
-    for every circuit; what edges take (`edge_costs`), and trained masks. CUDA itself takes about half a gigabyte more.
+    for every circuit; what edges take (`edge_costs`), and trained masks. CUDA itself
+    takes about half a gigabyte more.
     """
     batch = work.circuits * min(work.batch_size, max(work.pairs.values()))
     batch_tokens = batch * max(tokens[task] for task in work.pairs)

@@ -174,6 +174,11 @@ class Names:
         either = {key: "|".join(map(re.escape, each)) for key, each in names.items()}
         return {**either, "seed": r"\d+", "n": r"\d+"}
 
+    @property
+    def any_edge_method(self) -> dict[str, str]:
+        """The constraint of `edge_method` where methods that learn are meant too."""
+        return {"edge_method": "|".join([*edge_methods(), *learned_methods()])}
+
     def selected(self, *keys: str) -> dict[str, Any]:
         """Return what the scripts of figures and tables take by these names."""
         values = {

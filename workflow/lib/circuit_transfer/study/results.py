@@ -62,6 +62,7 @@ def _parts(study: Study) -> list[str]:
     """Return the parts that a study has, see `shown`."""
     parts = ["study", "circuits", "sensitivity", "convergence", "planted"]
     parts += ["edges"] if study.edge_methods else []
+    parts += ["drawn"] if study.finds_edges else []
     parts += ["nodes"] if study.methods else []
     if study.transfers:
         return [*parts, "transfers"]
@@ -82,7 +83,8 @@ def _shown(study: Study, part: str) -> Iterator[tuple[str, str]]:
         return
     shown = {table_pattern(name): each for name, each in TABLES.items()}
     shown |= {figure_pattern(name): each for name, each in FIGURES.items()}
-    own = {"n": [DRAWN_EDGES]}
+    own = {"n": [DRAWN_EDGES]} if part == "drawn" else {}
+    own |= {"edge_method": study.config["study"]["edge_methods"]} if own else {}
     own |= {"benchmark": study.growing} if part == "scaling" else {}
     for pattern, each in shown.items():
         if each.part == part:

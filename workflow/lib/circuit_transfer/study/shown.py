@@ -29,8 +29,9 @@ class Shown:
 
     Attributes:
         part: what asks for it: every `study`; one with `transfers`, or without
-            (`attribution`, of nodes); one that scores `nodes` or `edges`, varies
-            settings (`sensitivity`), compares numbers of steps (`convergence`), imports
+            (`attribution`, of nodes); one that scores `nodes` or `edges`, finds
+            edges that are `drawn`, by attribution or by learning, varies settings
+            (`sensitivity`), compares numbers of steps (`convergence`), imports
             `circuits` or has `planted` models; or targets of their own, `benchmark`
             with `scaling`, `startup`.
         category: the question under which the report shows it.
@@ -65,7 +66,7 @@ FIGURES = {
     "gold-node-map": Shown("attribution", CIRCUITS, "{target}/{method}"),
     "edge-map": Shown("edges", CIRCUITS, "{model}/{edge_method}"),
     "circuits": Shown(
-        "edges", CIRCUITS, "{model}/{task}/{edge_method}/{n}", image="svg"
+        "drawn", CIRCUITS, "{model}/{task}/{edge_method}/{n}", image="svg"
     ),
     "alignment-matrix": Shown("transfers", CIRCUITS, _FIT),
     "losses": Shown("transfers", "How did the training go?", _FIT),

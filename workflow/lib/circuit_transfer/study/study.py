@@ -5,7 +5,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from circuit_transfer.circuits.methods import has_run_gradients
+from circuit_transfer.circuits.methods import has_run_gradients, is_learned
 from circuit_transfer.prompts.frame import SPLITS
 from circuit_transfer.study.learning import filter_of
 from circuit_transfer.study.names import Names
@@ -169,6 +169,14 @@ class Study(Names):
         """Return the free masks of a task, if the study has that control."""
         seeds = self.seeds if "free-mask" in self.controls else []
         return paths("mask", target=w.target, task=w.task, seed=seeds)
+
+    def edge_ranking(self, w) -> str:
+        """Return the scores of edges by a method of either kind, of the first seed."""
+        place = {"model": w.model, "task": w.task}
+        if not is_learned(w.edge_method):
+            return path("edge-scores", edge_method=w.edge_method, **place)
+        learned = {"learned_method": w.edge_method, "seed": self.seeds[0]}
+        return path("edge-masks", **learned, **place)
 
     def filter_scores(self, w) -> str | list:
         """Return the edge scores that a learned method leaves edges out by, if any."""
