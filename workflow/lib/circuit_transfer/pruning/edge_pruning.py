@@ -119,5 +119,6 @@ def train_gates(
         seed=masks.seed,
         resume=resume,
     )
+    masks.settle()
     check_pruned(masks.method, masks.sizes, masks.open_share(), start, masks.remedy())
     return {name: each.numpy() for name, each in curves.items()}

@@ -1,4 +1,4 @@
-"""Gates of the edges of a graph, and gates of nodes that all of a node's edges share.
+"""Gates of the edges of a graph, and gates of nodes that all edges from a node share.
 
 Both are `training.Masks`: a row of gates for every target, which are trained side by
 side and do not influence each other.
@@ -13,23 +13,23 @@ from torch import Tensor
 
 from circuit_transfer.models.edges import Graph
 from circuit_transfer.pruning import gates
-from circuit_transfer.pruning.constraints import Constraint
+from circuit_transfer.pruning.constraints import Multipliers, Shift, Target, sharpness
 from circuit_transfer.pruning.node_circuits import NodePairs, with_input
-from circuit_transfer.pruning.settings import EdgePruning
+from circuit_transfer.pruning.settings import EXACT, EdgePruning
 
 
 class Gated:
-    """Gates that are held at targets for the expected share of open edges.
+    """Gates that are held at targets for the share of open edges.
 
     Attributes:
         method: name of the method.
         graph: the edges.
-        sizes: shares of all edges that may be open in the end.
+        sizes: shares of all edges that are open in the end.
         settings: how to train.
         seed: of the start and of the noise of the gates.
         support: see `training.Masks`.
-        log_alpha: of the gates, `(sizes, gates)`.
-        constraints: that of the edges, then others.
+        log_alpha: of the gates, `(sizes, gates)`; by an exact multiplier, before they
+            are lowered, see `constraints`.
     """
 
     def __init__(
@@ -50,32 +50,48 @@ class Gated:
         self.rate_warmup = settings.rate_warmup
         self.weight_decay = settings.weight_decay
         self.log_alpha = torch.empty(0)
-        self.constraints: list[Constraint] = []
+        self.multipliers: Multipliers | None = None
+        if settings.multiplier != EXACT:
+            rate = settings.multiplier_rate
+            self.multipliers = Multipliers(len(sizes), rate, device)
+        self._shift: Shift | None = None
 
-    def open_edges(self) -> Tensor:
-        """Return the probabilities that edges are open, `(sizes, edges)`."""
+    def open_edges(self, shift: Tensor, steepness: float = 1.0) -> Tensor:
+        """Return the probabilities that edges are open, `(sizes, edges)`.
+
+        Args:
+            shift: by which log alphas are lowered, `(sizes,)`.
+            steepness: see `gates.open_probability`.
+        """
         raise NotImplementedError
 
     def groups(self) -> list[dict[str, Any]]:
         """Return the groups of parameters of the optimiser: gates, then multipliers."""
         own = {"params": self.log_alphas(), "lr": self.settings.learning_rate}
-        return [own, *(each.group() for each in self.constraints)]
+        every = [own] if self.multipliers is None else [own, self.multipliers.group()]
+        return every
 
     def log_alphas(self) -> list[Tensor]:
         """Return what is trained besides the multipliers."""
         return [self.log_alpha]
 
     def penalty(self, step: int) -> Tensor:
-        """Return the term of the constraint."""
-        return self.constraints[0].penalty(self.expected_share(), step)
+        """Return the terms of trained multipliers."""
+        if self.multipliers is None:
+            return self.log_alpha.new_zeros(len(self.sizes))
+        return self.multipliers.penalty(self.expected_share() - self.target.at(step))
 
     def measures(self, step: int) -> dict[str, Tensor]:
         """Return the expected share of open edges, its target, and the multiplier."""
-        edges = self.constraints[0]
+        multiplier = (
+            self._shift.multiplier()
+            if self.multipliers is None
+            else self.multipliers.values[0].clone()
+        )
         return {
             "open_share": self.expected_share(),
-            "target": edges.target(step),
-            "multiplier": edges.multipliers[0].clone(),
+            "target": self.target.at(step),
+            "multiplier": multiplier,
         }
 
     def remedy(self) -> str:
@@ -84,13 +100,25 @@ class Gated:
         given = (f"{name} ({getattr(self.settings, name):g})" for name in names)
         return f"change pruning.{self.method}: {', '.join(given)}"
 
+    def shift(self, step: int) -> Tensor:
+        """Return by how much log alphas are lowered in a step, `(sizes,)`."""
+        if self.multipliers is not None:
+            return self.log_alpha.new_zeros(len(self.sizes))
+
+        def count(shift: Tensor, steepness: float) -> Tensor:
+            return self.open_edges(shift, steepness).sum(1) / self.graph.n_edges
+
+        steepness = sharpness(step / self.settings.steps)
+        self._shift = Shift(count, self.target.at(step), steepness)
+        return self._shift.value
+
     def expected_share(self) -> Tensor:
         """Return the expected share of all edges that are open, `(sizes,)`."""
-        return self.open_edges().sum(1) / self.graph.n_edges
+        return self._open_now().sum(1) / self.graph.n_edges
 
     def open_share(self) -> np.ndarray:
         """Return the share of all edges that are more often open than closed."""
-        open_now = (self.open_edges() > 0.5).sum(1)
+        open_now = (self._open_now() > 0.5).sum(1)
         return open_now.cpu().numpy() / self.graph.n_edges
 
     def initial(self, count: int, mean: float | np.ndarray | None = None) -> Tensor:
@@ -106,41 +134,44 @@ class Gated:
         """Return where the noise of a step is drawn from, the same when resumed."""
         return np.random.default_rng([self.seed, 1, step])
 
-    def constraint(self) -> Constraint:
-        """Return the constraint of the edges.
+    def settle(self) -> None:
+        """Lower the log alphas as they are after the last step."""
+        self.shift(self.settings.steps)
 
-        Its targets start at what is open now: what is closed has been pruned already.
-        """
-        start = self.expected_share().mean().item()
-        return Constraint(self.sizes, start, self.settings, self.device)
+    def start(self) -> None:
+        """Let the targets start at what is open now."""
+        share = self.expected_share().mean().item()
+        self.target = Target(self.sizes, share, self.settings, self.device)
+
+    def _open_now(self) -> Tensor:
+        """Return the probabilities that edges are open as they were drawn last."""
+        drawn = self._shift is not None
+        shift = self._shift.value if drawn else torch.zeros(len(self.sizes))
+        return self.open_edges(shift.detach().to(self.device))
 
 
 class GatedEdges(Gated):
     """Gates of edges, and of nodes by which those of their edges are multiplied."""
 
-    def __init__(self, *arguments: Any, start: np.ndarray | None = None, **named: Any):
+    def __init__(
+        self, *arguments: Any, log_alpha: np.ndarray | None = None, **named: Any
+    ):
         """Start with all gates about equally open; see `Gated`.
 
         Args:
             arguments: of `Gated`.
-            start: log alphas at the start instead of `init`, one for each edge that has
-                a gate.
+            log_alpha: at the start instead of `init`, one for each edge with a gate.
             named: of `Gated`.
         """
         super().__init__(*arguments, **named)
         self._edges = torch.from_numpy(np.flatnonzero(self.support)).to(self.device)
-        self._writers = torch.from_numpy(self.graph.ends[0][self.support])
-        self._writers = self._writers.to(self.device)
-        self.log_alpha = self.initial(len(self._edges), start)
+        writers = torch.from_numpy(self.graph.ends[0][self.support])
+        self._writers = writers.to(self.device)
+        self.log_alpha = self.initial(len(self._edges), log_alpha)
         self.node_log_alpha = None
         if self.settings.node_gates:
             self.node_log_alpha = self.initial(len(self.graph.writers) - 1)
-        self.constraints = [self.constraint()]
-        if self.settings.node_gates and self.settings.node_target is not None:
-            targets = [self.settings.node_target] * len(self.sizes)
-            start_share = self._open_nodes().mean().item()
-            own = Constraint(targets, start_share, self.settings, self.device)
-            self.constraints.append(own)
+        self.start()
 
     def log_alphas(self) -> list[Tensor]:
         """Return those of edges, and of nodes."""
@@ -149,43 +180,33 @@ class GatedEdges(Gated):
 
     def draw(self, step: int) -> Tensor:
         """Return gates of all edges, with the noise of a step."""
-        generator = self.noise(step)
-        drawn = gates.sample(self.log_alpha, generator)
+        generator, shift = self.noise(step), self.shift(step)
+        drawn = gates.sample(self.log_alpha - shift[:, None], generator)
         if self.node_log_alpha is not None:
             nodes = gates.sample(self.node_log_alpha, generator)
-            drawn = drawn * self._by_writer(nodes)
+            drawn = drawn * with_input(nodes)[:, self._writers]
         masks = drawn.new_zeros(len(drawn), len(self.support))
         return masks.index_copy(1, self._edges, drawn)
 
-    def penalty(self, step: int) -> Tensor:
-        """Return the terms of the constraints."""
-        total = super().penalty(step)
-        for constraint in self.constraints[1:]:
-            total = total + constraint.penalty(self._open_nodes().mean(1), step)
-        return total
-
-    def open_edges(self) -> Tensor:
-        """Return the probabilities that edges are open, `(sizes, gated edges)`."""
-        edges = gates.open_probability(self.log_alpha)
+    def open_edges(self, shift: Tensor, steepness: float = 1.0) -> Tensor:
+        """Return the probabilities that edges are open, see `Gated`."""
+        edges = gates.open_probability(self.log_alpha - shift[:, None], steepness)
         if self.node_log_alpha is None:
             return edges
-        return edges * self._by_writer(self._open_nodes())
+        nodes = gates.open_probability(self.node_log_alpha, steepness)
+        return edges * with_input(nodes)[:, self._writers]
 
     def scores(self) -> np.ndarray:
         """Return what ranks the edges that have a gate, `(sizes, gated edges)`."""
+        shift = 0.0 if self._shift is None else self._shift.value[:, None]
+        lowered = self.log_alpha - shift
         if self.node_log_alpha is None:
-            return self.log_alpha.detach().cpu().numpy()
+            return lowered.detach().cpu().numpy()
         # The logarithms of the probabilities, which are 1 for many.
         node = gates.log_open_probability(self.node_log_alpha)
-        edge = gates.log_open_probability(self.log_alpha)
-        return (edge + self._by_writer(node, outside=0)).detach().cpu().numpy()
-
-    def _open_nodes(self) -> Tensor:
-        return gates.open_probability(self.node_log_alpha)
-
-    def _by_writer(self, nodes: Tensor, outside: float = 1) -> Tensor:
-        """Return the values of the writers of edges; the input has that outside."""
-        return with_input(nodes, outside)[:, self._writers]
+        edge = gates.log_open_probability(lowered)
+        own = with_input(node, outside=0)[:, self._writers]
+        return (edge + own).detach().cpu().numpy()
 
 
 class GatedNodes(Gated):
@@ -197,19 +218,21 @@ class GatedNodes(Gated):
         self._writers = torch.from_numpy(self.graph.ends[0]).to(self.device)
         self._pairs = NodePairs(self.graph, self.device)
         self.log_alpha = self.initial(len(self.graph.writers) - 1)
-        self.constraints = [self.constraint()]
+        self.start()
 
     def draw(self, step: int) -> Tensor:
         """Return gates of all edges, with the noise of a step."""
-        drawn = gates.sample(self.log_alpha, self.noise(step))
+        lowered = self.log_alpha - self.shift(step)[:, None]
+        drawn = gates.sample(lowered, self.noise(step))
         return with_input(drawn)[:, self._writers]
 
-    def open_edges(self) -> Tensor:
-        """Return the probabilities that edges connect open nodes, `(sizes, n_edges)`.
+    def open_edges(self, shift: Tensor, steepness: float = 1.0) -> Tensor:
+        """Return the probabilities that edges connect open nodes, see `Gated`.
 
         An edge that leads to a closed node changes nothing.
         """
-        return self._pairs.open_edges(gates.open_probability(self.log_alpha))
+        nodes = gates.open_probability(self.log_alpha - shift[:, None], steepness)
+        return self._pairs.open_edges(nodes)
 
     def scores(self) -> np.ndarray:
         """Return what ranks the nodes, `(sizes, n_nodes)`."""

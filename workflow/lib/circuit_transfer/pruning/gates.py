@@ -59,9 +59,15 @@ def density(log_alpha: Tensor, value: Tensor) -> Tensor:
     return probability * (1 - probability) * slope
 
 
-def open_probability(log_alpha: Tensor) -> Tensor:
-    """Return the probability that a gate is not closed."""
-    return above(log_alpha, 0.0)
+def open_probability(log_alpha: Tensor, steepness: float = 1.0) -> Tensor:
+    """Return the probability that a gate is not closed.
+
+    Args:
+        log_alpha: of the gates.
+        steepness: of 1 for the probability; the higher, the nearer it is to 1 for gates
+            that are more often open than closed, and to 0 for the others.
+    """
+    return torch.sigmoid(steepness * (log_alpha - TEMPERATURE * _logit_of(0.0)))
 
 
 def log_open_probability(log_alpha: Tensor) -> Tensor:

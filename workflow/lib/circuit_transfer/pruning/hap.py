@@ -67,7 +67,7 @@ def filter_and_prune(
         seed=seed,
         device=model.device,
         support=support,
-        start=_start(filter_scores[support], own),
+        log_alpha=_start(filter_scores[support], own),
     )
     curves = train_gates(model, batches, masks, settings, ablation, resume)
     scores = ranked_below(masks.scores(), support, filter_scores)
