@@ -1,0 +1,152 @@
+"""What is measured of every method of nodes and edges: quality, stability and cost.
+
+All circuits are of edges, so that their sizes compare: learned ones at the sizes that
+they were learned for, rankings at the same sizes, scores of nodes lifted to edges. A
+row of the frames has one number: that of a task, a method, a circuit, a seed.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from circuit_transfer.tables.edge_curves import FOUND, LIFTED
+from circuit_transfer.tables.measures import AREAS
+
+# What a circuit is of a method that learns circuits, beside the names of rankings.
+LEARNED = "learned"
+KEYS = {
+    "task": pl.String,
+    "method": pl.String,
+    "circuit": pl.String,
+    "seed": pl.Int64,
+    "size": pl.Float64,
+}
+SCHEMA = KEYS | {"measure": pl.String, "value": pl.Float64}
+# Of a circuit of one size; those of its complement say how complete it is.
+COMPLEMENT = ("complement_accuracy", "complement_faithfulness")
+OF_SIZE = ("faithfulness", "kl", "accuracy", *COMPLEMENT, "n_edges", "n_effective")
+STABILITY = "jaccard"
+OF_COST = ("seconds", "forwards", "forward_backwards", "passes")
+# The columns that a file of measured circuits must have.
+COLUMNS = ("task", "method", "control", "ranking", "seed", "own_size", "proportion")
+# Of another table: types of the columns that are read.
+STABILITY_COLUMNS = {
+    **dict.fromkeys(("task", "method", "ranking", "size"), pl.String),
+    "jaccard": pl.Float64,
+}
+
+
+def size_measures(
+    frames: Iterable[pl.DataFrame], sizes: Sequence[float], learned: Collection[str]
+) -> pl.DataFrame:
+    """Return what was measured of the circuits of some sizes, see `SCHEMA`.
+
+    Args:
+        frames: circuits of edges, see `edge_curves`, of one target and ablation.
+        sizes: shares of the edges that circuits were learned for. A learned circuit
+            belongs to the nearest of them: circuits of nodes have other numbers of
+            edges than were asked for.
+        learned: the methods that learn circuits.
+    """
+    found = [pl.DataFrame(schema=SCHEMA)]
+    for frame in frames:
+        is_learned = pl.col("method").is_in([*learned])
+        size = _nearest(frame["proportion"].to_numpy(), sizes)
+        near = np.isclose(size, frame["proportion"].to_numpy(), rtol=1e-6)
+        wanted = pl.when(is_learned).then("own_size").otherwise(pl.Series(near))
+        rows = frame.with_columns(size=pl.Series(size)).filter(wanted)
+        found.append(_melted(_named(rows, learned), OF_SIZE))
+    # Rankings may have been measured at one size as part of a curve, and as their own.
+    return pl.concat(found).unique([*KEYS, "measure"], maintain_order=True)
+
+
+def _nearest(proportions: np.ndarray, sizes: Sequence[float]) -> np.ndarray:
+    known = np.asarray(sizes, float)
+    distance = np.abs(np.log(proportions)[:, None] - np.log(known))
+    return known[distance.argmin(1)]
+
+
+def curve_measures(areas: pl.DataFrame, learned: Collection[str]) -> pl.DataFrame:
+    """Return CPR, CMD and accuracy area of all rankings, see `SCHEMA`.
+
+    Args:
+        areas: see `edge_curves.edge_areas`, of one target and ablation.
+        learned: the methods that learn circuits; their ranking is that of the edges at
+            the first of their sizes.
+    """
+    size = pl.lit(None, dtype=pl.Float64)
+    return _melted(_named(areas, learned).with_columns(size=size), AREAS)
+
+
+def _named(frame: pl.DataFrame, learned: Collection[str]) -> pl.DataFrame:
+    """Return the rows that are no controls, with the names of their circuits."""
+    found = frame.filter(pl.col("control").is_in([FOUND, LIFTED]))
+    is_learned = pl.col("method").is_in([*learned])
+    name = (
+        pl.when(is_learned)
+        .then(pl.lit(LEARNED))
+        .when(pl.col("control") == LIFTED)
+        .then(pl.lit(LIFTED))
+        .otherwise("ranking")
+    )
+    return found.with_columns(circuit=name)
+
+
+def _melted(frame: pl.DataFrame, measures: Sequence[str]) -> pl.DataFrame:
+    """Return a row per number; what a file does not have is left out."""
+    known = [name for name in measures if name in frame.columns]
+    numbers = frame.select(
+        *(pl.col(name).cast(dtype) for name, dtype in KEYS.items()),
+        pl.col(known).cast(pl.Float64),
+    )
+    rows = numbers.unpivot(known, index=[*KEYS], variable_name="measure")
+    return rows.filter(pl.col("value").is_finite()).select(*SCHEMA)
+
+
+def stability_measures(stability: pl.DataFrame) -> pl.DataFrame:
+    """Return how stable the circuits of every size are, see `SCHEMA`.
+
+    Args:
+        stability: the table of `edge_stability.stability_table`.
+    """
+    known = stability.filter(pl.col("size").is_not_null())
+    rows = known.rename({"ranking": "circuit"}).with_columns(
+        pl.col("size").cast(pl.Float64), seed=pl.lit(None, dtype=pl.Int64)
+    )
+    return _melted(rows, [STABILITY])
+
+
+def cost_measures(
+    costs: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]],
+    circuits: Mapping[str, Sequence[str]],
+    *,
+    seeds: Mapping[str, int],
+    filters: Mapping[str, str],
+) -> pl.DataFrame:
+    """Return what finding the circuits of a task costs, of one seed, see `SCHEMA`.
+
+    Args:
+        costs: by method and task the rows of costs of its job, see `passes.measured`.
+        circuits: by method, the names of its circuits.
+        seeds: how many seeds the job of a method trains, of those that train several.
+        filters: by method, the one that scores the edges that it keeps beforehand,
+            whose cost it has in addition.
+    """
+    rows = []
+    for (method, task), parts in costs.items():
+        total = _summed(parts, seeds.get(method, 1))
+        if method in filters:
+            first = _summed(costs[filters[method], task], 1)
+            total = {name: total[name] + first[name] for name in total}
+        total["passes"] = total["forwards"] + total["forward_backwards"]
+        for circuit in circuits.get(method, ()):
+            labels = (task, method, circuit, None, None)
+            rows += [(*labels, name, total[name]) for name in OF_COST]
+    return pl.DataFrame(rows, schema=SCHEMA, orient="row")
+
+
+def _summed(parts: Sequence[Mapping[str, Any]], seeds: int) -> dict[str, float]:
+    names = [name for name in OF_COST if name != "passes"]
+    return {name: sum(part[name] for part in parts) / seeds for name in names}

@@ -1,0 +1,190 @@
+"""Which method when: all methods of nodes and edges in one table, and their tests."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from circuit_transfer.tables.differences import MEAN
+from circuit_transfer.tables.edge_curves import ABSOLUTE, LIFTED, SIGNED
+from circuit_transfer.tables.method_measures import COMPLEMENT, LEARNED, STABILITY
+from circuit_transfer.tables.method_statistics import DIFFERENCE, LEVEL, RATIO
+from circuit_transfer.tables.typesetting import HALF_WIDTH, HIGH, LOW, Table, half_width
+
+OF_SIZE = ("faithfulness", "kl", "accuracy", *COMPLEMENT, STABILITY)
+OVERALL = ("cmd", "cpr", "right_above_wrong_area", "seconds", "passes")
+SIZE, LABELS = "size_percent", ("task", "size_percent", "method", "circuit")
+EXPLANATIONS = {
+    LEARNED: "circuits that were learned for the size, mean over seeds; CMD, CPR and "
+    "accuracy area are of the ranking that was learned for the first size",
+    ABSOLUTE: "edges with the highest absolute scores first",
+    SIGNED: "edges with the highest scores first",
+    LIFTED: "scores of nodes: every edge has the lower score of the two nodes that it "
+    "connects",
+}
+NOTE = (
+    "Circuits of size percent of all edges. kl: divergence from the whole model in "
+    "nats; accuracy: share of the test pairs whose most likely token is right. "
+    "complement: of the edges that the circuit leaves out, which answer nothing where "
+    "it is complete. jaccard: mean overlap of two circuits, which is edges in both as a "
+    "share of those in either: of two seeds where circuits are learned, else of the "
+    "circuit of resampled examples with that of all. ± half-width of the 95 % interval: "
+    "of means over tasks (and seeds within), of one task over seeds (Student's t). "
+    "seconds: of computing what finds the circuits of one task, with one seed and of "
+    "all sizes; of hap with its filter. passes: prompts that this runs through the "
+    "model, with or without a backward pass."
+)
+TESTS_NOTE = (
+    "Learned circuits minus others of equal size, on test pairs; in brackets the 95 % "
+    "interval over tasks and seeds within, of one task over seeds. Ratios: the number "
+    "as a multiple of the other's, geometric mean. p: two-sided sign flips, over tasks x "
+    "seeds and, stricter, over the means of the tasks, adjusted by Holm for all methods "
+    "and sizes of a measure. kl, cmd, seconds, passes: lower is better."
+)
+Key = tuple[str, str]
+
+
+class Entry(NamedTuple):
+    """A row of the table within its task and size."""
+
+    method: str
+    circuit: str
+
+
+def entries(
+    methods: Sequence[str], edge_methods: Sequence[str], learned: Sequence[str]
+) -> list[Entry]:
+    """Return what stands side by side: learned circuits, rankings of edges, of nodes.
+
+    Args:
+        methods: methods that score nodes, in order.
+        edge_methods: methods that score edges.
+        learned: methods that learn circuits.
+    """
+    return [
+        *(Entry(each, LEARNED) for each in learned),
+        *(Entry(each, kind) for each in edge_methods for kind in (ABSOLUTE, SIGNED)),
+        *(Entry(each, LIFTED) for each in methods),
+    ]
+
+
+class MethodLevels:
+    """The statistics of all methods on one model, by name."""
+
+    def __init__(self, statistics: pl.DataFrame) -> None:
+        """Take the frame of `method_statistics`."""
+        self.frame = statistics
+        levels = statistics.filter(row=LEVEL)
+        names = ("task", "method", "circuit", "size", "measure")
+        self._rows = {
+            tuple(row[name] for name in names): row
+            for row in levels.iter_rows(named=True)
+        }
+        self.tasks = levels["task"].unique(maintain_order=True).to_list()
+
+    @property
+    def over_tasks(self) -> str:
+        """The name of the mean over tasks, or of the only task."""
+        return MEAN if MEAN in self.tasks or not self.tasks else self.tasks[0]
+
+    def level(
+        self, entry: Entry, measure: str, size: float | None = None, task: str = ""
+    ) -> Mapping[str, Any]:
+        """Return a number with its interval, or nothing; by default over tasks."""
+        key = (task or self.over_tasks, *entry, size, measure)
+        return self._rows.get(key, {})
+
+    def tests(self, against: str) -> list[dict[str, Any]]:
+        """Return the differences and ratios to a method."""
+        return self.frame.filter(pl.col("row") != LEVEL, against=against).to_dicts()
+
+
+def methods_table(
+    statistics: pl.DataFrame,
+    *,
+    tasks: Sequence[str],
+    methods: Sequence[str],
+    edge_methods: Sequence[str],
+    learned_methods: Sequence[str],
+    sizes: Sequence[float],
+) -> Table:
+    """Every method at every size, the mean over tasks first, then every task.
+
+    Args:
+        statistics: see `method_statistics`.
+        tasks: in the order of the blocks.
+        methods: methods that score nodes, in order.
+        edge_methods: methods that score edges.
+        learned_methods: methods that learn circuits.
+        sizes: those that circuits are learned for.
+    """
+    levels = MethodLevels(statistics)
+    shown = entries(methods, edge_methods, learned_methods)
+    lines = [
+        line
+        for task in ([MEAN] if len(tasks) > 1 else []) + [*tasks]
+        for size in sizes
+        for line in _lines(levels, shown, task, size)
+    ]
+    schema: dict[str, Any] = dict.fromkeys(LABELS, pl.String)
+    for name in (*OF_SIZE, *OVERALL):
+        schema |= {name: pl.Float64, name + HALF_WIDTH: pl.Float64}
+    return Table(
+        pl.DataFrame(lines, schema=schema),
+        labels=len(LABELS),
+        blocks=2,
+        note=NOTE,
+        explanations={
+            name: text
+            for name, text in EXPLANATIONS.items()
+            if name in {each.circuit for each in shown}
+        },
+    )
+
+
+def _lines(
+    levels: MethodLevels, shown: Sequence[Entry], task: str, size: float
+) -> Iterator[dict[str, Any]]:
+    for entry in shown:
+        line = {"task": task, SIZE: f"{100 * size:g}", **entry._asdict()}
+        for name in (*OF_SIZE, *OVERALL):
+            of_size = size if name in OF_SIZE else None
+            level = levels.level(entry, name, of_size, task)
+            value, interval = level.get("value"), _interval(level)
+            line |= {name: value, name + HALF_WIDTH: interval}
+        yield line
+
+
+def _interval(level: Mapping[str, Any]) -> float | None:
+    return half_width({f"value_{end}": level.get(end) for end in ("low", "high")}, "value")
+
+
+def tests_table(statistics: pl.DataFrame, *, tasks: Sequence[str]) -> Table:
+    """What learned circuits are compared with: means over tasks, then every task.
+
+    Args:
+        statistics: see `method_statistics`.
+        tasks: in order.
+    """
+    order = [MEAN, *tasks]
+    frame = statistics.filter(pl.col("row") != LEVEL)
+    lines = []
+    for row in frame.iter_rows(named=True):
+        size = "all" if row["size"] is None else f"{100 * row['size']:g}"
+        labels = {name: row[name] for name in ("method", "against", "measure", "task")}
+        found = {"p_tasks_x_seeds": row["p_permutation_holm"]}
+        found["p_tasks"] = row["p_tasks_holm"]
+        ends = (row["value"], row["low"], row["high"])
+        for kind in (DIFFERENCE, RATIO):
+            known = ends if row["row"] == kind else (None, None, None)
+            found |= dict(zip((kind, kind + LOW, kind + HIGH), known, strict=True))
+        lines.append(labels | {SIZE: size} | found)
+    schema = dict.fromkeys(("method", "against", "measure", SIZE, "task"), pl.String)
+    numbers = [kind + end for kind in (DIFFERENCE, RATIO) for end in ("", LOW, HIGH)]
+    schema |= dict.fromkeys((*numbers, "p_tasks_x_seeds", "p_tasks"), pl.Float64)
+    found = pl.DataFrame(lines, schema=schema)
+    place = pl.col("task").replace_strict(order, range(len(order)))
+    keys = found.select("method", "against", "measure", SIZE).unique(maintain_order=True)
+    ranked = found.join(keys.with_row_index("key"), on=keys.columns, maintain_order="left")
+    found = ranked.sort("key", place).drop("key")
+    return Table(found, labels=5, blocks=2, note=TESTS_NOTE)
