@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from circuit_transfer.circuits.methods import (
     check_method,
     edge_methods,
     implements,
+    learned_methods,
     node_methods,
     step_shares,
     steps_of,
@@ -120,7 +122,8 @@ def test_a_new_method_is_measured_by_a_benchmark(halved):
 
 
 def test_every_row_has_a_function_and_every_function_a_row():
-    assert {*METHODS} == {*node_methods(), *edge_methods()}
+    kinds = node_methods(), edge_methods(), learned_methods()
+    assert {*METHODS} == {*chain(*kinds)} and len(METHODS) == sum(map(len, kinds))
     # As in the process of a stage, which imports no more than this.
     code = (
         "from circuit_transfer.circuits import attribution, edge_attribution, methods"

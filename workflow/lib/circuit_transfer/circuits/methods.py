@@ -3,14 +3,15 @@
 Everything else that depends on a method's name follows from here: what a configuration
 may name, what is checked and counted before a study runs, what the rules ask for, and
 the limits of the benchmark. A new method is a row of `METHODS` and a function marked
-with `implements`. Nothing that runs a model is imported, so that planning a study does
-not load torch.
+with `implements`. Some methods score edges by attribution, others learn circuits of
+edges by training gates. Nothing that runs a model is imported, so that planning a study
+does not load torch.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,12 @@ class Method:
     Attributes:
         name: as configurations and paths have it.
         label: what its scores are, in plain words.
-        passes: how often it runs a pair.
+        passes: how often it runs a pair; of a learned one, how often before the
+            training, and how often in every step.
         gradients: what its gradients are of: whole `runs`, so that the residual stream
             has them too, whole runs by other `rules` than the derivative's, one site
-            (`sites`) that moves while all else stays, or `none`.
+            (`sites`) that moves while all else stays, the `gates` of a circuit, or
+            `none`.
         scores: what it gives a score.
         steps: whether it integrates over steps.
         ablations: those under which it can score; None for all.
@@ -46,12 +49,14 @@ class Method:
         ideal: the passes that the benchmark measures it in, if others than it runs.
         limit: of its seconds over that ideal, if there is one.
         memory_limit: of its memory over that of a bare forward and backward pass.
+        learned: whether it trains gates, so that it also gives circuits of its own
+            sizes; its settings are those of `pruning`.
     """
 
     name: str
     label: str
     passes: Passes
-    gradients: Literal["runs", "rules", "sites", "none"]
+    gradients: Literal["runs", "rules", "sites", "gates", "none"]
     scores: Literal["nodes", "edges"] = "nodes"
     steps: bool = False
     ablations: tuple[str, ...] | None = None
@@ -60,6 +65,7 @@ class Method:
     ideal: Passes | None = None
     limit: float | None = None
     memory_limit: float = 2.0
+    learned: bool = False
 
     def ideal_passes(self, nodes: Nodes, ig_steps: int) -> tuple[int, int]:
         """Return the passes that its benchmark is measured in."""
@@ -68,6 +74,14 @@ class Method:
     def can_score(self, ablation: str) -> bool:
         """Return whether it can score under an ablation."""
         return self.ablations is None or ablation in self.ablations
+
+
+def _learned(name: str, label: str, **own: Any) -> Method:
+    """Return the row of a method that learns circuits of edges."""
+    # Clean and corrupted runs stay the same in all steps.
+    how = {"passes": lambda nodes, steps: (2, 1), "gradients": "gates"}
+    how |= {"scores": "edges", "seeds": True, "learned": True}
+    return Method(name, label, **how | own)
 
 
 METHODS = {
@@ -177,6 +191,35 @@ METHODS = {
             # A later reader has more edges, and of the last layer only the answer runs.
             layers=0.3,
         ),
+        _learned(
+            "edge-pruning",
+            "hard concrete gates on all edges, trained by the divergence from the "
+            "whole model under a constraint on how many are open",
+        ),
+        _learned(
+            "hap",
+            "as edge-pruning, on the highest edges of an attribution method alone",
+        ),
+        _learned(
+            "soft-top-k",
+            "one ranking of the edges, trained through soft masks of all sizes",
+        ),
+        _learned(
+            "discogp",
+            "gates on single weights and on edges, trained so that the circuit answers "
+            "and what it leaves out does not",
+            ablations=("counterfactual", "zero"),
+            # The circuit, and what it leaves out.
+            passes=lambda nodes, steps: (2, 2),
+        ),
+        _learned(
+            "node-pruning",
+            "as edge-pruning, with one gate for all edges that a head or MLP writes",
+        ),
+        _learned(
+            "node-soft-top-k",
+            "as soft-top-k, with one score for all edges that a head or MLP writes",
+        ),
     )
 }
 # What runs, by method: filled in by the modules that run models.
@@ -217,12 +260,23 @@ def node_methods() -> tuple[str, ...]:
 
 
 def edge_methods() -> tuple[str, ...]:
-    """Return the names of the methods that score edges."""
+    """Return the names of the methods that score edges by attribution."""
     return _methods_of("edges")
 
 
+def learned_methods() -> tuple[str, ...]:
+    """Return the names of the methods that learn circuits of edges."""
+    return tuple(each.name for each in METHODS.values() if each.learned)
+
+
+def is_learned(name: str) -> bool:
+    """Return whether a method learns circuits of edges."""
+    return method_of(name).learned
+
+
 def _methods_of(scored: str) -> tuple[str, ...]:
-    return tuple(each.name for each in METHODS.values() if each.scores == scored)
+    attributing = (each for each in METHODS.values() if not each.learned)
+    return tuple(each.name for each in attributing if each.scores == scored)
 
 
 def takes_steps(name: str) -> bool:
@@ -268,22 +322,25 @@ def check_method(name: str, ablation: str, scores: str | None = None) -> None:
     Args:
         name: of the method.
         ablation: see `ablations`.
-        scores: what it must give a score, `nodes` or `edges`; None for either.
+        scores: what it must give a score by attribution, `nodes` or `edges`; None for
+            any method.
 
     Raises:
         ValueError: the method is unknown, or cannot.
     """
     method = method_of(name)
-    if scores not in (None, method.scores):
+    if scores and name not in _methods_of(scores):
+        does = "learns circuits of" if method.learned else "scores"
         raise ValueError(
-            f"method {name} scores {method.scores}; expected one of "
+            f"method {name} {does} {method.scores}; expected one of "
             f"{', '.join(_methods_of(scores))}, which score {scores}"
         )
     if not method.can_score(ablation):
         others = (
             each.name
             for each in METHODS.values()
-            if each.scores == method.scores and each.can_score(ablation)
+            if (each.scores, each.learned) == (method.scores, method.learned)
+            and each.can_score(ablation)
         )
         raise ValueError(
             f"ablation {ablation!r} with {name} ({method.label}); expected the "

@@ -1,18 +1,33 @@
-"""Which methods of edges a study verifies, and whether its settings of edges apply."""
+"""The methods of edges of a study by kind, and whether its settings of edges apply."""
 
 from collections.abc import Mapping
 
-from circuit_transfer.circuits.methods import edge_methods, method_of, takes_steps
+from circuit_transfer.circuits.methods import (
+    edge_methods,
+    is_learned,
+    method_of,
+    takes_steps,
+)
+
+
+def attributing_methods(config: Mapping) -> list[str]:
+    """Return the methods of a study that score edges by attribution."""
+    return [each for each in config["study"]["edge_methods"] if not is_learned(each)]
+
+
+def learning_methods(config: Mapping) -> list[str]:
+    """Return the methods of a study that learn circuits of edges."""
+    return [each for each in config["study"]["edge_methods"] if is_learned(each)]
 
 
 def verified_methods(config: Mapping) -> list[str]:
     """Return the methods of which some edges are patched one by one.
 
-    All but those that patch every edge themselves.
+    All that attribute but those that patch every edge themselves.
     """
     if not config["attribution"]["verify"]:
         return []
-    return [each for each in config["study"]["edge_methods"] if not is_exact(each)]
+    return [each for each in attributing_methods(config) if not is_exact(each)]
 
 
 def is_exact(method: str) -> bool:

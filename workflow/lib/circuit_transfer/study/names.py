@@ -7,11 +7,20 @@ from functools import cached_property
 from itertools import product
 from typing import Any
 
-from circuit_transfer.circuits.methods import edge_methods, node_methods, takes_steps
+from circuit_transfer.circuits.methods import (
+    edge_methods,
+    learned_methods,
+    node_methods,
+    takes_steps,
+)
 from circuit_transfer.prompts.frame import SPLITS
 from circuit_transfer.study.checks import studied_models, studied_targets
 from circuit_transfer.study.convergence import compared_methods
-from circuit_transfer.study.edges import verified_methods
+from circuit_transfer.study.edges import (
+    attributing_methods,
+    learning_methods,
+    verified_methods,
+)
 from circuit_transfer.transfer.training_sets import study_families, training_sets
 
 
@@ -36,8 +45,18 @@ class Names:
 
     @property
     def edge_methods(self) -> list[str]:
-        """The methods that score edges."""
-        return self.config["study"]["edge_methods"]
+        """The methods that score edges by attribution."""
+        return attributing_methods(self.config)
+
+    @property
+    def learned_methods(self) -> list[str]:
+        """The methods that learn circuits of edges."""
+        return learning_methods(self.config)
+
+    @property
+    def finds_edges(self) -> bool:
+        """Whether circuits of edges are found, by a method of either kind."""
+        return bool(self.config["study"]["edge_methods"])
 
     @property
     def verified_methods(self) -> list[str]:
@@ -46,7 +65,7 @@ class Names:
 
     @property
     def seeds(self) -> list[int]:
-        """The seeds of the alignments."""
+        """The seeds of the alignments and of the learned circuits."""
         return self.config["study"]["seeds"]
 
     @property
@@ -139,6 +158,7 @@ class Names:
             "task": tasks,
             "method": node_methods(),
             "edge_method": edge_methods(),
+            "learned_method": learned_methods(),
             "split": SPLITS,
             "training_set": training_sets(tasks, self.config["study"]["families"]),
             "circuit": self.circuits,
@@ -154,6 +174,7 @@ class Names:
             "ablation": self.config["evaluation"]["ablations"][0],
             "controls": self.controls,
             "edge_methods": self.edge_methods,
+            "learned_methods": self.learned_methods,
             "families": self.families,
             "map_name": self.main_map,
             "maps": self.maps,

@@ -32,9 +32,13 @@ PATTERNS = {
     "gold": "results/faithfulness/gold/{target}/{task}/{method}.parquet",
     "random": "results/faithfulness/random/{target}/{task}.parquet",
     "edge-scores": "results/edge-scores/{model}/{task}/{edge_method}.safetensors",
+    "edge-masks": "results/edge-masks/{model}/{task}/{learned_method}/"
+    "seed-{seed}.safetensors",
     "verified": "results/verified/{model}/{task}/{edge_method}.parquet",
     "edge-faithfulness": "results/faithfulness/edges/{target}/{task}/"
     "{edge_method}.parquet",
+    "learned-faithfulness": "results/faithfulness/edges/{target}/{task}/"
+    "{learned_method}.parquet",
     "random-edges": "results/faithfulness/edges/{target}/{task}/random.parquet",
     "lifted": "results/faithfulness/lifted/{target}/{task}/{method}.parquet",
     "aligned": "results/faithfulness/aligned/{source}/{target}/{task}/{method}.parquet",
@@ -80,6 +84,7 @@ JOBS = {
     "measure_baseline": "{model}/{task}",
     "attribute_nodes": "{model}/{task}/{method}",
     "attribute_edges": "{model}/{task}/{edge_method}",
+    "learn_edges": "{model}/{task}/{learned_method}",
     "verify_edges": "{model}/{task}/{edge_method}",
     "fit_alignment": "{source}/{target}/{method}/{training_set}",
     "fit_free_mask": "{target}/{task}",
@@ -88,6 +93,7 @@ JOBS = {
     "evaluate_gold": "{target}/{task}/{method}",
     "evaluate_random": "{target}/{task}",
     "evaluate_edges": "{target}/{task}/{edge_method}",
+    "evaluate_learned": "{target}/{task}/{learned_method}",
     "evaluate_random_edges": "{target}/{task}",
     "evaluate_lifted": "{target}/{task}/{method}",
     "evaluate_aligned": "{source}/{target}/{task}/{method}",

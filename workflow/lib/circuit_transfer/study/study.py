@@ -55,6 +55,7 @@ class Study(Names):
             "split": SPLITS,
             "method": self.methods,
             "edge_method": self.edge_methods,
+            "learned_method": self.learned_methods,
             "training_set": self.training_sets,
             "seed": self.seeds,
             "benchmark": list(self.config["benchmark"]),
@@ -90,7 +91,7 @@ class Study(Names):
     def costly_jobs(self) -> list[Job]:
         """Return the jobs that run models and count what it costs."""
         free_mask = self.transfers and "free-mask" in self.controls
-        with_edges = {} if self.edge_methods else None
+        with_edges = {} if self.finds_edges else None
         stages = {
             "measure_baseline": {},
             "attribute_nodes": {},
@@ -102,7 +103,9 @@ class Study(Names):
             "evaluate_random": {},
             "attribute_edges": {},
             "verify_edges": {"edge_method": self.verified_methods},
+            "learn_edges": {},
             "evaluate_edges": {},
+            "evaluate_learned": {},
             "evaluate_random_edges": with_edges,
             "evaluate_lifted": with_edges,
             "evaluate_aligned": {},

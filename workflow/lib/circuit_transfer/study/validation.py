@@ -16,7 +16,12 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.exceptions import best_match
 from jsonschema.validators import extend
 
-from circuit_transfer.circuits.methods import METHODS, edge_methods, node_methods
+from circuit_transfer.circuits.methods import (
+    METHODS,
+    edge_methods,
+    learned_methods,
+    node_methods,
+)
 from circuit_transfer.messages import quoted
 
 
@@ -29,7 +34,7 @@ def validate_config(config: dict, schema_path: Path | str) -> None:
     Raises:
         ValueError: for the first wrong value, with its key and what was expected.
     """
-    methods = node_methods(), edge_methods()
+    methods = node_methods(), edge_methods(), learned_methods()
     validator = _FillingValidator(_read_schema(Path(schema_path), *methods))
     error = best_match(validator.iter_errors(config))
     if error is not None:
@@ -38,13 +43,17 @@ def validate_config(config: dict, schema_path: Path | str) -> None:
 
 @cache
 def _read_schema(
-    path: Path, methods: tuple[str, ...], of_edges: tuple[str, ...]
+    path: Path,
+    methods: tuple[str, ...],
+    attributing: tuple[str, ...],
+    learned: tuple[str, ...],
 ) -> dict[str, Any]:
     """Read a schema, and fill in the methods that a configuration may name."""
     schema = yaml.safe_load(path.read_text())
     definitions = schema["$defs"]
     definitions["node_method"]["enum"] = [*methods]
-    definitions["edge_method"]["enum"] = [*of_edges]
+    definitions["attributing_method"]["enum"] = [*attributing]
+    definitions["edge_method"]["enum"] = [*attributing, *learned]
     # All of them are measured, unless others are named.
     definitions["benchmark"]["properties"]["methods"]["default"] = [*methods]
     return schema
