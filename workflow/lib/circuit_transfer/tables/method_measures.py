@@ -28,7 +28,7 @@ SCHEMA = KEYS | {"measure": pl.String, "value": pl.Float64}
 COMPLEMENT = ("complement_accuracy", "complement_faithfulness")
 OF_SIZE = ("faithfulness", "kl", "accuracy", *COMPLEMENT, "n_edges", "n_effective")
 STABILITY = "jaccard"
-OF_COST = ("seconds", "forwards", "forward_backwards", "passes")
+SUMS = ("seconds", "forwards", "forward_backwards")
 # The columns that a file of measured circuits must have.
 COLUMNS = ("task", "method", "control", "ranking", "seed", "own_size", "proportion")
 # Of another table: types of the columns that are read.
@@ -121,32 +121,35 @@ def stability_measures(stability: pl.DataFrame) -> pl.DataFrame:
 def cost_measures(
     costs: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]],
     circuits: Mapping[str, Sequence[str]],
-    *,
-    seeds: Mapping[str, int],
     filters: Mapping[str, str],
 ) -> pl.DataFrame:
-    """Return what finding the circuits of a task costs, of one seed, see `SCHEMA`.
+    """Return what it costs to find the circuits of a task, see `SCHEMA`.
 
     Args:
-        costs: by method and task the rows of costs of its job, see `passes.measured`.
+        costs: by method and task the rows of costs of its job, see `passes.measured`;
+            of a learned method one for each seed, whose `part` is `seed-{seed}`.
         circuits: by method, the names of its circuits.
-        seeds: how many seeds the job of a method trains, of those that train several.
-        filters: by method, the one that scores the edges that it keeps beforehand,
-            whose cost it has in addition.
+        filters: by learned method, the one that scores the edges among which it
+            learns; its costs are added.
     """
     rows = []
     for (method, task), parts in costs.items():
-        total = _summed(parts, seeds.get(method, 1))
-        if method in filters:
-            first = _summed(costs[filters[method], task], 1)
-            total = {name: total[name] + first[name] for name in total}
-        total["passes"] = total["forwards"] + total["forward_backwards"]
-        for circuit in circuits.get(method, ()):
-            labels = (task, method, circuit, None, None)
-            rows += [(*labels, name, total[name]) for name in OF_COST]
+        first = costs[filters[method], task] if method in filters else []
+        for seed, own in _by_seed(parts).items():
+            total = {name: sum(each[name] for each in [*own, *first]) for name in SUMS}
+            total["passes"] = total["forwards"] + total["forward_backwards"]
+            for circuit in circuits.get(method, ()):
+                labels = (task, method, circuit, seed, None)
+                rows += [(*labels, name, value) for name, value in total.items()]
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
 
 
-def _summed(parts: Sequence[Mapping[str, Any]], seeds: int) -> dict[str, float]:
-    names = [name for name in OF_COST if name != "passes"]
-    return {name: sum(part[name] for part in parts) / seeds for name in names}
+def _by_seed(
+    parts: Sequence[Mapping[str, Any]],
+) -> dict[int | None, list[Mapping[str, Any]]]:
+    found: dict[int | None, list[Mapping[str, Any]]] = {}
+    for part in parts:
+        number = part["part"].removeprefix("seed-")
+        seed = int(number) if number != part["part"] else None
+        found.setdefault(seed, []).append(part)
+    return found

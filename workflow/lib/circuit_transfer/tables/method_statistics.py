@@ -28,14 +28,17 @@ from circuit_transfer.tables.differences import (
 from circuit_transfer.tables.edge_curves import ABSOLUTE
 from circuit_transfer.tables.method_measures import LEARNED
 
-LEVEL, DIFFERENCE, RATIO = "level", "difference", "ratio"
+LEVEL, SEED, DIFFERENCE, RATIO = "level", "seed", "difference", "ratio"
 COLUMNS = {
     "row": (
         pl.String,
-        "level: a method's number; difference: it minus another's; ratio: it as a "
-        "multiple of another's",
+        "level: a method's number, mean over seeds; seed: that of one seed; "
+        "difference: a method's number minus another's; ratio: as a multiple of it",
     ),
-    "task": (pl.String, "the task; mean: over the tasks (of ratios, the geometric one)"),
+    "task": (
+        pl.String,
+        "the task; mean: over the tasks (of ratios, the geometric one)",
+    ),
     "method": (pl.String, "what found the circuits"),
     "circuit": (
         pl.String,
@@ -44,6 +47,7 @@ COLUMNS = {
         "edge with the lower one of the two nodes that it connects",
     ),
     "against": (pl.String, "the method that it is compared with"),
+    "seed": (pl.Int64, "the seed of a row of one"),
     "size": (pl.Float64, "share of all edges; null where a number is of all sizes"),
     "measure": (
         pl.String,
@@ -102,8 +106,9 @@ def method_statistics(
         seed: of the resamples and random signs.
     """
     cells = _cells(measures)
-    rows = [_level(*each, seed) for each in cells.items()]
-    rows = [row for of_circuit in rows for row in of_circuit]
+    rows = []
+    for circuit, of_task in cells.items():
+        rows += [*_levels(circuit, of_task, seed), *_seeds(circuit, of_task)]
     for ours, against in _comparisons(learned):
         rows += _differences(cells, ours, against, seed)
     return pl.DataFrame(rows, schema=SCHEMA).fill_nan(None)
@@ -114,11 +119,13 @@ def _cells(measures: pl.DataFrame) -> dict[Circuit, Cells]:
     order = (*Circuit._fields, "task", "seed")
     for row in measures.sort(order).iter_rows(named=True):
         key = Circuit(*(row[name] for name in Circuit._fields))
-        cells.setdefault(key, {}).setdefault(row["task"], {})[row["seed"]] = row["value"]
+        cells.setdefault(key, {}).setdefault(row["task"], {})[row["seed"]] = row[
+            "value"
+        ]
     return cells
 
 
-def _level(circuit: Circuit, cells: Cells, seed: int) -> Iterator[dict[str, Any]]:
+def _levels(circuit: Circuit, cells: Cells, seed: int) -> Iterator[dict[str, Any]]:
     """Yield a row for every task, and one for the mean of several."""
     of_task = {task: np.array([*seeds.values()]) for task, seeds in cells.items()}
     labels = {"row": LEVEL, **circuit._asdict()}
@@ -126,6 +133,25 @@ def _level(circuit: Circuit, cells: Cells, seed: int) -> Iterator[dict[str, Any]
         yield labels | {"task": task} | _numbers([values], seed)
     if len(of_task) > 1:
         yield labels | {"task": MEAN} | _numbers([*of_task.values()], seed)
+
+
+def _seeds(circuit: Circuit, cells: Cells) -> Iterator[dict[str, Any]]:
+    """Yield a row for every task and seed, and for the mean over tasks of a seed."""
+    labels = {"row": SEED, **circuit._asdict(), "n_seeds": 1}
+    for task, seeds in cells.items():
+        for seed, value in seeds.items():
+            if seed is not None:
+                yield labels | {
+                    "task": task,
+                    "seed": seed,
+                    "value": value,
+                    "n_tasks": 1,
+                }
+    common = set.intersection(*map(set, cells.values())) - {None}
+    for seed in sorted(common) if len(cells) > 1 else ():
+        value = float(np.mean([seeds[seed] for seeds in cells.values()]))
+        found = {"task": MEAN, "seed": seed, "value": value, "n_tasks": len(cells)}
+        yield labels | found
 
 
 def _numbers(cells: Sequence[np.ndarray], seed: int) -> dict[str, Any]:

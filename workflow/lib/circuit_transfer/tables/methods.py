@@ -8,7 +8,7 @@ import polars as pl
 from circuit_transfer.tables.differences import MEAN
 from circuit_transfer.tables.edge_curves import ABSOLUTE, LIFTED, SIGNED
 from circuit_transfer.tables.method_measures import COMPLEMENT, LEARNED, STABILITY
-from circuit_transfer.tables.method_statistics import DIFFERENCE, LEVEL, RATIO
+from circuit_transfer.tables.method_statistics import DIFFERENCE, LEVEL, RATIO, SEED
 from circuit_transfer.tables.typesetting import HALF_WIDTH, HIGH, LOW, Table, half_width
 
 OF_SIZE = ("faithfulness", "kl", "accuracy", *COMPLEMENT, STABILITY)
@@ -26,22 +26,21 @@ NOTE = (
     "Circuits of size percent of all edges. kl: divergence from the whole model in "
     "nats; accuracy: share of the test pairs whose most likely token is right. "
     "complement: of the edges that the circuit leaves out, which answer nothing where "
-    "it is complete. jaccard: mean overlap of two circuits, which is edges in both as a "
-    "share of those in either: of two seeds where circuits are learned, else of the "
-    "circuit of resampled examples with that of all. ± half-width of the 95 % interval: "
-    "of means over tasks (and seeds within), of one task over seeds (Student's t). "
-    "seconds: of computing what finds the circuits of one task, with one seed and of "
-    "all sizes; of hap with its filter. passes: prompts that this runs through the "
-    "model, with or without a backward pass."
+    "it is complete. jaccard: mean overlap of two circuits, which is edges in both as "
+    "a share of those in either: of two seeds where circuits are learned, else of the "
+    "circuit of resampled examples with that of all. ± half-width of the 95 % "
+    "interval: of means over tasks (and seeds within), of one task over seeds "
+    "(Student's t). seconds: of computing what finds the circuits of one task, with "
+    "one seed and of all sizes; of hap with its filter. passes: prompts that this runs "
+    "through the model, with or without a backward pass."
 )
 TESTS_NOTE = (
     "Learned circuits minus others of equal size, on test pairs; in brackets the 95 % "
-    "interval over tasks and seeds within, of one task over seeds. Ratios: the number "
-    "as a multiple of the other's, geometric mean. p: two-sided sign flips, over tasks x "
-    "seeds and, stricter, over the means of the tasks, adjusted by Holm for all methods "
-    "and sizes of a measure. kl, cmd, seconds, passes: lower is better."
+    "interval over tasks and seeds within, of one task over seeds. ratio: the number "
+    "as a multiple of the other's, geometric mean. p: two-sided sign flips, over tasks "
+    "x seeds and, stricter, over the means of the tasks, adjusted by Holm for all "
+    "methods and sizes of a measure. kl, cmd, seconds, passes: lower is better."
 )
-Key = tuple[str, str]
 
 
 class Entry(NamedTuple):
@@ -96,7 +95,13 @@ class MethodLevels:
 
     def tests(self, against: str) -> list[dict[str, Any]]:
         """Return the differences and ratios to a method."""
-        return self.frame.filter(pl.col("row") != LEVEL, against=against).to_dicts()
+        return self.frame.filter(against=against).to_dicts()
+
+    def seeds(self, entry: Entry, measure: str, size: float) -> list[float]:
+        """Return a number of every seed, over tasks."""
+        labels = {**entry._asdict(), "measure": measure, "size": size}
+        found = self.frame.filter(row=SEED, task=self.over_tasks, **labels)
+        return found["value"].to_list()
 
 
 def methods_table(
@@ -156,7 +161,9 @@ def _lines(
 
 
 def _interval(level: Mapping[str, Any]) -> float | None:
-    return half_width({f"value_{end}": level.get(end) for end in ("low", "high")}, "value")
+    return half_width(
+        {f"value_{end}": level.get(end) for end in ("low", "high")}, "value"
+    )
 
 
 def tests_table(statistics: pl.DataFrame, *, tasks: Sequence[str]) -> Table:
@@ -167,7 +174,7 @@ def tests_table(statistics: pl.DataFrame, *, tasks: Sequence[str]) -> Table:
         tasks: in order.
     """
     order = [MEAN, *tasks]
-    frame = statistics.filter(pl.col("row") != LEVEL)
+    frame = statistics.filter(pl.col("against").is_not_null())
     lines = []
     for row in frame.iter_rows(named=True):
         size = "all" if row["size"] is None else f"{100 * row['size']:g}"
@@ -184,7 +191,11 @@ def tests_table(statistics: pl.DataFrame, *, tasks: Sequence[str]) -> Table:
     schema |= dict.fromkeys((*numbers, "p_tasks_x_seeds", "p_tasks"), pl.Float64)
     found = pl.DataFrame(lines, schema=schema)
     place = pl.col("task").replace_strict(order, range(len(order)))
-    keys = found.select("method", "against", "measure", SIZE).unique(maintain_order=True)
-    ranked = found.join(keys.with_row_index("key"), on=keys.columns, maintain_order="left")
+    keys = found.select("method", "against", "measure", SIZE).unique(
+        maintain_order=True
+    )
+    ranked = found.join(
+        keys.with_row_index("key"), on=keys.columns, maintain_order="left"
+    )
     found = ranked.sort("key", place).drop("key")
     return Table(found, labels=5, blocks=2, note=TESTS_NOTE)
