@@ -83,6 +83,19 @@ def ablated_outputs(model, ids):
         return run_edges(model, ids, nothing, ones)[1]
 
 
+def oracle_outputs(model, batches, kind):
+    """Return by batch the ablated outputs of all writers, by name."""
+    if kind == "counterfactual":
+        return [ablated_outputs(model, batch.corrupted) for batch in batches]
+    clean = [ablated_outputs(model, batch.clean) for batch in batches]
+    total = sum(batch.clean.numel() for batch in batches)
+    mean = {
+        name: sum(each[name].sum((0, 1)) for each in clean) / total for name in clean[0]
+    }
+    scale = 0.0 if kind == "zero" else 1.0
+    return [{name: scale * value for name, value in mean.items()}] * len(batches)
+
+
 def _llama_like(config, weights, streams):
     family = FORWARDS[config.model_type]
     for layer in range(config.num_hidden_layers):

@@ -46,6 +46,7 @@ from circuit_transfer.study.settings import (
     integration_steps,
     pairs_settings,
     prior_settings,
+    pruning_settings,
     split_entry,
     varied_settings,
     verifying_settings,

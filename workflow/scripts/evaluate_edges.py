@@ -19,7 +19,12 @@ from circuit_transfer.jobs.resume import NO_RESUME, Resume
 from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.models.edges import described_graph
 from circuit_transfer.stages.edge_graphs import check_graph
-from circuit_transfer.stages.edges import LABELS, evaluate_edge_circuits, labelled
+from circuit_transfer.stages.edges import (
+    FOUND,
+    LABELS,
+    evaluate_edge_circuits,
+    labelled,
+)
 
 
 def evaluate_edges(
@@ -38,8 +43,8 @@ def evaluate_edges(
 ) -> None:
     """Read edge scores, write the faithfulness of every size, signed and absolute.
 
-    Beside every circuit, random ones with as many effective edges. `settings` are those
-    of `evaluate_edge_circuits`, and `proportions`.
+    With every circuit its complement, and beside it random ones with as many effective
+    edges. `settings` are those of `evaluate_edge_circuits`, and `proportions`.
     """
     scores = read_edge_scores(scores_path)
     graph = described_graph(read_description(model_path), kv)
@@ -63,7 +68,8 @@ def evaluate_edges(
             add(grown, control="random-effective", ranking=ranking, seed=seed)
     paths = (model_path, pairs_path, faithfulness_path, cost_path)
     every = pl.concat(frames), np.concatenate(masks)
-    evaluate_edge_circuits(*paths, *every, kv=kv, settings=settings, resume=resume)
+    how = {"kv": kv, "settings": settings, "resume": resume}
+    evaluate_edge_circuits(*paths, *every, **how, complement_of=FOUND)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import pytest
 import reference
 import torch
 from accelerate import cpu_offload
-from reference_edges import ablated_outputs, run_edges
+from reference_edges import oracle_outputs, run_edges
 from test_reference_edges import CASES
 
 from circuit_transfer.circuits.ablations import ABLATIONS
@@ -25,19 +25,6 @@ DENSITIES = (0.03, 0.1, 0.3, 0.6, 0.95)
 def random_masks(graph, densities=DENSITIES, seed=0):
     rng = np.random.default_rng(seed)
     return np.stack([rng.random(graph.n_edges) < each for each in densities])
-
-
-def oracle_outputs(model, batches, kind):
-    """Return by batch the ablated outputs of all writers, by name."""
-    if kind == "counterfactual":
-        return [ablated_outputs(model, batch.corrupted) for batch in batches]
-    clean = [ablated_outputs(model, batch.clean) for batch in batches]
-    total = sum(batch.clean.numel() for batch in batches)
-    mean = {
-        name: sum(each[name].sum((0, 1)) for each in clean) / total for name in clean[0]
-    }
-    scale = 0.0 if kind == "zero" else 1.0
-    return [{name: scale * value for name, value in mean.items()}] * len(batches)
 
 
 def oracle(model, batches, graph, masks, kind):

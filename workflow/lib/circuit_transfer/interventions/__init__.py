@@ -5,8 +5,9 @@
 - `readers`: read what is written to the residual stream and gradients at what reads it;
 - `circuits`: ablate all nodes outside a circuit, with a binary or a soft mask;
 - `edges`: run circuits of edges, with `edge_references` (the runs between which they
-  lie), `edge_plans` (what they compute), `edge_buffers` and `edge_readers` (what a
-  reader reads, and its query, key or value);
+  lie), `edge_plans` (what they compute), `edge_passes` (the pass itself),
+  `edge_buffers` and `edge_readers` (what a reader reads, and its query, key or value);
+- `soft_edges`: the same with a share of every edge and gradients, with `soft_buffers`;
 - `backward`: alter gradients by the rules of GIM and RelP, and no value;
 - `runs`: run prompts from the beginning, after a cached prefix, or from a given site;
 - `unembedding`: compute logits in float32 where the weights have half the precision;
@@ -26,9 +27,10 @@ from circuit_transfer.interventions.circuits import (
     skipping_layers,
 )
 from circuit_transfer.interventions.counting import Passes, counting
+from circuit_transfer.interventions.edge_passes import EdgeRuns
 from circuit_transfer.interventions.edge_plans import Plan, plan_edges
 from circuit_transfer.interventions.edge_references import EdgeRun, run_edges
-from circuit_transfer.interventions.edges import EdgeRuns, edge_logits
+from circuit_transfer.interventions.edges import edge_logits
 from circuit_transfer.interventions.hooks import captured, captured_stream, edited
 from circuit_transfer.interventions.prefixes import reusable_prefix
 from circuit_transfer.interventions.runs import (
@@ -38,6 +40,7 @@ from circuit_transfer.interventions.runs import (
     run_captured,
     run_prefix,
 )
+from circuit_transfer.interventions.soft_edges import soft_edge_logits
 
 __all__ = [
     "EdgeRun",
@@ -65,4 +68,5 @@ __all__ = [
     "running_circuits",
     "site_outputs",
     "skipping_layers",
+    "soft_edge_logits",
 ]

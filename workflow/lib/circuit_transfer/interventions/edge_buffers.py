@@ -45,6 +45,9 @@ class Buffer:
     follow in order of computation, so that those before a reader come first.
     """
 
+    # The slot of the first writer.
+    FIRST = 1
+
     def __init__(self, writers: np.ndarray, rows: tuple[int, int, int], like: Tensor):
         """Make room for the differences of writers.
 
@@ -55,14 +58,14 @@ class Buffer:
         """
         self.writers = writers
         self.rows = rows
-        shape = (1 + len(writers), *rows, like.shape[-1])
+        shape = (self.FIRST + len(writers), *rows, like.shape[-1])
         self.values = like.new_empty(shape)
         self.norms: list[SumNorm] = []
 
     def slots(self, writers: range) -> tuple[int, int]:
         """Return the first slot of consecutive writers, and that after their last."""
         first, last = np.searchsorted(self.writers, [writers.start, writers.stop])
-        return 1 + int(first), 1 + int(last)
+        return self.FIRST + int(first), self.FIRST + int(last)
 
     def write(self, writers: np.ndarray, differences: Tensor) -> None:
         """Store the differences of those writers that have a slot.
@@ -73,7 +76,7 @@ class Buffer:
                 broadcasts with it; of more positions than stored the last ones count.
         """
         own = np.flatnonzero(np.isin(writers, self.writers))
-        slots = 1 + np.searchsorted(self.writers, writers[own])
+        slots = self.FIRST + np.searchsorted(self.writers, writers[own])
         for slot, index in zip(slots.tolist(), own.tolist(), strict=True):
             self.values[slot] = differences[index][..., -self.rows[2] :, :]
 
@@ -88,7 +91,7 @@ class Buffer:
             weights: `(writers, d_head, d_model)`.
         """
         first, last = np.searchsorted(self.writers, [writers[0], writers[-1] + 1])
-        room = self.values[1 + first : 1 + last]
+        room = self.values[self.FIRST + first : self.FIRST + last]
         if len(room) == len(writers) and room.device == weights.device:
             torch.bmm(outputs, weights, out=room.flatten(1, -2))
             return room

@@ -38,15 +38,11 @@ def project_streams(
     Returns:
         `(readers, rows, d_head)`, in the order of queries, keys and values.
     """
-    norm = None
     with ExitStack() as stack:
         modules = [*layer.projections, layer.attention_norm]
         for module in filter(None, modules):
             stack.enter_context(on_device(module))
-        if layer.attention_norm is not None:
-            norm = norm_of(model, layer.attention_norm)
-        weight, bias = _chosen(projection_weights(model, layer), readers, repeats)
-        weight, bias = _folded(weight, bias, norm)
+        weight, bias, norm = folded_weights(model, layer, readers, repeats)
         streams = streams.to(weight.device)
         if len(streams) == len(weight):
             return _projected(streams, weight, bias, norm)
@@ -57,6 +53,30 @@ def project_streams(
             parts = _projected(stream[None], *(each[None] for each in joint), norm)
             found[own] = parts[0].unflatten(1, (len(own), -1)).transpose(0, 1)
         return found
+
+
+def folded_weights(
+    model: nn.Module,
+    layer: LayerReaders,
+    readers: dict[str, np.ndarray],
+    repeats: int,
+) -> tuple[Tensor, Tensor, Norm | None]:
+    """Return weights and biases that apply the norm's too, and the norm.
+
+    Args:
+        model: the model.
+        layer: the modules of the layer, with their weights loaded.
+        readers: by kind, which queries, keys and values these are.
+        repeats: how many readers of keys and values share the weights of one.
+
+    Returns:
+        Weights `(readers, d_head, d_model)`, biases `(readers, d_head)` and the norm
+        before the projections, if there is one.
+    """
+    norm = layer.attention_norm
+    norm = None if norm is None else norm_of(model, norm)
+    weight, bias = _chosen(projection_weights(model, layer), readers, repeats)
+    return *_folded(weight, bias, norm), norm
 
 
 def _projected(

@@ -31,6 +31,9 @@ LABELS = {
     "proportion": pl.Float64,
 }
 
+# The circuits that were found, beside controls: their complements are measured too.
+FOUND = pl.col("control") == "none"
+
 
 def labelled(sizes: Sequence[float], **labels: Any) -> pl.DataFrame:
     """Return the labels of one ranking's circuits: one row per size, see `LABELS`.
@@ -55,6 +58,7 @@ def evaluate_edge_circuits(
     kv: str,
     settings: Mapping[str, Any],
     resume: Resume,
+    complement_of: pl.Expr | None = None,
 ) -> None:
     """Read a model and its first test pairs, write faithfulness of circuits, and cost.
 
@@ -68,6 +72,7 @@ def evaluate_edge_circuits(
         kv: which readers the graph has, see `models.edges`.
         settings: `ablations`, `examples` and `batch_size`.
         resume: partial progress, which is removed in the end.
+        complement_of: which circuits have their complements measured.
     """
     description = read_description(model_path)
     model = load_described(description)
@@ -80,6 +85,7 @@ def evaluate_edge_circuits(
         masks,
         ablations=settings["ablations"],
         model_name=description["model"],
+        complement_of=complement_of,
         resume=resume,
     )
     log.info("%d circuits of edges measured on %d pairs", len(masks), len(pairs))

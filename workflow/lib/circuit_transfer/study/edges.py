@@ -20,6 +20,18 @@ def learning_methods(config: Mapping) -> list[str]:
     return [each for each in config["study"]["edge_methods"] if is_learned(each)]
 
 
+def filter_of(config: Mapping, method: str) -> str | None:
+    """Return the method whose highest edges alone a method trains, if there is one."""
+    return config["pruning"].get(method, {}).get("filter")
+
+
+def scoring_methods(config: Mapping) -> list[str]:
+    """Return the methods that score edges in a study: filters of learned ones too."""
+    filters = (filter_of(config, each) for each in learning_methods(config))
+    every = [*attributing_methods(config), *filter(None, filters)]
+    return list(dict.fromkeys(every))
+
+
 def verified_methods(config: Mapping) -> list[str]:
     """Return the methods of which some edges are patched one by one.
 
@@ -42,13 +54,14 @@ def check_edges(config: Mapping) -> None:
         ValueError: one has no effect, since no method is of the kind that it is for.
     """
     methods, settings = config["study"]["edge_methods"], config["attribution"]
+    stepping = any(map(takes_steps, scoring_methods(config)))
     if settings["verify"] and not verified_methods(config):
         raise ValueError(
             f"attribution.verify: {settings['verify']} edges of every method that "
             f"estimates scores, but study.edge_methods {_listed(methods)}; expected "
             f"{_either(not is_exact(each) for each in edge_methods())} among them, or 0"
         )
-    if methods and settings["grid"] != "right" and not any(map(takes_steps, methods)):
+    if methods and settings["grid"] != "right" and not stepping:
         raise ValueError(
             f"attribution.grid: {settings['grid']!r} says where the steps are, but "
             f"study.edge_methods {_listed(methods)}, without steps; expected "

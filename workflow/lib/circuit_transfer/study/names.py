@@ -19,6 +19,7 @@ from circuit_transfer.study.convergence import compared_methods
 from circuit_transfer.study.edges import (
     attributing_methods,
     learning_methods,
+    scoring_methods,
     verified_methods,
 )
 from circuit_transfer.transfer.training_sets import study_families, training_sets
@@ -52,6 +53,11 @@ class Names:
     def learned_methods(self) -> list[str]:
         """The methods that learn circuits of edges."""
         return learning_methods(self.config)
+
+    @property
+    def scoring_methods(self) -> list[str]:
+        """The methods that score edges, for what a learned one leaves out too."""
+        return scoring_methods(self.config)
 
     @property
     def finds_edges(self) -> bool:

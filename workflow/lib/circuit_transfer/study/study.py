@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from circuit_transfer.circuits.methods import has_run_gradients
 from circuit_transfer.prompts.frame import SPLITS
+from circuit_transfer.study.edges import filter_of
 from circuit_transfer.study.names import Names
 from circuit_transfer.study.paths import Job, expanded, job, path, paths, wildcards
 from circuit_transfer.transfer.controls import trained_controls
@@ -101,7 +102,7 @@ class Study(Names):
             "fit_free_mask": {} if free_mask else None,
             "evaluate_gold": {},
             "evaluate_random": {},
-            "attribute_edges": {},
+            "attribute_edges": {"edge_method": self.scoring_methods},
             "verify_edges": {"edge_method": self.verified_methods},
             "learn_edges": {},
             "evaluate_edges": {},
@@ -168,6 +169,13 @@ class Study(Names):
         """Return the free masks of a task, if the study has that control."""
         seeds = self.seeds if "free-mask" in self.controls else []
         return paths("mask", target=w.target, task=w.task, seed=seeds)
+
+    def filter_scores(self, w) -> str | list:
+        """Return the edge scores that a learned method leaves edges out by, if any."""
+        method = filter_of(self.config, w.learned_method)
+        if method is None:
+            return []
+        return path("edge-scores", model=w.model, task=w.task, edge_method=method)
 
     def stitched_alignment(self, w) -> str | list:
         """Return a task's stitched alignment, if the study compares it."""

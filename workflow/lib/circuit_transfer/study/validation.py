@@ -53,6 +53,9 @@ def _read_schema(
     definitions = schema["$defs"]
     definitions["node_method"]["enum"] = [*methods]
     definitions["attributing_method"]["enum"] = [*attributing]
+    # Exact scores take longer than what they would save.
+    filters = [each for each in attributing if METHODS[each].gradients != "none"]
+    definitions["filter_method"]["enum"] = filters
     definitions["edge_method"]["enum"] = [*attributing, *learned]
     # All of them are measured, unless others are named.
     definitions["benchmark"]["properties"]["methods"]["default"] = [*methods]
@@ -157,9 +160,10 @@ def _hint(error: ValidationError) -> str:
     value, expected = error.instance, error.validator_value
     if error.validator == "enum" and isinstance(value, str):
         if value in METHODS:
-            scores = METHODS[value].scores
-            key = "methods" if scores == "nodes" else "edge_methods"
-            return f"; it scores {scores}, which `{key}` is for"
+            method = METHODS[value]
+            does = "learns circuits of" if method.learned else "scores"
+            key = "methods" if method.scores == "nodes" else "edge_methods"
+            return f"; it {does} {method.scores}, which `{key}` is for"
         close = get_close_matches(value, map(str, expected), n=1)
         return f"; did you mean {close[0]!r}?" if close else ""
     if error.validator != "type":
