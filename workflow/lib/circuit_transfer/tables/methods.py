@@ -13,6 +13,9 @@ from circuit_transfer.tables.typesetting import HALF_WIDTH, HIGH, LOW, Table, ha
 
 OF_SIZE = ("faithfulness", "kl", "accuracy", *COMPLEMENT, STABILITY)
 OVERALL = ("cmd", "cpr", "right_above_wrong_area", "seconds", "passes")
+MEASURES = (*OF_SIZE, *OVERALL)
+KINDS = (DIFFERENCE, RATIO)
+TEST_LABELS = ("method", "against", "measure", "size_percent", "task")
 SIZE, LABELS = "size_percent", ("task", "size_percent", "method", "circuit")
 EXPLANATIONS = {
     LEARNED: "circuits that were learned for the size, mean over seeds; CMD, CPR and "
@@ -132,7 +135,7 @@ def methods_table(
         for line in _lines(levels, shown, task, size)
     ]
     schema: dict[str, Any] = dict.fromkeys(LABELS, pl.String)
-    for name in (*OF_SIZE, *OVERALL):
+    for name in MEASURES:
         schema |= {name: pl.Float64, name + HALF_WIDTH: pl.Float64}
     return Table(
         pl.DataFrame(lines, schema=schema),
@@ -152,7 +155,7 @@ def _lines(
 ) -> Iterator[dict[str, Any]]:
     for entry in shown:
         line = {"task": task, SIZE: f"{100 * size:g}", **entry._asdict()}
-        for name in (*OF_SIZE, *OVERALL):
+        for name in MEASURES:
             of_size = size if name in OF_SIZE else None
             level = levels.level(entry, name, of_size, task)
             value, interval = level.get("value"), _interval(level)
@@ -166,36 +169,41 @@ def _interval(level: Mapping[str, Any]) -> float | None:
     )
 
 
-def tests_table(statistics: pl.DataFrame, *, tasks: Sequence[str]) -> Table:
+def tests_table(
+    statistics: pl.DataFrame, *, tasks: Sequence[str], learned_methods: Sequence[str]
+) -> Table:
     """What learned circuits are compared with: means over tasks, then every task.
 
     Args:
         statistics: see `method_statistics`.
         tasks: in order.
+        learned_methods: methods that learn circuits, in order.
     """
-    order = [MEAN, *tasks]
-    frame = statistics.filter(pl.col("against").is_not_null())
-    lines = []
-    for row in frame.iter_rows(named=True):
+    lines: dict[tuple, dict[str, Any]] = {}
+    for row in statistics.filter(pl.col("row").is_in(KINDS)).iter_rows(named=True):
         size = "all" if row["size"] is None else f"{100 * row['size']:g}"
-        labels = {name: row[name] for name in ("method", "against", "measure", "task")}
-        found = {"p_tasks_x_seeds": row["p_permutation_holm"]}
-        found["p_tasks"] = row["p_tasks_holm"]
-        ends = (row["value"], row["low"], row["high"])
-        for kind in (DIFFERENCE, RATIO):
-            known = ends if row["row"] == kind else (None, None, None)
-            found |= dict(zip((kind, kind + LOW, kind + HIGH), known, strict=True))
-        lines.append(labels | {SIZE: size} | found)
-    schema = dict.fromkeys(("method", "against", "measure", SIZE, "task"), pl.String)
-    numbers = [kind + end for kind in (DIFFERENCE, RATIO) for end in ("", LOW, HIGH)]
+        key = tuple(size if name == SIZE else row[name] for name in TEST_LABELS)
+        kind = row["row"]
+        found = {kind: row["value"], kind + LOW: row["low"], kind + HIGH: row["high"]}
+        tests = {"p_tasks_x_seeds": row["p_permutation_holm"]}
+        tests["p_tasks"] = row["p_tasks_holm"]
+        # Of what is compared in both ways, those of the difference.
+        lines[key] = {**tests, **lines.get(key, {}), **found}
+    numbers = [kind + end for kind in KINDS for end in ("", LOW, HIGH)]
+    schema = dict.fromkeys(TEST_LABELS, pl.String)
     schema |= dict.fromkeys((*numbers, "p_tasks_x_seeds", "p_tasks"), pl.Float64)
-    found = pl.DataFrame(lines, schema=schema)
-    place = pl.col("task").replace_strict(order, range(len(order)))
-    keys = found.select("method", "against", "measure", SIZE).unique(
-        maintain_order=True
-    )
-    ranked = found.join(
-        keys.with_row_index("key"), on=keys.columns, maintain_order="left"
-    )
-    found = ranked.sort("key", place).drop("key")
-    return Table(found, labels=5, blocks=2, note=TESTS_NOTE)
+    orders = {"method": learned_methods, "measure": MEASURES, "task": [MEAN, *tasks]}
+
+    def place(key: tuple) -> tuple:
+        of_key = dict(zip(TEST_LABELS, key, strict=True))
+        numbers = {name: [*each].index(of_key[name]) for name, each in orders.items()}
+        against, size = of_key["against"], of_key[SIZE]
+        largest_first = 0.0 if size == "all" else -float(size)
+        first = numbers["method"], against, numbers["measure"]
+        return *first, largest_first, numbers["task"]
+
+    rows = [
+        dict(zip(TEST_LABELS, key, strict=True)) | lines[key]
+        for key in sorted(lines, key=place)
+    ]
+    return Table(pl.DataFrame(rows, schema=schema), labels=5, blocks=2, note=TESTS_NOTE)
