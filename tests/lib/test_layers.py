@@ -18,6 +18,7 @@ ORDER = (
     "generators",
     "importers",
     "circuits",
+    "pruning",
     "transfer",
     "embedded",
     "benchmarking",

@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from circuit_transfer.circuits.masks import circuit_masks, soft_circuit
+from circuit_transfer.circuits.masks import (
+    circuit_masks,
+    size_weights,
+    soft_circuit,
+)
 
 PROPORTIONS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 N = 10
@@ -46,3 +50,15 @@ def test_a_hard_edge_makes_the_circuit_of_the_evaluation():
         # Scale and origin of the scores do not matter.
         moved = soft_circuit(5 * scores - 3, kept, softness=1.0)
         torch.testing.assert_close(softer, moved, rtol=1e-4, atol=1e-6)
+
+
+def test_sizes_count_as_the_trapezoid_rule_weighs_them():
+    found = size_weights([0.05, 0.2, 0.25, 0.5, 1.0], N)
+    # Of 10 nodes: none, 2, 2, 5 and all.
+    assert list(found) == [2, 5]
+    assert found[2] == pytest.approx((0.25 - 0.05) / 2 + (0.5 - 0.2) / 2)
+    assert found[5] == pytest.approx((1.0 - 0.25) / 2)
+    # A curve that is 1 at these sizes and 0 elsewhere has this area.
+    curve = [0, 1, 1, 1, 0]
+    area = np.trapezoid(curve, [0.05, 0.2, 0.25, 0.5, 1.0])
+    assert sum(found.values()) == pytest.approx(area)

@@ -15,7 +15,6 @@ from circuit_transfer.prompts.batches import pair_batches
 from circuit_transfer.transfer.objectives import (
     alignment_loss,
     area_loss,
-    size_weights,
 )
 from circuit_transfer.transfer.trained_maps import initial_alignment
 
@@ -94,18 +93,6 @@ def test_the_divergence_reaches_every_head_and_mlp(
     assert torch.equal(loss, divergence)
     (gradient,) = torch.autograd.grad(loss, mask)
     assert (gradient.abs() > 1e-4 * gradient.abs().max()).all()
-
-
-def test_sizes_count_as_the_trapezoid_rule_weighs_them():
-    found = size_weights([0.05, 0.2, 0.25, 0.5, 1.0], N)
-    # Of 10 nodes: none, 2, 2, 5 and all.
-    assert list(found) == [2, 5]
-    assert found[2] == pytest.approx((0.25 - 0.05) / 2 + (0.5 - 0.2) / 2)
-    assert found[5] == pytest.approx((1.0 - 0.25) / 2)
-    # A curve that is 1 at these sizes and 0 elsewhere has this area.
-    curve = [0, 1, 1, 1, 0]
-    area = np.trapezoid(curve, [0.05, 0.2, 0.25, 0.5, 1.0])
-    assert sum(found.values()) == pytest.approx(area)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -31,6 +31,9 @@ from circuit_transfer.prompts.batches import ACTIVATIONS, LOGITS, PairBatch
 
 log = logging.getLogger(__name__)
 COUNTERFACTUAL = "counterfactual"
+# Zero for heads and MLPs, while every reader has the embeddings of the clean prompt:
+# what the edges of `input` carry does not depend on the circuit.
+ZERO_NODES = "zero-nodes"
 
 
 @dataclass(frozen=True)
@@ -40,17 +43,30 @@ class EdgeAblation:
     Attributes:
         nodes: of heads and MLPs.
         embedding: of `input`, `(1, 1, d_model)`; None where it is that of the
-            corrupted prompt.
+            corrupted prompt, or by `ZERO_NODES` of the clean one.
     """
 
     nodes: Ablation
     embedding: Tensor | None
 
+    @property
+    def silent(self) -> bool:
+        """Whether a node that reads only what is ablated has its ablated output."""
+        return self.nodes.constant is None
+
 
 def edge_ablation_of(
     model: nn.Module, batches: Sequence[PairBatch], kind: str
 ) -> EdgeAblation:
-    """Prepare a kind of ablation of edges; arguments as in `ablations.ablation_of`."""
+    """Prepare a kind of ablation of edges.
+
+    Args:
+        model: a causal language model.
+        batches: the pairs of the task.
+        kind: as in `ablations.ablation_of`, or `ZERO_NODES`.
+    """
+    if kind == ZERO_NODES:
+        return EdgeAblation(ablation_of(model, batches, "zero"), None)
     nodes = ablation_of(model, batches, kind)
     if kind == COUNTERFACTUAL:
         return EdgeAblation(nodes, None)
@@ -165,12 +181,14 @@ def edge_runs(
         ablated: what replaces what writers write.
     """
     clean = run_edges(model, batch.clean, after=batch.prefix, layers=1)
-    if ablated.embedding is None:
+    outputs = ablated.nodes.constant
+    if outputs is None:
         without = run_edges(model, batch.corrupted, after=batch.prefix)
+    elif ablated.embedding is None:
+        without = run_edges(model, batch.clean, outputs=outputs)
     else:
         # The same for all prompts of this length.
         embeddings = ablated.embedding.expand(1, batch.clean.shape[1], -1)
-        outputs = ablated.nodes.constant
         without = run_edges(model, embeddings=embeddings, outputs=outputs)
     prefix = batch.prefix
     if prefix is not None and graph.kv == QUERY_HEAD:
@@ -190,8 +208,7 @@ def _group_metrics(
         return example_metrics(batch, runs.ablated.logits.expand_as(full), full)
     if masks.all():
         return example_metrics(batch, full, full)
-    silent = ablated.embedding is None
-    plan = plan_edges(runs.graph, masks, silent=silent)
+    plan = plan_edges(runs.graph, masks, silent=ablated.silent)
     logits = edge_logits(model, runs, plan)
     return example_metrics(batch.repeat(len(masks)), logits, full)
 

@@ -73,6 +73,30 @@ def answer_divergence(full: Tensor, logits: Tensor) -> Tensor:
     return (log_full.exp() * (log_full - log_circuit)).sum(-1)
 
 
+def unfaithfulness(
+    batch: PairBatch, full: Tensor, empty: Tensor, logits: Tensor
+) -> Tensor:
+    """Return how far circuits are from full faithfulness on a batch, `|1 - f|`.
+
+    With faithfulness f as in `metric_columns`, but on the batch.
+
+    Args:
+        batch: the pairs.
+        full: logits of the full model, `(batch, vocabulary)`.
+        empty: logits of the empty circuit; a single row stands for all pairs.
+        logits: of the circuits, `(..., batch, vocabulary)`.
+
+    Returns:
+        `(...)`, one number for each circuit.
+    """
+    whole, nothing = (
+        batch.logit_diff(each.expand_as(full)).mean() for each in (full, empty)
+    )
+    every = batch.repeat(logits[..., 0, 0].numel())
+    diffs = every.logit_diff(logits.flatten(0, -2)).view(logits.shape[:-1])
+    return (1 - (diffs.mean(-1) - nothing) / (whole - nothing)).abs()
+
+
 def metric_columns(metrics: Metrics, with_complement: Tensor) -> dict[str, list]:
     """Return the means over the examples, a row per circuit; see `METRIC_COLUMNS`.
 

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Self
+from typing import Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -68,24 +68,33 @@ class Prepared:
         )
 
 
-class Preparations(Sequence[Prepared]):
-    """The batches of several tasks, prepared once as far as the memory allows.
+class Cacheable(Protocol):
+    """What `Cached` holds: a prepared batch."""
+
+    batch: PairBatch
+
+    def bytes(self) -> int:
+        """Return how much memory it takes."""
+
+    def moved(self, move: Callable[[Tensor], Tensor]) -> Self:
+        """Return the same with all tensors moved but the token ids."""
+
+
+Batch = TypeVar("Batch", bound=Cacheable)
+
+
+class Cached(Sequence[Batch]):
+    """Batches that are prepared once as far as the memory allows.
 
     Batches that do not fit on the model's device are cached on the host, and those that
     do not fit there either are prepared again each time that they are used.
     """
 
-    def __init__(
-        self,
-        pending: Sequence[Callable[[], Prepared]],
-        tasks: Sequence[str],
-        rests: Sequence[PairBatch],
-    ):
-        """Take how to prepare every batch, its task, and the pairs a step will run."""
-        self.tasks, self.rests = tuple(tasks), tuple(rests)
+    def __init__(self, pending: Sequence[Callable[[], Batch]]):
+        """Take how to prepare every batch."""
         self._pending = pending
-        self._on_device: dict[int, Prepared] = {}
-        self._on_host: dict[int, Prepared] = {}
+        self._on_device: dict[int, Batch] = {}
+        self._on_host: dict[int, Batch] = {}
 
     def fill_cache(self, budget: int, host_budget: int = 0) -> None:
         """Prepare the first batches now and cache them.
@@ -114,7 +123,7 @@ class Preparations(Sequence[Prepared]):
         """Return the number of batches."""
         return len(self._pending)
 
-    def __getitem__(self, index: int) -> Prepared:
+    def __getitem__(self, index: int) -> Batch:
         """Return a batch, prepared."""
         if index in self._on_device:
             return self._on_device[index]
@@ -123,6 +132,25 @@ class Preparations(Sequence[Prepared]):
             device = cached.batch.clean.device
             return cached.moved(lambda each: each.to(device, non_blocking=True))
         return self._pending[index]()
+
+
+class Preparations(Cached[Prepared]):
+    """The prepared batches of several tasks.
+
+    Attributes:
+        tasks: the task of every batch.
+        rests: of every batch the pairs that a step will run.
+    """
+
+    def __init__(
+        self,
+        pending: Sequence[Callable[[], Prepared]],
+        tasks: Sequence[str],
+        rests: Sequence[PairBatch],
+    ):
+        """Take how to prepare every batch, its task, and the pairs a step will run."""
+        super().__init__(pending)
+        self.tasks, self.rests = tuple(tasks), tuple(rests)
 
 
 def prepare(
@@ -159,9 +187,13 @@ def prepare(
         tasks += [task] * len(parts)
         rests += [batch.following(None, ablated.shared(batch)) for batch in parts]
     prepared = Preparations(pending, tasks, rests)
-    on_gpu = model.device.type == "cuda"
-    prepared.fill_cache(budget, HOST_CACHE_BYTES if on_gpu else 0)
+    prepared.fill_cache(budget, host_budget(model))
     return prepared
+
+
+def host_budget(model: nn.Module) -> int:
+    """Return how many bytes the batches of a model on a GPU may take on its host."""
+    return HOST_CACHE_BYTES if model.device.type == "cuda" else 0
 
 
 # Not in inference mode: these tensors enter the graph of a training step.

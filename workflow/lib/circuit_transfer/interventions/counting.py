@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from circuit_transfer.models.architectures import layer_modules
+from circuit_transfer.models.architectures import layer_matrices
 
 
 @dataclass
@@ -56,7 +56,7 @@ def counting(model: nn.Module) -> Iterator[Passes]:
     A prompt is counted as run with a backward pass once a gradient reaches its logits,
     possibly after the end of the context.
     """
-    matrices = _matrices(model)
+    matrices = layer_matrices(model).values()
     passes = Passes(sum(matrix.weight.numel() for matrix in matrices))
     before = [0]
 
@@ -93,16 +93,6 @@ def counted(forward: Callable, products: int) -> Callable:
     """
     forward.products = products
     return forward
-
-
-def _matrices(model: nn.Module) -> list[nn.Module]:
-    """List the modules of the layers that apply a matrix to every token."""
-    return [
-        module
-        for layer, _, _ in layer_modules(model)
-        for module in layer.modules()
-        if getattr(getattr(module, "weight", None), "ndim", 0) == 2
-    ]
 
 
 def _prompts(arguments: tuple, named: Mapping[str, Any]) -> Tensor:

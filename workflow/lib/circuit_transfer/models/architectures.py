@@ -323,3 +323,18 @@ def projection_weight(module: nn.Module) -> Tensor:
     GPT-2 stores it transposed.
     """
     return module.weight if hasattr(module, "in_features") else module.weight.T
+
+
+def layer_matrices(model: nn.Module) -> dict[str, nn.Module]:
+    """Return by name the modules of the layers that apply a matrix to every token.
+
+    These are the projections of attention and MLP, whatever a family calls them; norms,
+    embeddings and the unembedding have none or are in no layer.
+    """
+    names = {module: name for name, module in model.named_modules()}
+    return {
+        names[module]: module
+        for layer, _, _ in layer_modules(model)
+        for module in layer.modules()
+        if getattr(getattr(module, "weight", None), "ndim", 0) == 2
+    }

@@ -47,6 +47,8 @@ AFTER = {
     "evaluate_gold": 1,
     "verify_edges": 1,
     "evaluate_edges": 1,
+    "learn_edges": 1,  # of which some need edge scores
+    "evaluate_learned": 2,
     "evaluate_lifted": 1,
     "evaluate_aligned": 2,
 }

@@ -9,11 +9,21 @@ from circuit_transfer.circuits.edge_controls import GROWN
 from circuit_transfer.circuits.methods import Nodes, method_of, method_passes, steps_of
 from circuit_transfer.models.shape import FLOAT32_BYTES
 from circuit_transfer.study.checks import studied_models, studied_targets
-from circuit_transfer.study.edges import is_exact, verified_methods
+from circuit_transfer.study.edges import (
+    attributing_methods,
+    is_exact,
+    learning_methods,
+    scoring_methods,
+    verified_methods,
+)
 from circuit_transfer.study.rankings import count_circuits
 from circuit_transfer.study.work import EdgeWork, Work, available, in_a_pass
 
-RANKINGS = 2  # by signed and by absolute score
+# By signed and by absolute score: circuits, their complements, and random ones.
+RANKINGS = 2 * (2 + len(GROWN))
+# Of every seed of a learned method: the circuits that it ranks, and those of its own
+# sizes, with complements; and a random one for each size.
+RANKED, OWN = 2, 3
 
 
 def edge_work(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
@@ -27,7 +37,7 @@ def edge_work(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
 def _attributions(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
     study, settings = config["study"], config["attribution"]
     models = studied_models(study, config["models"])
-    for model, method, task in product(models, study["edge_methods"], study["tasks"]):
+    for model, method, task in product(models, scoring_methods(config), study["tasks"]):
         of_model = nodes[model]
         steps = steps_of(method, settings["ig_steps"])
         forwards, forward_backwards = method_passes(method, of_model, steps)
@@ -86,32 +96,32 @@ def _verifications(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work
 def _evaluations(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
     study, settings = config["study"], config["evaluation"]
     targets, tasks = studied_targets(study, config["models"]), study["tasks"]
-    random = settings["random_rankings"]
-    jobs = [
-        ("evaluate_edges", RANKINGS * (1 + len(GROWN)), each)
-        for each in product(targets, tasks, study["edge_methods"])
-    ]
-    jobs += [
-        ("evaluate_random_edges", random, each) for each in product(targets, tasks)
-    ]
-    jobs += [
-        ("evaluate_lifted", 1, each)
-        for each in product(targets, tasks, study["methods"])
-    ]
+    sizes, seeds = settings["proportions"], len(study["seeds"])
+    learned = [(seeds * RANKED, sizes), (seeds * OWN, config["pruning"]["sizes"])]
+    # By stage, the methods, and of how many rankings circuits of which sizes run.
+    stages = {
+        "evaluate_edges": (attributing_methods(config), [(RANKINGS, sizes)]),
+        "evaluate_learned": (learning_methods(config), learned),
+        "evaluate_random_edges": ([None], [(settings["random_rankings"], sizes)]),
+        "evaluate_lifted": (study["methods"], [(1, sizes)]),
+    }
     # In addition to the circuits, the clean run and one of the prompts that ablate.
     ablated = [each != "zero" for each in settings["ablations"]]
-    for stage, rankings, (target, task, *_) in jobs:
-        of_model = nodes[target]
-        circuits = count_circuits(rankings, of_model.edges, settings["proportions"])
-        forwards = len(ablated) * (circuits + 1) + sum(ablated)
-        yield Work(
-            stage=stage,
-            model=target,
-            pairs={task: available(config, task, "test", settings["examples"])},
-            forwards=forwards if rankings else 0,
-            forward_backwards=0,
-            batch_size=in_a_pass(settings),
-            copies=1,
-            logits=2,
-            edges=EdgeWork(config["attribution"]["kv"], of_model.edges, buffers=1),
-        )
+    for stage, (methods, rankings) in stages.items():
+        for target, task, _ in product(targets, tasks, methods):
+            of_model = nodes[target]
+            counts = [count_circuits(n, of_model.edges, grid) for n, grid in rankings]
+            # The empty circuit runs once.
+            circuits = sum(counts) - len(counts) + 1
+            forwards = len(ablated) * (circuits + 1) + sum(ablated)
+            yield Work(
+                stage=stage,
+                model=target,
+                pairs={task: available(config, task, "test", settings["examples"])},
+                forwards=forwards if any(n for n, _ in rankings) else 0,
+                forward_backwards=0,
+                batch_size=in_a_pass(settings),
+                copies=1,
+                logits=2,
+                edges=EdgeWork(config["attribution"]["kv"], of_model.edges, buffers=1),
+            )

@@ -10,13 +10,11 @@ objective, the area, trains circuits of the evaluated sizes to be faithful.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from torch import Tensor, nn
 
 from circuit_transfer.circuits.masked_runs import masked_logits
-from circuit_transfer.circuits.metrics import answer_divergence
+from circuit_transfer.circuits.metrics import answer_divergence, unfaithfulness
 from circuit_transfer.circuits.prepared import Prepared
-from circuit_transfer.models.nodes import circuit_size
 
 
 @dataclass(frozen=True)
@@ -85,28 +83,5 @@ def area_loss(
         settings: only the intervention is used.
     """
     logits = masked_logits(model, prepared, mask, settings.intervention)
-    full, empty = (
-        prepared.batch.logit_diff(each).mean()
-        for each in (prepared.full, prepared.empty)
-    )
-    every = prepared.batch.repeat(mask[..., 0].numel())
-    diffs = every.logit_diff(logits.flatten(0, -2)).view(logits.shape[:-1])
-    loss = (1 - (diffs.mean(-1) - empty) / (full - empty)).abs()
+    loss = unfaithfulness(prepared.batch, prepared.full, prepared.empty, logits)
     return loss, answer_divergence(prepared.full, logits).mean(-1)
-
-
-def size_weights(proportions: Sequence[float], n_nodes: int) -> dict[int, float]:
-    """Return the weight of every circuit size in the area, by its number of nodes.
-
-    The weights of the trapezoid rule. The empty and the full circuit, which are the
-    same for every ranking, are left out.
-    """
-    sizes = np.asarray(proportions, float)
-    widths = np.diff(sizes)
-    weights = (np.append(widths, 0) + np.append(0, widths)) / 2
-    found: dict[int, float] = {}
-    for proportion, weight in zip(proportions, weights, strict=True):
-        kept = circuit_size(proportion, n_nodes)
-        if 0 < kept < n_nodes:
-            found[kept] = found.get(kept, 0) + float(weight)
-    return found

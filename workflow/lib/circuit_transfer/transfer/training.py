@@ -8,11 +8,15 @@ import logging
 from collections.abc import Iterator, Sequence
 from itertools import islice, repeat
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from circuit_transfer.circuits.masks import soft_circuit
+from circuit_transfer.circuits.masks import (
+    drawn_sizes,
+    size_weights,
+    soft_circuit,
+    softness_at,
+)
 from circuit_transfer.circuits.prepared import Preparations
 from circuit_transfer.jobs.progress import progress
 from circuit_transfer.jobs.resume import (
@@ -27,15 +31,10 @@ from circuit_transfer.transfer.objectives import (
     FitSettings,
     alignment_loss,
     area_loss,
-    size_weights,
 )
 from circuit_transfer.transfer.trained_maps import Fit, Start, TrainedMap
 
 log = logging.getLogger(__name__)
-
-# Of the area objective: the softness of a circuit's boundary at the first and at the
-# last step, in standard deviations of the scores; in between it decays geometrically.
-SOFTNESS = (0.5, 0.1)
 
 
 def fit(
@@ -99,8 +98,8 @@ def _train(
         each = prepared[index]
         projected = training.project(each.task)
         if size is not None:
-            softness = _softness(training.done / training.steps)
-            rows = [soft_circuit(row, size, softness) for row in projected]
+            width = softness_at(training.done / training.steps)
+            rows = [soft_circuit(row, size, width) for row in projected]
             loss, divergence = area_loss(model, each, torch.stack(rows), settings)
         else:
             mask = torch.sigmoid(projected)
@@ -182,8 +181,9 @@ def _plan(
 ) -> Iterator[tuple[int, int | None]]:
     """Yield the batch of every step, and the size of its circuits for the area."""
     order = _order(len(used), settings.epochs, seed)
-    by_area = settings.objective == "area"
-    sizes = _drawn_sizes(settings, n_target, seed) if by_area else repeat(None)
+    sizes = repeat(None)
+    if settings.objective == "area":
+        sizes = drawn_sizes(size_weights(settings.proportions, n_target), seed)
     return ((used[index], size) for index, size in zip(order, sizes, strict=False))
 
 
@@ -191,17 +191,3 @@ def _order(n_batches: int, epochs: int, seed: int) -> Iterator[int]:
     generator = torch.Generator().manual_seed(seed)
     for _ in range(epochs):
         yield from torch.randperm(n_batches, generator=generator).tolist()
-
-
-def _drawn_sizes(settings: FitSettings, n_nodes: int, seed: int) -> Iterator[int]:
-    """Draw a circuit size for every step, in proportion to its weight in the area."""
-    weights = size_weights(settings.proportions, n_nodes)
-    generator = np.random.default_rng(seed)
-    sizes, counts = list(weights), np.array(list(weights.values()))
-    while True:
-        yield int(generator.choice(sizes, p=counts / counts.sum()))
-
-
-def _softness(share: float) -> float:
-    first, last = SOFTNESS
-    return first * (last / first) ** share

@@ -1,0 +1,12 @@
+"""Learn circuits of edges by training masks: gates, or a ranking.
+
+- `settings`: the settings of every method, with their presets;
+- `gates`: hard concrete gates;
+- `constraints`: how many gates may be open, by multipliers that are trained too;
+- `training`: the training loop, for masks of any kind, several side by side;
+- `edge_pruning`: a gate for every edge, or one for all that a node writes;
+- `hap`: the same on what the filter of another method leaves;
+- `soft_top_k`: one ranking, trained through soft circuits of drawn sizes;
+- `outcomes`: what is learned, and checks that it is a circuit;
+- `learned`: the methods by name.
+"""
