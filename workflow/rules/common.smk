@@ -39,6 +39,7 @@ from circuit_transfer.study.results import (
     summarised_figures,
 )
 from circuit_transfer.study.settings import (
+    ablated_settings,
     attribution_settings,
     edge_attribution_settings,
     evaluation_settings,

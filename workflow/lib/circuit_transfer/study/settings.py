@@ -40,6 +40,12 @@ def pruning_settings(config: Mapping, method: str) -> dict[str, Any]:
     }
 
 
+def ablated_settings(config: Mapping) -> dict[str, Any]:
+    """Return how circuits of given sizes are evaluated on a target."""
+    settings = evaluation_settings(config)
+    return {key: value for key, value in settings.items() if key != "proportions"}
+
+
 def verifying_settings(config: Mapping) -> dict[str, Any]:
     """Return how edges are patched one by one to verify their scores."""
     keys = ["examples", "batch_size", "ablation", "verify"]
