@@ -21,9 +21,6 @@ from circuit_transfer.tables.head_survival import (
 )
 from circuit_transfer.tables.typesetting import write_table
 
-# Of every seed, and of what has no seed, the circuits `(sizes, n_edges)`.
-Circuits = list[np.ndarray]
-
 
 def summarise_head_survival(
     model_path: Path | str,
@@ -42,23 +39,13 @@ def summarise_head_survival(
 ) -> None:
     """Read heads, scores and circuits of every task, write which heads are left.
 
-    Args:
-        model_path: description of the model.
-        heads_paths: the heads of every task, in the order of `tasks`.
-        edges_paths: edge scores of every task and method.
-        masks_paths: learned circuits of every task, method and seed.
-        survival_path: where all numbers go.
-        survival_table_paths: one path per format.
-        model: the model.
-        tasks: the tasks.
-        edge_methods: methods that score edges, in order.
-        learned_methods: methods that learn circuits.
-        sizes: the sizes that these learn circuits for.
-        kv: which readers the graph has, see `models.edges`.
+    Heads are one file for each of `tasks`, edge scores one for each task and method,
+    learned circuits one for each task, method and seed. All numbers go to one file, the
+    table to one path per format. `sizes` are those that circuits are learned for.
     """
     graph = described_graph(read_description(model_path), kv)
     heads = dict(zip(tasks, (read_frame(p, HEADS) for p in heads_paths), strict=True))
-    circuits: dict[tuple[str, str], Circuits] = {}
+    circuits: dict[tuple[str, str], list[np.ndarray]] = {}
     for labels, found in _circuits(graph, edges_paths, masks_paths, sizes):
         circuits.setdefault(labels, []).append(found)
     methods = [*learned_methods, *edge_methods]

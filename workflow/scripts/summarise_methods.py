@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -47,44 +48,27 @@ def summarise_methods(
 ) -> None:
     """Read what was measured of a model's circuits, write its numbers and tables.
 
-    Args:
-        circuits_paths: circuits of edges at the sizes that circuits are learned for.
-        areas_path: the areas of all circuits of edges.
-        stability_path: the table of their stability (CSV).
-        costs_paths: the costs of finding them, of every job.
-        statistics_path: where all numbers go.
-        methods_table_paths: one path per format.
-        tests_table_paths: one path per format.
-        target: the model.
-        ablation: the ablation that is shown.
-        tasks: in the order of the tables.
-        methods: methods that score nodes.
-        edge_methods: methods that score edges.
-        learned_methods: methods that learn circuits.
-        sizes: the sizes that these learn circuits for.
-        jobs: of the costs, `{stage}/{model}/{task}/{method}`, in their order.
-        filters: see `method_measures.cost_measures`.
+    Circuits are those of edges at the `sizes` that circuits are learned for, `areas`
+    those of all circuits of edges, `stability` their table (CSV); costs are of the
+    `jobs` that find circuits, `{stage}/{model}/{task}/{method}`. The numbers go to one
+    file, the tables to one path per format. For `filters` see `cost_measures`.
     """
     shown = entries(methods, edge_methods, learned_methods)
-    circuits = {each.method: [] for each in shown}
-    for each in shown:
-        circuits[each.method].append(each.circuit)
     frames = (read_frame(path, COLUMNS) for path in circuits_paths)
-    frames = (frame.filter(ablation=ablation) for frame in frames)
-    areas = read_frame(areas_path, (*KEYS, *AREAS))
-    areas = areas.filter(target=target, ablation=ablation)
-    costs = {}
-    for job, path in zip(jobs, costs_paths, strict=True):
-        _, _, task, method = job.split("/")
-        costs[method, task] = read_json(path)
+    areas = read_frame(areas_path, (*KEYS, *AREAS)).filter(target=target)
+    stability = read_table(stability_path, STABILITY_COLUMNS)
     parts = (
-        size_measures(frames, sizes, learned_methods),
-        curve_measures(areas, learned_methods),
-        stability_measures(read_table(stability_path, STABILITY_COLUMNS)),
-        cost_measures(costs, circuits, filters),
+        size_measures(
+            (frame.filter(ablation=ablation) for frame in frames),
+            sizes,
+            learned_methods,
+        ),
+        curve_measures(areas.filter(ablation=ablation), learned_methods),
+        stability_measures(stability),
+        cost_measures(_costs(jobs, costs_paths), shown, filters),
     )
     statistics = method_statistics(pl.concat(parts), learned_methods)
-    log.info("%d methods, %d numbers", len(circuits), len(statistics))
+    log.info("%d methods, %d numbers", len(shown), len(statistics))
     with atomic(statistics_path) as partial:
         statistics.write_parquet(partial, metadata=DOCUMENTATION)
     names = {"edge_methods": edge_methods, "learned_methods": learned_methods}
@@ -94,6 +78,17 @@ def summarise_methods(
     table = tests_table(statistics, tasks=tasks, learned_methods=learned_methods)
     title = f"Learned circuits of {target} beside others"
     write_table(table, *tests_table_paths, title=title)
+
+
+def _costs(
+    jobs: Sequence[str], paths: Iterable[Path | str]
+) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """Return the rows of costs by method and task."""
+    found = {}
+    for job, path in zip(jobs, paths, strict=True):
+        *_, task, method = job.split("/")
+        found[method, task] = read_json(path)
+    return found
 
 
 if __name__ == "__main__":

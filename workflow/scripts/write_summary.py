@@ -44,9 +44,8 @@ def write_summary(
     """Read what the study has found, and write the page, above all that it links to.
 
     Frames and tables (CSV) are those of `Frames`, `edges` that of circuits of edges, if
-    the study has any, `methods` the statistics of all methods of each target, if it
-    learns circuits, and the highest nodes and edges one table for each target, in
-    their order. The figures are PNG files, the drawings of circuits SVG files, of which
+    the study has any; the statistics of all methods, if it learns circuits, and the
+    highest nodes and edges are one file for each target, in their order. The figures are PNG files, the drawings of circuits SVG files, of which
     `drawn` are the tables of edges. `names` are what the study is of, `sections` by the
     name of a figure the section that shows it, and its title, and `index` has by topic
     the files that the page links to.

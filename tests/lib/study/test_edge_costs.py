@@ -27,6 +27,7 @@ CONFIG = {
         "tasks": ["a"],
         "methods": ["nap"],
         "edge_methods": list(edge_methods()),
+        "seeds": [0, 1],
         "transfers": [],
         "models": [],
     },
@@ -40,6 +41,19 @@ CONFIG = {
         "kv": "query-head",
         "keep_examples": "auto",
         "verify": 4,
+    },
+    "pruning": {
+        "examples": EXAMPLES,
+        "batch_size": 4,
+        "sizes": [0.3, 0.1],
+        "objective": "kl",
+        "ablation": "counterfactual",
+        "edge-pruning": {"steps": 7},
+        "hap": {"steps": 5, "keep": 0.5, "filter": "eap-ig-inputs"},
+        "soft-top-k": {"steps": 6, "draws": 3},
+        "node-pruning": {"steps": 4},
+        "node-soft-top-k": {"steps": 4},
+        "discogp": {"weight_steps": 4},
     },
     "evaluation": {
         "proportions": [0.1, 0.2, 0.21, 0.6, 1.0],
@@ -109,14 +123,16 @@ def test_passes_that_measure_circuits_are_no_more_than_estimated(
     evaluation = CONFIG["evaluation"] | {"ablations": [ablation]}
     found = jobs(model, CONFIG | {"evaluation": evaluation})
     batches, graph = prompts(tiny_pairs), config_graph(model.config)
-    # Two random rankings; eight with signed, absolute and random ones of equal size.
+    # Two random rankings; eight with signed, absolute and random ones of equal size,
+    # and the complements of the first two.
     for stage, rankings in (("evaluate_random_edges", 2), ("evaluate_edges", 8)):
+        complement_of = pl.col("number") < (2 if rankings == 8 else 0)
         scores = np.random.default_rng(0).normal(size=(rankings, graph.n_edges))
         labels = pl.DataFrame({"number": range(rankings)})
         settings = {"ablations": [ablation], "model_name": "m"}
         every = model, batches, graph, labels, scores, evaluation["proportions"]
         with measured("all", "m", model) as cost:
-            evaluate_edges(*every, **settings)
+            evaluate_edges(*every, **settings, complement_of=complement_of)
         limit = EXAMPLES * found[stage][0].forwards
         # Small circuits leave out what nobody reads.
         assert 0.5 * limit < cost["forwards"] <= limit

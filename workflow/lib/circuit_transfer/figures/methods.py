@@ -1,7 +1,6 @@
 """Which method when: what finding circuits takes, and how good they are."""
 
 from collections.abc import Sequence
-from itertools import chain
 
 import numpy as np
 import polars as pl
@@ -23,7 +22,6 @@ MARKERS = "osD^vP*X<>ph"
 MEASURED = {"kl": "KL (nats)", "faithfulness": "faithfulness"}
 # KL below this is drawn here: the axis is logarithmic.
 LEAST_KL = 1e-5
-# By size, points are as near to the best as a reader can tell.
 Point = tuple[float, float]
 
 
@@ -61,19 +59,7 @@ def methods_figure(
     }
     if not found:
         return message(NO_METHODS)
-    grid = {"sharex": True, "sharey": "row"}
-    count = len(MEASURED) * len(sizes)
-    figure, axes = panels(count, columns=len(sizes), width=2.6, height=2.3, **grid)
-    cells = [(measure, size) for measure in MEASURED for size in sizes]
-    for panel, (measure, size) in zip(axes, cells, strict=True):
-        _draw(panel, levels, found, measure, size)
-        place = panel.get_subplotspec()
-        if place.is_first_row():
-            panel.set_title(f"{100 * size:g} % of the edges")
-        if place.is_last_row():
-            panel.set_xlabel("seconds for a task")
-        if place.is_first_col():
-            panel.set_ylabel(MEASURED[measure])
+    figure = _panels(levels, found, sizes)
     handles = [
         Line2D([], [], linestyle="", label=_name(entry), **look)
         for entry, look in found.items()
@@ -83,6 +69,26 @@ def methods_figure(
     )
     over = levels.over_tasks
     figure.suptitle(f"{target}, {over}{' over tasks' * (over == 'mean')}", fontsize=9)
+    return figure
+
+
+def _panels(
+    levels: MethodLevels, looks: dict[Entry, dict[str, object]], sizes: Sequence[float]
+) -> Figure:
+    """Return the figure without its legend: a row for each measure."""
+    grid = {"sharex": True, "sharey": "row"}
+    count = len(MEASURED) * len(sizes)
+    figure, axes = panels(count, columns=len(sizes), width=2.6, height=2.3, **grid)
+    cells = [(measure, size) for measure in MEASURED for size in sizes]
+    for panel, (measure, size) in zip(axes, cells, strict=True):
+        _draw(panel, levels, looks, measure, size)
+        place = panel.get_subplotspec()
+        if place.is_first_row():
+            panel.set_title(f"{100 * size:g} % of the edges")
+        if place.is_last_row():
+            panel.set_xlabel("seconds for a task")
+        if place.is_first_col():
+            panel.set_ylabel(MEASURED[measure])
     return figure
 
 
@@ -139,8 +145,8 @@ def _draw(
     else:
         axes.axhline(1, color="#cccccc", linewidth=0.6, zorder=0)
     best = frontier([(x, y if measure == "kl" else abs(1 - y)) for x, y in points])
-    line = chain.from_iterable([points[place]] for place in best)
-    axes.plot(*np.transpose([*line]), color="#999999", linewidth=0.8, zorder=0)
+    line = [points[place] for place in best]
+    axes.plot(*np.transpose(line).reshape(2, -1), color="#999999", linewidth=0.8, zorder=0)
 
 
 def frontier(points: Sequence[Point]) -> list[int]:

@@ -9,12 +9,14 @@ from circuit_transfer.circuits.edge_controls import GROWN
 from circuit_transfer.circuits.methods import Nodes, method_of, method_passes, steps_of
 from circuit_transfer.models.shape import FLOAT32_BYTES
 from circuit_transfer.study.checks import studied_models, studied_targets
-from circuit_transfer.study.edges import (
+from circuit_transfer.study.edges import is_exact, verified_methods
+from circuit_transfer.study.learning import (
     attributing_methods,
-    is_exact,
+    circuits_at_once,
+    learned_settings,
     learning_methods,
     scoring_methods,
-    verified_methods,
+    training_passes,
 )
 from circuit_transfer.study.rankings import count_circuits
 from circuit_transfer.study.work import EdgeWork, Work, available, in_a_pass
@@ -31,6 +33,7 @@ def edge_work(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
     if config["study"]["edge_methods"]:
         yield from _attributions(config, nodes)
         yield from _verifications(config, nodes)
+        yield from _trainings(config, nodes)
         yield from _evaluations(config, nodes)
 
 
@@ -91,6 +94,36 @@ def _verifications(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work
             logits=2,
             edges=_patching(config),
         )
+
+
+def _trainings(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
+    study, settings = config["study"], config["pruning"]
+    models, methods = studied_models(study, config["models"]), learning_methods(config)
+    for model, method, task in product(models, methods, study["tasks"]):
+        pairs = available(config, task, "train", settings["examples"])
+        forwards, forward_backwards = training_passes(config, method, pairs)
+        at_once = circuits_at_once(config, learned_settings(config, method))
+        of_model, seeds = nodes[model], len(study["seeds"])
+        yield Work(
+            stage="learn_edges",
+            model=model,
+            pairs={task: pairs},
+            # The mean over the task takes a run of its prompts.
+            forwards=seeds * (forwards + (settings["ablation"] == "mean")),
+            forward_backwards=seeds * forward_backwards,
+            batch_size=at_once * settings["batch_size"],
+            copies=3,
+            logits=2,
+            written_bytes=seeds * _learned_bytes(config, of_model),
+            edges=EdgeWork(config["attribution"]["kv"], of_model.edges, 2, at_once),
+        )
+
+
+def _learned_bytes(config: Mapping, nodes: Nodes) -> int:
+    """Return the size of a file of circuits: matrices of every size and the first."""
+    sizes = len(config["pruning"]["sizes"])
+    matrix = (nodes.count + 1) * nodes.readers
+    return matrix * ((1 + sizes) * (FLOAT32_BYTES + 1) + 1)
 
 
 def _evaluations(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:

@@ -16,12 +16,12 @@ from circuit_transfer.circuits.methods import (
 from circuit_transfer.prompts.frame import SPLITS
 from circuit_transfer.study.checks import studied_models, studied_targets
 from circuit_transfer.study.convergence import compared_methods
-from circuit_transfer.study.edges import (
+from circuit_transfer.study.edges import verified_methods
+from circuit_transfer.study.learning import (
     attributing_methods,
     filter_of,
     learning_methods,
     scoring_methods,
-    verified_methods,
 )
 from circuit_transfer.transfer.training_sets import study_families, training_sets
 

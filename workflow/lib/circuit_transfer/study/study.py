@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from circuit_transfer.circuits.methods import has_run_gradients
 from circuit_transfer.prompts.frame import SPLITS
-from circuit_transfer.study.edges import filter_of
+from circuit_transfer.study.learning import filter_of
 from circuit_transfer.study.names import Names
 from circuit_transfer.study.paths import (
     Job,

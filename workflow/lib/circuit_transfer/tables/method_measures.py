@@ -120,7 +120,7 @@ def stability_measures(stability: pl.DataFrame) -> pl.DataFrame:
 
 def cost_measures(
     costs: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]],
-    circuits: Mapping[str, Sequence[str]],
+    shown: Iterable[tuple[str, str]],
     filters: Mapping[str, str],
 ) -> pl.DataFrame:
     """Return what it costs to find the circuits of a task, see `SCHEMA`.
@@ -128,11 +128,13 @@ def cost_measures(
     Args:
         costs: by method and task the rows of costs of its job, see `passes.measured`;
             of a learned method one for each seed, whose `part` is `seed-{seed}`.
-        circuits: by method, the names of its circuits.
+        shown: every method, with the name of its circuits; of some several.
         filters: by learned method, the one that scores the edges among which it
             learns; its costs are added.
     """
-    rows = []
+    rows, circuits = [], {}
+    for method, circuit in shown:
+        circuits.setdefault(method, []).append(circuit)
     for (method, task), parts in costs.items():
         first = costs[filters[method], task] if method in filters else []
         for seed, own in _by_seed(parts).items():
