@@ -57,12 +57,9 @@ def summarise_methods(
     frames = (read_frame(path, COLUMNS) for path in circuits_paths)
     areas = read_frame(areas_path, (*KEYS, *AREAS)).filter(target=target)
     stability = read_table(stability_path, STABILITY_COLUMNS)
+    frames = (frame.filter(ablation=ablation) for frame in frames)
     parts = (
-        size_measures(
-            (frame.filter(ablation=ablation) for frame in frames),
-            sizes,
-            learned_methods,
-        ),
+        size_measures(frames, sizes, learned_methods),
         curve_measures(areas.filter(ablation=ablation), learned_methods),
         stability_measures(stability),
         cost_measures(_costs(jobs, costs_paths), shown, filters),

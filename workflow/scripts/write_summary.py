@@ -45,10 +45,10 @@ def write_summary(
 
     Frames and tables (CSV) are those of `Frames`, `edges` that of circuits of edges, if
     the study has any; the statistics of all methods, if it learns circuits, and the
-    highest nodes and edges are one file for each target, in their order. The figures are PNG files, the drawings of circuits SVG files, of which
-    `drawn` are the tables of edges. `names` are what the study is of, `sections` by the
-    name of a figure the section that shows it, and its title, and `index` has by topic
-    the files that the page links to.
+    highest nodes and edges are one file for each target, in their order. The figures
+    are PNG files, the drawings of circuits SVG files, of which `drawn` are the tables
+    of edges. `names` are what the study is of, `sections` by the name of a figure the
+    section that shows it, and its title, and `index` has by topic the linked files.
     """
     study = Names(**names)
     measured = map(read_frame, (statistics_path, cpr_path, *edges_paths))

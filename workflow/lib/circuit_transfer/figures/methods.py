@@ -146,7 +146,9 @@ def _draw(
         axes.axhline(1, color="#cccccc", linewidth=0.6, zorder=0)
     best = frontier([(x, y if measure == "kl" else abs(1 - y)) for x, y in points])
     line = [points[place] for place in best]
-    axes.plot(*np.transpose(line).reshape(2, -1), color="#999999", linewidth=0.8, zorder=0)
+    axes.plot(
+        *np.transpose(line).reshape(2, -1), color="#999999", linewidth=0.8, zorder=0
+    )
 
 
 def frontier(points: Sequence[Point]) -> list[int]:

@@ -46,8 +46,7 @@ def size_measures(
     Args:
         frames: circuits of edges, see `edge_curves`, of one target and ablation.
         sizes: shares of the edges that circuits were learned for. A learned circuit
-            belongs to the nearest of them: circuits of nodes have other numbers of
-            edges than were asked for.
+            belongs to the nearest of them.
         learned: the methods that learn circuits.
     """
     found = [pl.DataFrame(schema=SCHEMA)]
