@@ -45,6 +45,7 @@ from circuit_transfer.study.settings import (
     edge_attribution_settings,
     evaluation_settings,
     fit_settings,
+    heads_settings,
     integration_steps,
     pairs_settings,
     prior_settings,

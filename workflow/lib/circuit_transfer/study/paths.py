@@ -34,6 +34,7 @@ PATTERNS = {
     "edge-scores": "results/edge-scores/{model}/{task}/{edge_method}.safetensors",
     "edge-masks": "results/edge-masks/{model}/{task}/{learned_method}/"
     "seed-{seed}.safetensors",
+    "heads": "results/heads/{model}/{task}.parquet",
     "verified": "results/verified/{model}/{task}/{edge_method}.parquet",
     "edge-faithfulness": "results/faithfulness/edges/{target}/{task}/"
     "{edge_method}.parquet",
@@ -88,6 +89,7 @@ JOBS = {
     "attribute_edges": "{model}/{task}/{edge_method}",
     "learn_edges": "{model}/{task}/{learned_method}",
     "verify_edges": "{model}/{task}/{edge_method}",
+    "find_heads": "{model}/{task}",
     "fit_alignment": "{source}/{target}/{method}/{training_set}",
     "fit_free_mask": "{target}/{task}",
     "stitch_alignment": "{source}/{target}/{task}",

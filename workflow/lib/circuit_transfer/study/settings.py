@@ -82,6 +82,12 @@ def evaluation_settings(config: Mapping) -> dict[str, Any]:
     return {key: config["evaluation"][key] for key in keys}
 
 
+def heads_settings(config: Mapping) -> dict[str, Any]:
+    """Return how heads are ablated to find those that matter."""
+    settings = evaluation_settings(config)
+    return {key: settings[key] for key in ["ablations", "examples", "batch_size"]}
+
+
 def varied_settings(config: Mapping) -> dict[str, Any]:
     """Return what `sensitivity` varies, and what stays as it is meanwhile."""
     attribution, alignment = config["attribution"], config["alignment"]
