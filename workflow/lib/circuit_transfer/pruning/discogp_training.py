@@ -152,9 +152,7 @@ class Training:
         index = self._batch(first + step)
         drawn = self.gates.drawn(phase.kinds, first + step)
         gates = {
-            kind: {
-                name: each.detach().requires_grad_() for name, each in named.items()
-            }
+            kind: {name: each.detach().requires_grad_() for name, each in named.items()}
             for kind, named in drawn.items()
         }
         fixed = {kind: self.gates.hard(kind) for kind in self._fixed(phase)}
@@ -185,7 +183,7 @@ class Training:
         if settings.faithfulness == ANSWER:
             faithfulness = right_answer_loss(batch, logits)
         faithfulness.backward()
-        found = {"faithfulness": float(faithfulness), "kl": float(divergence)}
+        found = {"faithfulness": faithfulness.item(), "kl": divergence.item()}
         if not settings.completeness:
             return found | {"completeness": np.nan, "loss": found["faithfulness"]}
         logits = circuits.logits(index, *self.side(gates, complement=True))
@@ -195,7 +193,7 @@ class Training:
             # Without any edge the model answers the corrupted prompts, not at chance.
             completeness = same_answers_loss(batch, logits, circuits.empty(index))
         (settings.completeness * completeness).backward()
-        found["completeness"] = float(completeness)
+        found["completeness"] = completeness.item()
         total = found["faithfulness"] + settings.completeness * found["completeness"]
         return found | {"loss": total}
 

@@ -8,7 +8,6 @@ writer's output on the corrupted prompts, or zero. So it is run once for all cir
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from circuit_transfer.circuits.edge_runs import edge_ablation_of, edge_runs
@@ -48,9 +47,7 @@ class JointCircuits:
         """Return the clean and the ablated run of a batch."""
         if index not in self._runs:
             batch = self.batches[index]
-            self._runs[index] = edge_runs(
-                self.model, batch, self.graph, self._ablated
-            )
+            self._runs[index] = edge_runs(self.model, batch, self.graph, self._ablated)
         return self._runs[index]
 
     def full(self, index: int) -> Tensor:
