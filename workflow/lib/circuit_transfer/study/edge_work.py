@@ -131,10 +131,14 @@ def _evaluations(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
     targets, tasks = studied_targets(study, config["models"]), study["tasks"]
     sizes, seeds = settings["proportions"], len(study["seeds"])
     learned = [(seeds * RANKED, sizes), (seeds * OWN, config["pruning"]["sizes"])]
+    # Edges by signed and absolute score, and nodes, with their complements.
+    rankings = 2 * (2 * len(attributing_methods(config)) + len(study["methods"]))
+    sized = [(rankings, config["pruning"]["sizes"])]
     # By stage, the methods, and of how many rankings circuits of which sizes run.
     stages = {
         "evaluate_edges": (attributing_methods(config), [(RANKINGS, sizes)]),
         "evaluate_learned": (learning_methods(config), learned),
+        "evaluate_at_sizes": ([None] if learning_methods(config) else [], sized),
         "evaluate_random_edges": ([None], [(settings["random_rankings"], sizes)]),
         "evaluate_lifted": (study["methods"], [(1, sizes)]),
     }

@@ -76,6 +76,8 @@ COLUMNS = {
 }
 SCHEMA = {name: dtype for name, (dtype, _) in COLUMNS.items()}
 DOCUMENTATION = {name: meaning for name, (_, meaning) in COLUMNS.items()}
+# Circuits whose numbers of edges differ by a larger factor are not compared.
+LARGER = 1.1
 # What learned methods are compared with, and what HAP shall be faster than.
 BASELINE, PRUNING, HAP = "eap-ig-inputs", "edge-pruning", "hap"
 COMPARED = ("faithfulness", "kl", "accuracy", "cpr", "cmd", "right_above_wrong_area")
@@ -183,6 +185,8 @@ def _differences(
         other = circuit._replace(method=against[0], circuit=against[1])
         if circuit[:2] not in ours or other not in cells:
             continue
+        if not _equal_sizes(cells, circuit, other):
+            continue
         pair = cells[circuit], cells[other]
         for kind, names in ((DIFFERENCE, COMPARED), (RATIO, MULTIPLES)):
             if circuit.measure in names:
@@ -195,6 +199,19 @@ def _differences(
         for test in TESTS:
             adjust(means, test)
         yield from rows
+
+
+def _equal_sizes(cells: Mapping[Circuit, Cells], *circuits: Circuit) -> bool:
+    """Return whether two circuits are as large; those of DiscoGP have other sizes."""
+    if circuits[0].size is None:
+        return True
+    counts = [cells.get(each._replace(measure="n_edges"), {}) for each in circuits]
+    means = [
+        np.mean([count for seeds in found.values() for count in seeds.values()])
+        for found in counts
+        if found
+    ]
+    return len(means) < len(circuits) or max(means) <= LARGER * min(means)
 
 
 def _compared(

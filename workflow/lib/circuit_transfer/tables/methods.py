@@ -11,7 +11,7 @@ from circuit_transfer.tables.method_measures import COMPLEMENT, LEARNED, STABILI
 from circuit_transfer.tables.method_statistics import DIFFERENCE, LEVEL, RATIO, SEED
 from circuit_transfer.tables.typesetting import HALF_WIDTH, HIGH, LOW, Table, half_width
 
-OF_SIZE = ("faithfulness", "kl", "accuracy", *COMPLEMENT, STABILITY)
+OF_SIZE = ("n_edges", "faithfulness", "kl", "accuracy", *COMPLEMENT, STABILITY)
 OVERALL = ("cmd", "cpr", "right_above_wrong_area", "seconds", "passes")
 MEASURES = (*OF_SIZE, *OVERALL)
 KINDS = (DIFFERENCE, RATIO)
@@ -26,7 +26,9 @@ EXPLANATIONS = {
     "connects",
 }
 NOTE = (
-    "Circuits of size percent of all edges. kl: divergence from the whole model in "
+    "Circuits of size percent of all edges; one whose size is not chosen but results "
+    "from its training (discogp) stands at the nearest, see n edges. kl: divergence "
+    "from the whole model in "
     "nats; accuracy: share of the test pairs whose most likely token is right. "
     "complement: of the edges that the circuit leaves out, which answer nothing where "
     "it is complete. jaccard: mean overlap of two circuits, which is edges in both as "
