@@ -46,7 +46,7 @@ rule summarise_methods:
     output:
         statistics=path("method-statistics"),
         methods_table=table("methods"),
-        tests_table=table("method-tests"),
+        comparisons_table=table("method-tests"),
     log:
         job("summarise_methods").log,
     benchmark:

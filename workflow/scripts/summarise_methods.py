@@ -21,7 +21,7 @@ from circuit_transfer.tables.method_measures import (
     stability_measures,
 )
 from circuit_transfer.tables.method_statistics import DOCUMENTATION, method_statistics
-from circuit_transfer.tables.methods import entries, methods_table, tests_table
+from circuit_transfer.tables.methods import comparisons_table, entries, methods_table
 from circuit_transfer.tables.typesetting import write_table
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ def summarise_methods(
     costs_paths: Iterable[Path | str],
     statistics_path: Path | str,
     methods_table_paths: Iterable[Path | str],
-    tests_table_paths: Iterable[Path | str],
+    comparisons_table_paths: Iterable[Path | str],
     *,
     target: str,
     ablation: str,
@@ -72,9 +72,9 @@ def summarise_methods(
     names |= {"tasks": tasks, "sizes": sizes}
     table = methods_table(statistics, methods=methods, **names)
     write_table(table, *methods_table_paths, title=f"Methods on {target}")
-    table = tests_table(statistics, tasks=tasks, learned_methods=learned_methods)
+    table = comparisons_table(statistics, tasks=tasks, learned_methods=learned_methods)
     title = f"Learned circuits of {target} beside others"
-    write_table(table, *tests_table_paths, title=title)
+    write_table(table, *comparisons_table_paths, title=title)
 
 
 def _costs(

@@ -41,7 +41,7 @@ def head_survival(
         return message(NO_HEADS)
     methods = [*learned_methods, *edge_methods]
     most = max(survival.filter(task=task)["head"].n_unique() for task in known)
-    width, height = 1.0 + CELL * len(methods), 0.5 + CELL * most
+    width, height = 1.4 + CELL * len(methods), 0.5 + CELL * most
     count = len(known) * len(sizes)
     figure, axes = panels(
         count, columns=len(sizes), width=width, height=height, sharex=True

@@ -14,8 +14,7 @@ from circuit_transfer.tables.method_measures import LEARNED
 from circuit_transfer.tables.methods import Entry, MethodLevels, entries
 
 NO_METHODS = "No circuit was measured at a learned size: there is nothing to compare."
-# Of methods that learn circuits, that score edges, and that score nodes; the number of
-# a method within its kind is its marker.
+# Of methods that learn circuits, and that score nodes; others score edges.
 FILLS = {LEARNED: COLOURS["zero-shot"], LIFTED: COLOURS["near-distribution"]}
 EDGES_FILL = COLOURS["in-distribution"]
 MARKERS = "osD^vP*X<>ph"
@@ -93,20 +92,18 @@ def _panels(
 
 
 def _looks(shown: Sequence[Entry]) -> dict[Entry, dict[str, object]]:
-    """Return how each method is drawn: by the colour of its kind, and by marker."""
-    looks, counts = {}, dict.fromkeys([*FILLS, None], 0)
+    """Return how each method is drawn: filled if it learns, and by its own marker."""
+    looks, counts = {}, {True: 0, False: 0}
     for entry in shown:
-        kind = entry.circuit if entry.circuit in FILLS else None
-        marker = MARKERS[counts[kind] % len(MARKERS)]
-        counts[kind] += 1
-        fill = FILLS.get(kind, EDGES_FILL)
+        learned = entry.circuit == LEARNED
+        colour = FILLS.get(entry.circuit, EDGES_FILL)
         looks[entry] = {
-            "marker": marker,
-            "color": fill,
-            # Rankings are hollow, so that kinds differ without colour.
-            "markerfacecolor": fill if kind == LEARNED else "white",
+            "marker": MARKERS[counts[learned] % len(MARKERS)],
+            "color": colour,
+            "markerfacecolor": colour if learned else "white",
             "markersize": 6,
         }
+        counts[learned] += 1
     return looks
 
 

@@ -171,7 +171,7 @@ def _interval(level: Mapping[str, Any]) -> float | None:
     )
 
 
-def tests_table(
+def comparisons_table(
     statistics: pl.DataFrame, *, tasks: Sequence[str], learned_methods: Sequence[str]
 ) -> Table:
     """What learned circuits are compared with: means over tasks, then every task.
