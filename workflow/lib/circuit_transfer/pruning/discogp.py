@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from circuit_transfer.circuits.edge_masks import effective_edges
 from circuit_transfer.circuits.edge_runs import COUNTERFACTUAL, ZERO_NODES
-from circuit_transfer.jobs.denormals import flushing_denormals
+from circuit_transfer.circuits.methods import implements
 from circuit_transfer.jobs.resume import NO_RESUME, Resume
 from circuit_transfer.models.edges import Graph
 from circuit_transfer.prompts.batches import PairBatch
@@ -34,7 +34,7 @@ from circuit_transfer.pruning.discogp_settings import (
 )
 from circuit_transfer.pruning.discogp_training import Training
 from circuit_transfer.pruning.joint_circuits import JointCircuits, input_edges
-from circuit_transfer.pruning.learned import LearnedEdges
+from circuit_transfer.pruning.outcomes import LearnedEdges
 from circuit_transfer.pruning.weight_masks import (
     LOGITS,
     SHAPES,
@@ -49,6 +49,7 @@ log = logging.getLogger(__name__)
 ALL = 0.99
 
 
+@implements("discogp")
 def learn_discogp(
     model: nn.Module,
     batches: Sequence[PairBatch],
@@ -56,6 +57,8 @@ def learn_discogp(
     *,
     settings: Mapping[str, Any],
     seed: int,
+    filter_scores: np.ndarray | None = None,
+    ablation: str | None = None,
     resume: Resume = NO_RESUME,
 ) -> LearnedEdges:
     """Learn masks of weights and edges.
@@ -68,13 +71,15 @@ def learn_discogp(
         graph: the edges of the model.
         settings: the section `pruning` of the configuration.
         seed: of the start, the order of batches and the gates that are drawn.
+        filter_scores: not used.
+        ablation: not used, since the method has a setting of its own.
         resume: saves the training's progress.
 
     Returns:
         One circuit: `scores` are the logits of the edges, above all others where an
-        edge has no mask; `kept` those above zero. `tensors` has the masks of weights,
-        see `weight_masks.pack_masks`, and `notes` their shapes, both densities and the
-        settings.
+        edge has no mask, NaN if none has one; `kept` those above zero, or all.
+        `tensors` has the masks of weights, see `weight_masks.pack_masks`, and `notes`
+        their shapes, both densities, the size in `sizes`, and the settings.
 
     Raises:
         ValueError: a setting is not valid, there are no pairs, a loss is not a number,
@@ -83,11 +88,11 @@ def learn_discogp(
     chosen = discogp_settings(settings.get("discogp") or {})
     if not batches:
         raise ValueError("discogp: there are no training pairs to learn from")
-    circuits = JointCircuits(model, batches, graph, ablation_kind(chosen))
     weights = {} if chosen.masks == EDGES else maskable_weights(model)
+    how = {"other_weights": bool(weights)}
+    circuits = JointCircuits(model, batches, graph, ablation_kind(chosen), **how)
     training = Training(circuits, weights, _gated(graph, chosen, model), chosen, seed)
-    with flushing_denormals():
-        training.train(resume)
+    training.train(resume)
     return _learned(training, graph, chosen)
 
 
@@ -106,7 +111,8 @@ def _gated(graph: Graph, settings: DiscoGP, model: nn.Module) -> Tensor:
 
 def _learned(training: Training, graph: Graph, settings: DiscoGP) -> LearnedEdges:
     gates, gated = training.gates, training.gated.cpu().numpy()
-    scores = np.zeros(graph.n_edges, np.float32)
+    # Masks of weights alone do not rank the edges.
+    scores = np.full(graph.n_edges, np.nan, np.float32)
     if gated.any():
         logits = gates.logits[EDGE][EDGE].detach().cpu().numpy()
         scores[gated], scores[~gated] = logits, np.abs(logits).max() + 1
@@ -121,7 +127,9 @@ def _learned(training: Training, graph: Graph, settings: DiscoGP) -> LearnedEdge
             for name, each in gates.logits.get(WEIGHT, {}).items()
         }
     notes = {
-        "settings": vars(settings),
+        # In place of the sizes that other methods are given.
+        "sizes": [float(kept.mean())],
+        "discogp": {**vars(settings)},
         "weight_density": share,
         "edge_density": float(kept.mean()),
         SHAPES: {name: [*mask.shape] for name, mask in masks.items()},

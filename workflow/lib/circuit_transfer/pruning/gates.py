@@ -8,6 +8,7 @@ through what is not clipped.
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,13 +17,15 @@ LOW, HIGH, TEMPERATURE = -0.1, 1.1, 2 / 3
 EPSILON = 1e-6
 
 
-def sample(log_alpha: Tensor, uniform: Tensor) -> Tensor:
-    """Return gates drawn with given noise.
+def sample(log_alpha: Tensor, generator: np.random.Generator) -> Tensor:
+    """Return gates that are drawn, the same ones on every device.
 
     Args:
         log_alpha: of the gates.
-        uniform: noise from 0 to 1, of the same shape.
+        generator: of the noise.
     """
+    uniform = generator.random(log_alpha.shape, np.float32)
+    uniform = torch.from_numpy(uniform).to(log_alpha.device)
     noise = torch.logit(uniform.clamp(EPSILON, 1 - EPSILON))
     return _clipped((noise + log_alpha) / TEMPERATURE)
 
