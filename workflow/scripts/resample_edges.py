@@ -21,6 +21,7 @@ from circuit_transfer.tables.edge_stability import (
     stability_rows,
     stability_table,
 )
+from circuit_transfer.tables.method_measures import placed_circuits
 from circuit_transfer.tables.typesetting import write_table
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ def resample_edges(
     for path in nodes_paths:
         of_edges = {LIFTED: partial(lifted, graph)}
         rows += _resampled(read_scores(path), shares, rankings=of_edges)
-    rows += _of_seeds(map(read_edge_masks, masks_paths))
+    rows += _of_seeds(map(read_edge_masks, masks_paths), sizes)
     title = f"Stability of circuits of edges, {model}"
     write_table(stability_table(rows), *table_paths, title=title)
 
@@ -75,16 +76,16 @@ def _resampled(scores: EdgeScores | Scores, shares: Sequence[float], **how) -> R
     return stability_rows(scores.by_example, shares, **how, **labels)
 
 
-def _of_seeds(masks: Iterable[EdgeMasks]) -> Rows:
+def _of_seeds(masks: Iterable[EdgeMasks], sizes: Sequence[float]) -> Rows:
     """Yield how similar the learned circuits of different seeds are."""
-    found: dict[tuple[str, str], list[EdgeMasks]] = {}
-    for each in masks:
-        if not np.isnan(each.flat).any():
-            key = (each.metadata["task"], each.metadata["method"])
-            found.setdefault(key, []).append(each)
-    for (task, method), seeds in found.items():
-        kept = [each.kept_flat for each in seeds]
-        yield from seed_rows(kept, seeds[0].sizes, task=task, method=method)
+    kept: dict[tuple[str, str], list[np.ndarray]] = {}
+    stands: dict[str, Sequence[float]] = {}
+    for each, placed in placed_circuits([*masks], sizes):
+        method = each.metadata["method"]
+        stands[method] = placed
+        kept.setdefault((each.metadata["task"], method), []).append(each.kept_flat)
+    for (task, method), circuits in kept.items():
+        yield from seed_rows(circuits, stands[method], task=task, method=method)
 
 
 if __name__ == "__main__":

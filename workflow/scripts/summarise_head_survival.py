@@ -19,6 +19,7 @@ from circuit_transfer.tables.head_survival import (
     survival_rows,
     survival_table,
 )
+from circuit_transfer.tables.method_measures import placed_circuits
 from circuit_transfer.tables.typesetting import write_table
 
 
@@ -45,24 +46,14 @@ def summarise_head_survival(
     """
     graph = described_graph(read_description(model_path), kv)
     heads = dict(zip(tasks, (read_frame(p, HEADS) for p in heads_paths), strict=True))
-    circuits: dict[tuple[str, str], list[np.ndarray]] = {}
-    for labels, found in _circuits(graph, edges_paths, masks_paths, sizes):
-        circuits.setdefault(labels, []).append(found)
-    methods = [*learned_methods, *edge_methods]
-    rows = [
-        row
-        for task in tasks
-        for method in methods
-        if (task, method) in circuits
-        for row in survival_rows(
-            graph,
-            np.stack(circuits[task, method]),
-            heads[task],
-            sizes,
-            task=task,
-            method=method,
-        )
-    ]
+    circuits = dict(_ranked(graph, edges_paths, sizes))
+    circuits |= _learned(graph, masks_paths, sizes)
+    methods, rows = [*learned_methods, *edge_methods], []
+    for task in tasks:
+        for method in methods:
+            found = circuits.get((task, method), {})
+            names = {"task": task, "method": method}
+            rows += survival_rows(graph, found, heads[task], **names)
     frame = survival_frame(rows)
     write_frame(frame, survival_path)
     table = survival_table(frame, methods=methods)
@@ -70,25 +61,33 @@ def summarise_head_survival(
     write_table(table, *survival_table_paths, title=title)
 
 
-def _circuits(
-    graph: Graph,
-    edges_paths: Iterable[Path | str],
-    masks_paths: Iterable[Path | str],
-    sizes: Sequence[float],
-) -> Iterator[tuple[tuple[str, str], np.ndarray]]:
-    """Yield task and method, and the circuits of all sizes, of what is known."""
-    for path in edges_paths:
+def _ranked(
+    graph: Graph, paths: Iterable[Path | str], sizes: Sequence[float]
+) -> Iterator[tuple[tuple[str, str], dict[float, list[np.ndarray]]]]:
+    """Yield task and method, and the circuits by absolute score, of what is known."""
+    for path in paths:
         found = read_edge_scores(path)
         check_graph(found, graph, path)
-        labels = (found.metadata["task"], found.metadata["method"])
         if not np.isnan(found.flat).any():
-            yield labels, edge_circuits(np.abs(found.flat)[None], sizes)[0]
-    for path in masks_paths:
-        found = read_edge_masks(path)
+            (circuits,) = edge_circuits(np.abs(found.flat)[None], sizes)
+            by_size = {s: [each] for s, each in zip(sizes, circuits, strict=True)}
+            yield (found.metadata["task"], found.metadata["method"]), by_size
+
+
+def _learned(
+    graph: Graph, paths: Iterable[Path | str], sizes: Sequence[float]
+) -> dict[tuple[str, str], dict[float, list[np.ndarray]]]:
+    """Return the learned circuits by task and method, then by size."""
+    files = [(path, read_edge_masks(path)) for path in paths]
+    for path, found in files:
         check_graph(found, graph, path)
-        labels = (found.metadata["task"], found.metadata["method"])
-        if not np.isnan(found.flat).any():
-            yield labels, found.kept_flat
+    circuits: dict[tuple[str, str], dict[float, list[np.ndarray]]] = {}
+    for found, stands in placed_circuits([each for _, each in files], sizes):
+        key = (found.metadata["task"], found.metadata["method"])
+        by_size = circuits.setdefault(key, {})
+        for size, kept in zip(stands, found.kept_flat, strict=True):
+            by_size.setdefault(size, []).append(kept)
+    return circuits
 
 
 if __name__ == "__main__":

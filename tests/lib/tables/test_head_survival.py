@@ -51,9 +51,8 @@ def test_a_head_is_used_if_it_is_on_a_path_from_input_to_logits():
 
 
 def rows(method, *seeds):
-    circuits = np.stack(seeds)[:, None]
     names = {"task": "ioi", "method": method}
-    return survival_rows(GRAPH, circuits, HEADS, [0.1], **names)
+    return survival_rows(GRAPH, {0.1: seeds}, HEADS, **names)
 
 
 def test_shares_are_over_seeds_and_over_the_heads_of_a_role():

@@ -60,6 +60,10 @@ def test_a_size_that_was_not_chosen_stands_at_the_nearest_one():
     own = {"method": "hap", "own_size": True, "seed": 0}
     found = of_sizes(circuit(**own | {"proportion": 0.4}))
     assert found == [("hap", "learned", 0, 0.1, 0.5)]
+    # All of a method at one: the geometric mean of .1 and .02 is nearer to .03.
+    other = circuit(**own | {"proportion": 0.02, "seed": 1})
+    found = of_sizes(circuit(**own), other)
+    assert [row[3] for row in found] == [0.03, 0.03]
     # A ranking that was measured at another size has no row.
     assert of_sizes(circuit(proportion=0.09)) == []
 

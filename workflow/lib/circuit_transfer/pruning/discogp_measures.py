@@ -83,7 +83,9 @@ def measure_discogp(
         return pl.concat(
             [labels.clear(), pl.DataFrame(schema=COLUMNS)], how="horizontal"
         )
-    circuits = JointCircuits(model, batches, graph, ablation)
+    other_weights = any(own is not None for own in every)
+    how = {"other_weights": other_weights}
+    circuits = JointCircuits(model, batches, graph, ablation, **how)
     pairs = progress(zip(masks, every, strict=True), len(masks), "circuit")
     rows = [_measures(circuits, mask, kept, own) for mask, own in pairs]
     return pl.concat([labels, pl.DataFrame(rows, schema=COLUMNS)], how="horizontal")
@@ -115,12 +117,12 @@ def _side(
     model, found = circuits.model, []
     edges = torch.from_numpy(mask).float().to(model.device)
     other = weights and masked_weights(maskable_weights(model), weights)
-    for index, batch in enumerate(circuits.batches):
-        logits = circuits.logits(index, edges, other)
+    for joint in circuits:
+        logits = joint.logits(edges, other)
         values = (
-            batch.logit_diff(logits) > 0,
-            batch.correct(logits),
-            answer_divergence(circuits.full(index), logits),
+            joint.batch.logit_diff(logits) > 0,
+            joint.batch.correct(logits),
+            answer_divergence(joint.prepared.full, logits),
         )
         found.append(torch.stack([each.double() for each in values]))
     means = torch.cat(found, dim=1).mean(1).tolist()

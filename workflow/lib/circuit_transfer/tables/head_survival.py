@@ -1,6 +1,6 @@
 """Which heads are left in circuits: those that matter alone, oppose, or back up."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,9 +65,8 @@ def surviving(graph: Graph, circuits: np.ndarray, heads: Sequence[str]) -> np.nd
 
 def survival_rows(
     graph: Graph,
-    circuits: np.ndarray,
+    circuits: Mapping[float, Sequence[np.ndarray]],
     heads: pl.DataFrame,
-    sizes: Sequence[float],
     *,
     task: str,
     method: str,
@@ -76,16 +75,16 @@ def survival_rows(
 
     Args:
         graph: the graph.
-        circuits: bool `(seeds, sizes, n_edges)`, of attribution one seed.
+        circuits: by size, of every seed, bool `(n_edges,)`; of attribution one.
         heads: see `HEADS`.
-        sizes: shares of the edges.
         task: the task.
         method: the method.
     """
-    kept = surviving(graph, circuits, heads["head"].to_list()).mean(0)
-    labels = {"task": task, "method": method, "n_seeds": len(circuits)}
-    for size, of_size in zip(sizes, kept, strict=True):
-        for head, share in zip(heads.iter_rows(named=True), of_size, strict=True):
+    names = heads["head"].to_list()
+    for size, seeds in circuits.items():
+        shares = surviving(graph, np.stack(seeds), names).mean(0)
+        labels = {"task": task, "method": method, "n_seeds": len(seeds)}
+        for head, share in zip(heads.iter_rows(named=True), shares, strict=True):
             known = {name: head[name] for name in HEADS}
             yield labels | known | {"size": size, "kept": float(share)}
 

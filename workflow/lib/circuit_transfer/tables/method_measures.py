@@ -5,12 +5,13 @@ they were learned for, rankings at the same sizes, scores of nodes lifted to edg
 row of the frames has one number: that of a task, a method, a circuit, a seed.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from circuit_transfer.artifacts.edge_masks import EdgeMasks
 from circuit_transfer.tables.edge_curves import FOUND, LIFTED
 from circuit_transfer.tables.measures import AREAS
 
@@ -31,11 +32,47 @@ STABILITY = "jaccard"
 SUMS = ("seconds", "forwards", "forward_backwards")
 # The columns that a file of measured circuits must have.
 COLUMNS = ("task", "method", "control", "ranking", "seed", "own_size", "proportion")
+STACK = dict.fromkeys(COLUMNS, pl.String) | {
+    "seed": pl.Int64,
+    "own_size": pl.Boolean,
+    "proportion": pl.Float64,
+}
 # Of another table: types of the columns that are read.
 STABILITY_COLUMNS = {
     **dict.fromkeys(("task", "method", "ranking", "size"), pl.String),
     "jaccard": pl.Float64,
 }
+
+
+def shown_size(shares: Sequence[float], sizes: Sequence[float]) -> float:
+    """Return the size at which all circuits of a method stand that chooses its own.
+
+    Args:
+        shares: of the edges, of the circuits of every task and seed.
+        sizes: those that other methods learn circuits for.
+    """
+    known = np.log(np.asarray(sizes, float))
+    return sizes[int(np.abs(known - np.log(shares).mean()).argmin())]
+
+
+def placed_circuits(
+    masks: Sequence[EdgeMasks], sizes: Sequence[float]
+) -> Iterator[tuple[EdgeMasks, Sequence[float]]]:
+    """Yield learned circuits that are known, and the sizes at which they stand.
+
+    Args:
+        masks: of all tasks and seeds, of one or several methods.
+        sizes: see `shown_size`.
+    """
+    known = [each for each in masks if not np.isnan(each.flat).any()]
+    by_method: dict[str, list[EdgeMasks]] = {}
+    for each in known:
+        by_method.setdefault(each.metadata["method"], []).append(each)
+    for found in by_method.values():
+        shares = [share for each in found for share in each.sizes]
+        own = any(each.sizes != tuple(sizes) for each in found)
+        for each in found:
+            yield each, [shown_size(shares, sizes)] if own else sizes
 
 
 def size_measures(
@@ -45,26 +82,25 @@ def size_measures(
 
     Args:
         frames: circuits of edges, see `edge_curves`, of one target and ablation.
-        sizes: shares of the edges that circuits were learned for. A learned circuit
-            belongs to the nearest of them.
+        sizes: shares of the edges that circuits were learned for. Learned circuits of
+            other sizes, which result from the training, stand at the nearest of them.
         learned: the methods that learn circuits.
     """
-    found = [pl.DataFrame(schema=SCHEMA)]
-    for frame in frames:
-        is_learned = pl.col("method").is_in([*learned])
-        size = _nearest(frame["proportion"].to_numpy(), sizes)
-        near = np.isclose(size, frame["proportion"].to_numpy(), rtol=1e-6)
-        wanted = pl.when(is_learned).then("own_size").otherwise(pl.Series(near))
-        rows = frame.with_columns(size=pl.Series(size)).filter(wanted)
-        found.append(_melted(_named(rows, learned), OF_SIZE))
+    stack = pl.concat([pl.DataFrame(schema=STACK), *frames], how="diagonal_relaxed")
+    found = _named(stack, learned)
+    is_learned = pl.col("method").is_in([*learned])
+    found = found.filter(pl.when(is_learned).then("own_size").otherwise(True))
+    rows = [pl.DataFrame(schema=SCHEMA)]
+    for (method,), part in found.group_by("method", maintain_order=True):
+        shares = part["proportion"].to_numpy()
+        close = np.isclose(shares[:, None], np.asarray(sizes, float), rtol=1e-6)
+        size = np.where(close.any(1), np.take(sizes, close.argmax(1)), np.nan)
+        if method in learned and np.isnan(size).any():
+            size[:] = shown_size(shares, sizes)
+        known = part.with_columns(size=pl.Series(size)).filter(np.isfinite(size))
+        rows.append(_melted(known, OF_SIZE))
     # Rankings may have been measured at one size as part of a curve, and as their own.
-    return pl.concat(found).unique([*KEYS, "measure"], maintain_order=True)
-
-
-def _nearest(proportions: np.ndarray, sizes: Sequence[float]) -> np.ndarray:
-    known = np.asarray(sizes, float)
-    distance = np.abs(np.log(proportions)[:, None] - np.log(known))
-    return known[distance.argmin(1)]
+    return pl.concat(rows).unique([*KEYS, "measure"], maintain_order=True)
 
 
 def curve_measures(areas: pl.DataFrame, learned: Collection[str]) -> pl.DataFrame:
