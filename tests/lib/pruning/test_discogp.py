@@ -272,13 +272,14 @@ def test_edges_of_a_planted_induction_head_are_found(induction, seed):
         (row,) = measured(model, test, graph, found.kept, kind)
         assert row["right_above_wrong"] == row["accuracy"] == 1
         assert row["kl"] < 1e-4
-        assert row["edge_density"] == found.open_share[0] == found.kept.mean()
+        assert row["edge_density"] == found.kept.mean()
+        assert found.open_share.tolist() == pytest.approx([row["edge_density"]])
         # Chance between two answers; the corrupted prompts have the other one.
         chance = 0.5 if ablation == "zero" else 0
         assert row["complement_right_above_wrong"] == pytest.approx(chance, abs=0.12)
 
 
-@pytest.mark.parametrize("seed", [1, 4])
+@pytest.mark.parametrize("seed", [1, 7])
 def test_edges_of_planted_subspaces_suffice_and_their_complement_is_at_chance(seed):
     entry = {"construction": "subspaces", "seed": seed, "constant": 100.0}
     planted, model, batch = planted_case(entry, 96)
@@ -294,7 +295,7 @@ def test_edges_of_planted_subspaces_suffice_and_their_complement_is_at_chance(se
     row, true, full = measured(
         model, [test], graph, [found.kept[0], truth, truth | True], ZERO_NODES
     )
-    assert row["right_above_wrong"] >= 0.98 and true["right_above_wrong"] == 1
+    assert row["right_above_wrong"] == true["right_above_wrong"] == 1
     assert full["kl"] < 1e-5 and full["edge_density"] == full["weight_density"] == 1
     for each in (row, true, full):
         assert each["complement_right_above_wrong"] == pytest.approx(0.5, abs=0.02)
@@ -331,8 +332,7 @@ def test_weights_of_a_planted_induction_head_are_found_where_no_rotation_hides_t
     )
     assert rows[0]["kl"] < 1e-4 and rows[0]["right_above_wrong"] == 1
     assert rows[1]["right_above_wrong"] >= 0.95
-    assert rows[1]["complement_right_above_wrong"] == pytest.approx(0.5, abs=0.15)
+    assert rows[1]["complement_right_above_wrong"] == pytest.approx(0.5, abs=0.05)
     right = sum(int((masks[name] & truth[name]).sum()) for name in truth)
-    assert right > 0
     wrong = sum(int((masks[name] & ~truth[name]).sum()) for name in truth)
-    assert wrong < 0.02 * sum(each.numel() for each in truth.values())
+    assert wrong == 0 and right >= 0.9 * sum(int(x.sum()) for x in truth.values())

@@ -149,7 +149,7 @@ def test_a_method_that_learns_is_no_method_of_nodes():
 def test_a_size_without_an_edge_is_refused():
     graph = edge_graph(1, 1, 1)
     check_sizes([1 / 8], graph, "m")
-    message = re.escape("pruning.sizes: 0.01 of the 8 edges of m is no edge; expected at l")
+    message = re.escape("pruning.sizes: 0.01 of the 8 edges of m is no edge; expected")
     with pytest.raises(ValueError, match=message):
         check_sizes([0.5, 0.01], graph, "m")
 

@@ -62,7 +62,7 @@ def measure_discogp(
     Returns:
         The labels and `COLUMNS`, one row per circuit: for the circuit and with
         `complement_` for its complement the share of pairs with the right answer above
-        the wrong ones (`right_above_wrong`; chance is .5) and with the right answer
+        the wrong ones (`right_above_wrong`; half where equal, so that chance is .5) and with the right answer
         above all tokens (`accuracy`), and the mean `kl` from the full model over the
         vocabulary in nats; the shares of `weight_density` and `edge_density`. Without
         pairs there are no rows.
@@ -119,8 +119,10 @@ def _side(
     other = weights and masked_weights(maskable_weights(model), weights)
     for joint in circuits:
         logits = joint.logits(edges, other)
+        difference = joint.batch.logit_diff(logits)
         values = (
-            joint.batch.logit_diff(logits) > 0,
+            # Half where they are equal, as without any weight.
+            (difference.sign() + 1) / 2,
             joint.batch.correct(logits),
             answer_divergence(joint.prepared.full, logits),
         )

@@ -73,8 +73,8 @@ class DiscoGP:
     weight_init: float = 3.0
     weight_temperature: float = 1.0
     weight_density: float = 1.0
-    weight_density_max: float = 100.0
-    weight_density_min: float = 100.0
+    weight_density_max: float = 300.0
+    weight_density_min: float = 300.0
     weight_warmup: float = 1.0
     weight_cooldown: float = 0.0
     edge_steps: int = 400
@@ -82,7 +82,7 @@ class DiscoGP:
     edge_init: float = 1.0
     edge_temperature: float = 1.0
     edge_density: float = 1.0
-    edge_density_max: float = 10.0
+    edge_density_max: float = 30.0
     edge_density_min: float = 1.0
     edge_warmup: float = 0.2
     edge_cooldown: float = 0.2

@@ -189,7 +189,7 @@ class GatedEdges(Gated):
 
 
 class GatedNodes(Gated):
-    """Gates of nodes: all edges that a node writes share its gate."""
+    """Gates of nodes: all edges from a node share its gate."""
 
     def __init__(self, *arguments: Any, **named: Any):
         """Start with all gates about equally open; arguments as of `Gated`."""

@@ -1,6 +1,6 @@
 """Circuits of nodes as circuits of edges: those between open nodes.
 
-Of the edges that a node writes, those that lead to closed nodes change nothing. So the
+Of the edges from a node, those that lead to closed nodes change nothing. So the
 size of a circuit of nodes is the number of edges between its nodes, the input and the
 logits, and it compares with a circuit of as many edges.
 """
