@@ -38,7 +38,10 @@ def measures():
                 for measure, base in LEVELS[entry].items():
                     for size in [None] if measure == "seconds" else SIZES:
                         found = value(measure, base, task, seed, size)
-                        rows.append((task, *entry, seed, size, measure, found))
+                        labels = (task, *entry, seed, size)
+                        rows.append((*labels, measure, found))
+                        if measure == "faithfulness":
+                            rows.append((*labels, "distance", abs(1 - found)))
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
 
 

@@ -6,6 +6,7 @@ import synthetic_methods as study
 from drawn import cut_off
 
 from circuit_transfer.artifacts.edge_masks import EdgeMasks
+from circuit_transfer.figures import learning_curves as figures
 from circuit_transfer.figures.head_survival import head_survival
 from circuit_transfer.figures.learning_curves import learning_curves
 from circuit_transfer.figures.methods import frontier, methods_figure
@@ -84,8 +85,11 @@ def masks(method, seed, **curves):
 
 
 def test_curves_of_training_have_a_mean_a_band_and_their_target():
-    first = {"kl": [[4, 2, 1], [8, 4, 2]], "open_share": [[1, 0.5, 0.2]] * 2}
-    second = {"kl": [[2, 2, 1, 0], [8, 4, 2, 0]], "open_share": [[1, 0.3, 0.2, 0]] * 2}
+    first = {"kl": [[4, 2, 1], [8, 4, 2]], "open_share": [[1, 0.5, 0.2], [1, 0.4, 0.1]]}
+    second = {
+        "kl": [[2, 2, 1, 0], [8, 4, 2, 0]],
+        "open_share": [[1, 0.3, 0.2, 0], [1, 0.2, 0.1, 0]],
+    }
     target = {"target": [[1, 0.4, 0.1, 0.1]] * 2}
     found = [
         masks(
@@ -97,6 +101,8 @@ def test_curves_of_training_have_a_mean_a_band_and_their_target():
     figure = learning_curves(found, model="m")
     assert [panel.get_title() for panel in figure.axes[:2]] == ["hap", "soft-top-k"]
     kl, _, share, empty = figure.axes
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["10 % of the edges", "5 % of the edges", figures.ONE_TRAINING[0]]
     # The shorter training cuts the longer one.
     assert kl.lines[0].get_xydata().tolist() == [[1, 3], [2, 2], [3, 1]]
     band = kl.collections[0].get_paths()[0].vertices
@@ -109,6 +115,14 @@ def test_curves_of_training_have_a_mean_a_band_and_their_target():
     assert [text.get_text() for text in empty.texts] == ["-"]
     assert not cut_off(figure)
     assert not learning_curves([masks("hap", 0)], model="m").axes
+
+
+def test_noise_is_smoothed_over_a_twentieth_of_the_steps():
+    curve = np.arange(40.0)
+    assert figures.smoothed(curve)[:3].tolist() == [0, 0.5, 1.5]
+    assert figures.smoothed(curve)[-1] == 38.5
+    # Of fewer steps nothing is smoothed.
+    assert figures.smoothed(curve[:30]).tolist() == curve[:30].tolist()
 
 
 def row(head, method, kept, role="strongest", task="ioi", size=0.1):

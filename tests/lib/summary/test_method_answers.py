@@ -32,17 +32,25 @@ def test_it_is_said_what_is_best_at_which_size_and_what_it_takes():
 
 
 def test_learned_methods_are_said_to_be_better_only_where_tests_show_it():
-    of_pruning = answers()[2]
-    assert of_pruning.lead == (
-        "edge-pruning was not shown to be better than eap-ig-inputs (absolute scores) "
-        "by both faithfulness and KL."
+    start = (
+        "By both KL and the distance of the faithfulness from 1, tests over tasks x "
+        "seeds show "
     )
-    assert "faithfulness at 10 % 0.30 [0.29, 0.31] (p = 0.125)" in of_pruning.details
-    shown = study.statistics().with_columns(p_permutation_holm=pl.lit(0.01))
-    assert answers(shown)[2].lead == (
-        "edge-pruning is, by faithfulness and KL over tasks x seeds, than "
-        "eap-ig-inputs (absolute scores): better at 10 % and 5 %."
+    assert answers()[2].lead == (
+        f"{start}no learned method better than eap-ig-inputs (absolute scores)."
     )
+    details = answers()[2].details
+    assert (
+        "hap at 10 % distance -0.29 [-0.30, -0.28] (p = 0.125) and kl -0.80" in details
+    )
+    p = (
+        pl.when(method="hap", size=0.1)
+        .then(pl.lit(0.01))
+        .otherwise("p_permutation_holm")
+    )
+    shown = study.statistics().with_columns(p_permutation_holm=p)
+    better = "better than eap-ig-inputs (absolute scores): hap at 10 %."
+    assert answers(shown)[2].lead == start + better
 
 
 def test_what_hap_saves_and_costs_is_one_answer():

@@ -71,7 +71,7 @@ def test_a_size_that_was_not_chosen_stands_at_the_nearest_one():
 def test_what_is_unknown_has_no_row():
     frame = circuit(faithfulness=None, complement_accuracy=float("nan"))
     found = size_measures([frame, frame.clear()], [0.1], [])
-    assert set(found["measure"]) == {"kl", "accuracy", "n_edges"}
+    assert set(found["measure"]) == {"kl", "accuracy", "share", "n_edges"}
 
 
 def test_areas_are_of_found_circuits_and_learned_ones_have_one_for_each_seed():
@@ -181,8 +181,8 @@ def test_circuits_of_other_sizes_are_not_compared():
             study.measures()
             .filter(measure="kl")
             .with_columns(
-                measure=pl.lit("n_edges"),
-                value=pl.when(method="hap").then(hap).otherwise(100.0),
+                measure=pl.lit("share"),
+                value=pl.when(method="hap").then(hap).otherwise(0.1),
             )
         )
         frame = pl.concat([study.measures(), counts])
@@ -191,7 +191,7 @@ def test_circuits_of_other_sizes_are_not_compared():
         )
         return len(found.drop_nulls("size"))
 
-    assert counted(105.0) > 0 and counted(300.0) == 0
+    assert counted(0.105) > 0 and counted(0.3) == 0
 
 
 def test_the_table_has_the_mean_first_and_every_method_at_every_size():

@@ -25,13 +25,17 @@ LINES = tuple(
 # By the name of a curve, the title of its row; the target is drawn beside it.
 CURVES = {"loss": "loss", "kl": "KL (nats)", "open_share": "share of edges open"}
 TARGETS = {"open_share": "target"}
+# Of the examples of a single step.
+NOISY = ("loss", "kl")
+ONE_TRAINING = ("one training for all sizes", (COLOURS["gold"], "-"))
 
 
 def learning_curves(masks: Iterable[EdgeMasks], *, model: str) -> Figure:
     """Draw loss, KL and share of open edges over the steps, a column for each method.
 
     Lines are means over tasks and seeds, one for each size; bands go from the lowest to
-    the highest training. Dotted is the target of the share.
+    the highest training. Loss and KL are running means over a twentieth of the steps.
+    Dotted is the target of the share.
 
     Args:
         masks: learned circuits of a model, of every task, method and seed.
@@ -58,18 +62,19 @@ def learning_curves(masks: Iterable[EdgeMasks], *, model: str) -> Figure:
         place = panel.get_subplotspec()
         if place.is_first_row():
             panel.set_title(method)
-        if place.is_last_row():
+        if place.is_last_row() and panel.has_data():
             panel.set_xlabel("step")
         if place.is_first_col():
             panel.set_ylabel(CURVES[name])
     sizes = max((found[0].sizes for found in by_method.values()), key=len)
+    looks = {f"{100 * size:g} % of the edges": look for size, look in _styled(sizes)}
+    used = {line.get_color() for panel in axes for line in panel.lines}
     handles = [
-        Line2D(
-            [], [], color=colour, linestyle=line, label=f"{100 * size:g} % of the edges"
-        )
-        for size, (colour, line) in _styled(sizes)
+        Line2D([], [], color=colour, linestyle=line, label=name)
+        for name, (colour, line) in (looks | {ONE_TRAINING[0]: ONE_TRAINING[1]}).items()
+        if colour in used
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    figure.legend(handles=handles, loc="outside lower center", ncols=4)
     figure.suptitle(f"{model}, mean over tasks and seeds", fontsize=9)
     return figure
 
@@ -84,21 +89,32 @@ def _draw(axes: Axes, found: Sequence[EdgeMasks], name: str) -> None:
         show_text(axes, "-")
         return
     curves = trainings([each.curves for each in known], name)
+    if name in NOISY:
+        curves = smoothed(curves)
     steps = np.arange(1, curves.shape[-1] + 1)
-    for place, (_, (colour, line)) in enumerate(_styled(known[0].sizes)):
-        # A size that was not trained by itself has no curve of its own.
-        of_size = curves[:, min(place, curves.shape[1] - 1)]
+    sizes = [] if np.ptp(curves, axis=1).any() else [ONE_TRAINING]
+    for place, (_, (colour, line)) in enumerate(sizes or _styled(known[0].sizes)):
+        of_size = curves[:, place]
         axes.plot(steps, of_size.mean(0), color=colour, linestyle=line, linewidth=1)
         band = of_size.min(0), of_size.max(0)
         axes.fill_between(steps, *band, color=colour, alpha=0.15, linewidth=0)
         if TARGETS.get(name) in known[0].curves:
             target = trainings([each.curves for each in known], TARGETS[name])
-            of_size = target[:, min(place, target.shape[1] - 1)].mean(0)
-            axes.plot(
-                steps[: len(of_size)], of_size, color=colour, linestyle=":", linewidth=1
-            )
-    if name != "loss":
+            drawn = target[:, place].mean(0)[: len(steps)]
+            axes.plot(steps, drawn, color=colour, linestyle=":", linewidth=1)
+    if name == "loss":
+        axes.set_yscale("symlog")
+    else:
         axes.set_yscale("log")
+
+
+def smoothed(curves: np.ndarray) -> np.ndarray:
+    """Return running means over a twentieth of the steps, `(..., steps)`."""
+    span = max(1, curves.shape[-1] // 20)
+    sums = np.cumsum(curves, axis=-1, dtype=float)
+    means = sums.copy()
+    means[..., span:] = sums[..., span:] - sums[..., :-span]
+    return means / np.minimum(np.arange(1, curves.shape[-1] + 1), span)
 
 
 def trainings(curves: Sequence[Mapping[str, np.ndarray]], name: str) -> np.ndarray:

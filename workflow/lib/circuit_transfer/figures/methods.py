@@ -60,7 +60,7 @@ def methods_figure(
         return message(NO_METHODS)
     figure = _panels(levels, found, sizes)
     handles = [
-        Line2D([], [], linestyle="", label=_name(entry), **look)
+        Line2D([], [], linestyle="", label=_name(entry, levels, sizes), **look)
         for entry, look in found.items()
     ]
     figure.legend(
@@ -107,9 +107,14 @@ def _looks(shown: Sequence[Entry]) -> dict[Entry, dict[str, object]]:
     return looks
 
 
-def _name(entry: Entry) -> str:
-    kinds = {LEARNED: "learned", LIFTED: "nodes"}
-    return f"{entry.method} ({kinds.get(entry.circuit, 'edges')})"
+def _name(entry: Entry, levels: MethodLevels, sizes: Sequence[float]) -> str:
+    """Return what a method scores or learns; of its own size, how large that is."""
+    text = {LEARNED: "learned", LIFTED: "nodes"}.get(entry.circuit, "edges")
+    for size in sizes:
+        if levels.stands(entry, size) and not levels.has_size(entry, size):
+            share = levels.level(entry, "share", size)["value"]
+            text += f", {100 * share:.2g} % of the edges"
+    return f"{entry.method} ({text})"
 
 
 def _draw(
@@ -135,7 +140,8 @@ def _draw(
             linewidth=1,
         )
         axes.plot([seconds], [value], linestyle="", **look)
-        points.append((seconds, value))
+        if levels.has_size(entry, size):
+            points.append((seconds, value))
     axes.set_xscale("log")
     if measure == "kl":
         axes.set_yscale("log")

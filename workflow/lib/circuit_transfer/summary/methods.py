@@ -25,8 +25,8 @@ from circuit_transfer.tables.methods import Entry, MethodLevels, entries
 from circuit_transfer.tables.transfers import LEVEL
 
 QUESTION = "Which method when?"
-# By size, what is compared with the baseline, and which sign is better.
-TESTED = {"faithfulness": 1, "kl": -1}
+# By what methods are called better than the baseline: of both, less is better.
+TESTED = ("distance", "kl")
 
 
 def methods_answer(
@@ -53,11 +53,7 @@ def methods_answer(
     known = [answer for answer in answers if answer]
     if not known:
         return [Answer(f"No circuit of {target} was measured at a learned size.")]
-    known += [
-        Answer(sentence, details)
-        for method in learned_methods
-        for sentence, details in _against(levels, method, sizes)
-    ]
+    known += _against_baseline(levels, learned_methods, sizes)
     return [*known, *_of_hap(levels, sizes)]
 
 
@@ -65,8 +61,11 @@ def _of_size(
     levels: MethodLevels, shown: Sequence[Entry], size: float, target: str
 ) -> Answer | None:
     """Say which circuits of a size diverge least, and which are closest to f = 1."""
-    kl = {each: levels.level(each, "kl", size) for each in shown}
-    kl = {each: level["value"] for each, level in kl.items() if level}
+    kl = {
+        each: levels.level(each, "kl", size)["value"]
+        for each in shown
+        if levels.has_size(each, size)
+    }
     if not kl:
         return None
     faithful = {each: levels.level(each, "faithfulness", size) for each in kl}
@@ -101,8 +100,8 @@ def _rest(levels: MethodLevels, entry: Entry, size: float) -> str:
     if complement is not None:
         parts.append(f"what they leave out has accuracy {number(complement)}")
     if overlap is not None:
-        over = "seeds" if entry.circuit == LEARNED else "resampled examples"
-        parts.append(f"circuits of different {over} share {number(overlap)}")
+        over = "seeds" if entry.circuit == LEARNED else "examples"
+        parts.append(f"circuits of different {over} overlap by {number(overlap)}")
     return f" Of {_name(entry)}: {joined(parts)}." if parts else ""
 
 
@@ -121,11 +120,38 @@ def _kl(value: float) -> str:
     return f"{value:.2g}"
 
 
-def _against(
-    levels: MethodLevels, method: str, sizes: Sequence[float]
-) -> Iterator[tuple[str, str]]:
-    """Yield whether a method is better than the baseline, and the differences."""
-    rows = [
+def _against_baseline(
+    levels: MethodLevels, learned: Sequence[str], sizes: Sequence[float]
+) -> Iterator[Answer]:
+    """Yield at which sizes which methods are better, or worse, than the baseline."""
+    verdicts: dict[str, list[str]] = {"better": [], "worse": [], "unclear": []}
+    details = []
+    for method in learned:
+        rows = _tested(levels, method)
+        for size in sizes:
+            found = [row for row in rows if row["size"] == size]
+            if found:
+                at = f"{method} at {100 * size:g} %"
+                verdicts[_verdict(found)].append(at)
+                details.append(f"{at} {joined([_difference(row) for row in found])}")
+    if not details:
+        return
+    against = f"{BASELINE} (absolute scores)"
+    texts = [
+        f"{word} than {against}: {', '.join(found)}"
+        for word, found in verdicts.items()
+        if found and word != "unclear"
+    ]
+    lead = "; ".join(texts) if texts else f"no learned method better than {against}"
+    yield Answer(
+        f"By both KL and the distance of the faithfulness from 1, tests over tasks x "
+        f"seeds show {lead}.",
+        f"Minus {BASELINE}: {'; '.join(details)}.",
+    )
+
+
+def _tested(levels: MethodLevels, method: str) -> list[dict[str, Any]]:
+    return [
         row
         for row in levels.tests(BASELINE)
         if row["method"] == method
@@ -133,40 +159,23 @@ def _against(
         and row["task"] == levels.over_tasks
         and row["measure"] in TESTED
     ]
-    if not rows:
-        return
-    better, texts = {}, []
+
+
+def _verdict(rows: Sequence[dict[str, Any]]) -> str:
+    """Return what all measures show: `better`, `worse`, or else `unclear`."""
+    sides = set()
     for row in rows:
-        shown = row["p_permutation_holm"] is not None
-        shown = shown and row["p_permutation_holm"] < LEVEL
-        side = row["value"] * TESTED[row["measure"]] > 0
-        better.setdefault(row["size"], set()).add(side if shown else None)
-        texts.append(_difference(row))
-    verdicts = {
-        "better": [each for each in sizes if better.get(each) == {True}],
-        "worse": [each for each in sizes if better.get(each) == {False}],
-    }
-    words = [
-        f"{word} at {joined([f'{100 * each:g} %' for each in found])}"
-        for word, found in verdicts.items()
-        if found
-    ]
-    against = f"{BASELINE} (absolute scores)"
-    lead = (
-        f"{method} is, by faithfulness and KL over tasks x seeds, than {against}: "
-        f"{joined(words)}."
-        if words
-        else f"{method} was not shown to be better than {against} by both "
-        "faithfulness and KL."
-    )
-    yield lead, f"{method} minus {BASELINE}: {'; '.join(texts)}."
+        p = row["p_permutation_holm"]
+        shown = p is not None and p < LEVEL
+        sides.add(("better" if row["value"] < 0 else "worse") if shown else "unclear")
+    return sides.pop() if len(sides) == 1 else "unclear"
 
 
 def _difference(row: dict[str, Any]) -> str:
     by = bracketed(row["value"], row["low"], row["high"])
     test = row["p_permutation_holm"]
     p = "" if test is None else f" ({p_value(test)})"
-    return f"{row['measure']} at {100 * row['size']:g} % {by}{p}"
+    return f"{row['measure']} {by}{p}"
 
 
 def _of_hap(levels: MethodLevels, sizes: Sequence[float]) -> Iterator[Answer]:

@@ -27,7 +27,8 @@ KEYS = {
 SCHEMA = KEYS | {"measure": pl.String, "value": pl.Float64}
 # Of a circuit of one size; those of its complement say how complete it is.
 COMPLEMENT = ("complement_accuracy", "complement_faithfulness")
-OF_SIZE = ("faithfulness", "kl", "accuracy", *COMPLEMENT, "n_edges", "n_effective")
+OF_SIZE = ("faithfulness", "distance", "kl", "accuracy", *COMPLEMENT)
+OF_SIZE += ("share", "n_edges", "n_effective")
 STABILITY = "jaccard"
 SUMS = ("seconds", "forwards", "forward_backwards")
 # The columns that a file of measured circuits must have.
@@ -97,7 +98,11 @@ def size_measures(
         size = np.where(close.any(1), np.take(sizes, close.argmax(1)), np.nan)
         if method in learned and np.isnan(size).any():
             size[:] = shown_size(shares, sizes)
-        known = part.with_columns(size=pl.Series(size)).filter(np.isfinite(size))
+        known = part.with_columns(
+            size=pl.Series(size),
+            share="proportion",
+            distance=(1 - pl.col("faithfulness")).abs(),
+        ).filter(np.isfinite(size))
         rows.append(_melted(known, OF_SIZE))
     # Rankings may have been measured at one size as part of a curve, and as their own.
     return pl.concat(rows).unique([*KEYS, "measure"], maintain_order=True)

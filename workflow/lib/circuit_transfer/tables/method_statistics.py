@@ -51,9 +51,10 @@ COLUMNS = {
     "size": (pl.Float64, "share of all edges; null where a number is of all sizes"),
     "measure": (
         pl.String,
-        "faithfulness, kl (nats), accuracy; complement_accuracy and "
-        "complement_faithfulness: of the edges that the circuit leaves out; n_edges, "
-        "n_effective (on a path from input to logits); jaccard: mean overlap of the "
+        "faithfulness, distance (of it from 1, above or below), kl (nats), accuracy; "
+        "complement_accuracy and complement_faithfulness: of the edges that the circuit "
+        "leaves out; share of all edges, n_edges, n_effective (on a path from input to "
+        "logits); jaccard: mean overlap of the "
         "circuits of two seeds, or of resampled examples with that of all; cpr, cmd, "
         "right_above_wrong_area: over all sizes; seconds, forwards, "
         "forward_backwards, passes (both): of finding the circuits of one task",
@@ -76,11 +77,12 @@ COLUMNS = {
 }
 SCHEMA = {name: dtype for name, (dtype, _) in COLUMNS.items()}
 DOCUMENTATION = {name: meaning for name, (_, meaning) in COLUMNS.items()}
-# Circuits whose numbers of edges differ by a larger factor are not compared.
+# Circuits whose shares of the edges differ by a larger factor are not compared.
 LARGER = 1.1
 # What learned methods are compared with, and what HAP shall be faster than.
 BASELINE, PRUNING, HAP = "eap-ig-inputs", "edge-pruning", "hap"
-COMPARED = ("faithfulness", "kl", "accuracy", "cpr", "cmd", "right_above_wrong_area")
+COMPARED = ("faithfulness", "distance", "kl", "accuracy")
+COMPARED += ("cpr", "cmd", "right_above_wrong_area")
 # Compared as multiples, since they differ by orders of magnitude.
 MULTIPLES = ("kl", "seconds", "passes")
 
@@ -205,7 +207,7 @@ def _equal_sizes(cells: Mapping[Circuit, Cells], *circuits: Circuit) -> bool:
     """Return whether two circuits are as large; those of DiscoGP have other sizes."""
     if circuits[0].size is None:
         return True
-    counts = [cells.get(each._replace(measure="n_edges"), {}) for each in circuits]
+    counts = [cells.get(each._replace(measure="share"), {}) for each in circuits]
     means = [
         np.mean([count for seeds in found.values() for count in seeds.values()])
         for found in counts

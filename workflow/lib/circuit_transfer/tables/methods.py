@@ -8,12 +8,19 @@ import polars as pl
 from circuit_transfer.tables.differences import MEAN
 from circuit_transfer.tables.edge_curves import ABSOLUTE, LIFTED, SIGNED
 from circuit_transfer.tables.method_measures import COMPLEMENT, LEARNED, STABILITY
-from circuit_transfer.tables.method_statistics import DIFFERENCE, LEVEL, RATIO, SEED
+from circuit_transfer.tables.method_statistics import (
+    DIFFERENCE,
+    LARGER,
+    LEVEL,
+    RATIO,
+    SEED,
+)
 from circuit_transfer.tables.typesetting import HALF_WIDTH, HIGH, LOW, Table, half_width
 
 OF_SIZE = ("n_edges", "faithfulness", "kl", "accuracy", *COMPLEMENT, STABILITY)
 OVERALL = ("cmd", "cpr", "right_above_wrong_area", "seconds", "passes")
 MEASURES = (*OF_SIZE, *OVERALL)
+TESTED = (*OF_SIZE, "distance", *OVERALL)
 KINDS = (DIFFERENCE, RATIO)
 TEST_LABELS = ("method", "against", "measure", "size_percent", "task")
 SIZE, LABELS = "size_percent", ("task", "size_percent", "method", "circuit")
@@ -44,7 +51,9 @@ TESTS_NOTE = (
     "interval over tasks and seeds within, of one task over seeds. ratio: the number "
     "as a multiple of the other's, geometric mean. p: two-sided sign flips, over tasks "
     "x seeds and, stricter, over the means of the tasks, adjusted by Holm for all "
-    "methods and sizes of a measure. kl, cmd, seconds, passes: lower is better."
+    "methods and sizes of a measure. distance: of the faithfulness from 1, above or "
+    "below; of it, kl, cmd, seconds and passes lower is better. Circuits whose size is "
+    "not chosen (discogp) are compared only if they are as large."
 )
 
 
@@ -97,6 +106,15 @@ class MethodLevels:
         """Return a number with its interval, or nothing; by default over tasks."""
         key = (task or self.over_tasks, *entry, size, measure)
         return self._rows.get(key, {})
+
+    def stands(self, entry: Entry, size: float) -> bool:
+        """Return whether circuits were measured that stand at a size."""
+        return bool(self.level(entry, "kl", size))
+
+    def has_size(self, entry: Entry, size: float) -> bool:
+        """Return whether circuits that stand at a size have it."""
+        share = self.level(entry, "share", size).get("value", size)
+        return self.stands(entry, size) and share <= LARGER * size
 
     def tests(self, against: str) -> list[dict[str, Any]]:
         """Return the differences and ratios to a method."""
@@ -156,6 +174,8 @@ def _lines(
     levels: MethodLevels, shown: Sequence[Entry], task: str, size: float
 ) -> Iterator[dict[str, Any]]:
     for entry in shown:
+        if not levels.stands(entry, size) and entry.circuit == LEARNED:
+            continue
         line = {"task": task, SIZE: f"{100 * size:g}", **entry._asdict()}
         for name in MEASURES:
             of_size = size if name in OF_SIZE else None
@@ -194,7 +214,7 @@ def comparisons_table(
     numbers = [kind + end for kind in KINDS for end in ("", LOW, HIGH)]
     schema = dict.fromkeys(TEST_LABELS, pl.String)
     schema |= dict.fromkeys((*numbers, "p_tasks_x_seeds", "p_tasks"), pl.Float64)
-    orders = {"method": learned_methods, "measure": MEASURES, "task": [MEAN, *tasks]}
+    orders = {"method": learned_methods, "measure": TESTED, "task": [MEAN, *tasks]}
 
     def place(key: tuple) -> tuple:
         of_key = dict(zip(TEST_LABELS, key, strict=True))
