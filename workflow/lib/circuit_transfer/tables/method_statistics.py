@@ -52,7 +52,7 @@ COLUMNS = {
     "measure": (
         pl.String,
         "faithfulness, distance (of it from 1, above or below), kl (nats), accuracy; "
-        "complement_accuracy and complement_faithfulness: of the edges that the circuit "
+        "complement_accuracy, complement_faithfulness: of the edges that the circuit "
         "leaves out; share of all edges, n_edges, n_effective (on a path from input to "
         "logits); jaccard: mean overlap of the "
         "circuits of two seeds, or of resampled examples with that of all; cpr, cmd, "
