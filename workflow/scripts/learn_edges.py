@@ -89,8 +89,8 @@ def learn_edges(
             open_share=learned.open_share,
             curves=learned.curves,
             extras=learned.tensors,
-            # A method may choose the sizes itself.
-            **(labels | learned.notes),
+            **labels,
+            **learned.notes,
             seed=seed,
         )
     write_json(costs, cost_path)
