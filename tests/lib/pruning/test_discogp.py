@@ -1,6 +1,8 @@
 """DiscoGP on planted models, and each of its parts against closed forms."""
 
 import copy
+import re
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -11,12 +13,14 @@ from reference import embed
 from reference_edges import ablated_outputs, run_edges
 from scipy.stats import kstest, logistic
 
+from circuit_transfer.artifacts.edge_masks import write_edge_masks
 from circuit_transfer.circuits.edge_faithfulness import evaluate_edge_masks
 from circuit_transfer.circuits.edge_runs import ZERO_NODES, run_edge_circuits
 from circuit_transfer.interventions import answer_logits
 from circuit_transfer.interventions.other_weights import with_weights
 from circuit_transfer.jobs.resume import NO_RESUME, Resume
 from circuit_transfer.models.edges import config_graph
+from circuit_transfer.models.loading import load_model
 from circuit_transfer.prompts.batches import PairBatch, pair_batches
 from circuit_transfer.pruning.discogp_gates import EDGE, WEIGHT
 from circuit_transfer.pruning.discogp_losses import (
@@ -31,8 +35,10 @@ from circuit_transfer.pruning.joint_circuits import JointCircuits, input_edges
 from circuit_transfer.pruning.learned import learn_edges
 from circuit_transfer.pruning.straight_through import logistic_noise, straight_through
 from circuit_transfer.pruning.weight_masks import (
+    density,
     maskable_weights,
     masked_weights,
+    pack_masks,
     unpack_masks,
 )
 
@@ -221,7 +227,7 @@ def test_zero_ablation_that_keeps_the_embeddings_with_weights_replaced(
     model = tiny_model(family).requires_grad_(False)
     graph, batches = config_graph(model.config), pair_batches(tiny_pairs(4), 2)
     rng = np.random.default_rng(0)
-    kept = np.stack([rng.random(graph.n_edges) < share for share in (0.05, 0.4, 0.9)])
+    kept = np.stack([rng.random(graph.n_edges) < share for share in (0.05, 0.9)])
     masks = {
         k: v > 0.3 for k, v in random_circuit(model, graph, torch.float32)[1].items()
     }
@@ -261,33 +267,36 @@ def induction():
     return model, split_batch(batch, 16), [test], graph, truth
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_edges_of_a_planted_induction_head_are_found(induction, seed):
+@pytest.mark.parametrize(
+    ("ablation", "kind"), [("zero", ZERO_NODES), (COUNTERFACTUAL,) * 2]
+)
+def test_edges_of_a_planted_induction_head_are_found(induction, ablation, kind):
     model, train, test, graph, truth = induction
-    how = {"masks": "edges", "edge_steps": 200}
-    for ablation, kind in (("zero", ZERO_NODES), (COUNTERFACTUAL,) * 2):
-        found = learn(model, train, graph, seed, ablation=ablation, **how)
-        inputs = input_edges(graph) & (ablation == "zero")
-        assert found.kept[0].tolist() == (truth | inputs).tolist()
-        (row,) = measured(model, test, graph, found.kept, kind)
-        assert row["right_above_wrong"] == row["accuracy"] == 1
-        assert row["kl"] < 1e-4
-        assert row["edge_density"] == found.kept.mean()
-        assert found.open_share.tolist() == pytest.approx([row["edge_density"]])
-        # Chance between two answers; the corrupted prompts have the other one.
-        chance = 0.5 if ablation == "zero" else 0
-        assert row["complement_right_above_wrong"] == pytest.approx(chance, abs=0.12)
+    how = {"masks": "edges", "edge_steps": 200, "faithfulness": "answer"}
+    found = learn(model, train, graph, ablation=ablation, **how)
+    inputs = input_edges(graph) & (ablation == "zero")
+    assert found.kept[0].tolist() == (truth | inputs).tolist()
+    (row,) = measured(model, test, graph, found.kept, kind)
+    assert row["right_above_wrong"] == row["accuracy"] == 1
+    assert row["kl"] < 1e-4
+    assert row["edge_density"] == found.kept.mean()
+    assert found.open_share.tolist() == pytest.approx([row["edge_density"]])
+    # Chance between two answers; the corrupted prompts have the other one.
+    chance = 0.5 if ablation == "zero" else 0
+    assert row["complement_right_above_wrong"] == pytest.approx(chance, abs=0.12)
 
 
-@pytest.mark.parametrize("seed", [1, 7])
-def test_edges_of_planted_subspaces_suffice_and_their_complement_is_at_chance(seed):
-    entry = {"construction": "subspaces", "seed": seed, "constant": 100.0}
+def test_edges_of_planted_subspaces_suffice_and_their_complement_is_at_chance():
+    entry = {"construction": "subspaces", "seed": 7, "constant": 100.0}
     planted, model, batch = planted_case(entry, 96)
     graph = config_graph(model.config)
     names = planted.circuits["late"]["query-head"]
     truth = np.isin(graph.edge_names(), names)
     assert "input->logits" not in names
-    found = learn(model, split_batch(batch, 16), graph, masks="edges", edge_steps=300)
+    how = {"masks": "edges", "edge_steps": 300, "faithfulness": "answer"}
+    # A small graph: the weight of each edge in the mean is large.
+    how |= {"edge_density_max": 10.0}
+    found = learn(model, split_batch(batch, 16), graph, **how)
     free = input_edges(graph)
     kept = found.kept[0] & ~free
     assert (kept & ~truth).sum() == 0 < kept.sum() <= 2 * (truth & ~free).sum()
@@ -325,7 +334,8 @@ def test_weights_of_a_planted_induction_head_are_found_where_no_rotation_hides_t
     unrotate_(model, seed=0)
     truth = needed_weights(model)
     everything = np.ones(graph.n_edges, bool)
-    found = learn(model, train, graph, masks="weights", weight_steps=300)
+    how = {"masks": "weights", "weight_steps": 300, "faithfulness": "answer"}
+    found = learn(model, train, graph, **how)
     masks = unpack_masks(found.tensors, found.notes["weight_shapes"])
     rows = measured(
         model, test, graph, [everything] * 2, ZERO_NODES, weights=[truth, masks]
@@ -446,12 +456,12 @@ def test_masks_of_weights_alone_keep_all_edges_and_rank_none(tiny):
 def test_a_circuit_that_is_empty_is_refused_with_the_remedy(tiny):
     how = {"edge_steps": 60, "edge_learning_rate": 1.0, "completeness": 0.0}
     with pytest.raises(
-        ValueError, match=r"empty, no edge .* edge_density_max \(now 1e\+06"
+        ValueError, match=r"empty, no edge .*edge_density_max \(now 1e\+06"
     ):
         learn(*tiny, masks="edges", edge_density_max=1e6, edge_warmup=0.0, **how)
     how = {"weight_steps": 60, "weight_learning_rate": 1.0, "completeness": 0.0}
     with pytest.raises(ValueError, match="no weight is left .* weight_steps"):
-        learn(*tiny, masks="weights", weight_density_max=1e9, weight_warmup=0.0, **how)
+        learn(*tiny, masks="weights", weight_density=1e9, **how)
 
 
 def test_masks_that_prune_nothing_are_refused_with_the_remedy(tiny):
@@ -493,3 +503,34 @@ def test_circuits_of_any_method_have_the_measures_that_they_have_elsewhere(
     assert measured(model, [], graph, masks, ablation) == []
     with pytest.raises(ValueError, match=rf"expected \(1, {graph.n_edges}\)"):
         measured(model, batches, graph, masks[:1, 1:], ablation)
+
+
+def test_the_masks_of_a_file_are_used_as_the_page_says(tmp_path, monkeypatch, capsys):
+    page = Path("workflow/docs/discogp.md").read_text()
+    model = load_model("data/models/llama-small", dtype="float32", device="cpu")
+    graph, weights = config_graph(model.config), maskable_weights(model)
+    masks = {name: each > 0.01 for name, each in weights.items()}
+    kept = np.arange(graph.n_edges)[None] % 4 == 0
+    shapes = {name: [*each.shape] for name, each in masks.items()}
+    write_edge_masks(
+        tmp_path / "results/edge-masks/llama-small/ioi/discogp/seed-0.safetensors",
+        kept.astype(np.float32),
+        kept,
+        sizes=[float(kept.mean())],
+        open_share=kept.mean(1),
+        curves={},
+        extras=pack_masks(masks),
+        seed=0,
+        weight_shapes=shapes,
+        **graph.description(),
+    )
+    (tmp_path / "data").symlink_to(Path("data").absolute())
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(re.search(r"```python\n(.*?)```", page, re.S)[1], names)
+    share = float(capsys.readouterr().out.split()[0])
+    assert share == density(masks) and 0.1 < share < 0.9
+    other = copy.deepcopy(model)
+    for name, mask in masks.items():
+        other.get_parameter(name).data.mul_(mask)
+    assert torch.equal(names["logits"], other(names["ids"]).logits)
