@@ -50,6 +50,7 @@ AFTER = {
     "learn_edges": 1,  # of which some need edge scores
     "evaluate_learned": 2,
     "evaluate_at_sizes": 1,
+    "evaluate_weights": 2,
     "evaluate_lifted": 1,
     "evaluate_aligned": 2,
 }

@@ -41,6 +41,7 @@ PATTERNS = {
     "learned-faithfulness": "results/faithfulness/edges/{target}/{task}/"
     "{learned_method}.parquet",
     "sized-faithfulness": "results/faithfulness/sizes/{target}/{task}.parquet",
+    "weight-measures": "results/faithfulness/weights/{target}/{task}.parquet",
     "random-edges": "results/faithfulness/edges/{target}/{task}/random.parquet",
     "lifted": "results/faithfulness/lifted/{target}/{task}/{method}.parquet",
     "aligned": "results/faithfulness/aligned/{source}/{target}/{task}/{method}.parquet",
@@ -100,6 +101,7 @@ JOBS = {
     "evaluate_edges": "{target}/{task}/{edge_method}",
     "evaluate_learned": "{target}/{task}/{learned_method}",
     "evaluate_at_sizes": "{target}/{task}",
+    "evaluate_weights": "{target}/{task}",
     "evaluate_random_edges": "{target}/{task}",
     "evaluate_lifted": "{target}/{task}/{method}",
     "evaluate_aligned": "{source}/{target}/{task}/{method}",
@@ -126,6 +128,7 @@ JOBS = {
     "summarise_edges": "",
     "summarise_edge_circuits": "{target}",
     "summarise_methods": "{target}",
+    "summarise_weights": "{target}",
     "summarise_head_survival": "{model}",
     "correlate_edges": "{model}",
     "resample_edges": "{model}",

@@ -63,6 +63,7 @@ def _parts(study: Study) -> list[str]:
     parts = ["study", "circuits", "sensitivity", "convergence", "planted"]
     parts += ["edges"] if study.edge_methods else []
     parts += ["learned"] if study.learned_methods else []
+    parts += ["discogp"] if "discogp" in study.learned_methods else []
     parts += ["nodes"] if study.methods else []
     if study.transfers:
         return [*parts, "transfers"]

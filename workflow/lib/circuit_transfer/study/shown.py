@@ -32,9 +32,10 @@ class Shown:
     Attributes:
         part: what asks for it: every `study`; one with `transfers`, or without
             (`attribution`, of nodes); one that scores `nodes` or `edges`, has `learned`
-            circuits, varies settings (`sensitivity`), compares numbers of steps
-            (`convergence`), imports `circuits` or has `planted` models; or targets of
-            their own, `benchmark` with `scaling`, `startup`.
+            circuits, or such of weights (`discogp`), varies settings (`sensitivity`),
+            compares numbers of steps (`convergence`), imports `circuits` or has
+            `planted` models; or targets of their own, `benchmark` with `scaling`,
+            `startup`.
         category: the question under which the report shows it.
         folders: the wildcards in its path, after its name.
         caption: the file of its caption, where that is not its name.
@@ -99,6 +100,7 @@ TABLES = {
     "edge-stability": Shown("edges", EDGES, "{model}"),
     "methods": Shown("learned", METHODS, "{target}"),
     "head-survival": Shown("learned", CIRCUITS, "{model}"),
+    "weights": Shown("discogp", METHODS, "{target}"),
     "method-tests": Shown("learned", METHODS, "{target}"),
     "scaling": Shown("transfers", FAITHFUL, "{task}"),
     "leaderboard": Shown("transfers", FAITHFUL, _PAIR),

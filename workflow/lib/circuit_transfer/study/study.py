@@ -135,6 +135,7 @@ class Study(Names):
             "evaluate_edges": {},
             "evaluate_learned": {},
             "evaluate_at_sizes": {} if self.learned_methods else None,
+            "evaluate_weights": {} if "discogp" in self.learned_methods else None,
             "evaluate_random_edges": with_edges,
             "evaluate_lifted": with_edges,
             "evaluate_aligned": {},

@@ -134,9 +134,9 @@ def _levels(circuit: Circuit, cells: Cells, seed: int) -> Iterator[dict[str, Any
     of_task = {task: np.array([*seeds.values()]) for task, seeds in cells.items()}
     labels = {"row": LEVEL, **circuit._asdict()}
     for task, values in of_task.items():
-        yield labels | {"task": task} | _numbers([values], seed)
+        yield labels | {"task": task} | mean_with_interval([values], seed)
     if len(of_task) > 1:
-        yield labels | {"task": MEAN} | _numbers([*of_task.values()], seed)
+        yield labels | {"task": MEAN} | mean_with_interval([*of_task.values()], seed)
 
 
 def _seeds(circuit: Circuit, cells: Cells) -> Iterator[dict[str, Any]]:
@@ -158,7 +158,7 @@ def _seeds(circuit: Circuit, cells: Cells) -> Iterator[dict[str, Any]]:
         yield labels | found
 
 
-def _numbers(cells: Sequence[np.ndarray], seed: int) -> dict[str, Any]:
+def mean_with_interval(cells: Sequence[np.ndarray], seed: int) -> dict[str, Any]:
     """Return the mean over tasks and seeds, with its interval."""
     if len(cells) == 1:
         low, high = t_interval(cells[0])
@@ -225,7 +225,7 @@ def _compared(
     common = sorted(ours.keys() & theirs.keys())
     paired = paired_cells(ours, theirs, mean=False)
     rows = [
-        {"task": task} | _numbers([cells], seed)
+        {"task": task} | mean_with_interval([cells], seed)
         for task, cells in zip(common, paired, strict=True)
     ]
     if len(paired) > 1:
@@ -234,7 +234,7 @@ def _compared(
         rows.append(
             {"task": MEAN}
             | {name: tests[name] for name in names}
-            | _numbers(paired, seed)
+            | mean_with_interval(paired, seed)
         )
     for row in rows:
         if multiple:
