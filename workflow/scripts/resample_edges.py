@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from circuit_transfer.artifacts.descriptions import read_description
 from circuit_transfer.artifacts.edge_masks import EdgeMasks, read_edge_masks
 from circuit_transfer.artifacts.edge_scores import EdgeScores, read_edge_scores
 from circuit_transfer.artifacts.scores import Scores, read_scores
+from circuit_transfer.artifacts.text import read_json
 from circuit_transfer.circuits.edge_masks import lifted
 from circuit_transfer.jobs.progress import progress
 from circuit_transfer.jobs.stage import run_stage
@@ -59,7 +59,7 @@ def resample_edges(
         if scores.by_example is None:
             log.warning("%s: no scores by example were saved, empty cells", path)
         rows += _resampled(scores, shares)
-    graph = described_graph(read_description(model_path), kv)
+    graph = described_graph(read_json(model_path), kv)
     for path in nodes_paths:
         of_edges = {LIFTED: partial(lifted, graph)}
         rows += _resampled(read_scores(path), shares, rankings=of_edges)

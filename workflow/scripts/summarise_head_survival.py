@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from circuit_transfer.artifacts.descriptions import read_description
 from circuit_transfer.artifacts.edge_masks import read_edge_masks
 from circuit_transfer.artifacts.edge_scores import read_edge_scores
 from circuit_transfer.artifacts.frames import read_frame, write_frame
+from circuit_transfer.artifacts.text import read_json
 from circuit_transfer.circuits.edge_masks import edge_circuits
 from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.models.edges import Graph, described_graph
@@ -44,7 +44,7 @@ def summarise_head_survival(
     learned circuits one for each task, method and seed. All numbers go to one file, the
     table to one path per format. `sizes` are those that circuits are learned for.
     """
-    graph = described_graph(read_description(model_path), kv)
+    graph = described_graph(read_json(model_path), kv)
     heads = dict(zip(tasks, (read_frame(p, HEADS) for p in heads_paths), strict=True))
     circuits = dict(_ranked(graph, edges_paths, sizes))
     circuits |= _learned(graph, masks_paths, sizes)
