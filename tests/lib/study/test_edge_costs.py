@@ -9,7 +9,7 @@ import pytest
 
 from circuit_transfer.artifacts.edge_scores import write_edge_scores
 from circuit_transfer.benchmarking.measure import peak_memory
-from circuit_transfer.circuits import edge_products
+from circuit_transfer.circuits import edge_products, prepared
 from circuit_transfer.circuits.edge_attribution import attribute_edges
 from circuit_transfer.circuits.edge_faithfulness import evaluate_edges
 from circuit_transfer.circuits.exact_edges import exact_edges
@@ -197,18 +197,19 @@ def test_memory_of_trainings_is_bounded_from_above(tiny_model, tiny_pairs, metho
     shapes = {"m": model_shape(model.config)}
     every = {each.stage: each for each in edge_work(config, nodes_of(config, shapes))}
     work = every["learn_edges"]
-    estimate = bytes_of(work, model, 16, work.batch_size)
+    estimate = bytes_of(work, model, 16)
     assert found < estimate < 3 * found
 
 
-def bytes_of(work, model, examples=48, batch_size=48):
+def bytes_of(work, model, examples=48):
     shape = model_shape(model.config)
-    work = replace(work, pairs={"a": examples}, batch_size=batch_size)
+    work = replace(work, pairs={"a": examples}, batch_size=examples)
     return work_memory(work, shape, TOKENS) - shape.weight_bytes
 
 
 def test_examples_take_turns_in_a_buffer_of_limited_size(tiny_model):
     assert edge_products.BUFFER["cuda"] == edge_costs.BUFFER
+    assert prepared.CACHE_BYTES == edge_costs.CACHE
     model = tiny_model("llama", layers=2)
     work, shape = jobs(model)["eap"], model_shape(model.config)
     # Writers of one example of so many tokens are more than a buffer.

@@ -15,6 +15,7 @@ from circuit_transfer.study.learning import (
     circuits_at_once,
     learned_settings,
     learning_methods,
+    mask_copies,
     scoring_methods,
     training_passes,
 )
@@ -112,11 +113,15 @@ def _trainings(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
             # The mean over the task takes a run of its prompts.
             forwards=seeds * (forwards + (settings["ablation"] == "mean")),
             forward_backwards=seeds * forward_backwards,
-            batch_size=at_once * settings["batch_size"],
-            copies=3,
-            logits=2,
+            batch_size=settings["batch_size"],
+            copies=0,
+            # Of both runs; the divergence takes as many again.
+            logits=4,
+            holds_all=True,
             written_bytes=seeds * _learned_bytes(config, of_model),
-            edges=EdgeWork(config["attribution"]["kv"], of_model.edges, 2, at_once),
+            circuits=at_once * method_of(method).passes(of_model, 1)[1],
+            masks=mask_copies(learned_settings(config, method)),
+            edges=EdgeWork(config["attribution"]["kv"], of_model.edges, 1, cached=2),
         )
 
 
