@@ -54,3 +54,34 @@ rule evaluate_learned:
         "Evaluating learned circuits of edges of {wildcards.target} on {wildcards.task} by {wildcards.learned_method}"
     script:
         "../scripts/evaluate_learned.py"
+
+
+rule find_heads:
+    input:
+        model=path("model"),
+        weights=lambda w: origins.weights(w.model),
+        pairs=path("split-pairs", split="test"),
+    output:
+        heads=path("heads"),
+        cost=job("find_heads").cost,
+    log:
+        job("find_heads").log,
+    benchmark:
+        job("find_heads").benchmark
+    conda:
+        "../../envs/torch.yaml"
+    resources:
+        **model_resources("find_heads", "model"),
+    params:
+        named=lambda w: config["evaluation"]["heads"].get(w.model, []),
+        settings=heads_settings(config),
+        state=placed(job("find_heads").state),
+    message:
+        "Ablating heads of {wildcards.model} on {wildcards.task}, alone and together"
+    script:
+        "../scripts/find_heads.py"
+
+
+rule heads:
+    input:
+        study.every(path("heads")),

@@ -20,7 +20,12 @@ def planted_case(entry, count=64, split="train", kind=None):
     """
     planted = plant(entry, TOKENS)
     prompts = generate_prompts(
-        GENERATORS[entry["construction"]], None, split, count, seed=0, counterfactual=kind
+        GENERATORS[entry["construction"]],
+        None,
+        split,
+        count,
+        seed=0,
+        counterfactual=kind,
     )
 
     def ids(texts):

@@ -10,7 +10,6 @@ has no meaning. A key or value that several heads share has one mask, not one fo
 of them. And biases have none.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -43,9 +42,7 @@ from circuit_transfer.pruning.weight_masks import (
     pack_masks,
 )
 
-log = logging.getLogger(__name__)
-
-# From this share on a mask is said to have pruned nothing.
+# Masks of which a larger share is open have pruned nothing.
 ALL = 0.99
 
 
@@ -83,7 +80,7 @@ def learn_discogp(
 
     Raises:
         ValueError: a setting is not valid, there are no pairs, a loss is not a number,
-            or the circuit is empty.
+            nothing was pruned, or the circuit is empty.
     """
     chosen = discogp_settings(settings.get("discogp") or {})
     if not batches:
@@ -119,7 +116,9 @@ def _learned(training: Training, graph: Graph, settings: DiscoGP) -> LearnedEdge
     kept = ~gated | (scores > 0)
     masks = gates.hard(WEIGHT) if training.weights else {}
     share = density(masks) if masks else 1.0
-    _check(graph, kept, share, settings)
+    # Edges without a mask are there whatever was learned.
+    used = effective_edges(graph, kept)[gated].any()
+    _check({EDGE: (used, kept.mean()), WEIGHT: (share > 0, share)}, settings)
     tensors = pack_masks(masks)
     if settings.logits:
         tensors |= {
@@ -140,24 +139,25 @@ def _learned(training: Training, graph: Graph, settings: DiscoGP) -> LearnedEdge
     )
 
 
-def _check(graph: Graph, kept: np.ndarray, share: float, settings: DiscoGP) -> None:
-    """Refuse an empty circuit, and warn of one in which nothing is pruned."""
-    remedy = "pruning.discogp.{0}_density_max (now {1:g}) or {0}_steps (now {2})"
-    named = {"edge": kept.mean(), "weight": share}
-    used = effective_edges(graph, kept).any()
-    for kind, found in named.items():
-        if kind not in settings.kinds:
-            continue
+def _check(found: Mapping[str, tuple[bool, float]], settings: DiscoGP) -> None:
+    """Refuse circuits that are empty, and those in which nothing was pruned.
+
+    Args:
+        found: by kind whether any that is kept matters, and the share that is kept.
+        settings: how they were learned.
+    """
+    for kind in settings.kinds:
+        used, share = found[kind]
         values = (getattr(settings, f"{kind}_{n}") for n in ("density_max", "steps"))
-        cure = remedy.format(kind, *values)
-        if found == 0 or (kind == "edge" and not used):
+        remedy = "pruning.discogp.{0}_density_max (now {1:g}) or {0}_steps (now {2})"
+        remedy = remedy.format(kind, *values)
+        if not used:
             raise ValueError(
                 f"discogp: the circuit is empty, no {kind} is left that matters; use a "
-                f"smaller {cure}"
+                f"smaller {remedy}"
             )
-        if found > ALL:
-            log.warning(
-                "discogp: %.1f %% of all %ss are left, so that hardly anything is "
-                "pruned; use a larger %s",
-                *(100 * found, kind, cure),
+        if share > ALL:
+            raise ValueError(
+                f"discogp: nothing was pruned, {share:.1%} of the {kind}s are left; "
+                f"use a larger {remedy}"
             )

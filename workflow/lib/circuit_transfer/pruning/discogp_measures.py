@@ -60,35 +60,37 @@ def measure_discogp(
             all weights.
 
     Returns:
-        The labels and `COLUMNS`, one row per circuit: for the circuit and with
-        `complement_` for its complement the share of pairs with the right answer above
-        the wrong ones (`right_above_wrong`; half where equal, so that chance is .5) and with the right answer
-        above all tokens (`accuracy`), and the mean `kl` from the full model over the
-        vocabulary in nats; the shares of `weight_density` and `edge_density`. Without
-        pairs there are no rows.
+        The labels and `COLUMNS`, one row per circuit; without pairs none. Of the
+        circuit, and with `complement_` of its complement: the share of pairs with the
+        right answer above the wrong ones (`right_above_wrong`, half where equal: chance
+        is .5) and above all tokens (`accuracy`), and the mean `kl` from the full model
+        over the vocabulary in nats. Then the shares `weight_density` and `edge_density`
+        of all that can have a mask, and the number of `pairs`.
 
     Raises:
         ValueError: the masks are not of this graph.
     """
-    masks = np.array(masks, bool)
-    if masks.shape != (len(labels), graph.n_edges):
-        raise ValueError(
-            f"masks {masks.shape} of {len(labels)} circuits for a graph of "
-            f"{graph.n_edges} edges: expected ({len(labels)}, {graph.n_edges})"
-        )
     kept = input_edges(graph) & (ablation == ZERO_NODES)
-    masks |= kept
+    masks = _checked(masks, len(labels), graph) | kept
     every = list(weights or [None] * len(masks))
-    if not batches:
-        return pl.concat(
-            [labels.clear(), pl.DataFrame(schema=COLUMNS)], how="horizontal"
+    rows = []
+    if batches:
+        how = {"other_weights": any(own is not None for own in every)}
+        circuits = JointCircuits(model, batches, graph, ablation, **how)
+        pairs = progress(zip(masks, every, strict=True), len(masks), "circuit")
+        rows = [_measures(circuits, mask, kept, own) for mask, own in pairs]
+    measures = pl.DataFrame(rows, schema=COLUMNS)
+    return pl.concat([labels.head(len(rows)), measures], how="horizontal")
+
+
+def _checked(masks: np.ndarray, circuits: int, graph: Graph) -> np.ndarray:
+    """Return masks as bool, if they are of so many circuits of a graph."""
+    if np.shape(masks) != (circuits, graph.n_edges):
+        raise ValueError(
+            f"masks {np.shape(masks)} of {circuits} circuits for a graph of "
+            f"{graph.n_edges} edges: expected ({circuits}, {graph.n_edges})"
         )
-    other_weights = any(own is not None for own in every)
-    how = {"other_weights": other_weights}
-    circuits = JointCircuits(model, batches, graph, ablation, **how)
-    pairs = progress(zip(masks, every, strict=True), len(masks), "circuit")
-    rows = [_measures(circuits, mask, kept, own) for mask, own in pairs]
-    return pl.concat([labels, pl.DataFrame(rows, schema=COLUMNS)], how="horizontal")
+    return np.asarray(masks, bool)
 
 
 def _measures(

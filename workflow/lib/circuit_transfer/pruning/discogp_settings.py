@@ -65,7 +65,7 @@ class DiscoGP:
     masks: str = BOTH
     order: str = JOINT
     ablation: str = ZERO
-    faithfulness: str = ANSWER
+    faithfulness: str = KL
     completeness: float = 1.0
     weight_decay: float = 0.0
     weight_steps: int = 400
@@ -145,6 +145,7 @@ PRESETS = {
     # epoch, of which weights take 500 and edges 100.
     "paper": DiscoGP(
         order=WEIGHTS_FIRST,
+        faithfulness=ANSWER,
         weight_decay=0.01,
         weight_steps=6500,
         weight_init=1.0,

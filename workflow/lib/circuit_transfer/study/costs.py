@@ -49,6 +49,8 @@ AFTER = {
     "evaluate_edges": 1,
     "learn_edges": 1,  # of which some need edge scores
     "evaluate_learned": 2,
+    "evaluate_at_sizes": 1,
+    "evaluate_weights": 2,
     "evaluate_lifted": 1,
     "evaluate_aligned": 2,
 }

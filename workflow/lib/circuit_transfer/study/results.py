@@ -63,6 +63,8 @@ def _parts(study: Study) -> list[str]:
     parts = ["study", "circuits", "sensitivity", "convergence", "planted"]
     parts += ["edges"] if study.edge_methods else []
     parts += ["drawn"] if study.finds_edges else []
+    parts += ["learned"] if study.learned_methods else []
+    parts += ["discogp"] if "discogp" in study.learned_methods else []
     parts += ["nodes"] if study.methods else []
     if study.transfers:
         return [*parts, "transfers"]
@@ -73,6 +75,7 @@ def _shown(study: Study, part: str) -> Iterator[tuple[str, str]]:
     """Yield the question that a table or figure of a part answers, and its file."""
     wanted = {
         "edges": study.edge_methods,
+        "learned": study.learned_methods,
         "circuits": study.circuits,
         "sensitivity": study.varied,
         "convergence": study.compared_methods,
