@@ -98,6 +98,10 @@ def test_every_size_is_measured_signed_and_absolute_beside_random_ones(
     n_edges = described_graph(read_description(study.model("target")), kv).n_edges
     assert own["n_edges"].to_list() == [int(n_edges * p) for p in own["proportion"]]
     assert own["faithfulness"][-1] == 1.0 and not own["own_size"].any()
+    # Complements are of what was found: that of all edges is empty.
+    complements = frame["complement_faithfulness"].is_not_null()
+    assert complements.equals(frame["control"] == "none", check_names=False)
+    assert own["complement_faithfulness"][-1] == 0.0
     # The random circuits are as large by what is effective, and none is smaller.
     for seed in GROWN:
         grown = frame.filter(pl.col("seed") == seed, ranking="absolute")

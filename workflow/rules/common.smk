@@ -24,6 +24,7 @@ end_on_interrupt()
 from circuit_transfer.prompts.frame import SPLITS
 from circuit_transfer.study.convergence import comparison_settings
 from circuit_transfer.study.drawings import drawn_scores, summarised_edges
+from circuit_transfer.study.learning import pruning_settings
 from circuit_transfer.study.origins import CHECKPOINT_FILES, Origins
 from circuit_transfer.study.paths import BENCHMARKS, LOGS, filled, job, path, paths
 from circuit_transfer.study.planted import (
@@ -39,6 +40,7 @@ from circuit_transfer.study.results import (
     summarised_figures,
 )
 from circuit_transfer.study.settings import (
+    ablated_settings,
     attribution_settings,
     edge_attribution_settings,
     evaluation_settings,
@@ -47,7 +49,6 @@ from circuit_transfer.study.settings import (
     integration_steps,
     pairs_settings,
     prior_settings,
-    pruning_settings,
     split_entry,
     varied_settings,
     verifying_settings,

@@ -23,6 +23,7 @@ from circuit_transfer.benchmarking.entries import (
     FORWARD_BACKWARD,
     LOAD,
     MEASURED,
+    PRUNING_STEP,
     WHOLE_EDGE_CIRCUIT,
     Load,
     Shape,
@@ -178,7 +179,8 @@ def test_the_ideals_are_those_of_the_specification(model, batch):
 def test_the_ideals_of_edges_are_those_of_the_specification(model, batch):
     by_name = {case.name: case for case in cases(model, batch, WITH_EDGES)}
     names = ["eap", "eap-ig-inputs", EDGE_CIRCUITS, WHOLE_EDGE_CIRCUIT, EXACT_EDGES]
-    assert list(by_name)[-5:] == names
+    names.append(PRUNING_STEP)
+    assert list(by_name)[-6:] == names
     found = [
         (case.forwards, case.forward_backwards, case.limit, case.memory_limit)
         for case in map(by_name.get, names)
@@ -193,6 +195,7 @@ def test_the_ideals_of_edges_are_those_of_the_specification(model, batch):
         (6, 0, 0.8, 1.3),
         (1, 0, 1.3, None),
         (edges, 0, 0.3, None),
+        (0, 1, 1.5, 2.3),
     ]
     for name in names:
         by_name[name].run()

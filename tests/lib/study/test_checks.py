@@ -29,6 +29,7 @@ CONFIG = {
         "theirs": {"mib": "ioi", "path": "mib"},
     },
     "attribution": {"ablation": "counterfactual", "grid": "right", "verify": 0},
+    "pruning": {"sizes": [0.1, 0.05], "ablation": "counterfactual"},
     "sensitivity": {},
     "benchmark": {},
     "evaluation": {"proportions": [0.1, 0.5, 1.0], "circuits": {}, "heads": {}},

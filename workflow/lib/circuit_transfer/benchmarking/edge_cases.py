@@ -13,6 +13,7 @@ from circuit_transfer.benchmarking.case import Case
 from circuit_transfer.benchmarking.entries import (
     EDGE_CIRCUITS,
     EXACT_EDGES,
+    PRUNING_STEP,
     WHOLE_EDGE_CIRCUIT,
     Load,
 )
@@ -25,12 +26,21 @@ from circuit_transfer.circuits.edge_runs import (
 )
 from circuit_transfer.circuits.exact_edges import exact_edges
 from circuit_transfer.circuits.methods import Nodes, method_of
+from circuit_transfer.circuits.prepared_edges import prepare_edges
 from circuit_transfer.interventions import edge_logits, plan_edges
 from circuit_transfer.models.edges import KV_HEAD, Graph, config_graph
 from circuit_transfer.prompts.batches import PairBatch
+from circuit_transfer.pruning.edge_pruning import GatedEdges
+from circuit_transfer.pruning.settings import EdgePruning
+from circuit_transfer.pruning.training import LOSSES, Training
 
-LIMITS = {EDGE_CIRCUITS: 0.8, WHOLE_EDGE_CIRCUIT: 1.3, EXACT_EDGES: 0.3}
-MEMORY_LIMIT = 1.3  # of circuits
+LIMITS = {
+    EDGE_CIRCUITS: 0.8,
+    WHOLE_EDGE_CIRCUIT: 1.3,
+    EXACT_EDGES: 0.3,
+    PRUNING_STEP: 1.5,
+}
+MEMORY_LIMIT, PRUNING_MEMORY_LIMIT = 1.3, 2.3  # of circuits, and of learning one
 # The writers whose edges are ablated alone, as shares of the way through the model:
 # as with every edge, those of one writer follow each other.
 SAMPLED = (1 / 6, 3 / 6, 5 / 6)
@@ -44,7 +54,13 @@ def edge_cases(model: nn.Module, batch: PairBatch, load: Load) -> list[Case]:
     scored = [
         _attribution(model, batch, graph, name, load) for name in load.edge_methods
     ]
-    return [*scored, *_circuits(model, batch, graph, load), _exact(model, batch, graph)]
+    circuits = _circuits(model, batch, graph, load)
+    return [
+        *scored,
+        *circuits,
+        _exact(model, batch, graph),
+        _pruning_step(model, batch, graph),
+    ]
 
 
 def _attribution(
@@ -95,3 +111,20 @@ def _exact(model: nn.Module, batch: PairBatch, graph: Graph) -> Case:
         return exact_edges(model, [batch], graph, edges)
 
     return Case(EXACT_EDGES, run, len(edges), 0, LIMITS[EXACT_EDGES])
+
+
+def _pruning_step(model: nn.Module, batch: PairBatch, graph: Graph) -> Case:
+    """One step of training a gate for every edge; the batch is prepared before."""
+    settings, every = EdgePruning(), np.ones((1, graph.n_edges), bool)
+    (prepared,) = prepare_edges(model, [batch], graph, "counterfactual")
+    plan = plan_edges(graph, every, silent=True)
+    masks = GatedEdges(
+        "edge-pruning", graph, [0.05], settings, seed=0, device=model.device
+    )
+    training = Training(masks, settings.steps)
+
+    def run() -> Any:
+        training.step(model, prepared, plan, LOSSES["kl"])
+
+    limits = LIMITS[PRUNING_STEP], PRUNING_MEMORY_LIMIT
+    return Case(PRUNING_STEP, run, 0, 1, *limits)

@@ -10,6 +10,7 @@ FORWARD, FORWARD_BACKWARD = "forward", "forward and backward"
 ONE_CIRCUIT, ALL_CIRCUITS = "sizes of one circuit", "sizes of all circuits"
 EDGE_CIRCUITS, WHOLE_EDGE_CIRCUIT = "sizes of one circuit of edges", "all edges"
 EXACT_EDGES = "single edges ablated"
+PRUNING_STEP = "a step of edge-pruning"
 # The columns that identify a load, and those of the measurements.
 LOAD = ("examples", "positions", "shared", "circuits")
 MEASURED = {

@@ -45,9 +45,6 @@ class Buffer:
     follow in order of computation, so that those before a reader come first.
     """
 
-    # The slot of the first writer.
-    FIRST = 1
-
     def __init__(self, writers: np.ndarray, rows: tuple[int, int, int], like: Tensor):
         """Make room for the differences of writers.
 
@@ -58,14 +55,14 @@ class Buffer:
         """
         self.writers = writers
         self.rows = rows
-        shape = (self.FIRST + len(writers), *rows, like.shape[-1])
+        shape = (1 + len(writers), *rows, like.shape[-1])
         self.values = like.new_empty(shape)
         self.norms: list[SumNorm] = []
 
     def slots(self, writers: range) -> tuple[int, int]:
         """Return the first slot of consecutive writers, and that after their last."""
         first, last = np.searchsorted(self.writers, [writers.start, writers.stop])
-        return self.FIRST + int(first), self.FIRST + int(last)
+        return 1 + int(first), 1 + int(last)
 
     def write(self, writers: np.ndarray, differences: Tensor) -> None:
         """Store the differences of those writers that have a slot.
@@ -76,7 +73,7 @@ class Buffer:
                 broadcasts with it; of more positions than stored the last ones count.
         """
         own = np.flatnonzero(np.isin(writers, self.writers))
-        slots = self.FIRST + np.searchsorted(self.writers, writers[own])
+        slots = 1 + np.searchsorted(self.writers, writers[own])
         for slot, index in zip(slots.tolist(), own.tolist(), strict=True):
             self.values[slot] = differences[index][..., -self.rows[2] :, :]
 
@@ -91,7 +88,7 @@ class Buffer:
             weights: `(writers, d_head, d_model)`.
         """
         first, last = np.searchsorted(self.writers, [writers[0], writers[-1] + 1])
-        room = self.values[self.FIRST + first : self.FIRST + last]
+        room = self.values[1 + first : 1 + last]
         if len(room) == len(writers) and room.device == weights.device:
             torch.bmm(outputs, weights, out=room.flatten(1, -2))
             return room

@@ -10,8 +10,8 @@ A write passes on a *token*, a number that all later reads depend on. So the bac
 pass of a write comes after that of all reads of what it wrote.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -26,14 +26,12 @@ from circuit_transfer.interventions.edge_buffers import (
 )
 from circuit_transfer.models.architectures import Norm
 
+# Numbers that are read at a time: so many stay in a CPU's cache until they are used.
+AT_ONCE = {"cpu": 2**20, "cuda": 2**28}
+
 
 class SoftBuffer(Buffer):
-    """Differences of writers of several circuits, read by shares of edges.
-
-    Slots are as in `Buffer`, but there is none for the stream of the ablated run.
-    """
-
-    FIRST = 0
+    """Differences of writers of several circuits, read by shares of edges."""
 
     def __init__(self, writers: np.ndarray, rows: tuple[int, int, int], like: Tensor):
         """Make room; arguments as in `Buffer`."""
@@ -51,7 +49,7 @@ class SoftBuffer(Buffer):
     def write_products(
         self, writers: np.ndarray, outputs: Tensor, weights: Tensor
     ) -> None:
-        """Store products of consecutive slots, see `Buffer.write_products`."""
+        """Store products, see `Buffer.write_products`; they may require gradients."""
         self.token = _WriteProducts.apply(self.token, outputs, weights, self, writers)
 
     def project(
@@ -65,7 +63,8 @@ class SoftBuffer(Buffer):
         """Return projections of what readers read, `(readers, rows, d_head)`.
 
         Args:
-            shares: of the edges from the first slots, `(circuits, slots, readers)`.
+            shares: of the edges from the first writers that are stored, `(circuits,
+                writers, readers)`.
             stream: of the ablated run where they read it, `(batch, position,
                 d_model)`; a single row stands for all prompts.
             weight: `(readers, d_head, d_model)`, with the norm's weight.
@@ -78,73 +77,119 @@ class SoftBuffer(Buffer):
         """Return what one reader reads, `(rows, d_model)`; see `project`."""
         return _Read.apply(self.token, shares, self, stream)
 
-    def mixed(self, shares: Tensor, stream: Tensor) -> Tensor:
-        """Return what readers read, without gradients.
-
-        Returns:
-            `(readers, circuits * batch * position, d_model)`.
-        """
-        values = self.values[: shares.shape[1]]
-        flat = values.flatten(2)
-        norms = self._norms(values)
-        base = stream.expand(values.shape[2:]).flatten()
-        found = flat.new_empty(shares.shape[2], *values.shape[1:])
-        into = found.flatten(2)
-        for circuit, own in enumerate(_outside(shares.to(values), norms)):
-            torch.addmm(base, own.T, flat[:, circuit], out=into[:, circuit])
-        for each in norms:
-            ablated = each.ablated.to(values.device)
-            found += normed(self._sums(each, shares), each.norm)
-            found -= normed(ablated, each.norm)
-        return found.flatten(1, -2)
-
-    def add_gradients(self, shares: Tensor, gradients: Tensor) -> Tensor:
-        """Add the gradients of differences, return those of shares.
+    def reads(self, shares: Tensor, stream: Tensor) -> Iterator["_Reads"]:
+        """Yield the reads of readers, of some rows of one circuit at a time.
 
         Args:
             shares: see `project`.
-            gradients: at what readers read, as `mixed` returns it.
-
-        Returns:
-            As `shares`.
+            stream: see `project`.
         """
-        values = self.values[: shares.shape[1]]
-        at = gradients.view(len(gradients), *values.shape[1:])
-        norms = self._norms(values)
-        plain = _outside(shares.to(values), norms)
-        found = self._add(slice(0, len(values)), plain, at)
-        for each in norms:
-            heads = slice(each.first, each.last)
-            sums = self._sums(each, shares)
-            own = _normed_gradients(sums, each.norm, at)
-            found[:, heads] = self._add(heads, shares[:, heads].to(values), own)
-        return found.to(shares)
+        # It has the first slot, and the whole of it is read.
+        self.values[0] = stream
+        circuits, batch, positions = self.rows
+        limit = AT_ONCE.get(self.values.device.type, AT_ONCE["cpu"])
+        at_once = max(1, limit // (shares.shape[2] * self.values.shape[-1]))
+        every = torch.nn.functional.pad(shares.to(self.values), (0, 0, 1, 0), value=1)
+        norms = [each for each in self.norms if each.last <= every.shape[1]]
+        for circuit, own in enumerate(every):
+            for start in range(0, batch * positions, at_once):
+                rows = slice(start, min(start + at_once, batch * positions))
+                yield _Reads(self, own, norms, circuit, rows)
 
-    def gradients(self) -> Tensor:
-        """Return the gradients of all differences so far, as they are stored."""
-        if self._gradients is None:
-            self._gradients = torch.zeros_like(self.values)
-        return self._gradients
+    def gradients(self, slots: int = 0) -> tuple[Tensor, bool]:
+        """Return the gradients of all differences, and whether there were some before.
 
-    def _norms(self, values: Tensor) -> Sequence[SumNorm]:
-        return [each for each in self.norms if each.last <= len(values)]
+        Args:
+            slots: how many of the first ones are set next; others are zero at first.
+        """
+        known = self._gradients is not None
+        if not known:
+            self._gradients = torch.empty_like(self.values)
+            self._gradients[slots:] = 0
+        return self._gradients, known
 
-    def _sums(self, each: SumNorm, shares: Tensor) -> Tensor:
-        """Return the sums of a layer's heads that readers read."""
-        heads = self.values[each.first : each.last]
-        own = shares[:, each.first : each.last].to(heads)
-        sums = torch.einsum("csr,scbtd->rcbtd", own, heads)
-        return sums + each.ablated.to(heads.device)
 
-    def _add(self, slots: slice, shares: Tensor, gradients: Tensor) -> Tensor:
-        """Add gradients of the differences in some slots, return those of shares."""
-        values = self.values[slots].flatten(2)
-        into, at = self.gradients()[slots].flatten(2), gradients.flatten(2)
-        found = torch.empty_like(shares)
-        for circuit, own in enumerate(shares):
-            torch.mm(values[:, circuit], at[:, circuit].T, out=found[circuit])
-            into[:, circuit].addmm_(own, at[:, circuit])
+@dataclass(frozen=True)
+class _Reads:
+    """What readers read at some rows of one circuit.
+
+    Attributes:
+        buffer: the buffer.
+        shares: of the slots from the first one, `(slots, readers)`.
+        norms: over sums of slots.
+        circuit: its number.
+        rows: of its prompts' positions.
+    """
+
+    buffer: SoftBuffer
+    shares: Tensor
+    norms: Sequence[SumNorm]
+    circuit: int
+    rows: slice
+
+    @property
+    def place(self) -> slice:
+        """Which rows of all circuits these are."""
+        _, batch, positions = self.buffer.rows
+        first = self.circuit * batch * positions
+        return slice(first + self.rows.start, first + self.rows.stop)
+
+    def streams(self) -> Tensor:
+        """Return what they read, `(readers, rows, d_model)`."""
+        values = self._of_rows(self.buffer.values)
+        found = _product(self._plain().T, values)
+        for each in self.norms:
+            found += normed(self._sums(each), each.norm)
+            found -= normed(self._ablated(each), each.norm)
         return found
+
+    def add_gradients(self, gradients: Tensor, known: bool) -> Tensor:
+        """Add the gradients of differences, return those of shares `(slots, readers)`.
+
+        Args:
+            gradients: at what they read, `(readers, rows, d_model)`.
+            known: whether those of differences are added to what there is.
+        """
+        found = self._add(slice(len(self.shares)), self._plain(), gradients, known)
+        for each in self.norms:
+            own = _normed_gradients(self._sums(each), each.norm, gradients)
+            heads = slice(each.first, each.last)
+            found[heads] = self._add(heads, self.shares[heads], own, known=True)
+        return found
+
+    def _add(
+        self, slots: slice, shares: Tensor, gradients: Tensor, known: bool
+    ) -> Tensor:
+        values = self._of_rows(self.buffer.values)[slots].flatten(1)
+        into = self._of_rows(self.buffer.gradients()[0])[slots].flatten(1)
+        at = gradients.flatten(1)
+        into.addmm_(shares, at, beta=int(known))
+        return values @ at.T
+
+    def _plain(self) -> Tensor:
+        """Return the shares of what is read as it is, not through a norm over a sum."""
+        if not self.norms:
+            return self.shares
+        plain = self.shares.clone()
+        for each in self.norms:
+            plain[each.first : each.last] = 0
+        return plain
+
+    def _sums(self, each: SumNorm) -> Tensor:
+        """Return the sums of a layer's heads that they read."""
+        heads = slice(each.first, each.last)
+        values = self._of_rows(self.buffer.values)[heads]
+        return _product(self.shares[heads].T, values) + self._ablated(each)
+
+    def _ablated(self, each: SumNorm) -> Tensor:
+        _, batch, _ = self.buffer.rows
+        ablated = each.ablated.expand(batch, *each.ablated.shape[1:]).flatten(0, 1)
+        return ablated[self.rows].to(self.shares)
+
+    def _of_rows(self, stored: Tensor) -> Tensor:
+        """Return the rows of stored values, `(slots, rows, d_model)`, not copied."""
+        first = stored[: len(self.shares), self.circuit]
+        return first.flatten(1, 2)[:, self.rows]
 
 
 class _Write(Function):
@@ -159,13 +204,14 @@ class _Write(Function):
     @staticmethod
     def backward(ctx, token):
         buffer = ctx.buffer
-        found = buffer.values.new_zeros(ctx.shape)
+        stored, _ = buffer.gradients()
+        found = stored.new_zeros(ctx.shape)
         own = np.flatnonzero(np.isin(ctx.writers, buffer.writers))
-        slots = np.searchsorted(buffer.writers, ctx.writers[own])
+        slots = 1 + np.searchsorted(buffer.writers, ctx.writers[own])
         for slot, index in zip(slots.tolist(), own.tolist(), strict=True):
             into = found[index][..., -buffer.rows[2] :, :]
             # What is the same for all circuits or prompts was stored for each.
-            into += buffer.gradients()[slot].sum_to_size(into.shape)
+            into += stored[slot].sum_to_size(into.shape)
         return token, found, None, None
 
 
@@ -182,16 +228,15 @@ class _WriteProducts(Function):
     @staticmethod
     def backward(ctx, token):
         outputs, weights = ctx.saved_tensors
-        slots = np.searchsorted(ctx.buffer.writers, ctx.writers)
-        stored = ctx.buffer.gradients()
+        stored, _ = ctx.buffer.gradients()
+        slots = 1 + np.searchsorted(ctx.buffer.writers, ctx.writers)
         if slots[-1] - slots[0] + 1 == len(slots):
             stored = stored[slots[0] : slots[-1] + 1]
         else:
             stored = stored[torch.from_numpy(slots).to(stored.device)]
         at = stored.flatten(1, -2).to(weights.device)
-        by_output = torch.bmm(at, weights.mT)
         by_weight = None if outputs is None else torch.bmm(outputs.mT, at)
-        return token, by_output, by_weight, None, None
+        return token, torch.bmm(at, weights.mT), by_weight, None, None
 
 
 class _Read(Function):
@@ -200,13 +245,18 @@ class _Read(Function):
     @staticmethod
     def forward(ctx, token, shares, buffer, stream):
         ctx.save_for_backward(shares)
-        ctx.buffer = buffer
-        return buffer.mixed(shares, stream)[0]
+        ctx.buffer, ctx.stream = buffer, stream
+        parts = buffer.reads(shares, stream)
+        return torch.cat([each.streams()[0] for each in parts])
 
     @staticmethod
     def backward(ctx, gradient):
         (shares,) = ctx.saved_tensors
-        found = ctx.buffer.add_gradients(shares, gradient.contiguous()[None])
+        found = torch.zeros_like(shares)
+        _, known = ctx.buffer.gradients(1 + shares.shape[1])
+        for each in ctx.buffer.reads(shares, ctx.stream):
+            at = gradient[each.place][None]
+            found[each.circuit] += each.add_gradients(at, known)[1:]
         return gradient.new_zeros(()), found, None, None
 
 
@@ -218,56 +268,71 @@ class _Project(Function):
 
     @staticmethod
     def forward(ctx, token, shares, weight, bias, buffer, stream, norm):
-        streams = buffer.mixed(shares, stream).to(weight.device)
-        found = torch.bmm(streams, weight.mT)
-        scale = None
-        if norm is not None:
-            mean, scale = statistics(streams, norm)
-            if mean is not None:
-                found -= mean * weight.sum(-1)[:, None]
-            found *= scale
-        ctx.save_for_backward(
-            shares, weight, bias, scale, found if scale is not None else None
-        )
+        rows = int(np.prod(buffer.rows))
+        found = weight.new_empty(len(weight), rows, weight.shape[1])
+        scales = weight.new_empty(len(weight), rows, 1)
+        for each in buffer.reads(shares, stream):
+            streams = each.streams().to(weight.device)
+            projected = torch.bmm(streams, weight.mT)
+            if norm is not None:
+                mean, scale = statistics(streams, norm)
+                if mean is not None:
+                    projected -= mean * weight.sum(-1)[:, None]
+                projected *= scale
+                scales[:, each.place] = scale
+            found[:, each.place] = projected
+        ctx.save_for_backward(shares, weight, scales, found)
         ctx.buffer, ctx.stream, ctx.norm = buffer, stream, norm
         return found + bias[:, None]
 
     @staticmethod
     def backward(ctx, gradient):
-        shares, weight, bias, scale, found = ctx.saved_tensors
+        shares, weight, scales, found = ctx.saved_tensors
+        buffer, norm = ctx.buffer, ctx.norm
         needs_weight, needs_bias = ctx.needs_input_grad[2:4]
-        norm, buffer = ctx.norm, ctx.buffer
-        scaled = gradient if norm is None else gradient * scale
-        at = torch.bmm(scaled, weight)
-        streams = None
-        if norm is not None or needs_weight:
-            streams = buffer.mixed(shares, ctx.stream).to(weight.device)
-        if norm is not None:
-            if norm.centred:
-                at -= at.mean(-1, keepdim=True)
-                streams -= streams.mean(-1, keepdim=True)
-            size = (gradient * found).sum(-1, keepdim=True) * scale.square()
-            at.addcmul_(streams, size / streams.shape[-1], value=-1)
-        by_weight = torch.bmm(scaled.mT, streams) if needs_weight else None
+        by_share = torch.zeros_like(shares)
+        by_weight = torch.zeros_like(weight) if needs_weight else None
+        _, known = buffer.gradients(1 + shares.shape[1])
+        for each in buffer.reads(shares, ctx.stream):
+            own, streams = gradient[:, each.place], None
+            scaled = own if norm is None else own * scales[:, each.place]
+            at = torch.bmm(scaled, weight)
+            if norm is not None or needs_weight:
+                streams = each.streams().to(weight.device)
+            if norm is not None:
+                along = (scaled * found[:, each.place]).sum(-1, keepdim=True)
+                _through_norm_(at, streams, along * scales[:, each.place], norm)
+            if needs_weight:
+                by_weight += torch.bmm(scaled.mT, streams)
+            at = at.to(buffer.values.device)
+            by_share[each.circuit] += each.add_gradients(at, known)[1:]
         by_bias = gradient.sum(1) if needs_bias else None
-        by_share = buffer.add_gradients(shares, at.to(buffer.values.device))
         token = gradient.new_zeros(())
         return token, by_share, by_weight, by_bias, None, None, None
 
 
-def _outside(shares: Tensor, norms: Sequence[SumNorm]) -> Tensor:
-    """Return shares of what is read as it is, not through a norm over a sum."""
-    if not norms:
-        return shares
-    plain = shares.clone()
-    for each in norms:
-        plain[:, each.first : each.last] = 0
-    return plain
+def _through_norm_(at: Tensor, streams: Tensor, along: Tensor, norm: Norm) -> None:
+    """Take from gradients at scaled streams those at the streams, in place.
+
+    Args:
+        at: gradients times the scale, `(readers, rows, d_model)`.
+        streams: what was scaled; centred here, if the norm does that.
+        along: the scale squared times the gradients' product with the scaled streams.
+        norm: the norm.
+    """
+    if norm.centred:
+        at -= at.mean(-1, keepdim=True)
+        streams -= streams.mean(-1, keepdim=True)
+    at.addcmul_(streams, along / streams.shape[-1], value=-1)
+
+
+def _product(shares: Tensor, values: Tensor) -> Tensor:
+    """Return sums of values `(slots, rows, d_model)` by shares `(readers, slots)`."""
+    return (shares @ values.flatten(1)).unflatten(1, values.shape[1:])
 
 
 def _normed_gradients(sums: Tensor, norm: Norm, gradients: Tensor) -> Tensor:
     """Return the gradients at sums from those at their norm."""
-    fixed = replace(norm, weight=norm.weight.detach())
     with torch.enable_grad():
         leaf = sums.detach().requires_grad_()
-        return torch.autograd.grad(normed(leaf, fixed), leaf, gradients)[0]
+        return torch.autograd.grad(normed(leaf, norm), leaf, gradients)[0]

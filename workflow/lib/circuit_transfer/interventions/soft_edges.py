@@ -41,7 +41,12 @@ def soft_edge_logits(
             f"a plan of {len(plan.kept)} circuits and masks {tuple(masks.shape)}: "
             f"expected a plan of 1, and (circuits, {runs.graph.n_edges})"
         )
-    return _SoftPass(model, runs, plan, masks).logits()
+    running = _SoftPass(model, runs, plan, masks)
+    logits = running.logits()
+    for buffer in running.buffers.values():
+        # By autograd it refers to its buffer, so that neither would ever be freed.
+        buffer.token = None
+    return logits
 
 
 class _SoftPass(EdgePass):

@@ -4,7 +4,8 @@
 - `gates`: hard concrete gates;
 - `constraints`: how many gates may be open, by multipliers that are trained too;
 - `training`: the training loop, for masks of any kind, several side by side;
-- `edge_pruning`: a gate for every edge, or one for all that a node writes;
+- `gated`: gates of edges or of nodes, and `node_circuits`: circuits of nodes as edges;
+- `edge_pruning`: a gate for every edge, or one for all edges from a node;
 - `hap`: the same on what the filter of another method leaves;
 - `soft_top_k`: one ranking, trained through soft circuits of drawn sizes;
 - `outcomes`: what is learned, and checks that it is a circuit;

@@ -8,6 +8,7 @@ through what is not clipped.
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,13 +17,15 @@ LOW, HIGH, TEMPERATURE = -0.1, 1.1, 2 / 3
 EPSILON = 1e-6
 
 
-def sample(log_alpha: Tensor, uniform: Tensor) -> Tensor:
-    """Return gates drawn with given noise.
+def sample(log_alpha: Tensor, generator: np.random.Generator) -> Tensor:
+    """Return gates that are drawn, the same ones on every device.
 
     Args:
         log_alpha: of the gates.
-        uniform: noise from 0 to 1, of the same shape.
+        generator: of the noise.
     """
+    uniform = generator.random(log_alpha.shape, np.float32)
+    uniform = torch.from_numpy(uniform).to(log_alpha.device)
     noise = torch.logit(uniform.clamp(EPSILON, 1 - EPSILON))
     return _clipped((noise + log_alpha) / TEMPERATURE)
 
@@ -56,9 +59,15 @@ def density(log_alpha: Tensor, value: Tensor) -> Tensor:
     return probability * (1 - probability) * slope
 
 
-def open_probability(log_alpha: Tensor) -> Tensor:
-    """Return the probability that a gate is not closed."""
-    return above(log_alpha, 0.0)
+def open_probability(log_alpha: Tensor, steepness: float = 1.0) -> Tensor:
+    """Return the probability that a gate is not closed.
+
+    Args:
+        log_alpha: of the gates.
+        steepness: of 1 for the probability; the higher, the nearer it is to 1 for gates
+            that are more often open than closed, and to 0 for the others.
+    """
+    return torch.sigmoid(steepness * (log_alpha - TEMPERATURE * _logit_of(0.0)))
 
 
 def log_open_probability(log_alpha: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ OBJECTIVES = ("kl", "logit-diff")
 WARM_STARTS = ("none", "rank")
 DRAWS = ("log-uniform", "area")
 RAMPS = ("linear", "geometric")
-MEASURES = ("relative", "absolute")
+EXACT, TRAINED = "exact", "trained"
+MULTIPLIERS = (EXACT, TRAINED)
 # Key of the configuration that chooses the values of those that are not given.
 PRESET = "preset"
 
@@ -25,33 +26,31 @@ class EdgePruning:
     Attributes:
         steps: optimiser steps, of one batch each.
         learning_rate: AdamW's, of the gates' log alphas.
-        multiplier_rate: AdamW's, of the multipliers of the constraint.
+        multiplier: of the constraint on the share of open edges: `exact` or `trained`,
+            see `constraints`.
+        multiplier_rate: AdamW's, of trained multipliers.
         init: log alpha of every gate at the start.
         init_spread: its standard deviation there.
         warmup: share of the steps in which the target falls to the size.
         ramp: how it falls: `linear`, or `geometric`, by the same factor in every step.
-        excess: what the multipliers multiply: the share of open edges minus the target
-            (`absolute`), or that divided by the target (`relative`).
         rate_warmup: share of the steps in which the learning rates rise; then they fall
             to zero. Without it they stay the same.
         weight_decay: AdamW's, of everything.
         node_gates: whether every head and MLP has a gate too, by which those of the
             edges that it writes are multiplied.
-        node_target: the share of these that may be open; None for no constraint.
     """
 
     steps: int = 400
     learning_rate: float = 0.1
+    multiplier: str = EXACT
     multiplier_rate: float = 1.0
     init: float = 2.0
     init_spread: float = 0.01
     warmup: float = 0.6
-    ramp: str = "linear"
-    excess: str = "relative"
+    ramp: str = "geometric"
     rate_warmup: float = 0.0
     weight_decay: float = 0.0
     node_gates: bool = False
-    node_target: float | None = None
 
 
 PAPER = {
@@ -62,7 +61,7 @@ PAPER = {
     "init_spread": 0.01,
     "warmup": 2500 / 3000,
     "ramp": "linear",
-    "excess": "absolute",
+    "multiplier": TRAINED,
     "rate_warmup": 200 / 3000,
     "weight_decay": 0.01,
 }
@@ -122,11 +121,11 @@ CHOICES = {
     "warm_start": WARM_STARTS,
     "drawn": DRAWS,
     "ramp": RAMPS,
-    "excess": MEASURES,
+    "multiplier": MULTIPLIERS,
 }
-POSITIVE = ("steps", "draws", "learning_rate", "keep", "node_target")
+POSITIVE = ("steps", "draws", "learning_rate", "keep")
 NOT_NEGATIVE = ("multiplier_rate", "init_spread", "weight_decay")
-SHARES = ("warmup", "rate_warmup", "keep", "node_target")
+SHARES = ("warmup", "rate_warmup", "keep")
 
 
 def method_settings(method: str, section: Mapping[str, Any]) -> Any:

@@ -55,7 +55,10 @@ class Masks(Protocol):
         """Return what is added to the loss of every mask, `(masks,)`."""
 
     def measures(self, step: int) -> Mapping[str, Tensor]:
-        """Return what the curves show besides loss and divergence, `(masks,)` each."""
+        """Return what the curves show besides loss and divergence, `(masks,)` each.
+
+        After the backward pass of a step, before the optimiser's.
+        """
 
     def remedy(self) -> str:
         """Return which settings to change if the training fails, with their values."""
@@ -160,14 +163,13 @@ class Training:
         logits = logits.unflatten(0, (len(masks), -1))
         losses = loss(prepared, logits) + self.masks.penalty(self.done)
         self._check(losses)
-        measured = {"kl": divergence(prepared, logits.detach())}
-        measured |= self.masks.measures(self.done)
         for group, rate in zip(self.optimiser.param_groups, self._rates, strict=True):
             group["lr"] = rate * self._rate_share()
         self.optimiser.zero_grad()
         losses.sum().backward()
+        curve = {"loss": losses, "kl": divergence(prepared, logits.detach())}
+        curve |= self.masks.measures(self.done)
         self.optimiser.step()
-        curve = {"loss": losses} | measured
         self._curve.append({name: each.detach() for name, each in curve.items()})
 
     def status(self) -> str:

@@ -40,7 +40,7 @@ def check_sizes(sizes: Sequence[float], graph: Graph, model: str) -> None:
         if not circuit_size(size, graph.n_edges):
             raise ValueError(
                 f"pruning.sizes: {size} of the {graph.n_edges} edges of {model} is no "
-                f"edge; expected at least {1 / graph.n_edges:.2g}"
+                f"edge; expected at least 1/{graph.n_edges}"
             )
 
 

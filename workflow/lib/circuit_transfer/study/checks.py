@@ -11,6 +11,7 @@ from circuit_transfer.importers import wrong_type
 from circuit_transfer.study.convergence import check_step_counts
 from circuit_transfer.study.edges import check_edges
 from circuit_transfer.study.file_checks import check_files
+from circuit_transfer.study.learning import attributing_methods, check_learning
 from circuit_transfer.study.validation import nearest
 
 # Columns in addition to those of the tasks in the tables.
@@ -40,6 +41,7 @@ def check_config(config: Mapping, *directories: Path | str) -> None:
         models = studied_models(config["study"], config["models"])
         _check_known("evaluation.heads", name, models, "model of the study")
     check_ablation(config)
+    check_learning(config)
     check_edges(config)
     check_step_counts(config)
     for name, model in config["models"].items():
@@ -159,9 +161,9 @@ def check_proportions(key: str, proportions: list[float]) -> None:
 
 
 def check_ablation(config: Mapping) -> None:
-    """Check that every method of a study can score under its ablation."""
-    ablation, study = config["attribution"]["ablation"], config["study"]
-    for method in [*study["methods"], *study["edge_methods"]]:
+    """Check that every method of a study that attributes can do so by its ablation."""
+    ablation = config["attribution"]["ablation"]
+    for method in [*config["study"]["methods"], *attributing_methods(config)]:
         try:
             check_method(method, ablation)
         except ValueError as error:

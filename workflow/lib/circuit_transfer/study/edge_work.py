@@ -9,18 +9,22 @@ from circuit_transfer.circuits.edge_controls import GROWN
 from circuit_transfer.circuits.methods import Nodes, method_of, method_passes, steps_of
 from circuit_transfer.models.shape import FLOAT32_BYTES
 from circuit_transfer.study.checks import studied_models, studied_targets
-from circuit_transfer.study.edges import (
+from circuit_transfer.study.edges import is_exact, verified_methods
+from circuit_transfer.study.learning import (
     attributing_methods,
-    is_exact,
+    circuits_at_once,
+    learned_settings,
     learning_methods,
+    mask_copies,
     scoring_methods,
-    verified_methods,
+    training_passes,
 )
 from circuit_transfer.study.rankings import count_circuits
 from circuit_transfer.study.work import EdgeWork, Work, available, in_a_pass
 
 # By signed and by absolute score: circuits, their complements, and random ones.
 RANKINGS = 2 * (2 + len(GROWN))
+DISCOGP = "discogp"
 # Of every seed of a learned method: the circuits that it ranks, and those of its own
 # sizes, with complements; and a random one for each size.
 RANKED, OWN = 2, 3
@@ -31,6 +35,7 @@ def edge_work(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
     if config["study"]["edge_methods"]:
         yield from _attributions(config, nodes)
         yield from _verifications(config, nodes)
+        yield from _trainings(config, nodes)
         yield from _evaluations(config, nodes)
 
 
@@ -93,6 +98,58 @@ def _verifications(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work
         )
 
 
+def _trainings(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
+    study, settings = config["study"], config["pruning"]
+    models, methods = studied_models(study, config["models"]), learning_methods(config)
+    for model, method, task in product(models, methods, study["tasks"]):
+        pairs = available(config, task, "train", settings["examples"])
+        forwards, forward_backwards = training_passes(config, method, pairs)
+        at_once = circuits_at_once(config, learned_settings(config, method))
+        of_model, seeds = nodes[model], len(study["seeds"])
+        yield Work(
+            stage="learn_edges",
+            model=model,
+            pairs={task: pairs},
+            # The mean over the task takes a run of its prompts.
+            forwards=seeds * (forwards + (settings["ablation"] == "mean")),
+            forward_backwards=seeds * forward_backwards,
+            batch_size=settings["batch_size"],
+            copies=0,
+            # Of both runs; the divergence takes as many again.
+            logits=4,
+            holds_all=True,
+            written_bytes=seeds * _learned_bytes(config, of_model),
+            circuits=at_once * method_of(method).passes(of_model, 1)[1],
+            masks=mask_copies(learned_settings(config, method)),
+            edges=EdgeWork(config["attribution"]["kv"], of_model.edges, 1, cached=2),
+        )
+
+
+def _learned_bytes(config: Mapping, nodes: Nodes) -> int:
+    """Return the size of a file of circuits: matrices of every size and the first."""
+    sizes = len(config["pruning"]["sizes"])
+    matrix = (nodes.count + 1) * nodes.readers
+    return matrix * ((1 + sizes) * (FLOAT32_BYTES + 1) + 1)
+
+
+def _beside_learned(config: Mapping) -> dict[str, tuple[list, list]]:
+    """Return stages that compare all methods at the sizes of learned circuits.
+
+    By stage as in `_evaluations`; all circuits have their complements measured.
+    """
+    learning, attributing = learning_methods(config), attributing_methods(config)
+    study, sizes = config["study"], config["pruning"]["sizes"]
+    # Edges by signed and by absolute score, and nodes.
+    ranked = 2 * (2 * len(attributing) + len(study["methods"]))
+    trained = 2 * (len(study["seeds"]) * len(learning) + len(attributing))
+    # Attribution also at DiscoGP's own size.
+    with_weights = [(trained, sizes), (2 * len(attributing), sizes[:1])]
+    return {
+        "evaluate_at_sizes": ([None] if learning else [], [(ranked, sizes)]),
+        "evaluate_weights": ([None] if DISCOGP in learning else [], with_weights),
+    }
+
+
 def _evaluations(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
     study, settings = config["study"], config["evaluation"]
     targets, tasks = studied_targets(study, config["models"]), study["tasks"]
@@ -102,6 +159,7 @@ def _evaluations(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
     stages = {
         "evaluate_edges": (attributing_methods(config), [(RANKINGS, sizes)]),
         "evaluate_learned": (learning_methods(config), learned),
+        **_beside_learned(config),
         "evaluate_random_edges": ([None], [(settings["random_rankings"], sizes)]),
         "evaluate_lifted": (study["methods"], [(1, sizes)]),
     }

@@ -1,35 +1,9 @@
-"""The methods of edges of a study by kind, and whether its settings of edges apply."""
+"""Which methods of edges a study verifies, and whether its settings of edges apply."""
 
 from collections.abc import Mapping
 
-from circuit_transfer.circuits.methods import (
-    edge_methods,
-    is_learned,
-    method_of,
-    takes_steps,
-)
-
-
-def attributing_methods(config: Mapping) -> list[str]:
-    """Return the methods of a study that score edges by attribution."""
-    return [each for each in config["study"]["edge_methods"] if not is_learned(each)]
-
-
-def learning_methods(config: Mapping) -> list[str]:
-    """Return the methods of a study that learn circuits of edges."""
-    return [each for each in config["study"]["edge_methods"] if is_learned(each)]
-
-
-def filter_of(config: Mapping, method: str) -> str | None:
-    """Return the method whose highest edges alone a method trains, if there is one."""
-    return config["pruning"].get(method, {}).get("filter")
-
-
-def scoring_methods(config: Mapping) -> list[str]:
-    """Return the methods that score edges in a study: filters of learned ones too."""
-    filters = (filter_of(config, each) for each in learning_methods(config))
-    every = [*attributing_methods(config), *filter(None, filters)]
-    return list(dict.fromkeys(every))
+from circuit_transfer.circuits.methods import edge_methods, method_of, takes_steps
+from circuit_transfer.study.learning import attributing_methods, scoring_methods
 
 
 def verified_methods(config: Mapping) -> list[str]:
@@ -40,14 +14,6 @@ def verified_methods(config: Mapping) -> list[str]:
     if not config["attribution"]["verify"]:
         return []
     return [each for each in attributing_methods(config) if not is_exact(each)]
-
-
-def finds_heads(config: Mapping) -> bool:
-    """Return whether a study ablates heads, to see which ones its circuits keep.
-
-    Where circuits are learned, and where heads are named.
-    """
-    return bool(learning_methods(config) or config["evaluation"]["heads"])
 
 
 def is_exact(method: str) -> bool:
@@ -62,13 +28,13 @@ def check_edges(config: Mapping) -> None:
         ValueError: one has no effect, since no method is of the kind that it is for.
     """
     methods, settings = config["study"]["edge_methods"], config["attribution"]
-    stepping = any(map(takes_steps, scoring_methods(config)))
     if settings["verify"] and not verified_methods(config):
         raise ValueError(
             f"attribution.verify: {settings['verify']} edges of every method that "
             f"estimates scores, but study.edge_methods {_listed(methods)}; expected "
             f"{_either(not is_exact(each) for each in edge_methods())} among them, or 0"
         )
+    stepping = any(map(takes_steps, scoring_methods(config)))
     if methods and settings["grid"] != "right" and not stepping:
         raise ValueError(
             f"attribution.grid: {settings['grid']!r} says where the steps are, but "

@@ -16,12 +16,12 @@ from circuit_transfer.circuits.methods import (
 from circuit_transfer.prompts.frame import SPLITS
 from circuit_transfer.study.checks import studied_models, studied_targets
 from circuit_transfer.study.convergence import compared_methods
-from circuit_transfer.study.edges import (
+from circuit_transfer.study.edges import verified_methods
+from circuit_transfer.study.learning import (
     attributing_methods,
-    finds_heads,
+    filter_of,
     learning_methods,
     scoring_methods,
-    verified_methods,
 )
 from circuit_transfer.transfer.training_sets import study_families, training_sets
 
@@ -61,14 +61,20 @@ class Names:
         return scoring_methods(self.config)
 
     @property
+    def sizes(self) -> list[float]:
+        """The sizes that circuits are learned for, if any are."""
+        return self.config["pruning"]["sizes"] if self.learned_methods else []
+
+    @property
+    def filters(self) -> dict[str, str]:
+        """By learned method, the one that scores the edges among which it learns."""
+        found = {each: filter_of(self.config, each) for each in self.learned_methods}
+        return {method: name for method, name in found.items() if name}
+
+    @property
     def finds_edges(self) -> bool:
         """Whether circuits of edges are found, by a method of either kind."""
         return bool(self.config["study"]["edge_methods"])
-
-    @property
-    def finds_heads(self) -> bool:
-        """Whether heads are ablated, to see which ones circuits of edges keep."""
-        return finds_heads(self.config)
 
     @property
     def verified_methods(self) -> list[str]:
@@ -180,6 +186,11 @@ class Names:
         either = {key: "|".join(map(re.escape, each)) for key, each in names.items()}
         return {**either, "seed": r"\d+", "n": r"\d+"}
 
+    @property
+    def any_edge_method(self) -> dict[str, str]:
+        """The constraint of `edge_method` where methods that learn are meant too."""
+        return {"edge_method": "|".join([*edge_methods(), *learned_methods()])}
+
     def selected(self, *keys: str) -> dict[str, Any]:
         """Return what the scripts of figures and tables take by these names."""
         values = {
@@ -188,12 +199,14 @@ class Names:
             "edge_methods": self.edge_methods,
             "learned_methods": self.learned_methods,
             "families": self.families,
+            "filters": self.filters,
             "map_name": self.main_map,
             "maps": self.maps,
             "methods": self.methods,
             "pairs": self.transfers,
             "proportions": self.config["evaluation"]["proportions"],
             "seeds": self.seeds,
+            "sizes": self.sizes,
             "siblings": self.config["study"]["siblings"],
             "targets": self.targets,
             "tasks": self.tasks,

@@ -3,11 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from circuit_transfer.circuits.methods import (
-    learned_methods,
-    steps_of,
-    takes_steps,
-)
+from circuit_transfer.circuits.methods import steps_of, takes_steps
 from circuit_transfer.prompts.frame import SPLITS
 
 
@@ -31,13 +27,10 @@ def edge_attribution_settings(config: Mapping, method: str) -> dict[str, Any]:
     return attribution_settings(config, method) | own
 
 
-def pruning_settings(config: Mapping, method: str) -> dict[str, Any]:
-    """Return how a method learns circuits of edges: what all share, and its own."""
-    return {
-        key: value
-        for key, value in config["pruning"].items()
-        if key == method or key not in learned_methods()
-    }
+def ablated_settings(config: Mapping) -> dict[str, Any]:
+    """Return how circuits of given sizes are evaluated on a target."""
+    settings = evaluation_settings(config)
+    return {key: value for key, value in settings.items() if key != "proportions"}
 
 
 def verifying_settings(config: Mapping) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from circuit_transfer.models.shape import FLOAT32_BYTES
 from circuit_transfer.study.checks import studied_models, studied_targets
 from circuit_transfer.study.convergence import compared_counts, compared_methods
 from circuit_transfer.study.edge_work import edge_work
-from circuit_transfer.study.edges import finds_heads
+from circuit_transfer.study.learning import learning_methods
 from circuit_transfer.study.rankings import count_circuits, count_rankings
 from circuit_transfer.study.work import Work, available, in_a_pass
 from circuit_transfer.transfer.controls import TARGET_ONLY, other_task, trained_controls
@@ -285,7 +285,8 @@ def _evaluation(
 def _heads(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
     """Yield the jobs that ablate heads: each alone, and some with a strong one."""
     study, settings = config["study"], config["evaluation"]
-    models = studied_models(study, config["models"]) if finds_heads(config) else []
+    learning = learning_methods(config)
+    models = studied_models(study, config["models"]) if learning else []
     of_mean = settings["ablations"][0] == "mean"
     for model, task in product(models, study["tasks"]):
         heads = nodes[model].count - nodes[model].sites // 2

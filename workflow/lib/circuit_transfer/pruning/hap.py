@@ -1,0 +1,160 @@
+"""HAP (arXiv 2510.03282): attribution filters the edges, Edge Pruning refines them.
+
+Edges with low absolute scores by another method are left out before the training: they
+have no gate and are not computed. The share of open edges is still that of all edges.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from circuit_transfer.circuits.edge_masks import edge_circuits
+from circuit_transfer.circuits.edge_runs import COUNTERFACTUAL
+from circuit_transfer.circuits.methods import implements
+from circuit_transfer.jobs.resume import NO_RESUME, Resume
+from circuit_transfer.models.edges import Graph
+from circuit_transfer.prompts.batches import PairBatch
+from circuit_transfer.pruning import gates
+from circuit_transfer.pruning.edge_pruning import train_gates
+from circuit_transfer.pruning.gated import GatedEdges
+from circuit_transfer.pruning.outcomes import (
+    LearnedEdges,
+    check_effective,
+    exact_circuits,
+)
+from circuit_transfer.pruning.settings import Hap, learned_sizes, method_settings
+
+HAP = "hap"
+# Of the warm start: how steeply the probability that a gate is open rises with the rank
+# of its edge, the mean of these probabilities, and the least and greatest of them.
+STEEPNESS, MEAN_OPEN, EXTREMES = 0.25, 0.8, (0.02, 0.98)
+
+
+@implements(HAP)
+def filter_and_prune(
+    model: nn.Module,
+    batches: Sequence[PairBatch],
+    graph: Graph,
+    *,
+    settings: Mapping[str, Any],
+    seed: int,
+    filter_scores: np.ndarray | None = None,
+    ablation: str = COUNTERFACTUAL,
+    resume: Resume = NO_RESUME,
+) -> LearnedEdges:
+    """`hap`: a gate for the highest edges; arguments as in `learned.learn_edges`.
+
+    Edges that were filtered out follow all others in the ranking, in the order of the
+    filter.
+
+    Raises:
+        ValueError: there are no scores to filter by, or the filter leaves fewer edges
+            than a circuit has.
+    """
+    own, sizes = method_settings(HAP, settings), learned_sizes(settings)
+    support = filtered(_known(filter_scores, graph), own.keep)
+    if own.keep < max(sizes):
+        raise ValueError(
+            f"pruning.hap.keep is {own.keep:g}, but a circuit of {max(sizes):g} of the "
+            "edges is learned (pruning.sizes): expected a filter that keeps at least "
+            "as many"
+        )
+    masks = GatedEdges(
+        *(HAP, graph, sizes, own),
+        seed=seed,
+        device=model.device,
+        support=support,
+        log_alpha=_start(filter_scores[support], own),
+    )
+    curves = train_gates(model, batches, masks, settings, ablation, resume)
+    scores = ranked_below(masks.scores(), support, filter_scores)
+    kept = exact_circuits(scores, sizes)
+    check_effective(HAP, graph, kept, sizes, masks.remedy())
+    notes = {"filter": own.filter, "filtered_edges": int(support.sum())}
+    return LearnedEdges(scores, kept, masks.open_share(), curves, notes=notes)
+
+
+def filtered(scores: np.ndarray, keep: float) -> np.ndarray:
+    """Return the edges that a filter keeps, bool `(n_edges,)`.
+
+    Args:
+        scores: of the edges; those with the highest absolute ones are kept.
+        keep: their share of all edges, rounded down.
+    """
+    return edge_circuits(np.abs(scores)[None], [keep])[0, 0]
+
+
+def filter_recall(scores: np.ndarray, keep: float, truth: np.ndarray) -> float:
+    """Return the share of given edges that a filter keeps; no training finds others.
+
+    Args:
+        scores: see `filtered`.
+        keep: see `filtered`.
+        truth: the given edges, such as a planted circuit, bool `(n_edges,)`.
+    """
+    return float(filtered(scores, keep)[truth].mean())
+
+
+def rank_start(scores: np.ndarray) -> np.ndarray:
+    """Return log alphas that rise with the rank of edges, float `(edges,)`.
+
+    The probability that a gate is open is `sigmoid((q - b) / s)` of the rank q, from 0
+    to 1, as in the sequential ensemble of the BlackboxNLP 2025 shared task
+    (cisnlp/MIB-circuit-track); b is such that their mean is `MEAN_OPEN`.
+
+    Args:
+        scores: of the edges that have a gate; their absolute values rank them.
+    """
+    order = np.argsort(np.argsort(np.abs(scores), kind="stable"), kind="stable")
+    ranks = order / max(1, len(scores) - 1)
+
+    def opened(middle: float) -> np.ndarray:
+        found = 1 / (1 + np.exp(-(ranks - middle) / STEEPNESS))
+        return found.clip(*EXTREMES)
+
+    low, high = -2.0, 2.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (
+            (middle, high) if opened(middle).mean() > MEAN_OPEN else (low, middle)
+        )
+    return gates.log_alpha_of(torch.from_numpy(opened(low))).numpy()
+
+
+def ranked_below(
+    scores: np.ndarray, support: np.ndarray, filter_scores: np.ndarray
+) -> np.ndarray:
+    """Return scores of all edges, those outside a support below all others.
+
+    Args:
+        scores: of the edges of the support, `(sizes, edges)`.
+        support: bool `(n_edges,)`.
+        filter_scores: of all edges; their absolute values rank those outside.
+
+    Returns:
+        float32 `(sizes, n_edges)`.
+    """
+    found = np.empty((len(scores), len(support)), np.float32)
+    found[:, support] = scores
+    outside = np.abs(filter_scores[~support])
+    order = np.argsort(np.argsort(-outside, kind="stable"), kind="stable")
+    found[:, ~support] = scores.min(1, keepdims=True) - 1 - order
+    return found
+
+
+def _known(scores: np.ndarray | None, graph: Graph) -> np.ndarray:
+    """Return scores to filter by, which must be there for every edge."""
+    if scores is None or scores.shape != (graph.n_edges,):
+        found = None if scores is None else scores.shape
+        raise ValueError(
+            f"hap filters by scores of edges, and they are {found}: expected "
+            f"{graph.n_edges} of the method pruning.hap.filter"
+        )
+    return scores
+
+
+def _start(scores: np.ndarray, settings: Hap) -> np.ndarray | None:
+    return rank_start(scores) if settings.warm_start == "rank" else None
