@@ -217,6 +217,12 @@ def test_relative_paths_start_in_the_working_directory(folder, monkeypatch):
             {"found": {"importances": "x.json", "target": "large", "task": "ioi"}},
             "evaluation.circuits.found.importances: no file x.json in /",
         ),
+        (
+            "evaluation.heads",
+            {"larg": ["a0.h0"]},
+            "evaluation.heads: no model of the study is called 'larg'; did you mean "
+            "'large'",
+        ),
         ("tasks.mine.file", "none.csv", "tasks.mine.file: no file none.csv in /"),
         ("models.large.path", "none", "models.large.path: no folder none in /"),
         (
