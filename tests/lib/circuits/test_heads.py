@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from planted_cases import Case
+from reference_planted import Case
 
 from circuit_transfer.circuits import heads as heads_module
 from circuit_transfer.circuits.ablations import ABLATIONS

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from planted_cases import TOKENS, Case
+from reference_planted import TOKENS, Case
 
 from circuit_transfer.circuits.edge_attribution import attribute_edges
 from circuit_transfer.circuits.methods import FUNCTIONS, edge_methods

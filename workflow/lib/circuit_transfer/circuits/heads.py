@@ -60,9 +60,9 @@ def find_heads(
         resume: saves the effects on the batches that are done.
 
     Returns:
-        A row per head: `effect`, the mean drop of the logit difference when it alone is
-        ablated; `effect_without`, the drop when it is ablated in addition to the strong
-        head `without` for which that is largest (null where there is no other one);
+        A row per head: `effect`, the mean drop of the logit difference without it;
+        `effect_without`, that without it and the strong head `without` for which it is
+        largest (null if there is no other one), less that without the strong head;
         `role`: `strongest`, `negative`, or `backup` of the heads whose effect grows
         most, at most four of each, in this order; or `named`.
 
@@ -81,20 +81,17 @@ def find_heads(
     if not named:
         chosen = [*strongest, *negative, *highest(screen.growth(strong), SCREENED)]
     chosen = _distinct(chosen)
-    drops, without = _drops_without(model, batches, strong, chosen, len(nodes), how)
+    drops, others = _drops_without(model, batches, strong, chosen, len(nodes), how)
     log.info("%d heads, with %d ablated in turn", len(chosen), len(strong))
-    if named:
-        roles = [NAMED] * len(chosen)
-    else:
-        roles = roles_of(effects[chosen], drops, len(strongest), len(negative))
-    columns = {
+    found = {
         "head": [nodes[node] for node in chosen],
         "effect": effects[chosen],
         "effect_without": drops,
-        "without": [None if node is None else nodes[node] for node in without],
-        "role": roles,
+        "without": [None if node is None else nodes[node] for node in others],
     }
-    return pl.DataFrame(columns, schema=HEAD_COLUMNS).drop_nulls("role")
+    roles: list[str | None] = [NAMED] * len(named)
+    roles = roles or roles_of(effects[chosen], drops, len(strongest), len(negative))
+    return pl.DataFrame(found | {"role": roles}, HEAD_COLUMNS).drop_nulls("role")
 
 
 def _distinct(nodes: Sequence[int]) -> list[int]:
