@@ -83,15 +83,18 @@ def find_heads(
     chosen = _distinct(chosen)
     drops, others = _drops_without(model, batches, strong, chosen, len(nodes), how)
     log.info("%d heads, with %d ablated in turn", len(chosen), len(strong))
-    found = {
-        "head": [nodes[node] for node in chosen],
-        "effect": effects[chosen],
-        "effect_without": drops,
-        "without": [None if node is None else nodes[node] for node in others],
-    }
     roles: list[str | None] = [NAMED] * len(named)
     roles = roles or roles_of(effects[chosen], drops, len(strongest), len(negative))
-    return pl.DataFrame(found | {"role": roles}, HEAD_COLUMNS).drop_nulls("role")
+    columns = [chosen, effects[chosen], drops, others, roles]
+    return _frame(nodes, columns).drop_nulls("role")
+
+
+def _frame(nodes: Sequence[str], columns: Sequence[Sequence]) -> pl.DataFrame:
+    """Return the frame of `HEAD_COLUMNS`, whose heads are numbers of nodes."""
+    found = dict(zip(HEAD_COLUMNS, columns, strict=True))
+    for name in ("head", "without"):
+        found[name] = [None if node is None else nodes[node] for node in found[name]]
+    return pl.DataFrame(found, HEAD_COLUMNS)
 
 
 def _distinct(nodes: Sequence[int]) -> list[int]:
