@@ -95,6 +95,9 @@ class SoftTopK:
             under a curve over the evaluated sizes.
         proportions: the sizes that are drawn from, as shares of all; the log-uniform
             ones lie between the first and the last.
+        softness: of the boundary of circuits at the first step, in standard deviations
+            of the scores. The wider, the more all edges are half open at first, which
+            finds circuits that need all of their edges.
         init_spread: standard deviation of the scores at the start.
         weight_decay: AdamW's.
     """
@@ -104,6 +107,7 @@ class SoftTopK:
     draws: int = 3
     drawn: str = "log-uniform"
     proportions: tuple[float, ...] = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+    softness: float = 4.0
     init_spread: float = 0.01
     weight_decay: float = 0.0
 
@@ -123,7 +127,7 @@ CHOICES = {
     "ramp": RAMPS,
     "multiplier": MULTIPLIERS,
 }
-POSITIVE = ("steps", "draws", "learning_rate", "keep")
+POSITIVE = ("softness", "steps", "draws", "learning_rate", "keep")
 NOT_NEGATIVE = ("multiplier_rate", "init_spread", "weight_decay")
 SHARES = ("warmup", "rate_warmup", "keep")
 
