@@ -26,6 +26,7 @@ from evaluate_lifted import evaluate_lifted
 from evaluate_random import evaluate_random
 from evaluate_random_edges import evaluate_random_edges
 from export_mib import export_mib
+from find_heads import find_heads
 from fit_alignment import fit_alignment
 from fit_free_mask import fit_free_mask
 from learn_edges import learn_edges
@@ -207,6 +208,21 @@ def verifying(study, folder, resume):
     )
 
 
+def finding_heads(study, folder, resume):
+    """Two batches of heads alone, then of circuits without some."""
+    find_heads(
+        _model(study, "target"),
+        _pairs(study, "target", "a"),
+        folder / "heads.parquet",
+        folder / "cost.json",
+        named=[],
+        examples=4,
+        batch_size=2,
+        ablation="counterfactual",
+        resume=resume,
+    )
+
+
 # Two ablations and two batches of circuits of edges, one circuit at a time.
 MEASURING = {"ablations": ["counterfactual", "mean"], "proportions": [0.2, 0.6, 1.0]}
 MEASURING |= {"examples": 4, "batch_size": 2}
@@ -295,6 +311,7 @@ STAGES = {
         {"method": "eap-ig-activations", "examples": False},
     ),
     "verified": (verifying, {}),
+    "heads": (finding_heads, {}),
     "edge-circuits": (evaluating_edges, {}),
     "pruning": (learning, {}),
     "filtered": (learning, {"method": "hap", "ablation": "mean"}),

@@ -22,6 +22,7 @@ PLACES = {
     "free-mask": "seed 2 of 2, step 6 of 6",
     "edges": "batch 4 of 4",
     "edge-sites": "batch 4 of 4, site 4 of 4",
+    "heads": "batch 2 of 2, circuit * of *",
     "verified": "batch 4 of 4, edge 4 of 5",
     "edge-circuits": "ablation 2 of 2, batch 2 of 2, circuit 20 of 20",
     "pruning": f"seed 2 of 2, edge-pruning, {OPEN}, step 6 of 6",

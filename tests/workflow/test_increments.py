@@ -775,6 +775,10 @@ def add_a_seed(repository: Repository) -> None:
     repository.config["study"]["seeds"].append(2)
 
 
+def name_heads(repository: Repository) -> None:
+    repository.config["evaluation"]["heads"] = {"tiny-target": ["a0.h1"]}
+
+
 @pytest.mark.parametrize(
     ("change", "again", "stays"),
     [
@@ -810,8 +814,19 @@ def add_a_seed(repository: Repository) -> None:
         ),
         (
             setting("evaluation", examples=4),
-            ["faithfulness/edges/*"],
+            ["faithfulness/edges/*", "heads/*"],
             ["edge-masks/*", "edge-scores/*"],
+        ),
+        (
+            name_heads,
+            ["heads/*", "tables/head-survival/*"],
+            ["faithfulness/edges/*", "edge-masks/*", "edge-scores/*"],
+        ),
+        # Heads are ablated by the first one.
+        (
+            setting("evaluation", ablations=["counterfactual", "zero"]),
+            ["faithfulness/edges/*"],
+            ["heads/*", "edge-masks/*"],
         ),
         (
             commented(f"{LIBRARY}/pruning/hap.py"),

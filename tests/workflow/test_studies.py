@@ -111,6 +111,7 @@ PLANNED = {
         "attribute_edges": SIX * 2,
         "evaluate_edges": SIX * 2,
         "learn_edges": SIX * 6,
+        "find_heads": SIX,
         "evaluate_learned": SIX * 6,
         "evaluate_random_edges": SIX,
     },

@@ -1,16 +1,15 @@
 """Ablate the heads of one model on one task, alone and together with strong ones."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from circuit_transfer.artifacts.descriptions import read_description
 from circuit_transfer.artifacts.frames import read_frame, write_frame
 from circuit_transfer.artifacts.text import write_json
-from circuit_transfer.circuits.heads import HEAD_COLUMNS, check_heads
+from circuit_transfer.circuits.head_roles import HEAD_COLUMNS, check_heads
 from circuit_transfer.circuits.heads import find_heads as found_heads
 from circuit_transfer.circuits.passes import measured
 from circuit_transfer.jobs.resume import NO_RESUME, Resume
@@ -29,7 +28,9 @@ def find_heads(
     cost_path: Path | str,
     *,
     named: Sequence[str],
-    settings: Mapping[str, Any],
+    examples: int,
+    batch_size: int | str,
+    ablation: str,
     resume: Resume = NO_RESUME,
 ) -> None:
     """Read the first test pairs, write the effects of heads, and the cost.
@@ -40,7 +41,9 @@ def find_heads(
         heads_path: where the frame of `heads.find_heads` goes; no rows without pairs.
         cost_path: where the cost goes.
         named: the heads to describe; those that are found, if there are none.
-        settings: `ablations`, of which the first one counts, `examples`, `batch_size`.
+        examples: pairs at most.
+        batch_size: of them in one pass.
+        ablation: the output of an ablated head.
         resume: partial progress.
 
     Raises:
@@ -52,12 +55,12 @@ def find_heads(
         check_heads(named, nodes)
     except ValueError as error:
         raise ValueError(f"evaluation.heads.{name}: {error}") from error
-    pairs = select_pairs(read_frame(pairs_path), "test", settings["examples"])
+    pairs = select_pairs(read_frame(pairs_path), "test", examples)
     frame, costs = pl.DataFrame(schema=HEAD_COLUMNS), []
     if not pairs.is_empty():
         model = load_described(description)
-        batches = fitting_batches(model, pairs, settings["batch_size"])
-        how = {"named": named, "ablation": settings["ablations"][0], "resume": resume}
+        batches = fitting_batches(model, pairs, batch_size)
+        how = {"named": named, "ablation": ablation, "resume": resume}
         with measured("heads", name, model, resume) as cost:
             frame = found_heads(model, batches, nodes, **how)
         costs = [cost]

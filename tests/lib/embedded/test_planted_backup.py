@@ -5,7 +5,7 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 import torch
-from test_planted import TOKENS, Case
+from reference_planted import TOKENS, Case
 
 from circuit_transfer.circuits.edge_masks import effective_edges
 from circuit_transfer.circuits.edge_runs import run_edge_circuits

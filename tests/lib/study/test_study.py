@@ -29,6 +29,7 @@ CONFIG = {
     "models": {"small": {}, "large": {}, "unused": {}},
     "tasks": {"ioi": {}, "add": {}, "sub": {}, "a.b": {}},
     "attribution": {"ig_steps": 5, "verify": 0},
+    "pruning": {},
     "alignment": {
         "map": "free",
         "compare": ["cka-prior", "stitched", "carried-gradients"],
@@ -38,6 +39,7 @@ CONFIG = {
         "ablations": ["zero", "mean"],
         "proportions": [1.0],
         "circuits": {"theirs": {"target": "large", "task": "add"}},
+        "heads": {},
     },
     "sensitivity": {"ig_steps": [1], "sparsity": [0.1]},
     "benchmark": {
@@ -138,6 +140,12 @@ def test_costly_jobs_are_those_that_the_study_has():
     assert not any("edges" in each or "lifted" in each for each in without)
     verifying = costly(study(attribution_verify=10))
     assert verifying["verify_edges"] == 6  # not of the exact ones
+
+
+def test_heads_are_found_where_circuits_are_learned():
+    assert "find_heads" not in costly(study())
+    learning = study(study_edge_methods=["eap", "edge-pruning"])
+    assert costly(learning)["find_heads"] == 6  # of both models
 
 
 def test_a_study_of_attribution_alone_fits_nothing():

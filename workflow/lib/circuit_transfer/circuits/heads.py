@@ -19,28 +19,22 @@ from torch import nn
 
 from circuit_transfer.circuits.ablations import Ablation, ablation_of
 from circuit_transfer.circuits.attribution import attribute
+from circuit_transfer.circuits.head_roles import (
+    HEAD_COLUMNS,
+    NAMED,
+    SCREENED,
+    check_heads,
+    highest,
+    roles_of,
+)
 from circuit_transfer.circuits.runs import run_circuits
 from circuit_transfer.interventions import answer_logits, mixing
 from circuit_transfer.jobs.progress import progress
 from circuit_transfer.jobs.resume import NO_RESUME, Resume
-from circuit_transfer.messages import quoted
 from circuit_transfer.models.nodes import is_mlp
 from circuit_transfer.prompts.batches import PairBatch
 
 log = logging.getLogger(__name__)
-
-STRONGEST, NEGATIVE, BACKUP, NAMED = "strongest", "negative", "backup", "named"
-HEAD_COLUMNS = {
-    "head": pl.String,
-    "effect": pl.Float32,
-    "effect_without": pl.Float32,
-    "without": pl.String,
-    "role": pl.String,
-}
-# At most so many heads of each role, each with at least this share of the largest one.
-MOST, SHARE = 4, 0.05
-# Backups are chosen by a gradient among more, which are then ablated.
-SCREENED = 2 * MOST
 
 
 def find_heads(
@@ -66,9 +60,9 @@ def find_heads(
         resume: saves the effects on the batches that are done.
 
     Returns:
-        A row per head: `effect`, the mean drop of the logit difference when it alone is
-        ablated; `effect_without`, the drop when it is ablated in addition to the strong
-        head `without` for which that is largest (null where there is no other one);
+        A row per head: `effect`, the mean drop of the logit difference without it;
+        `effect_without`, that without it and the strong head `without` for which it is
+        largest (null if there is no other one), less that without the strong head;
         `role`: `strongest`, `negative`, or `backup` of the heads whose effect grows
         most, at most four of each, in this order; or `named`.
 
@@ -87,52 +81,20 @@ def find_heads(
     if not named:
         chosen = [*strongest, *negative, *highest(screen.growth(strong), SCREENED)]
     chosen = _distinct(chosen)
-    drops, without = _drops_without(model, batches, strong, chosen, len(nodes), how)
+    drops, others = _drops_without(model, batches, strong, chosen, len(nodes), how)
     log.info("%d heads, with %d ablated in turn", len(chosen), len(strong))
-    if named:
-        roles = [NAMED] * len(chosen)
-    else:
-        roles = _roles(effects[chosen], drops, len(strongest), len(negative))
-    columns = {
-        "head": [nodes[node] for node in chosen],
-        "effect": effects[chosen],
-        "effect_without": drops,
-        "without": [None if node is None else nodes[node] for node in without],
-        "role": roles,
-    }
-    return pl.DataFrame(columns, schema=HEAD_COLUMNS).drop_nulls("role")
+    roles: list[str | None] = [NAMED] * len(named)
+    roles = roles or roles_of(effects[chosen], drops, len(strongest), len(negative))
+    columns = [chosen, effects[chosen], drops, others, roles]
+    return _frame(nodes, columns).drop_nulls("role")
 
 
-def check_heads(named: Sequence[str], nodes: Sequence[str]) -> None:
-    """Check that heads are those of a model.
-
-    Args:
-        named: the heads.
-        nodes: names of the model's nodes, in their order.
-
-    Raises:
-        ValueError: one is not.
-    """
-    heads = [name for name in nodes if not is_mlp(name)]
-    for name in named:
-        if name not in heads:
-            raise ValueError(
-                f"{quoted(repr(name))} is not a head of the model; expected one of its "
-                f"{len(heads)} heads, {heads[0]} to {heads[-1]}"
-            )
-
-
-def highest(values: np.ndarray, count: int = MOST, beside: float = 0.0) -> list[int]:
-    """Return where the highest values are, highest first; small ones do not count.
-
-    Args:
-        values: `(n_nodes,)`, zero where there is no head.
-        count: how many at most.
-        beside: another value that they are small or large in comparison with.
-    """
-    order = np.argsort(-values, kind="stable")[:count]
-    least = SHARE * np.abs(values).max(initial=beside)
-    return [int(node) for node in order if values[node] > 0 and values[node] >= least]
+def _frame(nodes: Sequence[str], columns: Sequence[Sequence]) -> pl.DataFrame:
+    """Return the frame of `HEAD_COLUMNS`, whose heads are numbers of nodes."""
+    found = dict(zip(HEAD_COLUMNS, columns, strict=True))
+    for name in ("head", "without"):
+        found[name] = [None if node is None else nodes[node] for node in found[name]]
+    return pl.DataFrame(found, HEAD_COLUMNS)
 
 
 def _distinct(nodes: Sequence[int]) -> list[int]:
@@ -204,29 +166,3 @@ def _drops_without(
             found[node] = max(found.get(node, (drop, other)), (drop, other))
     best = [found.get(node, (None, None)) for node in chosen]
     return [drop for drop, _ in best], [other for _, other in best]
-
-
-def _roles(
-    effects: np.ndarray, drops: Sequence[float | None], strongest: int, negative: int
-) -> list[str | None]:
-    """Return the role of every head: of the strongest, the negative and other ones.
-
-    Args:
-        effects: of each alone.
-        drops: of each without another one.
-        strongest: how many of the first ones are the strongest.
-        negative: how many of the next ones are negative.
-    """
-    first = strongest + negative
-    gained = [
-        drop - effect if drop is not None and drop > 0 else 0.0
-        for effect, drop in zip(effects, drops, strict=True)
-    ]
-    values = np.array(gained)
-    values[:first] = 0.0
-    backups = highest(values, beside=np.abs(effects).max(initial=0.0))
-    roles: list[str | None] = [STRONGEST] * strongest + [NEGATIVE] * negative
-    roles += [None] * (len(effects) - first)
-    for place in backups:
-        roles[place] = BACKUP
-    return roles

@@ -84,8 +84,8 @@ def evaluation_settings(config: Mapping) -> dict[str, Any]:
 
 def heads_settings(config: Mapping) -> dict[str, Any]:
     """Return how heads are ablated to find those that matter."""
-    settings = evaluation_settings(config)
-    return {key: settings[key] for key in ["ablations", "examples", "batch_size"]}
+    settings = {key: config["evaluation"][key] for key in ["examples", "batch_size"]}
+    return {"ablation": config["evaluation"]["ablations"][0], **settings}
 
 
 def varied_settings(config: Mapping) -> dict[str, Any]:

@@ -132,6 +132,7 @@ class Study(Names):
             "attribute_edges": {"edge_method": self.scoring_methods},
             "verify_edges": {"edge_method": self.verified_methods},
             "learn_edges": {},
+            "find_heads": {} if self.learned_methods else None,
             "evaluate_edges": {},
             "evaluate_learned": {},
             "evaluate_at_sizes": {} if self.learned_methods else None,
