@@ -22,14 +22,14 @@ from circuit_transfer.stages.edges import LABELS
 from circuit_transfer.study.learning import training_passes
 
 SIZES, SEEDS, EXAMPLES, STEPS = [0.3, 0.2], [0, 5], 4, 6
-GATES = {"steps": STEPS, "init": 0.0, "learning_rate": 0.5, "multiplier_rate": 20.0}
+GATES = {"steps": STEPS, "init": 0.0, "learning_rate": 0.5}
 OWN = {
     "edge-pruning": GATES,
     "hap": GATES | {"keep": 0.5, "filter": "eap"},
     "soft-top-k": {"steps": STEPS, "draws": 2},
     "node-pruning": GATES,
     "node-soft-top-k": {"steps": STEPS},
-    "discogp": {"weight_steps": STEPS},
+    "discogp": {"weight_steps": STEPS, "weight_init": 0.1, "edge_init": 0.1},
 }
 PRUNING = {"examples": EXAMPLES, "batch_size": 2, "sizes": SIZES, "objective": "kl"}
 PRUNING |= {"ablation": "counterfactual", **OWN}
