@@ -750,7 +750,7 @@ def learned_study() -> dict:
     config["pruning"] |= {
         "edge-pruning": gates,
         "hap": gates | {"filter": "eap", "keep": 0.6},
-        "discogp": {"weight_steps": 3, "weight_init": 0.1, "edge_init": 0.1},
+        "discogp": {"masks": "weights", "weight_steps": 3, "weight_init": 0.1},
     }
     return config
 
