@@ -64,39 +64,42 @@ def test_one_of_every_group_of_alternatives_suffices_and_none_does_not(settings,
 def test_effects_of_single_edges_are_those_of_the_closed_form():
     case = Case(entry(), 3, KV_HEAD)
     at = places()
-    (first, second), (start, end) = at.either, at.chain
-    # With its input cut, the repairing head writes what the main head writes, negated.
-    expected = {
-        f"{at.limit}->logits": 1,
-        f"{at.main}->logits": 1,
-        f"{at.main}->{at.repair}<v>": -1,
-        f"input->{at.repair}<v>": 1,
-        f"input->{start}<v>": 1,
-        f"{start}->{end}<v>": 1,
-        f"{end}->logits": 1,
-    }
-    backed_up = [f"input->{at.main}<v>", f"{at.repair}->logits"]
-    backed_up += [f"input->{x}<v>" for x in (first, second)]
-    backed_up += [f"{x}->{at.limit}" for x in (first, second)]
+    (main, backup), (start, end) = at.repair, at.chain
+    # With its input cut, the backup writes what the main head writes, negated.
+    needed = [
+        *(f"{node}->logits" for node in (*at.limits, end)),
+        f"{main}->{at.limits[1]}",
+        f"input->{backup}<v>",
+        f"input->{start}<v>",
+        f"{start}->{end}<v>",
+    ]
+    backed_up = [
+        f"input->{main}<v>",
+        f"{main}->{backup}<v>",
+        f"{backup}->{at.limits[1]}",
+    ]
+    backed_up += [f"input->{x}<v>" for x in at.either]
+    backed_up += [f"{x}->{at.limits[0]}" for x in at.either]
     circuit = case.planted.circuits["late"][KV_HEAD]
-    assert {*circuit} == {*expected, *backed_up}
+    assert {*circuit} == {*needed, *backed_up}
     effects = dict(zip(case.names, case.exact().mean(1), strict=True))
     for name, effect in effects.items():
-        known = EFFECT * expected.get(name, 0)
+        known = EFFECT * (name in needed)
         assert effect == pytest.approx(known, abs=1e-4), name
 
 
 def test_places_differ_with_the_seed_and_backups_come_later():
     found = [places(seed, layers=4) for seed in range(30)]
-    assert len({(*at.either, at.main, at.repair) for at in found}) > 25
+    assert len({(*at.either, *at.repair) for at in found}) > 25
     for at in found:
-        heads = [*at.either, at.main, at.repair, *at.chain]
-        assert len({*heads}) == 6
+        heads = [*at.either, *at.repair, *at.chain]
+        assert len({*heads}) == 6 and len({*at.limits}) == 2
         layers = {head: int(head[1]) for head in heads}
-        assert layers[at.repair] > layers[at.main]
+        assert layers[at.repair[1]] > layers[at.repair[0]]
         assert layers[at.chain[1]] > layers[at.chain[0]]
-        assert int(at.limit[1:]) >= max(layers[head] for head in at.either)
-    assert any(layer != "m1" for layer in (at.limit for at in found))
+        for pair, mlp in zip((at.either, at.repair), at.limits, strict=True):
+            assert int(mlp[1:]) >= max(layers[head] for head in pair)
+    assert len({at.limits for at in found}) > 5
 
 
 def test_all_that_is_not_of_the_circuit_is_read_or_reads_and_has_no_effect():

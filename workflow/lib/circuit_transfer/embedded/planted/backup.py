@@ -5,10 +5,11 @@ size make up the logit difference.
 
 - Either: an MLP writes the sum of two heads, at most 1. Ablating one head changes
   nothing, ablating both removes all of it.
-- Repair: a head reads the input less what an earlier head writes, and the logits read
-  both. It writes 0 until the earlier head is ablated, and then all that is missing.
+- Repair: likewise, but the second head reads the input less what the first one writes:
+  it writes 0 until the first one is ablated, and then all that is missing.
 - Chain: a head reads another one, which reads the input. It has no backup.
 
+No head can make up for another part by writing too much, since sums are at most 1.
 Linear nodes that nothing reads take up all other places.
 """
 
@@ -36,47 +37,43 @@ class Places:
 
     Attributes:
         either: the two heads of which either suffices.
-        limit: the MLP that writes their sum, at most 1.
-        main: the head that has a backup.
-        repair: its backup, in a later layer.
+        repair: two heads, of which the second one repairs the first.
+        limits: of both pairs, the MLP that writes their sum, at most 1.
         chain: two heads, of which the second one reads the first.
     """
 
     either: tuple[str, str]
-    limit: str
-    main: str
-    repair: str
+    repair: tuple[str, str]
+    limits: tuple[str, str]
     chain: tuple[str, str]
 
     @property
     def weights(self) -> dict[str, float]:
         """The weight of every edge of the circuit, by name."""
-        first, second = self.chain
-        heads = [*self.either, self.main, self.repair, first]
+        (main, backup), (first, second) = self.repair, self.chain
+        limits = dict.fromkeys(self.either, self.limits[0])
+        limits |= dict.fromkeys(self.repair, self.limits[1])
         return {
-            **{f"input->{head}<v>": 1.0 for head in heads},
-            **{f"{head}->{self.limit}": 1.0 for head in self.either},
-            f"{self.limit}->logits": EFFECT,
-            f"{self.main}->{self.repair}<v>": -1.0,
-            f"{self.main}->logits": EFFECT,
-            f"{self.repair}->logits": EFFECT,
+            **{f"input->{head}<v>": 1.0 for head in (*limits, first)},
+            **{f"{head}->{mlp}": 1.0 for head, mlp in limits.items()},
+            f"{main}->{backup}<v>": -1.0,
             f"{first}->{second}<v>": 1.0,
-            f"{second}->logits": EFFECT,
+            **{f"{node}->logits": EFFECT for node in (*self.limits, second)},
         }
 
     @property
     def alternatives(self) -> Groups:
         """The sets of edges of which one suffices, see `Planted`.
 
-        Both heads of the repair suffice together if the second one reads the first.
+        With both heads of the repair, the edge between them may be there too.
         """
-        main, repair = (
-            (f"input->{head}<v>", f"{head}->logits")
-            for head in (self.main, self.repair)
+        either, repair = (
+            tuple((f"input->{head}<v>", f"{head}->{mlp}") for head in heads)
+            for heads, mlp in zip((self.either, self.repair), self.limits, strict=True)
         )
-        both = (*main, *repair, f"{self.main}->{self.repair}<v>")
-        either = ((f"input->{x}<v>", f"{x}->{self.limit}") for x in self.either)
-        return (*either,), (main, repair, both)
+        main, backup = self.repair
+        both = (*repair[0], *repair[1], f"{main}->{backup}<v>")
+        return either, (*repair, both)
 
 
 def plant_backup(settings: Backup, tokens: dict[str, int]) -> Planted:
@@ -95,8 +92,9 @@ def plant_backup(settings: Backup, tokens: dict[str, int]) -> Planted:
     by_edge = [places.weights.get(name, 0.0) for name in graph.edge_names()]
     circuit = graph.matrix(np.array(by_edge), 0.0)
     plant_linear(wires, circuit + unread(graph, circuit, random))
-    layer = int(places.limit.removeprefix("m"))
-    wires.plant_either(layer, [graph.writers.index(head) for head in places.either])
+    for heads, mlp in zip((places.either, places.repair), places.limits, strict=True):
+        layer = int(mlp.removeprefix("m"))
+        wires.plant_either(layer, [graph.writers.index(head) for head in heads])
     edges = circuit_names(wires.model, circuit != 0)
     alternatives = dict.fromkeys(KV, places.alternatives)
     return Planted(wires.model, {"late": edges}, circuit, {"late": alternatives})
@@ -115,9 +113,11 @@ def draw_places(settings: Backup, random: torch.Generator) -> Places:
     for layer, _ in used[2:]:
         later = [each for each in heads if each[0] > layer and each not in used]
         used += _draw(later, 1, random)
-    limit = torch.randint(lowest, settings.layers, (), generator=random)
-    first, second, main, start, repair, end = (f"a{at}.h{head}" for at, head in used)
-    return Places((first, second), f"m{limit}", main, repair, (start, end))
+    (of_repair,) = _draw(range(used[4][0], settings.layers), 1, random)
+    free = [each for each in range(lowest, settings.layers) if each != of_repair]
+    limits = f"m{_draw(free, 1, random)[0]}", f"m{of_repair}"
+    first, second, main, start, backup, end = (f"a{at}.h{head}" for at, head in used)
+    return Places((first, second), (main, backup), limits, (start, end))
 
 
 def _draw(places: Sequence, count: int, random: torch.Generator) -> list:
