@@ -43,7 +43,7 @@ class EdgePruning:
     """
 
     steps: int = 400
-    learning_rate: float = 0.1
+    learning_rate: float = 0.2
     multiplier: str = EXACT
     multiplier_rate: float = 1.0
     init: float = 2.0
@@ -68,6 +68,7 @@ PAPER = {
     "rate_warmup": 200 / 3000,
     "rate_cooldown": 0.0,
     "weight_decay": 0.01,
+    "warm_start": "none",
 }
 
 
@@ -82,9 +83,10 @@ class Hap(EdgePruning):
             gate is at the start; `none`: all gates start the same.
     """
 
+    steps: int = 200
     filter: str = "eap-ig-inputs"
     keep: float = 0.2
-    warm_start: str = "none"
+    warm_start: str = "rank"
 
 
 @dataclass(frozen=True)
