@@ -31,6 +31,7 @@ WILDCARDS = {
     "method": "nap-ig-inputs",
     "n": "30",
     "edge_method": "eap",
+    "learned_method": "hap",
     "training_set": "without-ioi",
     "split": "train",
     "circuit": "own",

@@ -17,7 +17,7 @@ from circuit_transfer.artifacts.frames import read_frame
 from circuit_transfer.artifacts.scores import read_scores
 from circuit_transfer.artifacts.text import read_json
 from circuit_transfer.circuits.edge_controls import grown_circuits, random_edge_scores
-from circuit_transfer.circuits.edge_faithfulness import MEASURES
+from circuit_transfer.circuits.edge_faithfulness import MEASURES, OF_COMPLEMENT
 from circuit_transfer.circuits.edge_masks import effective_edges
 from circuit_transfer.models.edges import described_graph, edge_graph
 from circuit_transfer.models.loading import load_described
@@ -87,7 +87,7 @@ def test_every_size_is_measured_signed_and_absolute_beside_random_ones(
     study, tmp_path, evaluation, kv
 ):
     frame = measured(study, tmp_path, evaluation, kv=kv)
-    assert frame.columns == COLUMNS
+    assert {*frame.columns} == {*COLUMNS, *OF_COMPLEMENT}
     found = frame.group_by("control", "ranking", "seed", maintain_order=True).len()
     expected = []
     for ranking in ("signed", "absolute"):
@@ -98,6 +98,10 @@ def test_every_size_is_measured_signed_and_absolute_beside_random_ones(
     n_edges = described_graph(read_description(study.model("target")), kv).n_edges
     assert own["n_edges"].to_list() == [int(n_edges * p) for p in own["proportion"]]
     assert own["faithfulness"][-1] == 1.0 and not own["own_size"].any()
+    # Complements are of what was found: that of all edges is empty.
+    complements = frame["complement_faithfulness"].is_not_null()
+    assert complements.equals(frame["control"] == "none", check_names=False)
+    assert own["complement_faithfulness"][-1] == 0.0
     # The random circuits are as large by what is effective, and none is smaller.
     for seed in GROWN:
         grown = frame.filter(pl.col("seed") == seed, ranking="absolute")

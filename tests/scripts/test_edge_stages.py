@@ -176,10 +176,15 @@ def test_agreement_is_of_edges_nodes_and_patching(scored, tmp_path):
 
 def test_stability_is_of_what_has_scores_by_example(scored, tmp_path, caplog):
     resample_edges(
+        scored / "model.json",
         of_tasks(scored, EDGE_METHODS),
+        [],
+        [],
         formats(tmp_path, "stability"),
         model="m",
         proportions=[0.1, 0.5, 1.0],
+        sizes=[],
+        kv=KV,
     )
     table = pl.read_csv(tmp_path / "stability.csv")
     of_eap = table.filter(task="a", method="eap")

@@ -21,12 +21,15 @@ from evaluate_aligned import evaluate_aligned
 from evaluate_edges import evaluate_edges
 from evaluate_gold import evaluate_gold
 from evaluate_imported import evaluate_imported
+from evaluate_learned import evaluate_learned
 from evaluate_lifted import evaluate_lifted
 from evaluate_random import evaluate_random
 from evaluate_random_edges import evaluate_random_edges
 from export_mib import export_mib
+from find_heads import find_heads
 from fit_alignment import fit_alignment
 from fit_free_mask import fit_free_mask
+from learn_edges import learn_edges
 from train_model import train_model
 from verify_edges import verify_edges
 
@@ -205,6 +208,21 @@ def verifying(study, folder, resume):
     )
 
 
+def finding_heads(study, folder, resume):
+    """Two batches of heads alone, then of circuits without some."""
+    find_heads(
+        _model(study, "target"),
+        _pairs(study, "target", "a"),
+        folder / "heads.parquet",
+        folder / "cost.json",
+        named=[],
+        examples=4,
+        batch_size=2,
+        ablation="counterfactual",
+        resume=resume,
+    )
+
+
 # Two ablations and two batches of circuits of edges, one circuit at a time.
 MEASURING = {"ablations": ["counterfactual", "mean"], "proportions": [0.2, 0.6, 1.0]}
 MEASURING |= {"examples": 4, "batch_size": 2}
@@ -221,6 +239,51 @@ def evaluating_edges(study, folder, resume):
         target="target",
         task="a",
         edge_method="eap",
+        kv="query-head",
+        settings=MEASURING,
+        resume=resume,
+    )
+
+
+# Circuits of two sizes and two seeds, in steps of two pairs.
+LEARNING = {"examples": 4, "batch_size": 2, "sizes": [0.3, 0.2], "objective": "kl"}
+LEARNING |= {"ablation": "counterfactual"}
+PRUNING = {"steps": 6, "init": 0.0, "learning_rate": 0.5}
+OWN = {
+    "edge-pruning": PRUNING | {"node_gates": True},
+    "hap": PRUNING | {"keep": 0.6},
+    "soft-top-k": {"steps": 6},
+}
+
+
+def learning(study, folder, resume, *, method="edge-pruning", **changes):
+    """Six steps of two seeds."""
+    learn_edges(
+        _model(study, "target"),
+        _pairs(study, "target", "a"),
+        [folder / f"seed-{seed}.safetensors" for seed in (0, 1)],
+        folder / "cost.json",
+        task="a",
+        learned_method=method,
+        seeds=[0, 1],
+        kv="query-head",
+        settings=LEARNING | changes | {method: OWN[method]},
+        filter_path=study / "edges/scores.safetensors" if method == "hap" else None,
+        resume=resume,
+    )
+
+
+def evaluating_learned(study, folder, resume):
+    """By the ranking of each seed, and the circuits of its own sizes."""
+    evaluate_learned(
+        _model(study, "target"),
+        _pairs(study, "target", "a"),
+        [study / f"edges/seed-{seed}.safetensors" for seed in (0, 1)],
+        folder / "faithfulness.parquet",
+        folder / "cost.json",
+        target="target",
+        task="a",
+        learned_method="edge-pruning",
         kv="query-head",
         settings=MEASURING,
         resume=resume,
@@ -248,7 +311,12 @@ STAGES = {
         {"method": "eap-ig-activations", "examples": False},
     ),
     "verified": (verifying, {}),
+    "heads": (finding_heads, {}),
     "edge-circuits": (evaluating_edges, {}),
+    "pruning": (learning, {}),
+    "filtered": (learning, {"method": "hap", "ablation": "mean"}),
+    "soft-top-k": (learning, {"method": "soft-top-k"}),
+    "learned-circuits": (evaluating_learned, {}),
     "training": (training, {}),
 }
 
@@ -256,7 +324,8 @@ STAGES = {
 @pytest.fixture(scope="module", autouse=True)
 def edge_scores(study):
     """What stages of edges read beside the study."""
-    scoring_edges(study.folder, study.folder / "edges", NO_RESUME)
+    for stage in (scoring_edges, learning):
+        stage(study.folder, study.folder / "edges", NO_RESUME)
     return study.folder / "edges/scores.safetensors"
 
 

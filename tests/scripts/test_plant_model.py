@@ -18,7 +18,7 @@ from circuit_transfer.generators import generate_prompts, read_words
 from circuit_transfer.models.edges import KV, config_graph
 
 DATA = {"words_path": "data/words.yaml", "facts_path": "data/facts.csv"}
-ACCURACY = {"subspaces": 0.8, "induction": 1, "relays": 1, "gates": 1}
+ACCURACY = {"subspaces": 0.8, "induction": 1, "relays": 1, "gates": 1, "backup": 1}
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +77,17 @@ def test_the_truth_names_edges_of_the_model_by_corruption_and_kv(planted):
     kinds = read_json(planted("induction") / "checkpoint/truth.json")["circuits"]
     sizes = {kind: len(edges["kv-head"]) for kind, edges in kinds.items()}
     assert sizes == {"mix": 5, "query": 2, "key": 3, "value": 2}
+
+
+def test_the_truth_names_the_alternatives_where_parts_back_each_other_up(planted):
+    truth = read_json(planted("backup", layers=2) / "checkpoint/truth.json")
+    for kv in KV:
+        groups = truth["alternatives"]["late"][kv]
+        assert [len(group) for group in groups] == [2, 3]
+        named = {name for group in groups for edges in group for name in edges}
+        assert named < set(truth["circuits"]["late"][kv])
+    other = read_json(planted("relays") / "checkpoint/truth.json")
+    assert other["alternatives"] == {}
 
 
 def test_what_cannot_be_measured_is_null():

@@ -729,6 +729,128 @@ def test_planted_circuits_are_looked_for_again_for_their_own_causes(
             assert found and {plan[name] for name in found} == {expected}, pattern
 
 
+@pytest.fixture(scope="module")
+def learning(finished, tmp_path_factory) -> Repository:
+    """A copy that learns circuits of edges of one model by three methods, finished."""
+    folder = tmp_path_factory.mktemp("learning") / "copy"
+    shutil.copytree(finished.folder, folder, copy_function=shutil.copyfile)
+    copy = Repository(folder, learned_study())
+    copy.snakemake()
+    return copy
+
+
+def learned_study() -> dict:
+    config = own_study()
+    study = {"transfers": [], "models": ["tiny-target"], "siblings": []}
+    study |= {"tasks": ["ioi"], "families": {}}
+    study |= {"edge_methods": ["eap", "edge-pruning", "hap", "discogp"]}
+    config["study"].update(study)
+    gates = {"steps": 3}
+    config["pruning"] = {"examples": 4, "batch_size": 4, "sizes": [0.4, 0.3]}
+    config["pruning"] |= {
+        "edge-pruning": gates,
+        "hap": gates | {"filter": "eap", "keep": 0.6},
+        "discogp": {"masks": "weights", "weight_steps": 3, "weight_init": 0.1},
+    }
+    return config
+
+
+MASKS, EDGE_SCORES = "edge-masks/*/{}/seed-?", "edge-scores/*/{}"
+MEASURED_BY = "faithfulness/edges/*/{}"
+
+
+def of_methods(*methods: str) -> list[str]:
+    """Name what methods find, by attribution or by learning, and how faithful it is."""
+    kinds = {each: EDGE_SCORES if each == "eap" else MASKS for each in methods}
+    found = [kinds[each].format(each) for each in methods]
+    return found + [MEASURED_BY.format(each) for each in methods]
+
+
+def prune(method: str, **values) -> Callable[[Repository], None]:
+    """Make a change of settings of one method that learns."""
+    return lambda repository: repository.config["pruning"][method].update(values)
+
+
+def add_a_seed(repository: Repository) -> None:
+    repository.config["study"]["seeds"].append(2)
+
+
+def name_heads(repository: Repository) -> None:
+    repository.config["evaluation"]["heads"] = {"tiny-target": ["a0.h1"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "again", "stays"),
+    [
+        (lambda repository: None, [], ["*"]),
+        # A null, and the value that the preset has anyway.
+        (prune("edge-pruning", warmup=None, ramp="geometric"), [], ["*"]),
+        (prune("soft-top-k", steps=4), [], ["*"]),
+        (
+            prune("hap", keep=0.7),
+            of_methods("hap"),
+            of_methods("edge-pruning", "discogp", "eap"),
+        ),
+        (
+            prune("discogp", completeness=2.0),
+            of_methods("discogp"),
+            of_methods("edge-pruning", "hap", "eap"),
+        ),
+        (
+            setting("pruning", sizes=[0.4]),
+            of_methods("hap", "edge-pruning", "discogp"),
+            of_methods("eap"),
+        ),
+        (
+            add_a_seed,
+            of_methods("hap", "edge-pruning", "discogp"),
+            [*of_methods("eap"), "scores/*", "faithfulness/gold/*"],
+        ),
+        # The filter's scores.
+        (
+            setting("attribution", examples=4),
+            of_methods("hap", "eap"),
+            of_methods("edge-pruning", "discogp"),
+        ),
+        (
+            setting("evaluation", examples=4),
+            ["faithfulness/edges/*", "heads/*"],
+            ["edge-masks/*", "edge-scores/*"],
+        ),
+        (
+            name_heads,
+            ["heads/*", "tables/head-survival/*"],
+            ["faithfulness/edges/*", "edge-masks/*", "edge-scores/*"],
+        ),
+        # Heads are ablated by the first one.
+        (
+            setting("evaluation", ablations=["counterfactual", "zero"]),
+            ["faithfulness/edges/*"],
+            ["heads/*", "edge-masks/*"],
+        ),
+        (
+            commented(f"{LIBRARY}/pruning/hap.py"),
+            of_methods("hap", "edge-pruning", "discogp"),
+            of_methods("eap"),
+        ),
+    ],
+)
+def test_circuits_are_learned_again_for_their_own_causes(
+    learning, change, again, stays
+):
+    learning.config = learned_study()
+    learning.config["pruning"]["soft-top-k"] = {}
+    file = learning.folder / LIBRARY / "pruning/hap.py"
+    before = file.read_bytes()
+    change(learning)
+    plan = learning.plan()
+    file.write_bytes(before)
+    for patterns, expected in ((again, True), (stays, False)):
+        for pattern in patterns:
+            found = [name for name in plan if fnmatchcase(name, pattern)]
+            assert found and {plan[name] for name in found} == {expected}, pattern
+
+
 def _ages(repository: Repository) -> dict[str, int]:
     results = repository.folder / "results"
     return {

@@ -103,6 +103,18 @@ PLANNED = {
         "summarise_edge_circuits": 3,
         "correlate_edges": 3,
     },
+    # One model by eight methods of edges, of which six learn.
+    "learned": {
+        "fit_alignment": None,
+        "attribute_nodes": SIX,
+        "evaluate_lifted": SIX,
+        "attribute_edges": SIX * 2,
+        "evaluate_edges": SIX * 2,
+        "learn_edges": SIX * 6,
+        "find_heads": SIX,
+        "evaluate_learned": SIX * 6,
+        "evaluate_random_edges": SIX,
+    },
     # Thirteen models; each by six methods of edges on the task that it answers.
     "planted": {"plant_model": 13, "score_planted": 1},
     # Two models, by both methods that integrate.

@@ -40,10 +40,12 @@ from circuit_transfer.study.results import (
     summarised_figures,
 )
 from circuit_transfer.study.settings import (
+    ablated_settings,
     attribution_settings,
     edge_attribution_settings,
     evaluation_settings,
     fit_settings,
+    heads_settings,
     integration_steps,
     pairs_settings,
     prior_settings,

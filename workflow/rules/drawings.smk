@@ -46,7 +46,7 @@ rule plot_edge_map:
 rule plot_circuit:
     input:
         model=path("model"),
-        scores=drawn_scores,
+        scores=lambda w: drawn_scores(study, w),
     output:
         figure=figure("circuits"),
         table=figure_pattern("circuits", "csv"),
@@ -54,6 +54,8 @@ rule plot_circuit:
         job("plot_circuit").log,
     benchmark:
         job("plot_circuit").benchmark
+    wildcard_constraints:
+        **study.any_edge_method,
     group:
         "summaries"
     conda:

@@ -69,7 +69,18 @@ rule correlate_edges:
 
 rule resample_edges:
     input:
+        model=path("model"),
         scores=paths("edge-scores", task=study.tasks, edge_method=study.edge_methods),
+        # Beside circuits that are learned, all that are measured at their sizes.
+        nodes=paths(
+            "scores", task=study.tasks, method=study.methods * bool(study.sizes)
+        ),
+        masks=paths(
+            "edge-masks",
+            task=study.tasks,
+            learned_method=study.learned_methods,
+            seed=study.seeds,
+        ),
     output:
         table("edge-stability"),
     log:
@@ -81,7 +92,8 @@ rule resample_edges:
     conda:
         "../../envs/figures.yaml"
     params:
-        **study.selected("proportions"),
+        **study.selected("proportions", "sizes"),
+        kv=config["attribution"]["kv"],
     message:
         "Resampling the circuits of edges of {wildcards.model}"
     script:

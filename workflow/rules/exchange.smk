@@ -25,7 +25,7 @@ rule export_mib:
 rule export_mib_edges:
     input:
         model=path("model"),
-        scores=path("edge-scores"),
+        scores=study.edge_ranking,
     output:
         importances=path("edge-importances", suffix="json"),
         tensors=path("edge-importances", suffix="safetensors"),
@@ -33,6 +33,8 @@ rule export_mib_edges:
         job("export_mib_edges").log,
     benchmark:
         job("export_mib_edges").benchmark
+    wildcard_constraints:
+        **study.any_edge_method,
     group:
         "summaries"
     conda:
@@ -46,7 +48,10 @@ rule export_mib_edges:
 rule mib:
     input:
         study.every(path("importances", suffix="json")),
-        study.every(path("edge-importances", suffix="json")),
+        study.every(
+            path("edge-importances", suffix="json"),
+            edge_method=config["study"]["edge_methods"],
+        ),
 
 
 rule evaluate_imported:

@@ -54,3 +54,63 @@ rule evaluate_learned:
         "Evaluating learned circuits of edges of {wildcards.target} on {wildcards.task} by {wildcards.learned_method}"
     script:
         "../scripts/evaluate_learned.py"
+
+
+rule find_heads:
+    input:
+        model=path("model"),
+        weights=lambda w: origins.weights(w.model),
+        pairs=path("split-pairs", split="test"),
+    output:
+        heads=path("heads"),
+        cost=job("find_heads").cost,
+    log:
+        job("find_heads").log,
+    benchmark:
+        job("find_heads").benchmark
+    conda:
+        "../../envs/torch.yaml"
+    resources:
+        **model_resources("find_heads", "model"),
+    params:
+        named=lambda w: config["evaluation"]["heads"].get(w.model, []),
+        settings=heads_settings(config),
+        state=placed(job("find_heads").state),
+    message:
+        "Ablating heads of {wildcards.model} on {wildcards.task}, alone and together"
+    script:
+        "../scripts/find_heads.py"
+
+
+rule heads:
+    input:
+        study.every(path("heads")),
+
+
+rule evaluate_at_sizes:
+    input:
+        model=path("model", model="{target}"),
+        weights=lambda w: origins.weights(w.target),
+        pairs=path("split-pairs", model="{target}", split="test"),
+        edges=paths("edge-scores", model="{target}", edge_method=study.edge_methods),
+        nodes=paths("scores", model="{target}", method=study.methods),
+    output:
+        faithfulness=path("sized-faithfulness"),
+        cost=job("evaluate_at_sizes").cost,
+    log:
+        job("evaluate_at_sizes").log,
+    benchmark:
+        job("evaluate_at_sizes").benchmark
+    conda:
+        "../../envs/torch.yaml"
+    resources:
+        **model_resources("evaluate_at_sizes", "model"),
+    params:
+        **study.selected("sizes"),
+        kv=config["attribution"]["kv"],
+        settings=ablated_settings(config),
+        state=placed(job("evaluate_at_sizes").state),
+    message:
+        "Evaluating circuits of edges of {wildcards.target} on {wildcards.task} at the sizes of learned ones"
+    script:
+        "../scripts/evaluate_at_sizes.py"

@@ -16,6 +16,11 @@ rule write_summary:
             if study.methods
         ],
         edges=paths("edge-statistics") if study.edge_methods else [],
+        methods=[
+            file
+            for file in study.every(path("method-statistics"))
+            if study.learned_methods
+        ],
         figures=summarised_figures(study),
     output:
         summary=path("summary"),
@@ -30,7 +35,8 @@ rule write_summary:
     params:
         names=study.selected(
             "tasks", "methods", "edge_methods", "targets", "pairs", "maps", "seeds"
-        ),
+        )
+        | (study.selected("learned_methods", "sizes") if study.learned_methods else {}),
         ablation=study.selected("ablation")["ablation"],
         sections=SUMMARISED,
         index={

@@ -40,16 +40,18 @@ def export_mib_edges(
             f"{len(scores.readers)} readers; expected {len(scored.writers)} and "
             f"{len(scored.readers)}, those of the model"
         )
-    values, graph = query_head_scores(scores.scores, scored, description)
+    signed = scores.is_signed
+    every = scores.scores, scored, description
+    values, graph = query_head_scores(*every, divided=signed)
     if not np.isfinite(values).all():
         log.warning("%s: the scores are not known, nothing to submit", scores_path)
     settings = scores.metadata | {"n_edges": graph.n_edges, "scored_kv": kv}
     if kv != QUERY_HEAD:
         log.warning(
             "%s: MIB has a key and a value for each query head, so the score of each "
-            "shared one is divided evenly among its heads; with `attribution.kv: "
-            "query-head` each has its own",
-            scores_path,
+            "shared one is %s its heads; with `attribution.kv: query-head` each has "
+            "its own",
+            *(scores_path, "divided evenly among" if signed else "that of all"),
         )
     write_parts(edge_importances(values, graph, description), importances_path)
     tensors, metadata = edge_tensors(values, graph, description)

@@ -68,6 +68,7 @@ def learn_edges(
                 learned = learn(*every, **how, seed=seed, resume=resume)
             costs.append(cost)
         found = {"open_share": learned.open_share, "curves": learned.curves}
+        # Among what a method notes may be sizes that it has chosen itself.
         found |= {"extras": learned.tensors, **labels, **learned.notes, "seed": seed}
         write_edge_masks(path, learned.scores, learned.kept, **found)
     write_json(costs, cost_path)

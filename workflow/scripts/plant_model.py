@@ -31,7 +31,8 @@ def plant_model(
     """Plant the circuit of `entry`; save in the Hugging Face layout, with the truth.
 
     The truth has the names of the circuit's edges by kind of corrupted prompt and by
-    whether keys and values are those of query heads or of key-value heads.
+    whether keys and values are those of query heads or of key-value heads; likewise,
+    where parts back each other up, the groups of sets of edges of which one suffices.
     """
     generator = GENERATORS[entry["construction"]]
     tokenizer = build_tokenizer(
@@ -44,6 +45,7 @@ def plant_model(
         planted.model.to(torch.float32).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         truth = {"model": model, "settings": entry, "circuits": planted.circuits}
+        truth["alternatives"] = planted.alternatives
         write_json(truth, folder / Path(truth_path).name)
     for kind, edges in planted.circuits.items():
         counts = ", ".join(f"{len(names)} by {kv}" for kv, names in edges.items())

@@ -1,4 +1,4 @@
-"""Draw the circuit of the edges with the highest absolute scores, and list them."""
+"""Draw the circuit of the edges that rank highest, and list them."""
 
 import logging
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ def plot_circuit(
 
     Args:
         model_path: description of the model.
-        scores_path: its edge scores.
+        scores_path: its edge scores, or its learned circuits of one seed.
         figure_paths: one path per format, SVG and others.
         table_path: the table (CSV).
         model: name of the model.
@@ -52,9 +52,12 @@ def plot_circuit(
         log.warning(
             "%d edges: drawings of over %d are not legible", len(edges), LEGIBLE
         )
+    which, scores = "", "absolute scores"
+    if not found.is_signed:
+        which, scores = f", seed {found.metadata['seed']}", "learned scores"
     title = (
-        f"{model}, {task}, {edge_method}: {len(edges):,} of {graph.n_edges:,} edges, "
-        "those with the highest absolute scores"
+        f"{model}, {task}, {edge_method}{which}: {len(edges):,} of {graph.n_edges:,} "
+        f"edges, those with the highest {scores}"
     )
     group = graph.heads // graph.kv_readers
     drawing = circuit_drawing(edges, title=title, group=group)

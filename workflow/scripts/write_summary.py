@@ -29,6 +29,7 @@ def write_summary(
     break_even_path: Path | str,
     top_nodes_paths: Iterable[Path | str],
     edges_paths: Sequence[Path | str],
+    methods_paths: Iterable[Path | str],
     top_edges_paths: Iterable[Path | str],
     figures_paths: Iterable[Path | str],
     drawings_paths: Iterable[Path | str],
@@ -43,11 +44,11 @@ def write_summary(
     """Read what the study has found, and write the page, above all that it links to.
 
     Frames and tables (CSV) are those of `Frames`, `edges` that of circuits of edges, if
-    the study has any, and the highest nodes and edges one table for each target, in
-    their order. The figures are PNG files, the drawings of circuits SVG files, of which
-    `drawn` are the tables of edges. `names` are what the study is of, `sections` by the
-    name of a figure the section that shows it, and its title, and `index` has by topic
-    the files that the page links to.
+    the study has any; the statistics of all methods, if it learns circuits, and the
+    highest nodes and edges are one file for each target, in their order. The figures
+    are PNG files, the drawings of circuits SVG files, of which `drawn` are the tables
+    of edges. `names` are what the study is of, `sections` by the name of a figure the
+    section that shows it, and its title, and `index` has by topic the linked files.
     """
     study = Names(**names)
     measured = map(read_frame, (statistics_path, cpr_path, *edges_paths))
@@ -62,6 +63,7 @@ def write_summary(
         balance=read_frame(break_even_path),
         top_nodes=_by_target(study, top_nodes_paths, TOP_NODES),
         top_edges=_by_target(study, top_edges_paths, TOP_EDGES),
+        methods=dict(zip(study.targets, map(read_frame, methods_paths), strict=False)),
     )
     figures = _figures(figures_paths, summary_path, sections)
     drawings = _drawings(drawings_paths, drawn_paths, summary_path)

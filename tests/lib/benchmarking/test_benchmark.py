@@ -19,11 +19,11 @@ from circuit_transfer.benchmarking.cases import (
 from circuit_transfer.benchmarking.entries import (
     EDGE_CIRCUITS,
     EXACT_EDGES,
-    PRUNING_STEP,
     FORWARD,
     FORWARD_BACKWARD,
     LOAD,
     MEASURED,
+    PRUNING_STEP,
     WHOLE_EDGE_CIRCUIT,
     Load,
     Shape,

@@ -128,6 +128,7 @@ def test_every_row_has_a_function_and_every_function_a_row():
     code = (
         "from circuit_transfer.circuits import attribution, edge_attribution, methods"
     )
+    code += "\nfrom circuit_transfer.pruning import learned"
     code += "\nprint(*methods.FUNCTIONS)"
     assert {*printed(code).split()} == {*METHODS}
     with pytest.raises(ValueError, match="'nip' is not one of nap, nap-ig-inputs"):

@@ -32,7 +32,7 @@ CONFIG = {
     "pruning": {"sizes": [0.1, 0.05], "ablation": "counterfactual"},
     "sensitivity": {},
     "benchmark": {},
-    "evaluation": {"proportions": [0.1, 0.5, 1.0], "circuits": {}},
+    "evaluation": {"proportions": [0.1, 0.5, 1.0], "circuits": {}, "heads": {}},
 }
 
 
@@ -216,6 +216,12 @@ def test_relative_paths_start_in_the_working_directory(folder, monkeypatch):
             "evaluation.circuits",
             {"found": {"importances": "x.json", "target": "large", "task": "ioi"}},
             "evaluation.circuits.found.importances: no file x.json in /",
+        ),
+        (
+            "evaluation.heads",
+            {"larg": ["a0.h0"]},
+            "evaluation.heads: no model of the study is called 'larg'; did you mean "
+            "'large'",
         ),
         ("tasks.mine.file", "none.csv", "tasks.mine.file: no file none.csv in /"),
         ("models.large.path", "none", "models.large.path: no folder none in /"),

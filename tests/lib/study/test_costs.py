@@ -112,6 +112,7 @@ CONFIG = {
         "random_rankings": 4,
         "ablations": ["counterfactual"],
         "circuits": {},
+        "heads": {},
     },
 }
 

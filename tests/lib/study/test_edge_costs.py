@@ -1,5 +1,6 @@
 """What edges cost, estimated before a study runs, beside what runs."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from circuit_transfer.artifacts.edge_scores import write_edge_scores
 from circuit_transfer.benchmarking.measure import peak_memory
-from circuit_transfer.circuits import edge_products
+from circuit_transfer.circuits import edge_products, prepared
 from circuit_transfer.circuits.edge_attribution import attribute_edges
 from circuit_transfer.circuits.edge_faithfulness import evaluate_edges
 from circuit_transfer.circuits.exact_edges import exact_edges
@@ -17,6 +18,7 @@ from circuit_transfer.circuits.passes import measured
 from circuit_transfer.models.edges import KV, config_graph
 from circuit_transfer.models.shape import model_shape
 from circuit_transfer.prompts.batches import pair_batches
+from circuit_transfer.pruning.learned import learn_edges
 from circuit_transfer.study import edge_costs
 from circuit_transfer.study.costs import nodes_of, work_flops, work_memory
 from circuit_transfer.study.edge_work import edge_work
@@ -170,6 +172,35 @@ def test_memory_of_circuits_is_bounded_from_above(tiny_model, tiny_pairs, kv):
     assert found < estimate < 2 * found
 
 
+LEARNED = ("edge-pruning", "hap", "soft-top-k", "discogp")
+
+
+@pytest.mark.parametrize("kv", KV)
+@pytest.mark.parametrize("method", LEARNED)
+def test_memory_of_trainings_is_bounded_from_above(tiny_model, tiny_pairs, method, kv):
+    model = tiny_model("llama", layers=6, intermediate_size=128).requires_grad_(False)
+    graph, batches = config_graph(model.config, kv), prompts(tiny_pairs, 16)
+    pruning = CONFIG["pruning"] | {"examples": 16, "batch_size": 16}
+    pruning["edge-pruning"] = {"steps": 2, "init": 0.0}
+    pruning["hap"] = pruning["edge-pruning"] | {"keep": 0.5}
+    scores = np.random.default_rng(0).normal(size=graph.n_edges).astype(np.float32)
+    how = {"settings": pruning, "seed": 0, "filter_scores": scores}
+
+    def run():
+        # Nothing is pruned in two steps.
+        with suppress(ValueError):
+            learn_edges(method, model, batches, graph, **how)
+
+    found = peak_memory(run, model.device)
+    study = CONFIG["study"] | {"edge_methods": [method]}
+    config = with_kv(kv) | {"study": study, "pruning": pruning}
+    shapes = {"m": model_shape(model.config)}
+    every = {each.stage: each for each in edge_work(config, nodes_of(config, shapes))}
+    work = every["learn_edges"]
+    estimate = bytes_of(work, model, 16)
+    assert found < estimate < 3 * found
+
+
 def bytes_of(work, model, examples=48):
     shape = model_shape(model.config)
     work = replace(work, pairs={"a": examples}, batch_size=examples)
@@ -178,6 +209,7 @@ def bytes_of(work, model, examples=48):
 
 def test_examples_take_turns_in_a_buffer_of_limited_size(tiny_model):
     assert edge_products.BUFFER["cuda"] == edge_costs.BUFFER
+    assert prepared.CACHE_BYTES == edge_costs.CACHE
     model = tiny_model("llama", layers=2)
     work, shape = jobs(model)["eap"], model_shape(model.config)
     # Writers of one example of so many tokens are more than a buffer.

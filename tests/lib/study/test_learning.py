@@ -14,6 +14,7 @@ from circuit_transfer.circuits.methods import learned_methods
 from circuit_transfer.models.edges import edge_graph
 from circuit_transfer.stages.edge_graphs import check_sizes
 from circuit_transfer.study.checks import check_config
+from circuit_transfer.study.drawings import drawn_scores
 from circuit_transfer.study.learning import (
     circuits_at_once,
     learned_settings,
@@ -21,6 +22,7 @@ from circuit_transfer.study.learning import (
     training_passes,
     training_steps,
 )
+from circuit_transfer.study.results import results, results_of
 from circuit_transfer.study.study import Study
 from circuit_transfer.study.validation import validate_config
 
@@ -149,7 +151,7 @@ def test_a_method_that_learns_is_no_method_of_nodes():
 def test_a_size_without_an_edge_is_refused():
     graph = edge_graph(1, 1, 1)
     check_sizes([1 / 8], graph, "m")
-    message = re.escape("pruning.sizes: 0.01 of the 8 edges of m is no edge; expected at l")
+    message = re.escape("pruning.sizes: 0.01 of the 8 edges of m is no edge; expected")
     with pytest.raises(ValueError, match=message):
         check_sizes([0.5, 0.01], graph, "m")
 
@@ -168,6 +170,18 @@ def test_the_filter_of_a_method_is_scored_even_if_it_is_no_method_of_the_study()
     assert "learn_edges/llama-medium/ioi/hap" in names
     assert "evaluate_learned/llama-medium/ioi/edge-pruning" in names
     assert not any(name.startswith("evaluate_edges/") for name in names)
+
+
+def test_circuits_are_drawn_of_the_first_seed():
+    study = Study(checked("eap", "hap", seeds=[7, 3]))
+    place = SimpleNamespace(model="llama-medium", task="ioi", edge_method="hap", n="9")
+    found = "results/edge-masks/llama-medium/ioi/hap/seed-7.safetensors"
+    assert drawn_scores(study, place) == study.edge_ranking(place) == found
+    drawn = results_of(study, "drawn")
+    folder = "results/figures/circuits/llama-small/ioi"
+    assert {f"{folder}/eap/30.svg", f"{folder}/hap/30.svg"} <= {*drawn}
+    alone = Study(checked("edge-pruning"))
+    assert f"{folder}/edge-pruning/30.svg" in results(alone)
 
 
 @pytest.mark.parametrize(

@@ -178,6 +178,11 @@ def merge(config, change):
         ("study.methods", ["nip"], "^study.methods.0: 'nip' is not one of"),
         ("study.seeds", [0, -1], "^study.seeds.1: -1 is less than"),
         ("study.siblings", [["ioi"]], "^study.siblings.0: "),
+        (
+            "evaluation.heads",
+            {"small": ["a0.h1", "m0"]},
+            "^evaluation.heads.small.1: 'm0'; expected a head by layer and number",
+        ),
         ("models.Small", {"path": "x"}, "^models: 'Small'; expected a name of lower"),
         ("models.small.dtype", "int8", "^models.small.dtype: 'int8' is not one of"),
         ("tasks.ioi.train", 0, "^tasks.ioi.train: 0 is less than"),

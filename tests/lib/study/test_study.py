@@ -29,6 +29,7 @@ CONFIG = {
     "models": {"small": {}, "large": {}, "unused": {}},
     "tasks": {"ioi": {}, "add": {}, "sub": {}, "a.b": {}},
     "attribution": {"ig_steps": 5, "verify": 0},
+    "pruning": {},
     "alignment": {
         "map": "free",
         "compare": ["cka-prior", "stitched", "carried-gradients"],
@@ -38,6 +39,7 @@ CONFIG = {
         "ablations": ["zero", "mean"],
         "proportions": [1.0],
         "circuits": {"theirs": {"target": "large", "task": "add"}},
+        "heads": {},
     },
     "sensitivity": {"ig_steps": [1], "sparsity": [0.1]},
     "benchmark": {
@@ -138,6 +140,12 @@ def test_costly_jobs_are_those_that_the_study_has():
     assert not any("edges" in each or "lifted" in each for each in without)
     verifying = costly(study(attribution_verify=10))
     assert verifying["verify_edges"] == 6  # not of the exact ones
+
+
+def test_heads_are_found_where_circuits_are_learned():
+    assert "find_heads" not in costly(study())
+    learning = study(study_edge_methods=["eap", "edge-pruning"])
+    assert costly(learning)["find_heads"] == 6  # of both models
 
 
 def test_a_study_of_attribution_alone_fits_nothing():
@@ -241,11 +249,12 @@ def test_circuits_of_edges_are_compared_with_those_of_nodes():
         *(f"{figures}/edge-curves/large/{method}.png" for method in methods),
         *(f"{figures}/edge-map/small/{method}.png" for method in methods),
         *(f"{figures}/edge-map/large/{method}.png" for method in methods),
-        *(
-            f"{figures}/circuits/{model}/ioi/{method}/30.svg"
-            for model in both
-            for method in methods
-        ),
+    ]
+    drawn = results_of(study(study_tasks=["ioi"]), "drawn")
+    assert drawn == [
+        f"{figures}/circuits/{model}/ioi/{method}/30.svg"
+        for model in both
+        for method in methods
     ]
     # Edges alone, and none.
     alone = study(study_methods=[]).measured_edges()
@@ -273,9 +282,9 @@ def test_the_page_shows_the_circuits_of_edges_of_the_targets():
 def test_a_circuit_of_any_number_of_edges_is_drawn_but_of_none():
     wildcards = {"model": "small", "task": "a.b", "edge_method": "eap"}
     scores = "results/edge-scores/small/a.b/eap.safetensors"
-    assert drawn_scores(SimpleNamespace(**wildcards, n="1000000")) == scores
+    assert drawn_scores(study(), SimpleNamespace(**wildcards, n="1000000")) == scores
     with pytest.raises(ValueError, match=r"0 edges of small on a\.b: .* from 1 on"):
-        drawn_scores(SimpleNamespace(**wildcards, n="0"))
+        drawn_scores(study(), SimpleNamespace(**wildcards, n="0"))
 
 
 def test_only_growing_benchmarks_have_a_figure_of_their_growth():

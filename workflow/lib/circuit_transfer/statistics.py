@@ -260,6 +260,18 @@ def bootstrap_p(draws: np.ndarray) -> float:
     return float(min(1.0, 2 * min(below, above) / (len(known) + 1)))
 
 
+def t_interval(values: np.ndarray, *, level: float = 0.95) -> tuple[float, float]:
+    """Return Student's interval of the mean of independent values `(n,)`.
+
+    NaN for fewer than two values.
+    """
+    if len(values) < 2:
+        return float("nan"), float("nan")
+    half = stats.t.ppf((1 + level) / 2, len(values) - 1)
+    half *= values.std(ddof=1) / np.sqrt(len(values))
+    return float(values.mean() - half), float(values.mean() + half)
+
+
 def cluster_draws(
     cells: Sequence[np.ndarray], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> np.ndarray:

@@ -36,6 +36,11 @@ class EdgeScores:
     by_example: np.ndarray | None = None
 
     @property
+    def is_signed(self) -> bool:
+        """Whether negative scores oppose the answer; learned ones rank and no more."""
+        return "seed" not in self.metadata
+
+    @property
     def flat(self) -> np.ndarray:
         """The scores of the edges, float32 `(n_edges,)`, by reader, then writer."""
         return self.scores.T[self.legal.T]

@@ -19,7 +19,11 @@ from circuit_transfer.circuits.edge_masks import (
 )
 from circuit_transfer.circuits.edge_runs import run_edge_circuits
 from circuit_transfer.circuits.faithfulness import satisfying
-from circuit_transfer.circuits.metrics import METRIC_COLUMNS, metric_columns
+from circuit_transfer.circuits.metrics import (
+    METRIC_COLUMNS,
+    complement_accuracy,
+    metric_columns,
+)
 from circuit_transfer.circuits.passes import measured
 from circuit_transfer.jobs.progress import progress
 from circuit_transfer.jobs.resume import NO_RESUME, Resume
@@ -29,6 +33,8 @@ from circuit_transfer.prompts.batches import PairBatch, prompt_numbers
 COUNTS = {"n_edges": pl.Int64, "n_effective": pl.Int64, "n_nodes": pl.Int64}
 PROMPTS = {"prompt_numbers": pl.List(pl.Int32)}
 MEASURES = COUNTS | METRIC_COLUMNS | PROMPTS
+# Measured with complements, which few studies need.
+OF_COMPLEMENT = {"complement_accuracy": pl.Float64}
 
 
 def evaluate_edges(
@@ -110,8 +116,9 @@ def evaluate_edge_masks(
         One row per circuit, one ablation after the other: the labels, `ablation`,
         `proportion` and `MEASURES`: the numbers of edges, of those on a path from the
         input to the logits and of heads and MLPs that these connect, then the metrics
-        as in `faithfulness.evaluate_circuits`. And the costs of each ablation, see
-        `passes.measured`. Without pairs there are no rows.
+        as in `faithfulness.evaluate_circuits`; with complements, `OF_COMPLEMENT` too.
+        And the costs of each ablation, see `passes.measured`. Without pairs there are
+        no rows.
     """
     resume.expect(batches=[len(batch) for batch in batches])
     counts, chosen = _counts(graph, masks), satisfying(labels, complement_of)
@@ -121,7 +128,7 @@ def evaluate_edge_masks(
             pl.exclude("proportion"), pl.lit(kind).alias("ablation"), "proportion"
         )
         with measured(kind, model_name, model, resume) as cost:
-            frame = pl.DataFrame(schema=METRIC_COLUMNS)
+            frame = pl.DataFrame(schema=_metrics(chosen))
             if batches and len(masks):
                 every = model, batches, graph, masks, chosen
                 frame = _measure(*every, ablation=kind, resume=resume)
@@ -145,7 +152,14 @@ def _measure(
     every = np.concatenate([masks, ~masks[with_complement.numpy()], ends])
     metrics = run_edge_circuits(model, batches, graph, every, **settings)
     columns = metric_columns(metrics, with_complement)
-    return pl.DataFrame(columns, schema=METRIC_COLUMNS)
+    if with_complement.any():
+        accuracy = complement_accuracy(metrics, with_complement)
+        columns["complement_accuracy"] = accuracy
+    return pl.DataFrame(columns, schema=_metrics(with_complement))
+
+
+def _metrics(with_complement: torch.Tensor) -> dict[str, pl.DataType]:
+    return METRIC_COLUMNS | (OF_COMPLEMENT if with_complement.any() else {})
 
 
 def _counts(graph: Graph, masks: np.ndarray) -> pl.DataFrame:

@@ -132,6 +132,20 @@ def metric_columns(metrics: Metrics, with_complement: Tensor) -> dict[str, list]
     }
 
 
+def complement_accuracy(
+    metrics: Metrics, with_complement: Tensor
+) -> list[float | None]:
+    """Return the accuracy of every circuit's complement, None without one.
+
+    Args:
+        metrics: see `metric_columns`.
+        with_complement: see `metric_columns`.
+    """
+    found = torch.full((len(with_complement),), math.nan, dtype=torch.float64)
+    found[with_complement] = _mean(metrics.accuracy)[len(with_complement) : -2]
+    return _finite(found)
+
+
 def _mean(metric: Tensor) -> Tensor:
     # In float64, so that the order of the examples does not matter.
     return metric.double().mean(1)

@@ -30,17 +30,23 @@ MISSING, UNCLEAR = -1, 2
 
 
 def query_head_scores(
-    scores: np.ndarray, graph: Graph, description: Mapping[str, Any]
+    scores: np.ndarray,
+    graph: Graph,
+    description: Mapping[str, Any],
+    *,
+    divided: bool = True,
 ) -> tuple[np.ndarray, Graph]:
     """Return edge scores on the graph of MIB, where every query head has its own key.
 
     The score of a key or value that several query heads share is divided evenly among
     them: their sum is the score (gradients add up), the single ones are not known.
+    Scores that rank and no more are the same for all of them.
 
     Args:
         scores: float32 `(n_writers, n_readers)`.
         graph: the edges that they are of.
         description: the description of the model.
+        divided: whether scores are divided.
 
     Returns:
         The scores float32 `(n_edges,)` of the graph of query heads, and this graph.
@@ -51,7 +57,7 @@ def query_head_scores(
     columns, shares = np.arange(len(to.readers)), np.ones(len(to.readers), np.float32)
     for number, reader in enumerate(to.readers):
         columns[number] = numbers[_shared(reader, group)]
-        if reader.endswith(SHARED):
+        if divided and reader.endswith(SHARED):
             shares[number] = group
     return to.flat(scores[:, columns] / shares), to
 

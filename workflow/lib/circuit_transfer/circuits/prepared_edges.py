@@ -64,6 +64,7 @@ def prepare_edges(
     graph: Graph,
     ablation: str,
     *,
+    prefixes: bool = True,
     budget: int = CACHE_BYTES,
 ) -> Cached[PreparedEdges]:
     """Run batches clean and ablated, once for all steps of a training.
@@ -74,6 +75,8 @@ def prepare_edges(
         graph: the edges of the model.
         ablation: what replaces what an edge outside a circuit carries, see
             `edge_runs.EdgeAblation`.
+        prefixes: whether the positions that clean and corrupted prompts share are run
+            once for all circuits; not where circuits have other weights.
         budget: bytes that the cache may take on the model's device; on the host of a
             GPU it may take more, see `prepared.host_budget`.
 
@@ -82,7 +85,7 @@ def prepare_edges(
     """
     with torch.no_grad():
         ablated = edge_ablation_of(model, batches, ablation)
-    how = (graph, ablated)
+    how = (graph, ablated, prefixes)
     prepared = Cached([partial(_prepared, model, batch, *how) for batch in batches])
     prepared.fill_cache(budget, host_budget(model))
     return prepared
@@ -91,9 +94,13 @@ def prepare_edges(
 # Not in inference mode: these tensors enter the graph of a training step.
 @torch.no_grad()
 def _prepared(
-    model: nn.Module, batch: PairBatch, graph: Graph, ablated: EdgeAblation
+    model: nn.Module,
+    batch: PairBatch,
+    graph: Graph,
+    ablated: EdgeAblation,
+    prefixes: bool,
 ) -> PreparedEdges:
-    batch = ablated.nodes.shorten(batch)
+    batch = ablated.nodes.shorten(batch) if prefixes else batch
     runs = edge_runs(model, batch, graph, ablated)
     # The runs have the prefix that their keys and values need.
     return PreparedEdges(replace(batch, prefix=None), runs)

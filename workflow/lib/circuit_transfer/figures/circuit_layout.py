@@ -35,6 +35,7 @@ from circuit_transfer.tables.top_nodes import decimals_of
 MOST = 2000
 LEFT = 60.0  # of the graph: the names of the layers stand there
 NARROWEST = 420.0
+PLAIN = 1.5  # width of lines that all look the same
 NO_SCORES = "No scores: no prompt pair of the task can be used with this model."
 
 
@@ -93,14 +94,19 @@ def _graph(ends: Sequence[Ends], effective: Sequence[bool], group: int, *, top: 
 
 def _lines(edges: pl.DataFrame, curves: Sequence[Sequence[Point]]) -> list[Line]:
     decimals = decimals_of(edges["score"].abs().max())
-    wide = widths(edges["score"].to_numpy()).round(2).tolist()
+    signed = circuit_legend.is_signed(edges)
+    # No widths, and no colours, where the scores rank and no more.
+    wide = [PLAIN] * len(edges)
+    if signed:
+        wide = widths(edges["score"].to_numpy()).round(2).tolist()
     rows = edges.select("writer", "reader", "score", "rank", "effective").iter_rows()
     found = []
     for row, points, width in zip(rows, curves, wide, strict=True):
         writer, reader, score, rank, kept = row
         title = f"{writer} -> {reader}: {score:+.{decimals}f}, rank {rank}"
-        style = {"dashed": score < 0, "pale": not kept, "title": title}
-        found.append(Line(points, width, _colour(score), **style))
+        sign = score if signed else 0
+        style = {"dashed": sign < 0, "pale": not kept, "title": title}
+        found.append(Line(points, width, _colour(sign), **style))
     return found
 
 

@@ -7,6 +7,7 @@ import polars as pl
 from circuit_transfer.figures.circuit_nodes import BOX_HEIGHT, LAST, Grid
 from circuit_transfer.figures.circuit_parts import (
     AROUND,
+    NEUTRAL,
     OPPOSES,
     SUPPORTS,
     TEXT_SIZE,
@@ -21,6 +22,7 @@ from circuit_transfer.tables.top_nodes import decimals_of
 LEGIBLE = 300
 SAMPLE = 30.0  # length of a line of the legend
 LEADING = 1.4
+LEARNED = "The scores are learned: they rank the edges, and have no sign."
 
 
 def heading(title: str, width: float) -> list[Text]:
@@ -92,22 +94,21 @@ def legend(
 
 def _entries(edges: pl.DataFrame, shared: bool) -> Iterator[tuple[dict | None, str]]:
     """Yield the style of a sample line, if there is one, and its text."""
-    sizes = edges["score"].abs()
-    decimals = decimals_of(sizes.max())
-    yield {"colour": SUPPORTS}, "supports the right answer (positive score)"
-    if (edges["score"] < 0).any():
+    signed = is_signed(edges)
+    if signed:
+        yield {"colour": SUPPORTS}, "supports the right answer (positive score)"
+    if signed and (edges["score"] < 0).any():
         text = "opposes the right answer (negative score)"
         yield {"colour": OPPOSES, "dashed": True}, text
     if dangling := len(edges) - edges["effective"].sum():
         yield (
-            {"colour": SUPPORTS, "pale": True},
+            {"colour": SUPPORTS if signed else NEUTRAL, "pale": True},
             f"paler: {dangling:,} of {len(edges):,} edges, which are on no path from "
             "input to logits along these edges alone",
         )
     yield (
         None,
-        "Width grows with the root of the absolute score, "
-        f"{sizes.min():.{decimals}f} to {sizes.max():.{decimals}f}. All edges lead "
+        f"{_scores(edges) if signed else LEARNED} All edges lead "
         "upwards; q, k, v: queries, keys and values of a head; m0: the MLP of layer 0. "
         "Only nodes with an edge are drawn.",
     )
@@ -118,3 +119,17 @@ def _entries(edges: pl.DataFrame, shared: bool) -> Iterator[tuple[dict | None, s
         )
     if len(edges) > LEGIBLE:
         yield None, f"Drawings of over {LEGIBLE:,} edges are not legible; draw fewer."
+
+
+def is_signed(edges: pl.DataFrame) -> bool:
+    """Return whether the scores of edges have a sign, as learned ones do not."""
+    return edges["sign"].is_not_null().any()
+
+
+def _scores(edges: pl.DataFrame) -> str:
+    sizes = edges["score"].abs()
+    decimals = decimals_of(sizes.max())
+    return (
+        "Width grows with the root of the absolute score, "
+        f"{sizes.min():.{decimals}f} to {sizes.max():.{decimals}f}."
+    )

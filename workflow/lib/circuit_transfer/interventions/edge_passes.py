@@ -54,6 +54,8 @@ class EdgeRuns:
             same for all, of a single one.
         clean: that of the clean prompts; of the first layer only.
         after: the prefix that the prompts continue, for as many keys as readers.
+        head_weights: by layer what projects the heads' outputs in the ablated run, see
+            `edge_references.head_weights`; None where circuits have the same.
     """
 
     graph: Graph
@@ -61,6 +63,7 @@ class EdgeRuns:
     ablated: EdgeRun
     clean: EdgeRun
     after: Prefix | None = None
+    head_weights: Sequence[Tensor] | None = None
 
 
 class EdgePass(ABC):
@@ -248,7 +251,7 @@ class EdgePass(ABC):
             live: of all its heads, `(rows, position, heads, d_head)`.
         """
         ablated = self.runs.ablated.sites[2 * layer].to(live.device)
-        differences = live.unflatten(0, (self.circuits, -1)) - ablated
+        differences = self._differences(live.unflatten(0, (self.circuits, -1)), ablated)
         numbers = self.plan.heads(layer)
         writers = self.runs.graph.head_writers(layer)[0] + numbers
         for place, buffer in self.buffers.items():
@@ -261,12 +264,22 @@ class EdgePass(ABC):
                 outputs = outputs.to(weights.device)
                 self.write_heads(place, writers[own], outputs, weights)
 
+    def _differences(self, live: Tensor, ablated: Tensor) -> Tensor:
+        """Return what `_head_weights` projects to differences of heads."""
+        if self.runs.head_weights is None:
+            return live - ablated
+        # Each by its own weights, in one product.
+        return torch.cat([live, -ablated.expand_as(live)], dim=-1)
+
     @contextmanager
     def _head_weights(self, layer: int, heads: np.ndarray) -> Iterator[Tensor]:
         """Yield what projects the outputs of heads, `(heads, d_head, d_model)`."""
         projection, _, count = self.sites[2 * layer]
         with on_device(projection):
             weights = projection_weight(projection).T.unflatten(0, (count, -1))
+            if self.runs.head_weights is not None:
+                ablated = self.runs.head_weights[layer].to(weights)
+                weights = torch.cat([weights, ablated], dim=1)
             yield weights if len(heads) == count else weights[heads]
 
     def _write_unreached(self, layer: int) -> None:

@@ -14,6 +14,8 @@ from circuit_transfer.models.architectures import (
     final_norm,
     layer_modules,
     layer_readers,
+    node_sites,
+    projection_weight,
 )
 from circuit_transfer.models.edges import KV_HEAD
 
@@ -82,6 +84,16 @@ def run_edges(
     with _keeping(model, found, outputs, count):
         found.logits = answer_logits(model, ids, embeddings=embeddings, after=after)
     return found
+
+
+def head_weights(model: nn.Module) -> list[Tensor]:
+    """Return by layer what projects the heads' outputs, `(heads, d_head, d_model)`."""
+    heads = [
+        (module, count) for module, is_input, count in node_sites(model) if is_input
+    ]
+    return [
+        projection_weight(module).T.unflatten(0, (count, -1)) for module, count in heads
+    ]
 
 
 @contextmanager

@@ -65,16 +65,16 @@ class DiscoGP:
     masks: str = BOTH
     order: str = JOINT
     ablation: str = ZERO
-    faithfulness: str = ANSWER
+    faithfulness: str = KL
     completeness: float = 1.0
     weight_decay: float = 0.0
     weight_steps: int = 400
     weight_learning_rate: float = 0.1
-    weight_init: float = 1.0
-    weight_temperature: float = 0.01
+    weight_init: float = 3.0
+    weight_temperature: float = 1.0
     weight_density: float = 1.0
-    weight_density_max: float = 100.0
-    weight_density_min: float = 100.0
+    weight_density_max: float = 300.0
+    weight_density_min: float = 300.0
     weight_warmup: float = 1.0
     weight_cooldown: float = 0.0
     edge_steps: int = 400
@@ -82,7 +82,7 @@ class DiscoGP:
     edge_init: float = 1.0
     edge_temperature: float = 1.0
     edge_density: float = 1.0
-    edge_density_max: float = 10.0
+    edge_density_max: float = 30.0
     edge_density_min: float = 1.0
     edge_warmup: float = 0.2
     edge_cooldown: float = 0.2
@@ -105,6 +105,12 @@ class DiscoGP:
                 _check(field.name, value, value >= 0, "0 or above")
             elif field.name.endswith(("warmup", "cooldown")):
                 _check(field.name, value, 0 <= value <= 1, "a share of the steps, 0..1")
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of masks that are learned: `weight`, `edge` or both."""
+        kinds = {WEIGHTS: ("weight",), EDGES: ("edge",)}
+        return kinds.get(self.masks, ("weight", "edge"))
 
     def density_weight(self, kind: str, done: float) -> float:
         """Return the weight of a density loss.
@@ -132,14 +138,18 @@ def _check(name: str, value: Any, known: Any, expected: str) -> None:
 
 
 PRESETS = {
-    # For models of some ten million weights and thousands of edges.
+    # Few steps: with the published temperature only one in fifty masks of weights has a
+    # gradient in a step, and a model is broken before any can respond.
     "small": DiscoGP(),
     # The published settings for GPT-2: 1,000 prompts in batches of 64 are 13 steps an
     # epoch, of which weights take 500 and edges 100.
     "paper": DiscoGP(
         order=WEIGHTS_FIRST,
+        faithfulness=ANSWER,
         weight_decay=0.01,
         weight_steps=6500,
+        weight_init=1.0,
+        weight_temperature=0.01,
         weight_density_max=1000.0,
         weight_density_min=1.0,
         weight_warmup=1.0,

@@ -9,6 +9,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -37,6 +38,7 @@ from circuit_transfer.pruning.discogp_settings import (
     DiscoGP,
 )
 from circuit_transfer.pruning.joint_circuits import JointCircuits
+from circuit_transfer.pruning.training import batch_order
 from circuit_transfer.pruning.weight_masks import masked_weights
 
 log = logging.getLogger(__name__)
@@ -142,15 +144,16 @@ class Training:
         )
         if state is not None and self.done > first:
             set_optimiser_(self._optimiser, state.tensors)
-        left = range(self.done - first, phase.steps)
+        order = batch_order(len(self.circuits), self.seed)
+        left = islice(order, self.done, first + phase.steps)
         with activity(self._place):
-            for step in progress(left, phase.steps, "step", done=self.done - first):
-                self._step(phase, first, step)
+            done = self.done - first
+            for index in progress(left, phase.steps, "step", done=done):
+                self._step(index, phase, first)
                 resume.save()
 
-    def _step(self, phase: Phase, first: int, step: int) -> None:
-        index = self._batch(first + step)
-        drawn = self.gates.drawn(phase.kinds, first + step)
+    def _step(self, index: int, phase: Phase, first: int) -> None:
+        drawn = self.gates.drawn(phase.kinds, self.done)
         gates = {
             kind: {name: each.detach().requires_grad_() for name, each in named.items()}
             for kind, named in drawn.items()
@@ -166,34 +169,34 @@ class Training:
         # A complement without weight, or a circuit without weights, has no gradient.
         pairs = [pair for pair in pairs if pair[1] is not None]
         torch.autograd.backward(*map(list, zip(*pairs, strict=True)))
-        density = self._density_loss(phase, step / phase.steps)
+        density = self._density_loss(phase, (self.done - first) / phase.steps)
         density.backward()
         losses["loss"] += float(density.detach())
-        self._check(losses["loss"], first + step)
+        self._check(losses["loss"])
         self._optimiser.step()
         self._record(losses)
 
     def _losses(self, index: int, gates: Mapping[str, Mapping]) -> dict[str, float]:
         """Run both sides with their backward passes; return the losses."""
-        circuits, settings = self.circuits, self.settings
-        batch, full = circuits.batches[index], circuits.full(index)
-        logits = circuits.logits(index, *self.side(gates))
-        divergence = answer_divergence(full, logits).mean()
+        joint, settings = self.circuits[index], self.settings
+        batch, prepared = joint.batch, joint.prepared
+        logits = joint.logits(*self.side(gates))
+        divergence = answer_divergence(prepared.full, logits).mean()
         faithfulness = divergence
         if settings.faithfulness == ANSWER:
             faithfulness = right_answer_loss(batch, logits)
         faithfulness.backward()
-        found = {"faithfulness": float(faithfulness), "kl": float(divergence)}
+        found = {"faithfulness": faithfulness.item(), "kl": divergence.item()}
         if not settings.completeness:
             return found | {"completeness": np.nan, "loss": found["faithfulness"]}
-        logits = circuits.logits(index, *self.side(gates, complement=True))
+        logits = joint.logits(*self.side(gates, complement=True))
         if settings.ablation == ZERO or settings.masks == WEIGHTS:
             completeness = uniform_loss(batch, logits)
         else:
             # Without any edge the model answers the corrupted prompts, not at chance.
-            completeness = same_answers_loss(batch, logits, circuits.empty(index))
+            completeness = same_answers_loss(batch, logits, prepared.empty)
         (settings.completeness * completeness).backward()
-        found["completeness"] = float(completeness)
+        found["completeness"] = completeness.item()
         total = found["faithfulness"] + settings.completeness * found["completeness"]
         return found | {"loss": total}
 
@@ -245,18 +248,11 @@ class Training:
         free = int((~self.gated).sum()) if kind == EDGE else 0
         return (count + free) / (total + free)
 
-    def _batch(self, step: int) -> int:
-        """Return the number of a step's batch: all in a new order in every epoch."""
-        epoch, place = divmod(step, len(self.circuits.batches))
-        order = np.random.default_rng([self.seed, epoch]).permutation(
-            len(self.circuits.batches)
-        )
-        return int(order[place])
-
-    def _check(self, loss: float, step: int) -> None:
+    def _check(self, loss: float) -> None:
         if not np.isfinite(loss):
             raise ValueError(
-                f"discogp, step {step + 1}: the loss is {loss}; use a smaller "
+                f"discogp: the loss is {loss} in step {self.done + 1} of {self.steps}; "
+                "use a smaller "
                 "pruning.discogp.weight_learning_rate and edge_learning_rate, or load "
                 "the model in float32 (dtype of the model)"
             )

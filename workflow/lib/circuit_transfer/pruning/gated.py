@@ -48,6 +48,7 @@ class Gated:
         self.settings, self.seed, self.device = settings, seed, device
         self.support = np.ones(graph.n_edges, bool) if support is None else support
         self.rate_warmup = settings.rate_warmup
+        self.rate_cooldown = settings.rate_cooldown
         self.weight_decay = settings.weight_decay
         self.log_alpha = torch.empty(0)
         self.multipliers: Multipliers | None = None

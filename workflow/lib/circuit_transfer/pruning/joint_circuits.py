@@ -6,20 +6,65 @@ writer's output on the corrupted prompts, or zero. So it is run once for all cir
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import Tensor, nn
 
-from circuit_transfer.circuits.edge_runs import edge_ablation_of, edge_runs
-from circuit_transfer.interventions import EdgeRuns, answer_logits, plan_edges
+from circuit_transfer.circuits.prepared_edges import PreparedEdges, prepare_edges
+from circuit_transfer.interventions import (
+    Plan,
+    answer_logits,
+    plan_edges,
+    soft_edge_logits,
+)
+from circuit_transfer.interventions.edge_references import head_weights
 from circuit_transfer.interventions.other_weights import with_weights
-from circuit_transfer.interventions.soft_edges import soft_edge_logits
 from circuit_transfer.models.edges import Graph
 from circuit_transfer.prompts.batches import PairBatch
 
 
-class JointCircuits:
-    """Runs joint circuits on batches of pairs, and keeps what they share."""
+@dataclass(frozen=True)
+class JointBatch:
+    """A batch of pairs on which joint circuits run.
+
+    Attributes:
+        model: a causal language model with frozen parameters.
+        batch: the pairs.
+        prepared: the full and the ablated run.
+        plan: with all edges.
+    """
+
+    model: nn.Module
+    batch: PairBatch
+    prepared: PreparedEdges
+    plan: Plan
+
+    def logits(
+        self, edges: Tensor | None, weights: Mapping[str, Tensor] | None
+    ) -> Tensor:
+        """Return a circuit's answer logits, with gradients for edges and weights.
+
+        Args:
+            edges: share of every edge, float32 `(n_edges,)`; None for all edges.
+            weights: by the names of the parameters that they replace; None for the
+                model's own.
+
+        Returns:
+            `(batch, vocabulary)`.
+        """
+
+        def run() -> Tensor:
+            if edges is None:
+                return answer_logits(self.model, self.batch.clean)
+            runs = self.prepared.runs
+            return soft_edge_logits(self.model, runs, self.plan, edges[None])
+
+        return run() if weights is None else with_weights(self.model, weights, run)
+
+
+class JointCircuits(Sequence[JointBatch]):
+    """The batches on which joint circuits run, with what these share."""
 
     def __init__(
         self,
@@ -27,58 +72,38 @@ class JointCircuits:
         batches: Sequence[PairBatch],
         graph: Graph,
         ablation: str,
+        *,
+        other_weights: bool,
     ):
-        """Prepare an ablation; nothing is run yet.
+        """Run all batches in full and ablated.
 
         Args:
             model: a causal language model with frozen parameters.
             batches: the pairs, without cached positions.
             graph: the edges of the model.
             ablation: what an edge outside carries, see `edge_runs.edge_ablation_of`.
+            other_weights: whether a circuit may have other weights than the model.
+                Then the first positions, too, differ from the full model's, and every
+                output from the ablated one.
         """
-        self.model, self.batches, self.graph = model, batches, graph
-        self._ablated = edge_ablation_of(model, batches, ablation)
-        # All are computed: by other weights than the model's every output differs.
+        self.model, self.batches = model, batches
+        self._prepared = prepare_edges(
+            model, batches, graph, ablation, prefixes=not other_weights
+        )
         every = np.ones((1, graph.n_edges), bool)
         self._plan = plan_edges(graph, every, silent=False)
-        self._runs: dict[int, EdgeRuns] = {}
+        self._head_weights = head_weights(model) if other_weights else None
 
-    def runs(self, index: int) -> EdgeRuns:
-        """Return the clean and the ablated run of a batch."""
-        if index not in self._runs:
-            batch = self.batches[index]
-            self._runs[index] = edge_runs(self.model, batch, self.graph, self._ablated)
-        return self._runs[index]
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return len(self.batches)
 
-    def full(self, index: int) -> Tensor:
-        """Return the full model's answer logits, `(batch, vocabulary)`."""
-        return self.runs(index).clean.logits
-
-    def empty(self, index: int) -> Tensor:
-        """Return the logits where everything is ablated, `(batch or 1, vocabulary)`."""
-        return self.runs(index).ablated.logits
-
-    def logits(
-        self, index: int, edges: Tensor | None, weights: Mapping[str, Tensor] | None
-    ) -> Tensor:
-        """Return a circuit's answer logits, with gradients for edges and weights.
-
-        Args:
-            index: number of the batch.
-            edges: share of every edge, float32 `(n_edges,)`; None for all edges.
-            weights: by the names of the parameters that they replace; None for the
-                model's own.
-        """
-
-        def run() -> Tensor:
-            if edges is None:
-                return answer_logits(self.model, self.batches[index].clean)
-            runs = self.runs(index)
-            return soft_edge_logits(self.model, runs, self._plan, edges[None])
-
-        # Before the weights are replaced.
-        self.runs(index)
-        return run() if weights is None else with_weights(self.model, weights, run)
+    def __getitem__(self, index: int) -> JointBatch:
+        """Return a batch."""
+        prepared = self._prepared[index]
+        runs = replace(prepared.runs, head_weights=self._head_weights)
+        prepared = replace(prepared, runs=runs)
+        return JointBatch(self.model, self.batches[index], prepared, self._plan)
 
 
 def input_edges(graph: Graph) -> np.ndarray:

@@ -15,7 +15,12 @@ from circuit_transfer.models.edges import Graph
 from circuit_transfer.prompts.batches import PairBatch
 
 # The methods, which are found by import.
-from circuit_transfer.pruning import edge_pruning, hap, soft_top_k  # noqa: F401
+from circuit_transfer.pruning import (  # noqa: F401
+    discogp,
+    edge_pruning,
+    hap,
+    soft_top_k,
+)
 from circuit_transfer.pruning.outcomes import LearnedEdges
 
 __all__ = ["LearnedEdges", "learn_edges"]

@@ -51,7 +51,7 @@ class Ranking:
     Attributes: see `training.Masks`.
     """
 
-    rate_warmup = 0.0
+    rate_warmup = rate_cooldown = 0.0
 
     def __init__(
         self,

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from circuit_transfer.messages import some
 from circuit_transfer.models.architectures import layer_matrices
 
-# Of the tensors of an artefact.
-PREFIX = "weights/"
+# In an artefact: what the names of masks and of their logits begin with, and the entry
+# of the metadata that has the shapes of the masks.
+PREFIX, LOGITS, SHAPES = "weights/", "weight-logits/", "weight_shapes"
 
 
 def maskable_weights(model: nn.Module) -> dict[str, Tensor]:

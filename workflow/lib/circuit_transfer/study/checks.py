@@ -37,6 +37,9 @@ def check_config(config: Mapping, *directories: Path | str) -> None:
     for key, sizes in grids.items():
         check_proportions(key, sizes)
     check_circuits(config)
+    for name in config["evaluation"]["heads"]:
+        models = studied_models(config["study"], config["models"])
+        _check_known("evaluation.heads", name, models, "model of the study")
     check_ablation(config)
     check_learning(config)
     check_edges(config)

@@ -14,7 +14,7 @@ import polars as pl
 
 from circuit_transfer.circuits.methods import Nodes
 from circuit_transfer.models.shape import FLOAT32_BYTES, ModelShape
-from circuit_transfer.study.edge_costs import edge_flops, edge_memory
+from circuit_transfer.study.edge_costs import cached_bytes, edge_flops, edge_memory
 from circuit_transfer.study.work import Work
 from circuit_transfer.study.workload import study_work
 
@@ -49,6 +49,8 @@ AFTER = {
     "evaluate_edges": 1,
     "learn_edges": 1,  # of which some need edge scores
     "evaluate_learned": 2,
+    "evaluate_at_sizes": 1,
+    "evaluate_weights": 2,
     "evaluate_lifted": 1,
     "evaluate_aligned": 2,
 }
@@ -107,10 +109,11 @@ def work_memory(work: Work, shape: ModelShape, tokens: Mapping[str, int]) -> int
 
     The weights; node outputs and logits, as many copies as the stage holds, of a batch
     or of all pairs; and for a batch of the longest prompts the activations stored for
-    its backward pass (of one layer, where there is none) and the logits of the loss;
-    and what edges take (`edge_costs`). CUDA itself takes about half a gigabyte more.
+    its backward pass (of one layer, where there is none) and the logits of the loss,
+    for every circuit; what edges take (`edge_costs`), and trained masks. CUDA itself
+    takes about half a gigabyte more.
     """
-    batch = min(work.batch_size, max(work.pairs.values()))
+    batch = work.circuits * min(work.batch_size, max(work.pairs.values()))
     batch_tokens = batch * max(tokens[task] for task in work.pairs)
     held_tokens, held = batch_tokens, batch
     if work.holds_all:
@@ -121,7 +124,9 @@ def work_memory(work: Work, shape: ModelShape, tokens: Mapping[str, int]) -> int
     logits = (work.logits * held + LOSS_LOGITS * batch) * shape.vocabulary
     nodes = work.copies * held_tokens * shape.node_bytes
     edges = edge_memory(work.edges, shape, batch, batch_tokens // batch)
-    return shape.weight_bytes + nodes + edges + kept + logits * FLOAT32_BYTES
+    edges += cached_bytes(work.edges, shape, _prompt_tokens(work, tokens))
+    numbers = logits + work.masks * shape.parameters
+    return shape.weight_bytes + nodes + edges + kept + numbers * FLOAT32_BYTES
 
 
 def estimate(

@@ -1,12 +1,11 @@
 """The drawings of circuits of edges: which are made, and what they are made from."""
 
-from circuit_transfer.study.paths import path
 from circuit_transfer.study.results import first_methods
 from circuit_transfer.study.shown import figure_pattern, table_pattern
 from circuit_transfer.study.study import Study
 
 
-def drawn_scores(w) -> str:
+def drawn_scores(study: Study, w) -> str:
     """Return the scores of the edges of a drawing, by its wildcards.
 
     Raises:
@@ -17,7 +16,7 @@ def drawn_scores(w) -> str:
             f"{w.n} edges of {w.model} on {w.task}: expected a number from 1 on; if "
             "the model has fewer edges, all of them are drawn"
         )
-    return path("edge-scores", model=w.model, task=w.task, edge_method=w.edge_method)
+    return study.edge_ranking(w)
 
 
 def summarised_edges(study: Study) -> dict[str, list[str]]:

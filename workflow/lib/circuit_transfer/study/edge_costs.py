@@ -7,6 +7,8 @@ from circuit_transfer.study.work import EdgeWork
 # Values of all writers that are multiplied at a time on a GPU, if an example has fewer:
 # `edge_products.BUFFER`, which is next to what needs torch.
 BUFFER = 2**28
+# Bytes of runs that trainings keep, `prepared.CACHE_BYTES`; others run again.
+CACHE = 8 * 2**30
 
 
 def edge_flops(edges: EdgeWork | None, shape: ModelShape) -> int:
@@ -43,6 +45,20 @@ def edge_memory(
     wide = edges.buffers * _buffered(edges, graph, shape, examples, tokens) * size
     scores = len(graph.writers) * len(graph.readers) * FLOAT32_BYTES
     return wide + reading + 2 * examples * scores * edges.scored
+
+
+def cached_bytes(edges: EdgeWork | None, shape: ModelShape, tokens: int) -> int:
+    """Return the bytes of the outputs of all writers that are kept for all steps.
+
+    Args:
+        edges: what the job has to do with edges.
+        shape: of the model.
+        tokens: of all prompts.
+    """
+    if edges is None:
+        return 0
+    values = tokens * len(shape.graph(edges.kv).writers) * shape.d_model
+    return min(CACHE, edges.cached * values * BYTES[shape.dtype])
 
 
 def _buffered(

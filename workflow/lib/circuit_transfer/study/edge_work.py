@@ -15,6 +15,7 @@ from circuit_transfer.study.learning import (
     circuits_at_once,
     learned_settings,
     learning_methods,
+    mask_copies,
     scoring_methods,
     training_passes,
 )
@@ -23,6 +24,7 @@ from circuit_transfer.study.work import EdgeWork, Work, available, in_a_pass
 
 # By signed and by absolute score: circuits, their complements, and random ones.
 RANKINGS = 2 * (2 + len(GROWN))
+DISCOGP = "discogp"
 # Of every seed of a learned method: the circuits that it ranks, and those of its own
 # sizes, with complements; and a random one for each size.
 RANKED, OWN = 2, 3
@@ -111,11 +113,15 @@ def _trainings(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
             # The mean over the task takes a run of its prompts.
             forwards=seeds * (forwards + (settings["ablation"] == "mean")),
             forward_backwards=seeds * forward_backwards,
-            batch_size=at_once * settings["batch_size"],
-            copies=3,
-            logits=2,
+            batch_size=settings["batch_size"],
+            copies=0,
+            # Of both runs; the divergence takes as many again.
+            logits=4,
+            holds_all=True,
             written_bytes=seeds * _learned_bytes(config, of_model),
-            edges=EdgeWork(config["attribution"]["kv"], of_model.edges, 2, at_once),
+            circuits=at_once * method_of(method).passes(of_model, 1)[1],
+            masks=mask_copies(learned_settings(config, method)),
+            edges=EdgeWork(config["attribution"]["kv"], of_model.edges, 1, cached=2),
         )
 
 
@@ -124,6 +130,24 @@ def _learned_bytes(config: Mapping, nodes: Nodes) -> int:
     sizes = len(config["pruning"]["sizes"])
     matrix = (nodes.count + 1) * nodes.readers
     return matrix * ((1 + sizes) * (FLOAT32_BYTES + 1) + 1)
+
+
+def _beside_learned(config: Mapping) -> dict[str, tuple[list, list]]:
+    """Return stages that compare all methods at the sizes of learned circuits.
+
+    By stage as in `_evaluations`; all circuits have their complements measured.
+    """
+    learning, attributing = learning_methods(config), attributing_methods(config)
+    study, sizes = config["study"], config["pruning"]["sizes"]
+    # Edges by signed and by absolute score, and nodes.
+    ranked = 2 * (2 * len(attributing) + len(study["methods"]))
+    trained = 2 * (len(study["seeds"]) * len(learning) + len(attributing))
+    # Attribution also at DiscoGP's own size.
+    with_weights = [(trained, sizes), (2 * len(attributing), sizes[:1])]
+    return {
+        "evaluate_at_sizes": ([None] if learning else [], [(ranked, sizes)]),
+        "evaluate_weights": ([None] if DISCOGP in learning else [], with_weights),
+    }
 
 
 def _evaluations(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
@@ -135,6 +159,7 @@ def _evaluations(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
     stages = {
         "evaluate_edges": (attributing_methods(config), [(RANKINGS, sizes)]),
         "evaluate_learned": (learning_methods(config), learned),
+        **_beside_learned(config),
         "evaluate_random_edges": ([None], [(settings["random_rankings"], sizes)]),
         "evaluate_lifted": (study["methods"], [(1, sizes)]),
     }

@@ -70,6 +70,16 @@ def circuits_at_once(config: Mapping, settings: Any) -> int:
     return len(config["pruning"]["sizes"])
 
 
+def mask_copies(settings: Any) -> int:
+    """Return how many numbers a method holds for every weight that has a mask.
+
+    The mask's logit, its gradient and two moments, and the gate and the masked weight
+    of the circuit and of what it leaves out, with gradients.
+    """
+    masks_weights = isinstance(settings, DiscoGP) and settings.masks != "edges"
+    return 10 if masks_weights else 0
+
+
 def training_passes(config: Mapping, method: str, pairs: int) -> tuple[int, int]:
     """Return how often a training runs a pair, without and with a backward pass.
 

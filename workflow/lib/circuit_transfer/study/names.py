@@ -19,6 +19,7 @@ from circuit_transfer.study.convergence import compared_methods
 from circuit_transfer.study.edges import verified_methods
 from circuit_transfer.study.learning import (
     attributing_methods,
+    filter_of,
     learning_methods,
     scoring_methods,
 )
@@ -58,6 +59,17 @@ class Names:
     def scoring_methods(self) -> list[str]:
         """The methods that score edges, for what a learned one leaves out too."""
         return scoring_methods(self.config)
+
+    @property
+    def sizes(self) -> list[float]:
+        """The sizes that circuits are learned for, if any are."""
+        return self.config["pruning"]["sizes"] if self.learned_methods else []
+
+    @property
+    def filters(self) -> dict[str, str]:
+        """By learned method, the one that scores the edges among which it learns."""
+        found = {each: filter_of(self.config, each) for each in self.learned_methods}
+        return {method: name for method, name in found.items() if name}
 
     @property
     def finds_edges(self) -> bool:
@@ -174,6 +186,11 @@ class Names:
         either = {key: "|".join(map(re.escape, each)) for key, each in names.items()}
         return {**either, "seed": r"\d+", "n": r"\d+"}
 
+    @property
+    def any_edge_method(self) -> dict[str, str]:
+        """The constraint of `edge_method` where methods that learn are meant too."""
+        return {"edge_method": "|".join([*edge_methods(), *learned_methods()])}
+
     def selected(self, *keys: str) -> dict[str, Any]:
         """Return what the scripts of figures and tables take by these names."""
         values = {
@@ -182,12 +199,14 @@ class Names:
             "edge_methods": self.edge_methods,
             "learned_methods": self.learned_methods,
             "families": self.families,
+            "filters": self.filters,
             "map_name": self.main_map,
             "maps": self.maps,
             "methods": self.methods,
             "pairs": self.transfers,
             "proportions": self.config["evaluation"]["proportions"],
             "seeds": self.seeds,
+            "sizes": self.sizes,
             "siblings": self.config["study"]["siblings"],
             "targets": self.targets,
             "tasks": self.tasks,

@@ -62,6 +62,9 @@ def _parts(study: Study) -> list[str]:
     """Return the parts that a study has, see `shown`."""
     parts = ["study", "circuits", "sensitivity", "convergence", "planted"]
     parts += ["edges"] if study.edge_methods else []
+    parts += ["drawn"] if study.finds_edges else []
+    parts += ["learned"] if study.learned_methods else []
+    parts += ["discogp"] if "discogp" in study.learned_methods else []
     parts += ["nodes"] if study.methods else []
     if study.transfers:
         return [*parts, "transfers"]
@@ -72,6 +75,7 @@ def _shown(study: Study, part: str) -> Iterator[tuple[str, str]]:
     """Yield the question that a table or figure of a part answers, and its file."""
     wanted = {
         "edges": study.edge_methods,
+        "learned": study.learned_methods,
         "circuits": study.circuits,
         "sensitivity": study.varied,
         "convergence": study.compared_methods,
@@ -82,7 +86,8 @@ def _shown(study: Study, part: str) -> Iterator[tuple[str, str]]:
         return
     shown = {table_pattern(name): each for name, each in TABLES.items()}
     shown |= {figure_pattern(name): each for name, each in FIGURES.items()}
-    own = {"n": [DRAWN_EDGES]}
+    own = {"n": [DRAWN_EDGES]} if part == "drawn" else {}
+    own |= {"edge_method": study.config["study"]["edge_methods"]} if own else {}
     own |= {"benchmark": study.growing} if part == "scaling" else {}
     for pattern, each in shown.items():
         if each.part == part:

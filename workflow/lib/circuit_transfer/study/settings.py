@@ -27,6 +27,12 @@ def edge_attribution_settings(config: Mapping, method: str) -> dict[str, Any]:
     return attribution_settings(config, method) | own
 
 
+def ablated_settings(config: Mapping) -> dict[str, Any]:
+    """Return how circuits of given sizes are evaluated on a target."""
+    settings = evaluation_settings(config)
+    return {key: value for key, value in settings.items() if key != "proportions"}
+
+
 def verifying_settings(config: Mapping) -> dict[str, Any]:
     """Return how edges are patched one by one to verify their scores."""
     keys = ["examples", "batch_size", "ablation", "verify"]
@@ -74,6 +80,12 @@ def evaluation_settings(config: Mapping) -> dict[str, Any]:
     """Return how circuits are measured."""
     keys = ["ablations", "proportions", "examples", "batch_size"]
     return {key: config["evaluation"][key] for key in keys}
+
+
+def heads_settings(config: Mapping) -> dict[str, Any]:
+    """Return how heads are ablated to find those that matter."""
+    settings = {key: config["evaluation"][key] for key in ["examples", "batch_size"]}
+    return {"ablation": config["evaluation"]["ablations"][0], **settings}
 
 
 def varied_settings(config: Mapping) -> dict[str, Any]:

@@ -7,8 +7,10 @@ from circuit_transfer.study.paths import wildcards
 FAITHFUL = "Is the transfer faithful?"
 GOLD = "How faithful are the model's own circuits?"
 EDGES = "How few edges suffice?"
+METHODS = "Which method when?"
 SOURCE = "Does the source matter?"
 CIRCUITS = "What do the circuits look like?"
+TRAINING = "How did the training go?"
 COST = "What does it cost?"
 SPEED = "How fast is it?"
 MODELS = "Models and tasks"
@@ -29,10 +31,12 @@ class Shown:
 
     Attributes:
         part: what asks for it: every `study`; one with `transfers`, or without
-            (`attribution`, of nodes); one that scores `nodes` or `edges`, varies
-            settings (`sensitivity`), compares numbers of steps (`convergence`), imports
-            `circuits` or has `planted` models; or targets of their own, `benchmark`
-            with `scaling`, `startup`.
+            (`attribution`, of nodes); one that scores `nodes` or `edges`, finds
+            edges that are `drawn`, by attribution or by learning, has `learned`
+            circuits, or such of weights (`discogp`), varies settings (`sensitivity`),
+            compares numbers of steps (`convergence`), imports `circuits` or has
+            `planted` models; or targets of their own, `benchmark` with `scaling`,
+            `startup`.
         category: the question under which the report shows it.
         folders: the wildcards in its path, after its name.
         caption: the file of its caption, where that is not its name.
@@ -54,6 +58,9 @@ FIGURES = {
         "attribution", GOLD, "{target}/{method}", caption="curves-by-task"
     ),
     "edge-curves": Shown("edges", EDGES, "{target}/{edge_method}"),
+    "methods": Shown("learned", METHODS, "{target}"),
+    "head-survival": Shown("learned", CIRCUITS, "{model}"),
+    "learning-curves": Shown("learned", TRAINING, "{model}"),
     "recovery": Shown("transfers", FAITHFUL),
     "transfer-matrix": Shown("transfers", FAITHFUL, _PAIR),
     "completeness": Shown("transfers", FAITHFUL, _PAIR),
@@ -65,10 +72,10 @@ FIGURES = {
     "gold-node-map": Shown("attribution", CIRCUITS, "{target}/{method}"),
     "edge-map": Shown("edges", CIRCUITS, "{model}/{edge_method}"),
     "circuits": Shown(
-        "edges", CIRCUITS, "{model}/{task}/{edge_method}/{n}", image="svg"
+        "drawn", CIRCUITS, "{model}/{task}/{edge_method}/{n}", image="svg"
     ),
     "alignment-matrix": Shown("transfers", CIRCUITS, _FIT),
-    "losses": Shown("transfers", "How did the training go?", _FIT),
+    "losses": Shown("transfers", TRAINING, _FIT),
     "break-even": Shown("transfers", COST, _PAIR),
     "sensitivity": Shown("sensitivity", SETTINGS, _VARIED),
     "convergence": Shown("convergence", SETTINGS, "{model}"),
@@ -92,6 +99,10 @@ TABLES = {
     "edges": Shown("edges", EDGES, "{target}"),
     "edge-agreement": Shown("edges", EDGES, "{model}"),
     "edge-stability": Shown("edges", EDGES, "{model}"),
+    "methods": Shown("learned", METHODS, "{target}"),
+    "head-survival": Shown("learned", CIRCUITS, "{model}"),
+    "weights": Shown("discogp", METHODS, "{target}"),
+    "method-tests": Shown("learned", METHODS, "{target}"),
     "scaling": Shown("transfers", FAITHFUL, "{task}"),
     "leaderboard": Shown("transfers", FAITHFUL, _PAIR),
     "controls": Shown("transfers", SOURCE, _PAIR),
@@ -113,6 +124,7 @@ SUMMARISED = {
     "curves-by-pair": ("faithful", "Faithfulness by circuit size, mean over tasks"),
     "gold-curves-by-task": ("faithful", "Faithfulness by circuit size"),
     "edge-curves": ("edges", "Faithfulness by number of edges"),
+    "methods": ("methods", "Seconds for a task against KL and faithfulness"),
     "maps": ("source", "Every map by the source scores that it is given"),
     "break-even": ("cost", "Cost of a number of new tasks"),
 }

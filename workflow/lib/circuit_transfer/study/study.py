@@ -5,11 +5,19 @@
 
 from collections.abc import Iterator, Sequence
 
-from circuit_transfer.circuits.methods import has_run_gradients
+from circuit_transfer.circuits.methods import has_run_gradients, is_learned
 from circuit_transfer.prompts.frame import SPLITS
 from circuit_transfer.study.learning import filter_of
 from circuit_transfer.study.names import Names
-from circuit_transfer.study.paths import Job, expanded, job, path, paths, wildcards
+from circuit_transfer.study.paths import (
+    Job,
+    expanded,
+    job,
+    jobs,
+    path,
+    paths,
+    wildcards,
+)
 from circuit_transfer.transfer.controls import trained_controls
 from circuit_transfer.transfer.maps import (
     CARRIED,
@@ -85,9 +93,28 @@ class Study(Names):
         Without a method of edges there are none to compare with.
         """
         names = ("edge-faithfulness", "random-edges", "lifted", "gold")
-        wanted = names if self.edge_methods else ()
+        wanted = names if self.finds_edges else ()
         found = (self.every(path(each)) if each in wanted else [] for each in names)
-        return dict(zip(("edges", "random", "lifted", "nodes"), found, strict=True))
+        kinds = dict(zip(("edges", "random", "lifted", "nodes"), found, strict=True))
+        kinds["edges"] += self.every(path("learned-faithfulness"))
+        return kinds
+
+    def finding_jobs(self, model: str) -> list[Job]:
+        """Return the jobs that find circuits of a model, on every task.
+
+        Args:
+            model: its name, or a wildcard in braces.
+        """
+        methods = {
+            "attribute_nodes": ("method", self.methods),
+            "attribute_edges": ("edge_method", self.scoring_methods),
+            "learn_edges": ("learned_method", self.learned_methods),
+        }
+        return [
+            each
+            for rule, (wildcard, names) in methods.items()
+            for each in jobs(rule, model=model, task=self.tasks, **{wildcard: names})
+        ]
 
     def costly_jobs(self) -> list[Job]:
         """Return the jobs that run models and count what it costs."""
@@ -105,8 +132,11 @@ class Study(Names):
             "attribute_edges": {"edge_method": self.scoring_methods},
             "verify_edges": {"edge_method": self.verified_methods},
             "learn_edges": {},
+            "find_heads": {} if self.learned_methods else None,
             "evaluate_edges": {},
             "evaluate_learned": {},
+            "evaluate_at_sizes": {} if self.learned_methods else None,
+            "evaluate_weights": {} if "discogp" in self.learned_methods else None,
             "evaluate_random_edges": with_edges,
             "evaluate_lifted": with_edges,
             "evaluate_aligned": {},
@@ -169,6 +199,14 @@ class Study(Names):
         """Return the free masks of a task, if the study has that control."""
         seeds = self.seeds if "free-mask" in self.controls else []
         return paths("mask", target=w.target, task=w.task, seed=seeds)
+
+    def edge_ranking(self, w) -> str:
+        """Return the scores of edges by a method of either kind, of the first seed."""
+        place = {"model": w.model, "task": w.task}
+        if not is_learned(w.edge_method):
+            return path("edge-scores", edge_method=w.edge_method, **place)
+        learned = {"learned_method": w.edge_method, "seed": self.seeds[0]}
+        return path("edge-masks", **learned, **place)
 
     def filter_scores(self, w) -> str | list:
         """Return the edge scores that a learned method leaves edges out by, if any."""

@@ -33,6 +33,7 @@ class EdgeWork:
         runs: of how many runs the gradients at all readers are, in float32; 0 where
             only what the readers compute is.
         scored: whether scores of all edges are held, of every example of a batch.
+        cached: of how many runs the outputs of all writers are held, of all pairs.
     """
 
     kv: str
@@ -40,6 +41,7 @@ class EdgeWork:
     buffers: int
     runs: int = 0
     scored: bool = False
+    cached: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,10 @@ class Work:
         written_bytes: size of the tensors that the job writes.
         beside: the job is another one's, which runs this model too.
         layers: the share of the layers that its passes go through, on average.
+        circuits: how many run side by side in a pass with a backward pass, each on all
+            pairs of a batch.
+        masks: how many numbers there are in memory for every weight of the model, where
+            weights have masks that are trained.
         edges: what it has to do with edges, if it has.
     """
 
@@ -74,6 +80,8 @@ class Work:
     written_bytes: int = 0
     beside: bool = False
     layers: float = 1.0
+    circuits: int = 1
+    masks: int = 0
     edges: EdgeWork | None = None
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import chain, product
 from math import ceil
 
+from circuit_transfer.circuits.head_roles import MOST, SCREENED
 from circuit_transfer.circuits.methods import (
     Nodes,
     has_run_gradients,
@@ -20,6 +21,7 @@ from circuit_transfer.models.shape import FLOAT32_BYTES
 from circuit_transfer.study.checks import studied_models, studied_targets
 from circuit_transfer.study.convergence import compared_counts, compared_methods
 from circuit_transfer.study.edge_work import edge_work
+from circuit_transfer.study.learning import learning_methods
 from circuit_transfer.study.rankings import count_circuits, count_rankings
 from circuit_transfer.study.work import Work, available, in_a_pass
 from circuit_transfer.transfer.controls import TARGET_ONLY, other_task, trained_controls
@@ -52,7 +54,7 @@ def study_work(config: Mapping, nodes: Mapping[str, Nodes]) -> list[Work]:
         nodes: the nodes of every model that the study uses.
     """
     stages = (_baselines, _attributions, _step_comparisons, _stitched)
-    stages += (_alignments, _free_masks, _evaluations, edge_work)
+    stages += (_alignments, _free_masks, _evaluations, edge_work, _heads)
     return list(chain.from_iterable(stage(config, nodes) for stage in stages))
 
 
@@ -278,3 +280,32 @@ def _evaluation(
         copies=1,
         logits=2,
     )
+
+
+def _heads(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
+    """Yield the jobs that ablate heads: each alone, and some with a strong one."""
+    study, settings = config["study"], config["evaluation"]
+    learning = learning_methods(config)
+    models = studied_models(study, config["models"]) if learning else []
+    of_mean = settings["ablations"][0] == "mean"
+    for model, task in product(models, study["tasks"]):
+        heads = nodes[model].count - nodes[model].sites // 2
+        strong = min(heads, 2 * MOST)
+        named = config["evaluation"]["heads"].get(model)
+        chosen = len(named) if named else min(heads, 2 * MOST + SCREENED)
+        # Of all heads alone, with a run of the prompts that ablate for each gradient.
+        alone, _ = method_passes("exact", nodes[model], 1)
+        gradients = 1 if named else 2 + strong
+        together = 2 + strong * (1 + chosen)
+        whole = gradients + together + 3 * of_mean
+        yield Work(
+            stage="find_heads",
+            model=model,
+            pairs={task: available(config, task, "test", settings["examples"])},
+            forwards=alone + whole,
+            forward_backwards=gradients,
+            layers=(method_of("exact").layers * alone + whole) / (alone + whole),
+            batch_size=in_a_pass(settings),
+            copies=3,
+            logits=2,
+        )

@@ -15,7 +15,9 @@ class Names:
         targets: the models whose circuits are measured.
         pairs: source and target of every transfer.
         maps: the maps from source to target scores, the main one first.
-        seeds: the seeds of the alignments.
+        seeds: the seeds of the alignments and of learned circuits.
+        learned_methods: the methods that learn circuits of edges.
+        sizes: the sizes that they learn circuits for, as shares of all edges.
     """
 
     tasks: Sequence[str]
@@ -25,3 +27,5 @@ class Names:
     pairs: Sequence[tuple[str, str]]
     maps: Sequence[str]
     seeds: Sequence[int]
+    learned_methods: Sequence[str] = ()
+    sizes: Sequence[float] = ()

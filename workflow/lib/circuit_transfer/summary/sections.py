@@ -1,7 +1,7 @@
 """The sections of the page of a study, from its frames and figures."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
@@ -10,6 +10,7 @@ from circuit_transfer.summary import (
     costs,
     edge_circuits,
     edges,
+    methods,
     models,
     nodes,
     omissions,
@@ -19,6 +20,7 @@ from circuit_transfer.summary.names import Names
 from circuit_transfer.summary.page import Bars, Drawing, Image, Section, page
 from circuit_transfer.summary.wording import counted, joined, listed
 from circuit_transfer.tables.edge_levels import EdgeLevels, edges_table
+from circuit_transfer.tables.methods import MethodLevels, methods_table
 from circuit_transfer.tables.models import CHANCE
 from circuit_transfer.tables.transfers import Pair
 
@@ -44,6 +46,7 @@ class Frames:
         balance: the break-even of every pair.
         top_nodes: by target, the table of its highest nodes.
         top_edges: by target, the table of its highest edges; empty without any.
+        methods: by target, the statistics of all methods, if circuits are learned.
     """
 
     statistics: pl.DataFrame
@@ -55,6 +58,7 @@ class Frames:
     balance: pl.DataFrame
     top_nodes: Mapping[str, pl.DataFrame]
     top_edges: Mapping[str, pl.DataFrame]
+    methods: Mapping[str, pl.DataFrame] = field(default_factory=dict)
 
 
 def study_page(
@@ -69,7 +73,7 @@ def study_page(
         frames: its results.
         names: what it is of.
         figures: by the section that shows them: `nodes`, `drawings`, `faithful`,
-            `edges`, `source`, `cost`.
+            `edges`, `methods`, `source`, `cost`.
         index: by topic, files that the page links to, relative to it.
     """
     faithful = _transfers if names.pairs else _circuits
@@ -78,6 +82,7 @@ def study_page(
     parts |= {"drawings": _drawings} if names.edge_methods else {}
     parts |= {"faithful": faithful} if names.methods else {}
     parts |= {"edges": _edges} if names.edge_methods else {}
+    parts |= {"methods": _methods} if names.learned_methods else {}
     parts |= {"source": _source} if names.pairs else {}
     sections = [
         _models(frames),
@@ -110,6 +115,7 @@ def _introduction(names: Names) -> Iterator[str]:
                 for what, methods in scored.items()
                 if methods
             ),
+            *_learned(names),
         ]
     )
     if names.pairs:
@@ -119,6 +125,15 @@ def _introduction(names: Names) -> Iterator[str]:
             f"{counted(len(names.seeds), 'seed')}."
         )
     yield READING + (TESTED if names.pairs else ".")
+
+
+def _learned(names: Names) -> Iterator[str]:
+    if names.learned_methods:
+        sizes = joined([f"{100 * size:g} %" for size in names.sizes])
+        yield (
+            f"Circuits of {sizes} of the edges learned by "
+            f"{joined(names.learned_methods)}."
+        )
 
 
 def _models(frames: Frames) -> Section:
@@ -209,6 +224,23 @@ def _edges(frames: Frames, names: Names, figures: Sequence[Image]) -> Section:
             levels, **methods
         )
     return Section("edges", edge_circuits.QUESTION, answer, figures, tables)
+
+
+def _methods(frames: Frames, names: Names, figures: Sequence[Image]) -> Section:
+    answer, tables = [], {}
+    for target in names.targets:
+        levels = MethodLevels(frames.methods[target])
+        scored = {
+            "methods": names.methods,
+            "edge_methods": names.edge_methods,
+            "learned_methods": names.learned_methods,
+            "sizes": names.sizes,
+        }
+        answer += methods.methods_answer(levels, target=target, **scored)
+        shown = [levels.over_tasks]
+        table = methods_table(frames.methods[target], tasks=shown, **scored)
+        tables[f"Methods on {target}"] = table
+    return Section("methods", methods.QUESTION, answer, figures, tables)
 
 
 def _source(frames: Frames, names: Names, figures: Sequence[Image]) -> Section:

@@ -1,4 +1,4 @@
-"""The edges of one circuit: those with the highest absolute scores, a row each."""
+"""The edges of one circuit: those that rank highest, a row each."""
 
 import numpy as np
 import polars as pl
@@ -37,22 +37,24 @@ def highest(values: np.ndarray, count: int) -> np.ndarray:
 
 
 def circuit_edges(found: EdgeScores, graph: Graph, count: int) -> pl.DataFrame:
-    """Return the edges with the highest absolute scores, see `CIRCUIT`.
+    """Return the edges that rank highest, see `CIRCUIT`.
 
-    Negative scores rank like positive ones: on some tasks the edges that reduce the
-    effect of others are among those that matter most. `effective` says whether an edge
+    By absolute score: on some tasks the edges that reduce the effect of others are
+    among those that matter most. Learned scores have no such sign, and rank as they
+    are. `effective` says whether an edge
     is on a path from the input to the logits along these edges. Of a task without a
     usable pair there is no edge.
 
     Args:
-        found: the scores; of single examples, for there to be intervals.
+        found: the scores, or learned circuits; of single examples, for there to be
+            intervals.
         graph: the graph that they are of.
         count: how many edges; of a smaller graph, all.
     """
     scores = found.flat
     if np.isnan(scores).any():
         return pl.DataFrame(schema=CIRCUIT)
-    numbers = highest(np.abs(scores), count)
+    numbers = highest(np.abs(scores) if found.is_signed else scores, count)
     kept = np.zeros(graph.n_edges, bool)
     kept[numbers] = True
     effective = effective_edges(graph, kept)[numbers]
@@ -84,9 +86,10 @@ def edge_lines(found: EdgeScores, numbers: np.ndarray) -> pl.DataFrame:
             "sign": np.sign(scores).astype(int),
         }
     )
+    signs = pl.col("sign").replace_strict(SIGNS, return_dtype=pl.String)
     return frame.with_columns(
         pl.col("low", "high").fill_nan(None),
-        pl.col("sign").replace_strict(SIGNS, return_dtype=pl.String),
+        sign=signs if found.is_signed else pl.lit(None, pl.String),
         edge=pl.format("{}->{}", "writer", "reader"),
     ).select(*LINE)
 

@@ -1,12 +1,14 @@
-"""How much circuits of edges depend on the examples of their attribution."""
+"""How much circuits of edges depend on the examples, or on the seed of training."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
 import polars as pl
 
 from circuit_transfer.circuits.similarity import bootstrap_jaccard, chance_jaccard
-from circuit_transfer.tables.edge_curves import ABSOLUTE, SIGNED
+from circuit_transfer.tables.edge_curves import ABSOLUTE, LIFTED, SIGNED
+from circuit_transfer.tables.method_measures import LEARNED
 from circuit_transfer.tables.typesetting import Table
 
 # Resamples are ranked one by one: of many edges, fewer are drawn.
@@ -19,6 +21,12 @@ NOTE = (
     "95 % interval over the draws; chance: that of two random circuits. Without "
     "numbers: the scores of single examples were not saved, which "
     "attribution.keep_examples decides, or all examples are one pair of prompts."
+)
+LEARNED_NOTE = (
+    f"{LEARNED}: mean overlap of the circuits of every two seeds, in brackets the "
+    "lowest and the highest; draws: how many pairs of seeds. "
+    f"{LIFTED}: of scores of nodes, every edge with the lower score of the two nodes "
+    "that it connects."
 )
 SCHEMA = {
     "task": pl.String,
@@ -44,6 +52,7 @@ def stability_rows(
     proportions: Sequence[float],
     *,
     clusters: np.ndarray | None = None,
+    rankings: Mapping[str, Callable[[np.ndarray], np.ndarray]] = RANKED,
     **labels: str,
 ) -> Iterator[dict[str, object]]:
     """Yield how stable the circuits of one method on one task are, by ranking and size.
@@ -52,14 +61,15 @@ def stability_rows(
         by_example: scores `(examples, n_edges)`; None if they were not saved.
         proportions: the sizes; that of all edges is left out.
         clusters: the number of every example's pair of prompts.
+        rankings: by name, what turns mean scores into those of the edges to rank.
         labels: `task` and `method`.
     """
     sizes = [each for each in proportions if each < 1]
-    for ranking, ranked in RANKED.items():
+    for ranking, ranked in rankings.items():
         row: dict[str, object] = labels | {"ranking": ranking}
         frame = pl.DataFrame()
         if by_example is not None and len(by_example):
-            n_edges = by_example.shape[1]
+            n_edges = len(ranked(by_example[0]))
             draws = resamples_of(n_edges)
             frame = bootstrap_jaccard(
                 by_example, sizes, clusters=clusters, project=ranked, resamples=draws
@@ -78,7 +88,42 @@ def stability_rows(
             }
 
 
+def seed_rows(
+    circuits: Sequence[np.ndarray], sizes: Sequence[float], **labels: str
+) -> Iterator[dict[str, object]]:
+    """Yield how similar the circuits of the seeds of one method on one task are.
+
+    Args:
+        circuits: of every seed, bool `(sizes, n_edges)`.
+        sizes: shares of the edges that the circuits were learned for.
+        labels: `task` and `method`.
+    """
+    row: dict[str, object] = labels | {"ranking": LEARNED}
+    pairs = [*combinations(circuits, 2)]
+    for place, size in enumerate(sizes):
+        kept, n_edges = int(circuits[0][place].sum()), circuits[0].shape[1]
+        shares = [_jaccard(left[place], right[place]) for left, right in pairs]
+        known = (
+            {
+                "jaccard": float(np.mean(shares)),
+                "jaccard_low": min(shares),
+                "jaccard_high": max(shares),
+            }
+            if pairs
+            else {}
+        )
+        of_size = {"size": f"{size:g}", "n_edges": kept, "draws": len(pairs)}
+        yield row | of_size | {"chance": chance_jaccard(kept, n_edges)} | known
+
+
+def _jaccard(left: np.ndarray, right: np.ndarray) -> float:
+    """Return what two circuits share; two empty ones are the same."""
+    either = (left | right).sum()
+    return float((left & right).sum() / either) if either else 1.0
+
+
 def stability_table(rows: Sequence[Mapping[str, object]]) -> Table:
     """Return the table of a model, a block for every task, method and ranking."""
     frame = pl.DataFrame(rows, schema=SCHEMA)
-    return Table(frame, labels=4, blocks=3, note=NOTE)
+    note = f"{NOTE} {LEARNED_NOTE}" if LEARNED in frame["ranking"] else NOTE
+    return Table(frame, labels=4, blocks=3, note=note)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from circuit_transfer.embedded.planted.backup import plant_backup
 from circuit_transfer.embedded.planted.gates import plant_gates
 from circuit_transfer.embedded.planted.induction import plant_induction
 from circuit_transfer.embedded.planted.model import Planted
@@ -15,6 +16,7 @@ BUILDERS = {
     "induction": plant_induction,
     "relays": plant_relays,
     "gates": plant_gates,
+    "backup": plant_backup,
 }
 
 

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 
 from circuit_transfer.embedded.planted.model import Planted, circuit_names
-from circuit_transfer.embedded.planted.relays import plant_linear
+from circuit_transfer.embedded.planted.relays import plant_linear, unread
 from circuit_transfer.embedded.planted.settings import Gates
 from circuit_transfer.embedded.planted.wires import Wires
 from circuit_transfer.generators.planted import letter_classes
+from circuit_transfer.models.edges import KV
 
 LAYERS, HEADS = 3, 4
 INHIBITION = -1.5
@@ -30,6 +31,8 @@ CIRCUIT = {
     f"{OR}->logits": 1.0,
     f"{INHIBITOR}->logits": INHIBITION,
 }
+# The edges of the two heads of the OR, of which either suffices.
+BACKUP = tuple((f"input->a0.h{head}<v>", f"a0.h{head}->{OR}") for head in (2, 3))
 
 
 def plant_gates(settings: Gates, tokens: dict[str, int]) -> Planted:
@@ -46,21 +49,10 @@ def plant_gates(settings: Gates, tokens: dict[str, int]) -> Planted:
     graph = wires.graph
     names = np.array(graph.edge_names())
     circuit = graph.matrix(np.array([CIRCUIT.get(name, 0.0) for name in names]), 0.0)
-    plant_linear(wires, circuit + _unread(graph, circuit, random))
-    first, second, third, fourth = wires.wires[:, list(graph.head_writers(0))].T
-    wires.plant_mlp(1, [(first, second, 1.0)])
-    # The sum less what exceeds 1.
-    one, both = wires.one(2), third + fourth
-    wires.plant_mlp(2, [(both, one, 1.0), (both - one, one, -1.0)])
+    plant_linear(wires, circuit + unread(graph, circuit, random))
+    first, second, *of_or = graph.head_writers(0)
+    wires.plant_mlp(1, [(wires.wires[:, first], wires.wires[:, second], 1.0)])
+    wires.plant_either(2, of_or)
     edges = circuit_names(wires.model, circuit != 0)
-    return Planted(wires.model, {"late": edges}, circuit)
-
-
-def _unread(graph, circuit: np.ndarray, random: torch.Generator) -> np.ndarray:
-    """Return random weights of the values and MLPs that the circuit does not use."""
-    weights = torch.randn(circuit.shape, generator=random, dtype=torch.float64)
-    free = [
-        not circuit[:, number].any() and not name.endswith(("<q>", "<k>"))
-        for number, name in enumerate(graph.readers)
-    ]
-    return weights.numpy() * graph.legal * np.array(free)
+    alternatives = dict.fromkeys(KV, (BACKUP,))
+    return Planted(wires.model, {"late": edges}, circuit, {"late": alternatives})

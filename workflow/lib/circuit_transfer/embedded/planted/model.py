@@ -1,7 +1,7 @@
 """A model with a planted circuit, and which edges belong to the circuit."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from transformers import PreTrainedModel
@@ -14,6 +14,9 @@ from circuit_transfer.models.edges import (
     config_graph,
 )
 
+# Groups of sets of edges; of each group, one set suffices.
+Groups = tuple[tuple[tuple[str, ...], ...], ...]
+
 
 @dataclass(frozen=True)
 class Planted:
@@ -25,11 +28,15 @@ class Planted:
             (a counterfactual of the generator), then by the `kv` of the graph.
         weights: of linear edges, `(n_writers, n_readers)` by key-value head; None where
             nodes are not linear.
+        alternatives: sets of edges of which one suffices, the others being backups, by
+            kind of corrupted prompt and `kv` like the circuits: groups of sets. What
+            is in no set is needed in any case. Nothing where there is no backup.
     """
 
     model: PreTrainedModel
     circuits: Mapping[str, Mapping[str, tuple[str, ...]]]
     weights: np.ndarray | None = None
+    alternatives: Mapping[str, Mapping[str, Groups]] = field(default_factory=dict)
 
 
 def circuit_names(model: PreTrainedModel, edges: np.ndarray) -> dict:

@@ -11,6 +11,7 @@ from circuit_transfer.embedded.planted.model import Planted, circuit_names
 from circuit_transfer.embedded.planted.settings import Relays
 from circuit_transfer.embedded.planted.wires import Wires
 from circuit_transfer.generators.planted import letter_classes
+from circuit_transfer.models.edges import Graph
 
 
 def plant_relays(settings: Relays, tokens: dict[str, int]) -> Planted:
@@ -65,3 +66,24 @@ def plant_linear(wires: Wires, weights: np.ndarray) -> None:
         number = read[wires.graph.mlp_reader(layer)]
         wires.plant_mlp(layer, [(wires.one(layer), number, 1.0)])
     wires.plant_logits(read[-1])
+
+
+def unread(graph: Graph, circuit: np.ndarray, random: torch.Generator) -> np.ndarray:
+    """Return random weights of the values and MLPs that a circuit does not use.
+
+    They read all writers, those of the circuit too, but nothing depends on them.
+
+    Args:
+        graph: of the model, by key-value head.
+        circuit: weights of the circuit's edges, `(n_writers, n_readers)`.
+        random: draws the weights.
+
+    Returns:
+        The weights of these edges, likewise.
+    """
+    weights = torch.randn(circuit.shape, generator=random, dtype=torch.float64)
+    free = [
+        not circuit[:, number].any() and not name.endswith(("<q>", "<k>"))
+        for number, name in enumerate(graph.readers)
+    ]
+    return weights.numpy() * graph.legal * np.array(free)

@@ -97,12 +97,43 @@ class Gates:
     constant: float = 2e3
 
 
-Settings = Subspaces | Induction | Relays | Gates
+@dataclass(frozen=True)
+class Backup:
+    """Settings of the construction.
+
+    Attributes:
+        layers: number of layers, at least 2.
+        heads: attention heads per layer, each with a key of its own: at least 4 in all
+            layers but the last one, and 2 in that one.
+        seed: of the places of the heads, of the rotation, and of what nothing reads.
+        constant: size of the component that makes norms linear, see `basis`.
+    """
+
+    layers: int = 3
+    heads: int = 4
+    seed: int = 0
+    constant: float = 2e3
+
+    def __post_init__(self) -> None:
+        """Check that there are enough heads.
+
+        Raises:
+            ValueError: there are not.
+        """
+        if self.heads < 2 or (self.layers - 1) * self.heads < 4:
+            raise ValueError(
+                f"layers: {self.layers} with {self.heads} heads are too few; expected "
+                "at least 2 heads, and 4 in all layers but the last one"
+            )
+
+
+Settings = Subspaces | Induction | Relays | Gates | Backup
 CONSTRUCTIONS: Mapping[str, type[Settings]] = {
     "subspaces": Subspaces,
     "induction": Induction,
     "relays": Relays,
     "gates": Gates,
+    "backup": Backup,
 }
 # The generator of the prompts that the models of a construction answer.
 GENERATORS = {
@@ -110,6 +141,7 @@ GENERATORS = {
     "induction": "planted-induction",
     "relays": "planted-classes",
     "gates": "planted-classes",
+    "backup": "planted-classes",
 }
 
 

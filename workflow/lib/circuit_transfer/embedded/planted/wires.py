@@ -94,6 +94,16 @@ class Wires:
             writes[:, place] = wire * factor / LINEAR
         self._planter.set_mlp(layer, reads, writes)
 
+    def plant_either(self, layer: int, heads: Sequence[int]) -> None:
+        """Let an MLP write the sum of what writers write, at most 1.
+
+        The writers are given by their numbers. If each writes 0 or 1, it is 1 as soon
+        as one of them does.
+        """
+        # The sum less what exceeds 1.
+        one, total = self.one(layer), self.wires[:, list(heads)].sum(1)
+        self.plant_mlp(layer, [(total, one, 1.0), (total - one, one, -1.0)])
+
     def plant_logits(self, read: Tensor) -> None:
         """Let the difference of the answers' logits be what they read, `(width,)`."""
         matrix = torch.zeros_like(self.model.get_output_embeddings().weight)
