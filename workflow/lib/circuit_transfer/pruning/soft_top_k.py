@@ -4,9 +4,7 @@ Every step draws sizes of circuits and makes soft circuits of the highest scores
 that a gradient reaches the scores near the boundary. All sizes train the same ranking.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,7 +15,6 @@ from circuit_transfer.circuits.edge_masks import lifted
 from circuit_transfer.circuits.edge_runs import COUNTERFACTUAL
 from circuit_transfer.circuits.masks import (
     SOFTNESS,
-    drawn_sizes,
     size_weights,
     soft_circuit,
     softness_at,
@@ -115,21 +112,18 @@ class Ranking:
     def sizes(self, step: int) -> list[int]:
         """Return the numbers of edges or nodes of the circuits of a step."""
         draws, settings = self.settings.draws, self.settings
-        if settings.drawn == "area":
-            weights = size_weights(settings.proportions, len(self.scores))
-            every = drawn_sizes(weights, self.seed)
-            return [*islice(every, draws * step, draws * (step + 1))]
-        first, last = (math.log(each) for each in _ends(settings.proportions))
         generator = np.random.default_rng([self.seed, 1, step])
         # One in each part of the range, so that no step has only small circuits.
         parts = (np.arange(draws) + generator.random(draws)) / draws
+        if settings.drawn == "area":
+            weights = size_weights(settings.proportions, len(self.scores))
+            ends = np.cumsum(list(weights.values()))
+            places = np.searchsorted(ends, parts * ends[-1], side="right")
+            return np.array(list(weights))[places].tolist()
+        first, last = np.log([min(settings.proportions), max(settings.proportions)])
         shares = np.exp(first + parts * (last - first))
         counts = np.rint(shares * len(self.scores)).clip(1, len(self.scores) - 1)
         return counts.astype(int).tolist()
-
-
-def _ends(proportions: Sequence[float]) -> tuple[float, float]:
-    return min(proportions), max(proportions)
 
 
 @implements(EDGES)
