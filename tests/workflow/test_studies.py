@@ -113,6 +113,10 @@ PLANNED = {
         "learn_edges": SIX * 6,
         "find_heads": SIX,
         "evaluate_learned": SIX * 6,
+        "evaluate_at_sizes": SIX,
+        "evaluate_weights": SIX,
+        "summarise_methods": 1,
+        "summarise_head_survival": 1,
         "evaluate_random_edges": SIX,
     },
     # Thirteen models; each by six methods of edges on the task that it answers.
