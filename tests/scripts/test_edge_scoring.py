@@ -17,7 +17,7 @@ from circuit_transfer.artifacts.frames import read_frame
 from circuit_transfer.artifacts.scores import read_scores
 from circuit_transfer.artifacts.text import read_json
 from circuit_transfer.circuits.edge_controls import grown_circuits, random_edge_scores
-from circuit_transfer.circuits.edge_faithfulness import MEASURES
+from circuit_transfer.circuits.edge_faithfulness import MEASURES, OF_COMPLEMENT
 from circuit_transfer.circuits.edge_masks import effective_edges
 from circuit_transfer.models.edges import described_graph, edge_graph
 from circuit_transfer.models.loading import load_described
@@ -87,7 +87,7 @@ def test_every_size_is_measured_signed_and_absolute_beside_random_ones(
     study, tmp_path, evaluation, kv
 ):
     frame = measured(study, tmp_path, evaluation, kv=kv)
-    assert frame.columns == COLUMNS
+    assert {*frame.columns} == {*COLUMNS, *OF_COMPLEMENT}
     found = frame.group_by("control", "ranking", "seed", maintain_order=True).len()
     expected = []
     for ranking in ("signed", "absolute"):

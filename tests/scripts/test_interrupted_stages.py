@@ -248,7 +248,7 @@ def evaluating_edges(study, folder, resume):
 # Circuits of two sizes and two seeds, in steps of two pairs.
 LEARNING = {"examples": 4, "batch_size": 2, "sizes": [0.3, 0.2], "objective": "kl"}
 LEARNING |= {"ablation": "counterfactual"}
-PRUNING = {"steps": 6, "init": 0.0, "learning_rate": 0.5, "multiplier_rate": 20.0}
+PRUNING = {"steps": 6, "init": 0.0, "learning_rate": 0.5}
 OWN = {
     "edge-pruning": PRUNING | {"node_gates": True},
     "hap": PRUNING | {"keep": 0.6},

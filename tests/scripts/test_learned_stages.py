@@ -14,7 +14,7 @@ from circuit_transfer.artifacts.edge_masks import read_edge_masks
 from circuit_transfer.artifacts.edge_scores import read_edge_scores, write_edge_scores
 from circuit_transfer.artifacts.frames import read_frame
 from circuit_transfer.artifacts.text import read_json
-from circuit_transfer.circuits.edge_faithfulness import MEASURES
+from circuit_transfer.circuits.edge_faithfulness import MEASURES, OF_COMPLEMENT
 from circuit_transfer.circuits.edge_masks import effective_edges
 from circuit_transfer.models.edges import described_graph
 from circuit_transfer.models.nodes import circuit_size
@@ -22,14 +22,14 @@ from circuit_transfer.stages.edges import LABELS
 from circuit_transfer.study.learning import training_passes
 
 SIZES, SEEDS, EXAMPLES, STEPS = [0.3, 0.2], [0, 5], 4, 6
-GATES = {"steps": STEPS, "init": 0.0, "learning_rate": 0.5, "multiplier_rate": 20.0}
+GATES = {"steps": STEPS, "init": 0.0, "learning_rate": 0.5}
 OWN = {
     "edge-pruning": GATES,
     "hap": GATES | {"keep": 0.5, "filter": "eap"},
     "soft-top-k": {"steps": STEPS, "draws": 2},
     "node-pruning": GATES,
     "node-soft-top-k": {"steps": STEPS},
-    "discogp": {"weight_steps": STEPS},
+    "discogp": {"weight_steps": STEPS, "weight_init": 0.1, "edge_init": 0.1},
 }
 PRUNING = {"examples": EXAMPLES, "batch_size": 2, "sizes": SIZES, "objective": "kl"}
 PRUNING |= {"ablation": "counterfactual", **OWN}
@@ -168,7 +168,8 @@ def test_circuits_are_measured_at_all_sizes_and_at_their_own(
     files = [folder / f"seed-{seed}.safetensors" for seed in SEEDS]
     frame = evaluated(study, tmp_path, evaluation, files)
     columns = [*[name for name in LABELS if name != "proportion"], "ablation"]
-    assert frame.columns == [*columns, "proportion", *MEASURES]
+    measures = {*MEASURES, *OF_COMPLEMENT}
+    assert {*frame.columns} == {*columns, "proportion", *measures}
     groups = frame.group_by("seed", "own_size", "control", maintain_order=True)
     sizes = groups.agg("proportion").rows()
     expected = []
@@ -179,7 +180,7 @@ def test_circuits_are_measured_at_all_sizes_and_at_their_own(
     assert sizes == expected
     assert frame["ranking"].unique().to_list() == ["signed"]
     # The ranking is that of the first size, so that its circuit is the learned one.
-    same = ["n_edges", "faithfulness", "kl", "complement_faithfulness"]
+    same = ["n_edges", "faithfulness", "kl", *OF_COMPLEMENT]
     by_size = frame.filter(control="none", proportion=SIZES[0])
     own, ranked = (by_size.filter(own_size=each).select(same) for each in (True, False))
     assert own.equals(ranked) and len(own) == len(SEEDS)

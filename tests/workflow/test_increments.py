@@ -745,13 +745,12 @@ def learned_study() -> dict:
     study |= {"tasks": ["ioi"], "families": {}}
     study |= {"edge_methods": ["eap", "edge-pruning", "hap", "discogp"]}
     config["study"].update(study)
-    gates = {"steps": 8, "init": 0.0, "learning_rate": 0.5, "multiplier_rate": 20.0}
-    gates["warmup"] = 0.0
+    gates = {"steps": 3}
     config["pruning"] = {"examples": 4, "batch_size": 4, "sizes": [0.4, 0.3]}
     config["pruning"] |= {
         "edge-pruning": gates,
         "hap": gates | {"filter": "eap", "keep": 0.6},
-        "discogp": {"weight_steps": 2},
+        "discogp": {"masks": "weights", "weight_steps": 3, "weight_init": 0.1},
     }
     return config
 
@@ -785,7 +784,7 @@ def name_heads(repository: Repository) -> None:
     [
         (lambda repository: None, [], ["*"]),
         # A null, and the value that the preset has anyway.
-        (prune("edge-pruning", weight_decay=None, ramp="linear"), [], ["*"]),
+        (prune("edge-pruning", warmup=None, ramp="geometric"), [], ["*"]),
         (prune("soft-top-k", steps=4), [], ["*"]),
         (
             prune("hap", keep=0.7),

@@ -3,35 +3,6 @@
 FINDING_JOBS = study.finding_jobs("{target}")
 
 
-rule evaluate_at_sizes:
-    input:
-        model=path("model", model="{target}"),
-        weights=lambda w: origins.weights(w.target),
-        pairs=path("split-pairs", model="{target}", split="test"),
-        edges=paths("edge-scores", model="{target}", edge_method=study.edge_methods),
-        nodes=paths("scores", model="{target}", method=study.methods),
-    output:
-        faithfulness=path("sized-faithfulness"),
-        cost=job("evaluate_at_sizes").cost,
-    log:
-        job("evaluate_at_sizes").log,
-    benchmark:
-        job("evaluate_at_sizes").benchmark
-    conda:
-        "../../envs/torch.yaml"
-    resources:
-        **model_resources("evaluate_at_sizes", "model"),
-    params:
-        **study.selected("sizes"),
-        kv=config["attribution"]["kv"],
-        settings=ablated_settings(config),
-        state=placed(job("evaluate_at_sizes").state),
-    message:
-        "Evaluating circuits of edges of {wildcards.target} on {wildcards.task} at the sizes of learned ones"
-    script:
-        "../scripts/evaluate_at_sizes.py"
-
-
 rule summarise_methods:
     input:
         circuits=paths(
@@ -160,58 +131,3 @@ rule plot_head_survival:
         "Drawing the heads that circuits of {wildcards.model} still use"
     script:
         "../scripts/plot_head_survival.py"
-
-
-rule evaluate_weights:
-    input:
-        model=path("model", model="{target}"),
-        weights=lambda w: origins.weights(w.target),
-        pairs=path("split-pairs", model="{target}", split="test"),
-        masks=paths(
-            "edge-masks",
-            model="{target}",
-            learned_method=study.learned_methods,
-            seed=study.seeds,
-        ),
-        edges=paths("edge-scores", model="{target}", edge_method=study.edge_methods),
-    output:
-        measures=path("weight-measures"),
-        cost=job("evaluate_weights").cost,
-    log:
-        job("evaluate_weights").log,
-    benchmark:
-        job("evaluate_weights").benchmark
-    conda:
-        "../../envs/torch.yaml"
-    resources:
-        **model_resources("evaluate_weights", "model"),
-    params:
-        **study.selected("sizes"),
-        kv=config["attribution"]["kv"],
-        settings=ablated_settings(config),
-        pruning=pruning_settings(config, "discogp"),
-    message:
-        "Evaluating circuits of weights of {wildcards.target} on {wildcards.task}"
-    script:
-        "../scripts/evaluate_weights.py"
-
-
-rule summarise_weights:
-    input:
-        measures=paths("weight-measures", task=study.tasks),
-    output:
-        table("weights"),
-    log:
-        job("summarise_weights").log,
-    benchmark:
-        job("summarise_weights").benchmark
-    group:
-        "summaries"
-    conda:
-        "../../envs/figures.yaml"
-    params:
-        **study.selected("tasks"),
-    message:
-        "Tabulating circuits of weights of {wildcards.target}"
-    script:
-        "../scripts/summarise_weights.py"

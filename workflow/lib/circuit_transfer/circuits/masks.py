@@ -52,9 +52,14 @@ def soft_circuit(scores: Tensor, kept: int, softness: float) -> Tensor:
     return torch.sigmoid((standardised - boundary) / softness)
 
 
-def softness_at(share: float) -> float:
-    """Return the softness of the boundary after a share of the steps."""
-    first, last = SOFTNESS
+def softness_at(share: float, ends: tuple[float, float] = SOFTNESS) -> float:
+    """Return the softness of the boundary after a share of the steps.
+
+    Args:
+        share: of the steps.
+        ends: the softness at the first and at the last step, see `SOFTNESS`.
+    """
+    first, last = ends
     return first * (last / first) ** share
 
 

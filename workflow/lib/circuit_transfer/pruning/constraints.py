@@ -33,20 +33,18 @@ class Target:
     def __init__(
         self,
         finals: Sequence[float],
-        start: float,
+        start: Tensor,
         settings: EdgePruning,
-        device: torch.device,
     ):
         """Take where the targets start and end.
 
         Args:
             finals: the shares in the end.
-            start: the share in the beginning, that which is open then: from a higher
-                one trained multipliers would first fall far below zero.
+            start: the shares in the beginning, those that are open then: from higher
+                ones trained multipliers would first fall far below zero.
             settings: how the targets fall.
-            device: of the shares.
         """
-        self._finals = torch.tensor(finals, dtype=torch.float32, device=device)
+        self._finals = start.new_tensor(finals)
         self._start, self._settings = start, settings
 
     def at(self, step: int) -> Tensor:

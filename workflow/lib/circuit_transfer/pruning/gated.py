@@ -48,6 +48,7 @@ class Gated:
         self.settings, self.seed, self.device = settings, seed, device
         self.support = np.ones(graph.n_edges, bool) if support is None else support
         self.rate_warmup = settings.rate_warmup
+        self.rate_cooldown = settings.rate_cooldown
         self.weight_decay = settings.weight_decay
         self.log_alpha = torch.empty(0)
         self.multipliers: Multipliers | None = None
@@ -130,9 +131,13 @@ class Gated:
         found = torch.from_numpy(values.astype(np.float32)).to(self.device)
         return found.requires_grad_()
 
-    def noise(self, step: int) -> np.random.Generator:
-        """Return where the noise of a step is drawn from, the same when resumed."""
-        return np.random.default_rng([self.seed, 1, step])
+    def noise(self, step: int) -> list[np.random.Generator]:
+        """Return where the noise of a step is drawn from for each target.
+
+        It is the same when resumed, and whatever other targets there are.
+        """
+        numbers = range(len(self.sizes))
+        return [np.random.default_rng([self.seed, 1, step, n]) for n in numbers]
 
     def settle(self) -> None:
         """Lower the log alphas as they are after the last step."""
@@ -140,8 +145,8 @@ class Gated:
 
     def start(self) -> None:
         """Let the targets start at what is open now."""
-        share = self.expected_share().mean().item()
-        self.target = Target(self.sizes, share, self.settings, self.device)
+        share = self.expected_share().detach()
+        self.target = Target(self.sizes, share, self.settings)
 
     def _open_now(self) -> Tensor:
         """Return the probabilities that edges are open as they were drawn last."""

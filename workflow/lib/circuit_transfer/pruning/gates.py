@@ -7,6 +7,7 @@ through what is not clipped.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -17,15 +18,16 @@ LOW, HIGH, TEMPERATURE = -0.1, 1.1, 2 / 3
 EPSILON = 1e-6
 
 
-def sample(log_alpha: Tensor, generator: np.random.Generator) -> Tensor:
+def sample(log_alpha: Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
     """Return gates that are drawn, the same ones on every device.
 
     Args:
-        log_alpha: of the gates.
-        generator: of the noise.
+        log_alpha: of the gates, `(rows, gates)`.
+        generators: of the noise, one for each row.
     """
-    uniform = generator.random(log_alpha.shape, np.float32)
-    uniform = torch.from_numpy(uniform).to(log_alpha.device)
+    count = log_alpha.shape[1]
+    rows = [each.random(count, np.float32) for each in generators]
+    uniform = torch.from_numpy(np.stack(rows)).to(log_alpha.device)
     noise = torch.logit(uniform.clamp(EPSILON, 1 - EPSILON))
     return _clipped((noise + log_alpha) / TEMPERATURE)
 

@@ -34,14 +34,16 @@ class EdgePruning:
         warmup: share of the steps in which the target falls to the size.
         ramp: how it falls: `linear`, or `geometric`, by the same factor in every step.
         rate_warmup: share of the steps in which the learning rates rise; then they fall
-            to zero. Without it they stay the same.
+            to zero.
+        rate_cooldown: without such a rise the share of the steps, the last ones, in
+            which the learning rates fall to a tenth.
         weight_decay: AdamW's, of everything.
         node_gates: whether every head and MLP has a gate too, by which those of the
             edges that it writes are multiplied.
     """
 
     steps: int = 400
-    learning_rate: float = 0.1
+    learning_rate: float = 0.2
     multiplier: str = EXACT
     multiplier_rate: float = 1.0
     init: float = 2.0
@@ -49,6 +51,7 @@ class EdgePruning:
     warmup: float = 0.6
     ramp: str = "geometric"
     rate_warmup: float = 0.0
+    rate_cooldown: float = 0.4
     weight_decay: float = 0.0
     node_gates: bool = False
 
@@ -63,7 +66,9 @@ PAPER = {
     "ramp": "linear",
     "multiplier": TRAINED,
     "rate_warmup": 200 / 3000,
+    "rate_cooldown": 0.0,
     "weight_decay": 0.01,
+    "warm_start": "none",
 }
 
 
@@ -78,9 +83,10 @@ class Hap(EdgePruning):
             gate is at the start; `none`: all gates start the same.
     """
 
+    steps: int = 200
     filter: str = "eap-ig-inputs"
     keep: float = 0.2
-    warm_start: str = "none"
+    warm_start: str = "rank"
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,9 @@ class SoftTopK:
             under a curve over the evaluated sizes.
         proportions: the sizes that are drawn from, as shares of all; the log-uniform
             ones lie between the first and the last.
+        softness: of the boundary of circuits at the first step, in standard deviations
+            of the scores. The wider, the more all edges are half open at first, which
+            finds circuits that need all of their edges.
         init_spread: standard deviation of the scores at the start.
         weight_decay: AdamW's.
     """
@@ -104,6 +113,7 @@ class SoftTopK:
     draws: int = 3
     drawn: str = "log-uniform"
     proportions: tuple[float, ...] = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+    softness: float = 4.0
     init_spread: float = 0.01
     weight_decay: float = 0.0
 
@@ -123,9 +133,9 @@ CHOICES = {
     "ramp": RAMPS,
     "multiplier": MULTIPLIERS,
 }
-POSITIVE = ("steps", "draws", "learning_rate", "keep")
+POSITIVE = ("softness", "steps", "draws", "learning_rate", "keep")
 NOT_NEGATIVE = ("multiplier_rate", "init_spread", "weight_decay")
-SHARES = ("warmup", "rate_warmup", "keep")
+SHARES = ("warmup", "rate_warmup", "rate_cooldown", "keep")
 
 
 def method_settings(method: str, section: Mapping[str, Any]) -> Any:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from circuit_transfer.circuits.edge_masks import lifted
 from circuit_transfer.circuits.edge_runs import COUNTERFACTUAL
 from circuit_transfer.circuits.masks import (
+    SOFTNESS,
     drawn_sizes,
     size_weights,
     soft_circuit,
@@ -41,6 +42,7 @@ from circuit_transfer.pruning.settings import (
 from circuit_transfer.pruning.training import train
 
 EDGES, NODES = "soft-top-k", "node-soft-top-k"
+LAST_SOFTNESS = SOFTNESS[1]
 
 
 class Ranking:
@@ -49,7 +51,7 @@ class Ranking:
     Attributes: see `training.Masks`.
     """
 
-    rate_warmup = 0.0
+    rate_warmup = rate_cooldown = 0.0
 
     def __init__(
         self,
@@ -87,7 +89,8 @@ class Ranking:
 
     def draw(self, step: int) -> Tensor:
         """Return soft circuits of the sizes of a step."""
-        width = softness_at(step / self.settings.steps)
+        ends = (self.settings.softness, LAST_SOFTNESS)
+        width = softness_at(step / self.settings.steps, ends)
         rows = [soft_circuit(self.scores, n, width) for n in self.sizes(step)]
         masks = torch.stack(rows)
         if self._writers is not None:

@@ -28,6 +28,9 @@ from circuit_transfer.jobs.resume import (
 
 log = logging.getLogger(__name__)
 
+# The share of the learning rates that is left at the end of a cool-down.
+SLOWEST = 0.1
+
 
 class Masks(Protocol):
     """Masks over the edges that are trained.
@@ -37,12 +40,14 @@ class Masks(Protocol):
         support: the edges that a mask can open, bool `(n_edges,)`; the others are not
             computed.
         rate_warmup: see `settings.EdgePruning`.
+        rate_cooldown: likewise.
         weight_decay: AdamW's.
     """
 
     method: str
     support: np.ndarray
     rate_warmup: float
+    rate_cooldown: float
     weight_decay: float
 
     def groups(self) -> list[dict[str, Any]]:
@@ -225,7 +230,9 @@ class Training:
         """Return the share of the learning rates in this step."""
         rising = self.masks.rate_warmup * self.steps
         if not rising:
-            return 1.0
+            falling = self.masks.rate_cooldown * self.steps
+            left = (self.steps - self.done) / falling if falling else 1.0
+            return max(SLOWEST, min(1.0, left))
         if self.done < rising:
             return (self.done + 1) / math.ceil(rising)
         return (self.steps - self.done) / (self.steps - rising)
