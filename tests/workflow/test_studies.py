@@ -130,8 +130,9 @@ PLANNED = {
         "find_heads": 1,
         "summarise_head_survival": 1,
     },
-    # Thirteen models; each by six methods of edges on the task that it answers.
-    "planted": {"plant_model": 13, "score_planted": 1},
+    # Sixteen models; each by six methods of edges on the task that it answers.
+    "planted": {"plant_model": 16, "score_planted": 1},
+    "planted-learned": {"plant_model": 8, "score_planted": 1},
     # Two models, by both methods that integrate.
     "convergence": {"compare_steps": 2 * SIX * 2, "plot_convergence": 2},
 }
