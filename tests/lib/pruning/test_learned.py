@@ -220,8 +220,8 @@ def test_gates_that_never_close_stop_the_training(learn):
 
 
 def test_a_loss_that_is_not_a_number_stops_the_training(learn):
-    wild = {"multiplier": "trained", "multiplier_rate": 1e30}
-    with pytest.raises(ValueError, match=r"the loss is .*multiplier_rate \(1e\+30\)"):
+    wild = {"multiplier": "trained", "multiplier_rate": 1e25}
+    with pytest.raises(ValueError, match=r"the loss is .*multiplier_rate \(1e\+25\)"):
         learn("edge-pruning", **wild)
 
 

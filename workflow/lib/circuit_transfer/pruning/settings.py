@@ -97,10 +97,9 @@ class SoftTopK:
         steps: optimiser steps, of one batch each.
         learning_rate: AdamW's.
         draws: how many sizes are drawn in every step.
-        drawn: how: `log-uniform`, or in proportion to their weights in the `area`
-            under a curve over the evaluated sizes.
-        proportions: the sizes that are drawn from, as shares of all; the log-uniform
-            ones lie between the first and the last.
+        drawn: how: in proportion to their weights in the `area` under a curve over the
+            proportions, or `log-uniform` between the first and the last of these.
+        proportions: shares of all edges, ascending.
         softness: of the boundary of circuits at the first step, in standard deviations
             of the scores. The wider, the more all edges are half open at first, which
             finds circuits that need all of their edges.
@@ -111,7 +110,7 @@ class SoftTopK:
     steps: int = 400
     learning_rate: float = 0.05
     draws: int = 3
-    drawn: str = "log-uniform"
+    drawn: str = "area"
     proportions: tuple[float, ...] = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
     softness: float = 4.0
     init_spread: float = 0.01
