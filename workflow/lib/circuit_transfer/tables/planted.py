@@ -22,8 +22,8 @@ LEARNED_NOTE = (
     " open: the edges that a learned circuit has left open, of the smallest size that "
     "holds the planted one; means over models and seeds. Where parts back each other "
     "up, recall is of the one of which most is kept, and none kept, one kept, several "
-    "kept: of how many groups of such parts so many are kept whole, over all models and "
-    "seeds."
+    "kept: of how many groups of such parts so many are kept whole, over all models "
+    "and seeds."
 )
 # Of a `planted:` entry, what tells one model from another of the same kind.
 SEED = "seed"
