@@ -325,6 +325,13 @@ def valid_files(folder: Path) -> dict:
     add("ids.parquet", ids, file="x")
     add("prompts.json", {"prompts": [prompt] * 2}, file="x")
     add("marked.jsonl", [marked | {"split": "test"}], file="x", format="edge-pruning")
+    sentences = {
+        "ioi_sentences": "x y",
+        "corr_ioi_sentences": "z w",
+        "a": "y",
+        "b": "w",
+    }
+    add("sentences.jsonl", [sentences], file="x")
     for task, row in (
         ("ioi", ioi_row()),
         ("copycolors_mcqa", mcqa_row()),

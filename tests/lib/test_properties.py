@@ -136,6 +136,13 @@ GIVEN = {
         "corrupted": "z <predict> w</predict>",
         "split": "train",
     },
+    "edge-pruning-ioi": {
+        "ioi_sentences": "x y",
+        "corr_ioi_sentences": "z w",
+        "a": "y",
+        "b": "w",
+        "split": "train",
+    },
     "ioi": {
         "prompt": "a",
         "metadata": {"indirect_object": "b", "subject": "c"},

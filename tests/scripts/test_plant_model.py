@@ -9,10 +9,11 @@ from plant_model import plant_model
 from score_planted import score_planted
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from circuit_transfer.artifacts.edge_masks import write_edge_masks
 from circuit_transfer.artifacts.edge_scores import write_edge_scores
 from circuit_transfer.artifacts.scores import write_scores
 from circuit_transfer.artifacts.text import read_json
-from circuit_transfer.circuits.recovery import recovery
+from circuit_transfer.circuits.recovery import learned_size, recovery
 from circuit_transfer.embedded.planted.settings import CONSTRUCTIONS, GENERATORS
 from circuit_transfer.generators import generate_prompts, read_words
 from circuit_transfer.models.edges import KV, config_graph
@@ -157,3 +158,68 @@ def test_scores_are_compared_with_the_circuit_of_their_task(planted, tmp_path):
     table = pl.read_csv(tables[0])
     assert table["planted"].unique().to_list() == ["induction, sharpness 6"]
     assert set(table["method"]) == {"eap", "nap, lifted"}
+
+
+def test_learned_circuits_are_compared_with_the_circuit_and_its_alternatives(
+    planted, tmp_path
+):
+    folder = planted("backup", seed=1)
+    truth = read_json(folder / "checkpoint/truth.json")
+    circuit = truth["circuits"]["late"]["query-head"]
+    either, repair = truth["alternatives"]["late"]["query-head"]
+    config = AutoModelForCausalLM.from_pretrained(folder / "checkpoint").config
+    graph = config_graph(config)
+    names = graph.edge_names()
+    # Both of one pair, and nothing of the other; and an edge that does nothing.
+    kept = {*circuit} - {name for edges in repair for name in edges} | {"input->m0"}
+    scores = np.random.default_rng(0).normal(size=(3, len(names))).astype(np.float32)
+    scores[1] = [name in kept for name in names]
+    share = len(circuit) / len(names)
+    sizes = [2 * share, share, share / 2]
+    paths = [tmp_path / f"seed-{seed}.safetensors" for seed in (0, 7)]
+    for seed, path in zip((0, 7), paths, strict=True):
+        write_edge_masks(
+            path,
+            scores,
+            scores > 0,
+            sizes=sizes,
+            open_share=np.full(3, len(kept) / len(names), np.float32),
+            curves={},
+            extras={},
+            **graph.description() | {"legal": graph.legal},
+            model="backup",
+            task="classes",
+            method="hap",
+            seed=seed,
+        )
+    frame = tmp_path / "planted.parquet"
+    tables = [tmp_path / f"planted.{suffix}" for suffix in ("csv", "tex", "html")]
+    score_planted(
+        [folder / "checkpoint/truth.json"],
+        [folder / "model.json"],
+        [],
+        frame,
+        tables,
+        counterfactuals={"classes": "late"},
+        masks_paths=paths,
+    )
+    found = pl.read_parquet(frame)
+    assert found["seed"].to_list() == [0, 0, 7, 7]
+    assert found["ranking"].to_list() == ["signed", "open"] * 2
+    ranked, is_open = found.head(2).iter_rows(named=True)
+    assert ranked["auroc"] > 0.6 and ranked["visible_recall"] is None
+    assert is_open["precision"] == pytest.approx(1 - 1 / len(kept))
+    # A head of the pair that is gone would have taken two edges.
+    right = len(kept) - 1 - len(either[0])
+    assert is_open["recall"] == pytest.approx(right / (right + len(repair[0])))
+    counts = [is_open[name] for name in ("none_kept", "one_kept", "several_kept")]
+    assert counts == [1, 0, 1]
+    (row,) = pl.read_csv(tables[0]).filter(ranking="open").iter_rows(named=True)
+    assert (row["none_kept"], row["one_kept"], row["several_kept"]) == (2, 0, 2)
+    assert row["models"] == 1
+
+
+def test_the_size_of_a_learned_circuit_is_the_smallest_that_holds_the_planted_one():
+    assert learned_size([0.1, 0.3, 0.2], 0.15) == 2
+    assert learned_size([0.1, 0.3, 0.2], 0.3) == 1
+    assert learned_size([0.1, 0.3, 0.2], 0.4) == 1

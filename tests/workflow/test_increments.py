@@ -798,8 +798,19 @@ def name_heads(repository: Repository) -> None:
         ),
         (
             setting("pruning", sizes=[0.4]),
-            of_methods("hap", "edge-pruning", "discogp"),
+            [*of_methods("hap", "edge-pruning", "discogp"), "faithfulness/sizes/*"],
             of_methods("eap"),
+        ),
+        # What compares all methods, and their costs.
+        (
+            prune("hap", keep=0.7),
+            ["faithfulness/weights/*", "tables/methods/*", "figures/learning-curves/*"],
+            ["faithfulness/sizes/*", "heads/*"],
+        ),
+        (
+            commented(f"{LIBRARY}/tables/methods.py"),
+            ["tables/methods/*", "tables/method-tests/*", "figures/methods/*"],
+            ["edge-masks/*", "faithfulness/*", "tables/head-survival/*"],
         ),
         (
             add_a_seed,
@@ -840,11 +851,13 @@ def test_circuits_are_learned_again_for_their_own_causes(
 ):
     learning.config = learned_study()
     learning.config["pruning"]["soft-top-k"] = {}
-    file = learning.folder / LIBRARY / "pruning/hap.py"
-    before = file.read_bytes()
+    names = ("pruning/hap.py", "tables/methods.py")
+    files = [learning.folder / LIBRARY / name for name in names]
+    before = {file: file.read_bytes() for file in files}
     change(learning)
     plan = learning.plan()
-    file.write_bytes(before)
+    for file, content in before.items():
+        file.write_bytes(content)
     for patterns, expected in ((again, True), (stays, False)):
         for pattern in patterns:
             found = [name for name in plan if fnmatchcase(name, pattern)]

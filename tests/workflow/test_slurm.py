@@ -39,6 +39,8 @@ GROUPS = {
     "evaluate_random": "circuits",
     "evaluate_edges": "circuits",
     "evaluate_learned": "circuits",
+    "evaluate_at_sizes": "circuits",
+    "evaluate_weights": "circuits",
     "evaluate_random_edges": "circuits",
     "evaluate_lifted": "circuits",
     "evaluate_aligned": "circuits",

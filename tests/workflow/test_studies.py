@@ -1,5 +1,6 @@
 """The ready studies: valid, planned without a network, with jobs that one can count."""
 
+import json
 import os
 import re
 import shutil
@@ -21,6 +22,8 @@ from circuit_transfer.study.workload import study_work
 HOME = Path(__file__).parents[2]
 STUDIES = sorted((HOME / "workflow/studies").glob("*.yaml"))
 PUBLISHED = ("llama-3", "qwen-2.5", "gpt2")
+# Their models are on the hub; their shapes are known without it.
+ESTIMATED = (*PUBLISHED, "gpt2-edges")
 # With six tasks there are 6 training sets of one, 6 without one, 2 without a family of
 # several, and all: 15. Two of the three methods have gradients to carry.
 SIX, METHODS, WITH_GRADIENTS = 6, 3, 2
@@ -113,15 +116,43 @@ PLANNED = {
         "learn_edges": SIX * 6,
         "find_heads": SIX,
         "evaluate_learned": SIX * 6,
+        "evaluate_at_sizes": SIX,
+        "evaluate_weights": SIX,
+        "summarise_methods": 1,
+        "summarise_head_survival": 1,
         "evaluate_random_edges": SIX,
     },
-    # Thirteen models; each by six methods of edges on the task that it answers.
-    "planted": {"plant_model": 13, "score_planted": 1},
+    # One model on one task, by five methods of edges, of which three learn.
+    "gpt2-edges": {
+        "download_model": 1,
+        "fit_alignment": None,
+        "attribute_nodes": None,
+        "attribute_edges": 2,
+        "evaluate_edges": 2,
+        "learn_edges": 3,
+        "evaluate_learned": 3,
+        "find_heads": 1,
+        "summarise_head_survival": 1,
+    },
+    # Sixteen models; each by six methods of edges on the task that it answers.
+    "planted": {"plant_model": 16, "score_planted": 1},
+    "planted-learned": {"plant_model": 8, "score_planted": 1},
     # Two models, by both methods that integrate.
     "convergence": {"compare_steps": 2 * SIX * 2, "plot_convergence": 2},
 }
 # The beginning of a GGUF file without tensors: version 3, and two zeros of 64 bits.
 EMPTY_GGUF = b"GGUF" + (3).to_bytes(4, "little") + bytes(16)
+# A row of the IOI data of Edge Pruning in either split.
+IOI_ROWS = [
+    {
+        "ioi_sentences": f"Ann and Bob met at {place}. Bob gave a ring to Ann",
+        "corr_ioi_sentences": f"Cid and Dan met at {place}. Eve gave a ring to Cid",
+        "a": "Ann",
+        "b": "Bob",
+        "split": split,
+    }
+    for place, split in (("home", "train"), ("work", "test"))
+]
 # A proxy that nobody listens at: whoever asks the network fails at once.
 NO_NETWORK = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
 
@@ -135,11 +166,11 @@ def merge(base, overlay):
             base[key] = value
 
 
-def study_config(name):
+def study_config(name, folder=HOME):
     config = yaml.safe_load((HOME / "config.yaml").read_text())
     merge(config, yaml.safe_load((HOME / f"workflow/studies/{name}.yaml").read_text()))
     validate_config(config, HOME / "workflow/schemas/config.schema.yaml")
-    check_config(config, HOME)
+    check_config(config, folder, HOME)
     return config
 
 
@@ -173,9 +204,18 @@ def planned_jobs(folder, study, *values):
     return {rule: int(count) for rule, count in counts}
 
 
-def estimated_jobs(name):
+def write_data(folder, study):
+    """Write the files of prompts that a study expects from its user."""
+    for entry in yaml.safe_load(study.read_text()).get("tasks", {}).values():
+        if "file" in entry:
+            path = folder / entry["file"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("".join(json.dumps(row) + "\n" for row in IOI_ROWS))
+
+
+def estimated_jobs(name, folder):
     """Count the jobs of every stage that the cost estimate knows of."""
-    config = study_config(name)
+    config = study_config(name, folder)
     nodes = {}
     for model, entry in config["models"].items():
         if "hub" in entry:
@@ -195,12 +235,13 @@ def test_every_study_plans_a_run_without_a_network(tmp_path, study):
             file = tmp_path / entry["gguf"]
             file.parent.mkdir(parents=True)
             file.write_bytes(EMPTY_GGUF)
+    write_data(tmp_path, study)
     jobs = planned_jobs(tmp_path, study)
     expected = PLANNED.get(study.stem) or {"fit_alignment": jobs["fit_alignment"]}
     assert {rule: jobs.get(rule) for rule in expected} == expected
-    if study.stem in PUBLISHED:
+    if study.stem in ESTIMATED:
         # The estimate counts the jobs that Snakemake plans.
-        estimated = estimated_jobs(study.stem)
+        estimated = estimated_jobs(study.stem, tmp_path)
         assert {rule: jobs[rule] for rule in estimated} == estimated
 
 

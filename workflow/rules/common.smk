@@ -28,6 +28,7 @@ from circuit_transfer.study.learning import pruning_settings
 from circuit_transfer.study.origins import CHECKPOINT_FILES, Origins
 from circuit_transfer.study.paths import BENCHMARKS, LOGS, filled, job, path, paths
 from circuit_transfer.study.planted import (
+    planted_masks,
     planted_models,
     planted_node_scores,
     planted_scores,

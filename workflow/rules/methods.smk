@@ -1,133 +1,64 @@
-"""All methods of nodes and edges side by side, where a study learns circuits."""
-
-FINDING_JOBS = study.finding_jobs("{target}")
+"""What all methods give at the sizes of learned circuits, and DiscoGP's weights."""
 
 
-rule summarise_methods:
+rule evaluate_at_sizes:
     input:
-        circuits=paths(
-            "learned-faithfulness",
-            task=study.tasks,
-            learned_method=study.learned_methods,
-        )
-        + paths("sized-faithfulness", task=study.tasks),
-        areas=path("edge-cpr"),
-        stability=filled(table_pattern("edge-stability"), {"model": "{target}"}),
-        costs=[each.cost for each in FINDING_JOBS],
+        model=path("model", model="{target}"),
+        weights=lambda w: origins.weights(w.target),
+        pairs=path("split-pairs", model="{target}", split="test"),
+        edges=paths("edge-scores", model="{target}", edge_method=study.edge_methods),
+        nodes=paths("scores", model="{target}", method=study.methods),
     output:
-        statistics=path("method-statistics"),
-        methods_table=table("methods"),
-        comparisons_table=table("method-tests"),
+        faithfulness=path("sized-faithfulness"),
+        cost=job("evaluate_at_sizes").cost,
     log:
-        job("summarise_methods").log,
+        job("evaluate_at_sizes").log,
     benchmark:
-        job("summarise_methods").benchmark
-    group:
-        "summaries"
+        job("evaluate_at_sizes").benchmark
     conda:
-        "../../envs/figures.yaml"
+        "../../envs/torch.yaml"
+    resources:
+        **model_resources("evaluate_at_sizes", "model"),
     params:
-        **study.selected("tasks", "methods", "edge_methods", "learned_methods"),
-        **study.selected("sizes", "filters", "ablation"),
-        jobs=[each.name for each in FINDING_JOBS],
-    message:
-        "Comparing all methods on {wildcards.target}"
-    script:
-        "../scripts/summarise_methods.py"
-
-
-rule plot_methods:
-    input:
-        statistics=path("method-statistics"),
-    output:
-        figure("methods"),
-    log:
-        job("plot_methods").log,
-    benchmark:
-        job("plot_methods").benchmark
-    group:
-        "summaries"
-    conda:
-        "../../envs/figures.yaml"
-    params:
-        **study.selected("methods", "edge_methods", "learned_methods", "sizes"),
-    message:
-        "Drawing what all methods take on {wildcards.target}, and what they give"
-    script:
-        "../scripts/plot_methods.py"
-
-
-rule plot_learning_curves:
-    input:
-        masks=paths(
-            "edge-masks",
-            task=study.tasks,
-            learned_method=study.learned_methods,
-            seed=study.seeds,
-        ),
-    output:
-        figure("learning-curves"),
-    log:
-        job("plot_learning_curves").log,
-    benchmark:
-        job("plot_learning_curves").benchmark
-    group:
-        "summaries"
-    conda:
-        "../../envs/figures.yaml"
-    message:
-        "Drawing the training of the circuits of {wildcards.model}"
-    script:
-        "../scripts/plot_learning_curves.py"
-
-
-rule summarise_head_survival:
-    input:
-        model=path("model"),
-        heads=paths("heads", task=study.tasks),
-        edges=paths("edge-scores", task=study.tasks, edge_method=study.edge_methods),
-        masks=paths(
-            "edge-masks",
-            task=study.tasks,
-            learned_method=study.learned_methods,
-            seed=study.seeds,
-        ),
-    output:
-        survival=path("head-survival"),
-        survival_table=table("head-survival"),
-    log:
-        job("summarise_head_survival").log,
-    benchmark:
-        job("summarise_head_survival").benchmark
-    group:
-        "summaries"
-    conda:
-        "../../envs/figures.yaml"
-    params:
-        **study.selected("tasks", "edge_methods", "learned_methods", "sizes"),
+        **study.selected("sizes"),
         kv=config["attribution"]["kv"],
+        settings=ablated_settings(config),
+        state=placed(job("evaluate_at_sizes").state),
     message:
-        "Tabulating the heads that circuits of {wildcards.model} still use"
+        "Evaluating circuits of edges of {wildcards.target} on {wildcards.task} at the sizes of learned ones"
     script:
-        "../scripts/summarise_head_survival.py"
+        "../scripts/evaluate_at_sizes.py"
 
 
-rule plot_head_survival:
+rule evaluate_weights:
     input:
-        survival=path("head-survival"),
+        model=path("model", model="{target}"),
+        weights=lambda w: origins.weights(w.target),
+        pairs=path("split-pairs", model="{target}", split="test"),
+        masks=paths(
+            "edge-masks",
+            model="{target}",
+            learned_method=study.learned_methods,
+            seed=study.seeds,
+        ),
+        edges=paths("edge-scores", model="{target}", edge_method=study.edge_methods),
     output:
-        figure("head-survival"),
+        measures=path("weight-measures"),
+        cost=job("evaluate_weights").cost,
     log:
-        job("plot_head_survival").log,
+        job("evaluate_weights").log,
     benchmark:
-        job("plot_head_survival").benchmark
-    group:
-        "summaries"
+        job("evaluate_weights").benchmark
     conda:
-        "../../envs/figures.yaml"
+        "../../envs/torch.yaml"
+    resources:
+        **model_resources("evaluate_weights", "model"),
     params:
-        **study.selected("tasks", "edge_methods", "learned_methods", "sizes"),
+        **study.selected("sizes"),
+        kv=config["attribution"]["kv"],
+        settings=ablated_settings(config),
+        pruning=pruning_settings(config, "discogp"),
     message:
-        "Drawing the heads that circuits of {wildcards.model} still use"
+        "Evaluating circuits of weights of {wildcards.target} on {wildcards.task}"
     script:
-        "../scripts/plot_head_survival.py"
+        "../scripts/evaluate_weights.py"

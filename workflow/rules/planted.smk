@@ -31,6 +31,7 @@ rule score_planted:
         model=paths("model", model=planted_models(study)),
         scores=planted_scores(study),
         node_scores=planted_node_scores(study),
+        masks=planted_masks(study),
     output:
         table=table("planted"),
         frame=path("planted"),

@@ -31,6 +31,15 @@ ROWS = {
         YEARS | {"label": "52"},
         YEARS | {"correct_idx": "52"},
     ],
+    "edge-pruning-ioi": [
+        {
+            "ioi_sentences": "Ann met Bob, Bob gave it to Ann",
+            "corr_ioi_sentences": "Cid met Dan, Eve gave it to Cid",
+            "a": "Ann",
+            "b": "Bob",
+            "c": "Cid",
+        }
+    ],
     "edge-pruning": [SPANS, SPANS | {"split": "train"}, SPANS | {"answer": " Ann"}],
 }
 FILES = [".csv", ".tsv", ".jsonl", ".json", ".parquet"]

@@ -8,6 +8,8 @@ import polars as pl
 from scipy.stats import rankdata
 
 SIGNED, ABSOLUTE, LIFTED = "signed", "absolute", "lifted"
+# Of learned circuits: not a ranking, but the edges that are open in the end.
+OPEN = "open"
 # The share of the largest score that the score of an important edge has at least.
 VISIBLE = 0.01
 MEASURES = {
@@ -17,6 +19,8 @@ MEASURES = {
     "visible_precision": pl.Float64,
     "visible_recall": pl.Float64,
 }
+# Of parts that back each other up, of how many the circuit has none, one or several.
+BACKUPS = ("none_kept", "one_kept", "several_kept")
 # `control` is `lifted` where the scores are those of nodes, else `none`.
 COLUMNS = {
     "model": pl.String,
@@ -27,6 +31,8 @@ COLUMNS = {
     "n_edges": pl.Int64,
     "n_true": pl.Int64,
     **MEASURES,
+    "seed": pl.Int64,
+    **dict.fromkeys(BACKUPS, pl.Int64),
 }
 
 
@@ -83,14 +89,69 @@ def recovery_rows(
     Raises:
         ValueError: there is no such edge.
     """
+    truth, sizes = _truth(names, circuit)
+    return [
+        {"ranking": name, **sizes, **recovery(values, truth)}
+        for name, values in scores.items()
+    ]
+
+
+def open_row(
+    names: Sequence[str],
+    kept: np.ndarray,
+    circuit: Sequence[str],
+    alternatives: Sequence[Sequence[Sequence[str]]] = (),
+) -> dict[str, Any]:
+    """Compare edges that a method has left open with a circuit.
+
+    Args:
+        names: of the edges.
+        kept: which are open, bool `(n_edges,)`.
+        circuit: names of the edges of the circuit.
+        alternatives: groups of sets of these edges, of which one set suffices.
+
+    Returns:
+        `ranking`, `n_edges`, `n_true`, `precision` (null if no edge is open); `recall`,
+        of each group that of the set of which most is kept; where there are groups,
+        `BACKUPS`.
+
+    Raises:
+        ValueError: there is no such edge.
+    """
+    truth, sizes = _truth(names, circuit)
+    found = set(np.asarray(names)[kept])
+    backed_up = {name for group in alternatives for edges in group for name in edges}
+    needed = set(circuit) - backed_up
+    whole = []
+    for group in alternatives:
+        needed |= set(max(group, key=lambda edges: len(found & {*edges}) / len(edges)))
+        whole.append(min(2, sum({*edges} <= found for edges in group)))
+    row = {"ranking": OPEN, **sizes, **dict.fromkeys(MEASURES)}
+    row["precision"] = float(truth[kept].mean()) if kept.any() else None
+    row["recall"] = len(needed & found) / len(needed)
+    if alternatives:
+        row |= {name: whole.count(count) for count, name in enumerate(BACKUPS)}
+    return row
+
+
+def learned_size(sizes: Sequence[float], share: float) -> int:
+    """Return the position of the smallest size that holds a circuit, or of the largest.
+
+    Args:
+        sizes: shares of all edges that circuits were learned for.
+        share: that of the circuit.
+    """
+    holding = [number for number, size in enumerate(sizes) if size >= share]
+    return min(holding, key=lambda n: sizes[n]) if holding else int(np.argmax(sizes))
+
+
+def _truth(
+    names: Sequence[str], circuit: Sequence[str]
+) -> tuple[np.ndarray, dict[str, int]]:
     if unknown := set(circuit) - set(names):
         raise ValueError(
             f"{min(unknown)} of the planted circuit is not an edge of the scores; "
             "expected scores of the model with the circuit"
         )
     truth = np.isin(names, circuit)
-    sizes = {"n_edges": len(names), "n_true": int(truth.sum())}
-    return [
-        {"ranking": name, **sizes, **recovery(values, truth)}
-        for name, values in scores.items()
-    ]
+    return truth, {"n_edges": len(names), "n_true": int(truth.sum())}

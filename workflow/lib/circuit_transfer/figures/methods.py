@@ -7,6 +7,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from circuit_transfer.figures.style import COLOURS, message, panels
 from circuit_transfer.tables.edge_curves import LIFTED, SIGNED
@@ -143,6 +144,10 @@ def _draw(
         if levels.has_size(entry, size):
             points.append((seconds, value))
     axes.set_xscale("log")
+    # Labels of all minor ticks, which a short axis has, would overlap.
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     if measure == "kl":
         axes.set_yscale("log")
     else:

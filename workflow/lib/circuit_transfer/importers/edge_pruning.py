@@ -40,7 +40,7 @@ def read_edge_pruning(table: Table) -> Imported:
         "wrong_answers": _answer("corrupted", "wrong answer"),
     }
     if "split" in table.columns:
-        parts["split"] = _split(table)
+        parts["split"] = splits(table)
     return parse_rows(table.rows, parts, str(table.path)).with_splits_apart().frames()
 
 
@@ -80,7 +80,8 @@ def _answer(column: str, role: str) -> Part:
     return part
 
 
-def _split(table: Table) -> Part:
+def splits(table: Table) -> Part:
+    """Return a function that extracts the split of a row, see `read_edge_pruning`."""
     has_test = any(row.cells.get("split") == "test" for row in table.rows)
     used = {"train": "train", "test": "test"}
     used |= {} if has_test else {"validation": "test"}

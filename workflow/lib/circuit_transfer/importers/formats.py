@@ -14,6 +14,10 @@ from circuit_transfer.importers.edge_pruning import (
     has_spans,
     read_edge_pruning,
 )
+from circuit_transfer.importers.ioi_sentences import (
+    has_ioi_sentences,
+    read_ioi_sentences,
+)
 from circuit_transfer.importers.own import has_pairs, needed_columns, read_pairs
 from circuit_transfer.importers.rows import Imported
 from circuit_transfer.importers.tables import READERS, Table
@@ -58,6 +62,11 @@ FORMATS = {
         read_edge_pruning,
         has_spans,
         "clean and corrupted, with the answer as <predict> answer</predict>",
+    ),
+    "edge-pruning-ioi": Format(
+        read_ioi_sentences,
+        has_ioi_sentences,
+        "columns ioi_sentences, corr_ioi_sentences, a and b",
     ),
 }
 

@@ -1,5 +1,7 @@
 """What a study compares with the circuits that were planted in its models."""
 
+from collections.abc import Sequence
+
 from circuit_transfer.embedded.planted import settings
 from circuit_transfer.generators import GENERATORS
 from circuit_transfer.study.paths import paths
@@ -29,21 +31,26 @@ def planted_tasks(study: Study) -> dict[str, str]:
 
 def planted_scores(study: Study) -> list[str]:
     """Return the edge scores of these models on the tasks that they answer."""
-    return _paths(study, "edge-scores", "edge_method", "edge_methods")
+    return _paths(study, "edge-scores", edge_method=study.edge_methods)
+
+
+def planted_masks(study: Study) -> list[str]:
+    """Return the learned circuits of these models on the tasks that they answer."""
+    own = {"learned_method": study.learned_methods, "seed": study.seeds}
+    return _paths(study, "edge-masks", **own)
 
 
 def planted_node_scores(study: Study) -> list[str]:
     """Return the node scores of these models on the tasks that they answer."""
-    return _paths(study, "scores", "method", "methods")
+    return _paths(study, "scores", method=study.methods)
 
 
-def _paths(study: Study, pattern: str, wildcard: str, methods: str) -> list[str]:
+def _paths(study: Study, pattern: str, **values: Sequence) -> list[str]:
     generators = {
         task: study.config["tasks"][task]["generator"] for task in planted_tasks(study)
     }
     found = []
     for model, generator in planted_models(study).items():
         tasks = [task for task, of_task in generators.items() if of_task == generator]
-        values = {wildcard: study.config["study"][methods]}
         found += paths(pattern, model=model, task=tasks, **values)
     return found

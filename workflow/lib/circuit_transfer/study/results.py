@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from circuit_transfer.study.paths import path
-from circuit_transfer.study.planted import planted_scores
+from circuit_transfer.study.planted import planted_masks, planted_scores
 from circuit_transfer.study.shown import (
     DRAWN_EDGES,
     FIGURES,
@@ -79,7 +79,7 @@ def _shown(study: Study, part: str) -> Iterator[tuple[str, str]]:
         "circuits": study.circuits,
         "sensitivity": study.varied,
         "convergence": study.compared_methods,
-        "planted": planted_scores(study),
+        "planted": [*planted_scores(study), *planted_masks(study)],
         "benchmark": study.config["benchmark"],
     }
     if not wanted.get(part, True):

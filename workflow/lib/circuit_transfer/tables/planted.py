@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from circuit_transfer.circuits.recovery import MEASURES
+from circuit_transfer.circuits.recovery import BACKUPS, MEASURES, OPEN
 from circuit_transfer.tables.typesetting import Table
 
 NOTE = (
@@ -17,6 +17,13 @@ NOTE = (
     "the largest one. signed: scores as they are, in which edges that work against the "
     "answer come last; absolute: their sizes. lifted: scores of nodes, of which "
     "an edge has the lower one of the two that it connects."
+)
+LEARNED_NOTE = (
+    " open: the edges that a learned circuit has left open, of the smallest size that "
+    "holds the planted one; means over models and seeds. Where parts back each other "
+    "up, recall is of the one of which most is kept, and none kept, one kept, several "
+    "kept: of how many groups of such parts so many are kept whole, over all models "
+    "and seeds."
 )
 # Of a `planted:` entry, what tells one model from another of the same kind.
 SEED = "seed"
@@ -58,6 +65,17 @@ def planted_table(found: pl.DataFrame, settings: Mapping[str, Mapping]) -> Table
             pl.col("auroc").mean(),
             pl.col("auroc").min().alias("lowest_auroc"),
             pl.col([name for name in MEASURES if name != "auroc"]).mean(),
+            *(_total(name) for name in BACKUPS),
         )
     )
-    return Table(frame, labels=len(labels), blocks=2, decimals=3, note=NOTE)
+    learned = (found["ranking"] == OPEN).any()
+    if not learned:
+        frame = frame.drop(BACKUPS)
+    note = NOTE + LEARNED_NOTE * learned
+    return Table(frame, labels=len(labels), blocks=2, decimals=3, note=note)
+
+
+def _total(name: str) -> pl.Expr:
+    """Return the sum of a column, null where it has no value."""
+    column = pl.col(name)
+    return pl.when(column.count() > 0).then(column.sum()).alias(name)
