@@ -172,6 +172,22 @@ def test_the_circuit_of_nodes_is_the_largest_that_the_size_allows(case, learn):
             assert np.array_equal(kept, fitting[-1])
 
 
+def test_gradients_are_clipped_for_each_size_by_itself(learn, monkeypatch):
+    norms, original = [], torch.optim.AdamW.step
+
+    def watch(self, *arguments):
+        (gates,) = self.param_groups[0]["params"]
+        norms.append(gates.grad.norm(dim=1).numpy())
+        return original(self, *arguments)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", watch)
+    learn("edge-pruning", steps=1, gradient_norm=1e9)
+    limit = float(norms[0].mean())
+    learn("edge-pruning", steps=1, gradient_norm=limit)
+    assert norms[0].min() < 0.9 * limit
+    np.testing.assert_allclose(norms[1], norms[0].clip(max=limit), rtol=1e-5)
+
+
 def test_hap_has_no_parameter_for_edges_that_its_filter_leaves_out(
     learn, scores, monkeypatch
 ):

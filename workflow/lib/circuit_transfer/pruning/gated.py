@@ -49,6 +49,7 @@ class Gated:
         self.support = np.ones(graph.n_edges, bool) if support is None else support
         self.rate_warmup = settings.rate_warmup
         self.rate_cooldown = settings.rate_cooldown
+        self.gradient_norm = settings.gradient_norm
         self.weight_decay = settings.weight_decay
         self.log_alpha = torch.empty(0)
         self.multipliers: Multipliers | None = None

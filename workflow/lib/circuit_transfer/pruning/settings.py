@@ -37,6 +37,9 @@ class EdgePruning:
             to zero.
         rate_cooldown: without such a rise the share of the steps, the last ones, in
             which the learning rates fall to a tenth.
+        gradient_norm: the largest norm of the gradient of a circuit's gates; a larger
+            gradient is scaled down, as in the published code. One draw in which an
+            edge that all depends on is closed would move all gates at random else.
         weight_decay: AdamW's, of everything.
         node_gates: whether every head and MLP has a gate too, by which those of the
             edges that it writes are multiplied.
@@ -52,6 +55,7 @@ class EdgePruning:
     ramp: str = "geometric"
     rate_warmup: float = 0.0
     rate_cooldown: float = 0.4
+    gradient_norm: float = 1.0
     weight_decay: float = 0.0
     node_gates: bool = False
 
@@ -104,6 +108,7 @@ class SoftTopK:
             of the scores. The wider, the more all edges are half open at first, which
             finds circuits that need all of their edges.
         init_spread: standard deviation of the scores at the start.
+        gradient_norm: see `EdgePruning`.
         weight_decay: AdamW's.
     """
 
@@ -114,6 +119,7 @@ class SoftTopK:
     proportions: tuple[float, ...] = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
     softness: float = 4.0
     init_spread: float = 0.01
+    gradient_norm: float = 1.0
     weight_decay: float = 0.0
 
 
@@ -132,7 +138,7 @@ CHOICES = {
     "ramp": RAMPS,
     "multiplier": MULTIPLIERS,
 }
-POSITIVE = ("softness", "steps", "draws", "learning_rate", "keep")
+POSITIVE = ("softness", "gradient_norm", "steps", "draws", "learning_rate", "keep")
 NOT_NEGATIVE = ("multiplier_rate", "init_spread", "weight_decay")
 SHARES = ("warmup", "rate_warmup", "rate_cooldown", "keep")
 

@@ -71,6 +71,7 @@ class Ranking:
         self.method, self.settings = method, settings
         self.support = np.ones(graph.n_edges, bool)
         self.weight_decay = settings.weight_decay
+        self.gradient_norm = settings.gradient_norm
         self._writers = None
         if method == NODES:
             self._writers = torch.from_numpy(graph.ends[0]).to(device)

@@ -41,6 +41,7 @@ class Masks(Protocol):
             computed.
         rate_warmup: see `settings.EdgePruning`.
         rate_cooldown: likewise.
+        gradient_norm: likewise.
         weight_decay: AdamW's.
     """
 
@@ -48,10 +49,14 @@ class Masks(Protocol):
     support: np.ndarray
     rate_warmup: float
     rate_cooldown: float
+    gradient_norm: float
     weight_decay: float
 
     def groups(self) -> list[dict[str, Any]]:
-        """Return the groups of parameters of the optimiser, with learning rates."""
+        """Return the groups of parameters of the optimiser, with learning rates.
+
+        Those of the masks come first, with a row for each mask, or one for all.
+        """
 
     def draw(self, step: int) -> Tensor:
         """Return the masks of a step, float32 `(masks, n_edges)`, 0 to 1."""
@@ -174,6 +179,7 @@ class Training:
         losses.sum().backward()
         curve = {"loss": losses, "kl": divergence(prepared, logits.detach())}
         curve |= self.masks.measures(self.done)
+        self._clip()
         self.optimiser.step()
         self._curve.append({name: each.detach() for name, each in curve.items()})
 
@@ -225,6 +231,15 @@ class Training:
     def _learned(self) -> list[Tensor]:
         groups = self.optimiser.param_groups
         return [each for group in groups for each in group["params"]]
+
+    def _clip(self) -> None:
+        """Scale down the gradient of each mask whose norm is too large."""
+        learned = self.optimiser.param_groups[0]["params"]
+        rows = [each.grad.view(-1, each.shape[-1]) for each in learned]
+        norms = torch.cat(rows, 1).norm(dim=1, keepdim=True)
+        shares = (self.masks.gradient_norm / norms.clamp(min=1e-30)).clamp(max=1)
+        for each in rows:
+            each.mul_(shares)
 
     def _rate_share(self) -> float:
         """Return the share of the learning rates in this step."""
