@@ -38,14 +38,14 @@ class EdgePruning:
         rate_cooldown: without such a rise the share of the steps, the last ones, in
             which the learning rates fall to a tenth.
         gradient_norm: the largest norm of the gradient of a circuit's gates; a larger
-            gradient is scaled down, as in the published code. One draw in which an
+            gradient is scaled down. One draw in which an
             edge that all depends on is closed would move all gates at random else.
         weight_decay: AdamW's, of everything.
         node_gates: whether every head and MLP has a gate too, by which those of the
             edges that it writes are multiplied.
     """
 
-    steps: int = 400
+    steps: int = 200
     learning_rate: float = 0.2
     multiplier: str = EXACT
     multiplier_rate: float = 1.0
@@ -87,7 +87,7 @@ class Hap(EdgePruning):
             gate is at the start; `none`: all gates start the same.
     """
 
-    steps: int = 200
+    steps: int = 100
     filter: str = "eap-ig-inputs"
     keep: float = 0.2
     warm_start: str = "rank"
