@@ -75,7 +75,7 @@ def test_a_job_depends_on_what_is_shared_and_on_its_own_method():
     assert pruning_settings(changed, "edge-pruning") == same
     changed["pruning"]["sizes"] = [0.1]
     assert pruning_settings(changed, "edge-pruning") != same
-    assert "hap" not in same and same["edge-pruning"]["steps"] == 400
+    assert "hap" not in same and same["edge-pruning"]["steps"] == 200
 
 
 def test_settings_of_methods_that_a_study_does_not_have_mean_nothing():
