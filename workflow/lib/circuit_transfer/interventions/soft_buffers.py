@@ -27,7 +27,7 @@ from circuit_transfer.interventions.edge_buffers import (
 from circuit_transfer.models.architectures import Norm
 
 # Numbers that are read at a time: so many stay in a CPU's cache until they are used.
-AT_ONCE = {"cpu": 2**20, "cuda": 2**28}
+AT_ONCE = {"cpu": 2**19, "cuda": 2**28}
 
 
 class SoftBuffer(Buffer):
