@@ -36,7 +36,7 @@ NOTE = (
     "edge that the head writes and that is on a path from the input to the logits, "
     "else 0; of learned circuits the share of seeds, of attribution methods by "
     "absolute scores. effect: drop of the logit difference if the head alone is "
-    "ablated; effect without: the same where the strongest heads are ablated too. "
+    "ablated; effect without: the largest beside one of the strongest heads ablated. "
     f"{ALL}: the share of the heads of a role."
 )
 
