@@ -4,6 +4,7 @@ Both are `training.Masks`: a row of gates for every target, which are trained si
 side and do not influence each other.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from circuit_transfer.pruning.node_circuits import NodePairs, with_input
 from circuit_transfer.pruning.settings import EXACT, EdgePruning
 
 
-class Gated:
+class Gated(ABC):
     """Gates that are held at targets for the share of open edges.
 
     Attributes:
@@ -58,6 +59,7 @@ class Gated:
             self.multipliers = Multipliers(len(sizes), rate, device)
         self._shift: Shift | None = None
 
+    @abstractmethod
     def open_edges(self, shift: Tensor, steepness: float = 1.0) -> Tensor:
         """Return the probabilities that edges are open, `(sizes, edges)`.
 
@@ -65,7 +67,6 @@ class Gated:
             shift: by which log alphas are lowered, `(sizes,)`.
             steepness: see `gates.open_probability`.
         """
-        raise NotImplementedError
 
     def groups(self) -> list[dict[str, Any]]:
         """Return the groups of parameters of the optimiser: gates, then multipliers."""
