@@ -30,7 +30,8 @@ from circuit_transfer.circuits.prepared_edges import prepare_edges
 from circuit_transfer.interventions import edge_logits, plan_edges
 from circuit_transfer.models.edges import KV_HEAD, Graph, config_graph
 from circuit_transfer.prompts.batches import PairBatch
-from circuit_transfer.pruning.edge_pruning import GatedEdges
+from circuit_transfer.pruning.gated import GatedEdges
+from circuit_transfer.pruning.learned_masks import Setup
 from circuit_transfer.pruning.settings import EdgePruning
 from circuit_transfer.pruning.training import LOSSES, Training
 
@@ -118,9 +119,8 @@ def _pruning_step(model: nn.Module, batch: PairBatch, graph: Graph) -> Case:
     settings, every = EdgePruning(), np.ones((1, graph.n_edges), bool)
     (prepared,) = prepare_edges(model, [batch], graph, "counterfactual")
     plan = plan_edges(graph, every, silent=True)
-    masks = GatedEdges(
-        "edge-pruning", graph, [0.05], settings, seed=0, device=model.device
-    )
+    setup = Setup("edge-pruning", graph, (0.05,), settings, 0, model.device)
+    masks = GatedEdges(setup)
     training = Training(masks, settings.steps)
 
     def run() -> Any:

@@ -28,7 +28,11 @@ SHARPEST = 4.0
 
 
 class Target:
-    """The share of open gates that each of several trainings has in a step."""
+    """The share of open gates that each of several trainings has in a step.
+
+    Attributes:
+        start: the shares in the beginning, `(targets,)`.
+    """
 
     def __init__(
         self,
@@ -45,15 +49,15 @@ class Target:
             settings: how the targets fall.
         """
         self._finals = start.new_tensor(finals)
-        self._start, self._settings = start, settings
+        self.start, self._settings = start, settings
 
     def at(self, step: int) -> Tensor:
         """Return the targets in a step, `(targets,)`."""
         falling = self._settings.warmup * self._settings.steps
         share = min(1.0, (step + 1) / falling) if falling else 1.0
         if self._settings.ramp == "geometric":
-            return self._start * (self._finals / self._start) ** share
-        return self._start + share * (self._finals - self._start)
+            return self.start * (self._finals / self.start) ** share
+        return self.start + share * (self._finals - self.start)
 
 
 class Multipliers:

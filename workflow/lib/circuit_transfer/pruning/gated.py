@@ -1,53 +1,51 @@
 """Gates of the edges of a graph, and gates of nodes that all edges from a node share.
 
-Both are `training.Masks`: a row of gates for every target, which are trained side by
-side and do not influence each other.
+Both are `learned_masks.LearnedMasks`: a row of gates for every target, which are
+trained side by side and do not influence each other.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from circuit_transfer.models.edges import Graph
+from circuit_transfer.circuits.edge_masks import lifted
 from circuit_transfer.pruning import gates
 from circuit_transfer.pruning.constraints import Multipliers, Shift, Target, sharpness
-from circuit_transfer.pruning.node_circuits import NodePairs, with_input
-from circuit_transfer.pruning.settings import EXACT, EdgePruning
+from circuit_transfer.pruning.learned_masks import Setup
+from circuit_transfer.pruning.node_circuits import (
+    NodePairs,
+    largest_circuits,
+    with_input,
+)
+from circuit_transfer.pruning.outcomes import (
+    LearnedEdges,
+    check_pruned,
+    exact_circuits,
+)
+from circuit_transfer.pruning.settings import EXACT
 
 
 class Gated(ABC):
     """Gates that are held at targets for the share of open edges.
 
     Attributes:
-        method: name of the method.
-        graph: the edges.
-        sizes: shares of all edges that are open in the end.
-        settings: how to train.
-        seed: of the start and of the noise of the gates.
+        setup: what they are made from, with the settings `EdgePruning`.
         support: see `training.Masks`.
         log_alpha: of the gates, `(sizes, gates)`; by an exact multiplier, before they
             are lowered, see `constraints`.
     """
 
-    def __init__(
-        self,
-        method: str,
-        graph: Graph,
-        sizes: Sequence[float],
-        settings: EdgePruning,
-        *,
-        seed: int,
-        device: torch.device,
-        support: np.ndarray | None = None,
-    ):
+    def __init__(self, setup: Setup, *, support: np.ndarray | None = None):
         """Take what all kinds of gates have; the arguments are the attributes."""
-        self.method, self.graph, self.sizes = method, graph, tuple(sizes)
-        self.settings, self.seed, self.device = settings, seed, device
-        self.support = np.ones(graph.n_edges, bool) if support is None else support
+        self.setup, settings = setup, setup.settings
+        self.method, self.graph, self.sizes = setup.method, setup.graph, setup.sizes
+        self.settings, self.seed, self.device = settings, setup.seed, setup.device
+        every = np.ones(self.graph.n_edges, bool)
+        self.support = every if support is None else support
         self.rate_warmup = settings.rate_warmup
         self.rate_cooldown = settings.rate_cooldown
         self.gradient_norm = settings.gradient_norm
@@ -56,7 +54,7 @@ class Gated(ABC):
         self.multipliers: Multipliers | None = None
         if settings.multiplier != EXACT:
             rate = settings.multiplier_rate
-            self.multipliers = Multipliers(len(sizes), rate, device)
+            self.multipliers = Multipliers(len(self.sizes), rate, self.device)
         self._shift: Shift | None = None
 
     @abstractmethod
@@ -66,6 +64,13 @@ class Gated(ABC):
         Args:
             shift: by which log alphas are lowered, `(sizes,)`.
             steepness: see `gates.open_probability`.
+        """
+
+    @abstractmethod
+    def circuits(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return a ranking of all edges and the circuit of each size.
+
+        Both `(sizes, n_edges)`, float32 and bool.
         """
 
     def groups(self) -> list[dict[str, Any]]:
@@ -141,9 +146,22 @@ class Gated(ABC):
         numbers = range(len(self.sizes))
         return [np.random.default_rng([self.seed, 1, step, n]) for n in numbers]
 
-    def settle(self) -> None:
-        """Lower the log alphas as they are after the last step."""
+    def learned(self, curves: Mapping[str, Tensor]) -> LearnedEdges:
+        """Return the circuits; the log alphas are lowered as after the last step."""
         self.shift(self.settings.steps)
+        start, share = self.target.start.cpu().numpy(), self.open_share()
+        check_pruned(self.method, self.sizes, share, start, self.remedy())
+        arrays = {name: each.numpy() for name, each in curves.items()}
+        more = {"tensors": self.tensors(), "notes": self.notes()}
+        return LearnedEdges(*self.circuits(), share, arrays, **more)
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Return what belongs to the circuits besides scores and edges, by name."""
+        return {}
+
+    def notes(self) -> dict[str, Any]:
+        """Return values that are noted with the circuits."""
+        return {}
 
     def start(self) -> None:
         """Let the targets start at what is open now."""
@@ -161,16 +179,20 @@ class GatedEdges(Gated):
     """Gates of edges, and of nodes by which those of their edges are multiplied."""
 
     def __init__(
-        self, *arguments: Any, log_alpha: np.ndarray | None = None, **named: Any
+        self,
+        setup: Setup,
+        *,
+        support: np.ndarray | None = None,
+        log_alpha: np.ndarray | None = None,
     ):
         """Start with all gates about equally open; see `Gated`.
 
         Args:
-            arguments: of `Gated`.
+            setup: of `Gated`.
+            support: of `Gated`.
             log_alpha: at the start instead of `init`, one for each edge with a gate.
-            named: of `Gated`.
         """
-        super().__init__(*arguments, **named)
+        super().__init__(setup, support=support)
         self._edges = torch.from_numpy(np.flatnonzero(self.support)).to(self.device)
         writers = torch.from_numpy(self.graph.ends[0][self.support])
         self._writers = writers.to(self.device)
@@ -215,13 +237,18 @@ class GatedEdges(Gated):
         own = with_input(node, outside=0)[:, self._writers]
         return (edge + own).detach().cpu().numpy()
 
+    def circuits(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the most open edges of each size, exactly as many."""
+        scores = self.scores()
+        return scores, exact_circuits(scores, self.sizes)
+
 
 class GatedNodes(Gated):
     """Gates of nodes: all edges from a node share its gate."""
 
-    def __init__(self, *arguments: Any, **named: Any):
-        """Start with all gates about equally open; arguments as of `Gated`."""
-        super().__init__(*arguments, **named)
+    def __init__(self, setup: Setup):
+        """Start with all gates about equally open."""
+        super().__init__(setup)
         self._writers = torch.from_numpy(self.graph.ends[0]).to(self.device)
         self._pairs = NodePairs(self.graph, self.device)
         self.log_alpha = self.initial(len(self.graph.writers) - 1)
@@ -244,3 +271,12 @@ class GatedNodes(Gated):
     def scores(self) -> np.ndarray:
         """Return what ranks the nodes, `(sizes, n_nodes)`."""
         return self.log_alpha.detach().cpu().numpy()
+
+    def circuits(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return those of the most open nodes, of as many edges or a few less."""
+        graph, nodes = self.graph, self.scores()
+        return lifted(graph, nodes), largest_circuits(graph, nodes, self.sizes)
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Return the scores of the nodes."""
+        return {"nodes": self.scores()}

@@ -4,28 +4,15 @@ Edges with low absolute scores by another method are left out before the trainin
 have no gate and are not computed. The share of open edges is still that of all edges.
 """
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from circuit_transfer.circuits.edge_masks import edge_circuits
-from circuit_transfer.circuits.edge_runs import COUNTERFACTUAL
-from circuit_transfer.circuits.methods import implements
-from circuit_transfer.jobs.resume import NO_RESUME, Resume
-from circuit_transfer.models.edges import Graph
-from circuit_transfer.prompts.batches import PairBatch
 from circuit_transfer.pruning import gates
-from circuit_transfer.pruning.edge_pruning import train_gates
 from circuit_transfer.pruning.gated import GatedEdges
-from circuit_transfer.pruning.outcomes import (
-    LearnedEdges,
-    check_effective,
-    exact_circuits,
-)
-from circuit_transfer.pruning.settings import Hap, learned_sizes, method_settings
+from circuit_transfer.pruning.learned_masks import Setup, trains
 
 HAP = "hap"
 # Of the warm start: how steeply the probability that a gate is open rises with the rank
@@ -33,48 +20,45 @@ HAP = "hap"
 STEEPNESS, MEAN_OPEN, EXTREMES = 0.25, 0.8, (0.02, 0.98)
 
 
-@implements(HAP)
-def filter_and_prune(
-    model: nn.Module,
-    batches: Sequence[PairBatch],
-    graph: Graph,
-    *,
-    settings: Mapping[str, Any],
-    seed: int,
-    filter_scores: np.ndarray | None = None,
-    ablation: str = COUNTERFACTUAL,
-    resume: Resume = NO_RESUME,
-) -> LearnedEdges:
-    """`hap`: a gate for the highest edges; arguments as in `learned.learn_edges`.
+class FilteredEdges(GatedEdges):
+    """Gates of the highest edges by a filter.
 
     Edges that were filtered out follow all others in the ranking, in the order of the
     filter.
-
-    Raises:
-        ValueError: there are no scores to filter by, or the filter leaves fewer edges
-            than a circuit has.
     """
-    own, sizes = method_settings(HAP, settings), learned_sizes(settings)
-    support = filtered(_known(filter_scores, graph), own.keep)
-    if own.keep < max(sizes):
-        raise ValueError(
-            f"pruning.hap.keep is {own.keep:g}, but a circuit of {max(sizes):g} of the "
-            "edges is learned (pruning.sizes): expected a filter that keeps at least "
-            "as many"
-        )
-    masks = GatedEdges(
-        *(HAP, graph, sizes, own),
-        seed=seed,
-        device=model.device,
-        support=support,
-        log_alpha=_start(filter_scores[support], own),
-    )
-    curves = train_gates(model, batches, masks, settings, ablation, resume)
-    scores = ranked_below(masks.scores(), support, filter_scores)
-    kept = exact_circuits(scores, sizes)
-    check_effective(HAP, graph, kept, sizes, masks.remedy())
-    notes = {"filter": own.filter, "filtered_edges": int(support.sum())}
-    return LearnedEdges(scores, kept, masks.open_share(), curves, notes=notes)
+
+    def __init__(self, setup: Setup):
+        """Filter the edges.
+
+        Args:
+            setup: what the gates are made from, with the settings `Hap`.
+
+        Raises:
+            ValueError: there are no scores to filter by, or the filter leaves fewer
+                edges than a circuit has.
+        """
+        settings, self._filter_scores = setup.settings, _filter_scores(setup)
+        _check_size(setup)
+        support = filtered(self._filter_scores, settings.keep)
+        start = None
+        if settings.warm_start == "rank":
+            start = rank_start(self._filter_scores[support])
+        super().__init__(setup, support=support, log_alpha=start)
+
+    def scores(self) -> np.ndarray:
+        """Return what ranks all edges, `(sizes, n_edges)`."""
+        return ranked_below(super().scores(), self.support, self._filter_scores)
+
+    def notes(self) -> dict[str, Any]:
+        """Return the filter's name, and how many edges it leaves."""
+        count = int(self.support.sum())
+        return {"filter": self.settings.filter, "filtered_edges": count}
+
+
+@trains(HAP)
+def filtered_gates(setup: Setup) -> FilteredEdges:
+    """`hap`: a gate for the highest edges by a filter."""
+    return FilteredEdges(setup)
 
 
 def filtered(scores: np.ndarray, keep: float) -> np.ndarray:
@@ -145,16 +129,23 @@ def ranked_below(
     return found
 
 
-def _known(scores: np.ndarray | None, graph: Graph) -> np.ndarray:
+def _filter_scores(setup: Setup) -> np.ndarray:
     """Return scores to filter by, which must be there for every edge."""
-    if scores is None or scores.shape != (graph.n_edges,):
+    scores, n_edges = setup.filter_scores, setup.graph.n_edges
+    if scores is None or scores.shape != (n_edges,):
         found = None if scores is None else scores.shape
         raise ValueError(
             f"hap filters by scores of edges, and they are {found}: expected "
-            f"{graph.n_edges} of the method pruning.hap.filter"
+            f"{n_edges} of the method pruning.hap.filter"
         )
     return scores
 
 
-def _start(scores: np.ndarray, settings: Hap) -> np.ndarray | None:
-    return rank_start(scores) if settings.warm_start == "rank" else None
+def _check_size(setup: Setup) -> None:
+    keep, largest = setup.settings.keep, max(setup.sizes)
+    if keep < largest:
+        raise ValueError(
+            f"pruning.hap.keep is {keep:g}, but a circuit of {largest:g} of the "
+            "edges is learned (pruning.sizes): expected a filter that keeps at least "
+            "as many"
+        )

@@ -9,34 +9,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from circuit_transfer.circuits.edge_masks import lifted
-from circuit_transfer.circuits.edge_runs import COUNTERFACTUAL
 from circuit_transfer.circuits.masks import (
     SOFTNESS,
     size_weights,
     soft_circuit,
     softness_at,
 )
-from circuit_transfer.circuits.methods import implements
-from circuit_transfer.circuits.prepared_edges import prepare_edges
-from circuit_transfer.jobs.resume import NO_RESUME, Resume
-from circuit_transfer.models.edges import Graph
-from circuit_transfer.prompts.batches import PairBatch
+from circuit_transfer.pruning.learned_masks import Setup, trains
 from circuit_transfer.pruning.node_circuits import largest_circuits, with_input
-from circuit_transfer.pruning.outcomes import (
-    LearnedEdges,
-    check_effective,
-    exact_circuits,
-)
-from circuit_transfer.pruning.settings import (
-    SoftTopK,
-    learned_sizes,
-    method_settings,
-    objective_of,
-)
-from circuit_transfer.pruning.training import train
+from circuit_transfer.pruning.outcomes import LearnedEdges, exact_circuits
 
 EDGES, NODES = "soft-top-k", "node-soft-top-k"
 LAST_SOFTNESS = SOFTNESS[1]
@@ -45,41 +29,34 @@ LAST_SOFTNESS = SOFTNESS[1]
 class Ranking:
     """Scores of edges, or of nodes, that soft circuits of drawn sizes are made of.
 
-    Attributes: see `training.Masks`.
+    Attributes:
+        setup: what it is made from, with the settings `SoftTopK`.
+        scores: of the edges or nodes.
+
+    The others are those of `training.Masks`.
     """
 
     rate_warmup = rate_cooldown = 0.0
 
-    def __init__(
-        self,
-        method: str,
-        graph: Graph,
-        settings: SoftTopK,
-        *,
-        seed: int,
-        device: torch.device,
-    ):
+    def __init__(self, setup: Setup, *, of_nodes: bool = False):
         """Start with scores near zero.
 
         Args:
-            method: name of the method; by `node-soft-top-k` nodes have the scores.
-            graph: the edges.
-            settings: how to train.
-            seed: of the start and of the drawn sizes.
-            device: of the scores.
+            setup: see the attributes.
+            of_nodes: whether nodes have the scores.
         """
-        self.method, self.settings = method, settings
+        self.setup, graph, settings = setup, setup.graph, setup.settings
+        self.method, self.settings, self.seed = setup.method, settings, setup.seed
         self.support = np.ones(graph.n_edges, bool)
         self.weight_decay = settings.weight_decay
         self.gradient_norm = settings.gradient_norm
         self._writers = None
-        if method == NODES:
-            self._writers = torch.from_numpy(graph.ends[0]).to(device)
-        count = len(graph.writers) - 1 if method == NODES else graph.n_edges
-        noise = np.random.default_rng([seed, 0]).normal(size=count)
+        if of_nodes:
+            self._writers = torch.from_numpy(graph.ends[0]).to(setup.device)
+        count = len(graph.writers) - 1 if of_nodes else graph.n_edges
+        noise = np.random.default_rng([setup.seed, 0]).normal(size=count)
         start = torch.from_numpy((settings.init_spread * noise).astype(np.float32))
-        self.scores = start.to(device).requires_grad_()
-        self.seed = seed
+        self.scores = start.to(setup.device).requires_grad_()
 
     def groups(self) -> list[dict[str, Any]]:
         """Return the group of parameters of the optimiser."""
@@ -126,86 +103,34 @@ class Ranking:
         counts = np.rint(shares * len(self.scores)).clip(1, len(self.scores) - 1)
         return counts.astype(int).tolist()
 
-
-@implements(EDGES)
-def rank_edges(
-    model: nn.Module,
-    batches: Sequence[PairBatch],
-    graph: Graph,
-    *,
-    settings: Mapping[str, Any],
-    seed: int,
-    filter_scores: np.ndarray | None = None,
-    ablation: str = COUNTERFACTUAL,
-    resume: Resume = NO_RESUME,
-) -> LearnedEdges:
-    """`soft-top-k`: a score for every edge; arguments as in `learned.learn_edges`."""
-    ranking = _ranking(EDGES, model, graph, settings, seed)
-    curves = _train(model, batches, graph, ranking, settings, ablation, resume)
-    sizes = learned_sizes(settings)
-    scores = _repeated(ranking, sizes)
-    kept = exact_circuits(scores, sizes)
-    check_effective(EDGES, graph, kept, sizes, ranking.remedy())
-    return LearnedEdges(scores, kept, kept.mean(1), curves)
+    def learned(self, curves: Mapping[str, Tensor]) -> LearnedEdges:
+        """Return the circuits; ranking and curves are the same for all sizes."""
+        sizes, graph = self.setup.sizes, self.setup.graph
+        scores = _repeated(self.scores.detach().cpu().numpy(), sizes)
+        means = {
+            name: _repeated(each.mean(0).numpy(), sizes)
+            for name, each in curves.items()
+        }
+        if self._writers is None:
+            kept = exact_circuits(scores, sizes)
+            return LearnedEdges(scores, kept, kept.mean(1), means)
+        kept = largest_circuits(graph, scores, sizes)
+        tensors = {"nodes": scores}
+        return LearnedEdges(lifted(graph, scores), kept, kept.mean(1), means, tensors)
 
 
-@implements(NODES)
-def rank_nodes(
-    model: nn.Module,
-    batches: Sequence[PairBatch],
-    graph: Graph,
-    *,
-    settings: Mapping[str, Any],
-    seed: int,
-    filter_scores: np.ndarray | None = None,
-    ablation: str = COUNTERFACTUAL,
-    resume: Resume = NO_RESUME,
-) -> LearnedEdges:
-    """`node-soft-top-k`: a score for every node; see `edge_pruning.prune_nodes`."""
-    ranking = _ranking(NODES, model, graph, settings, seed)
-    curves = _train(model, batches, graph, ranking, settings, ablation, resume)
-    sizes = learned_sizes(settings)
-    nodes = _repeated(ranking, sizes)
-    kept = largest_circuits(graph, nodes, sizes)
-    check_effective(NODES, graph, kept, sizes, ranking.remedy())
-    return LearnedEdges(
-        lifted(graph, nodes), kept, kept.mean(1), curves, {"nodes": nodes}
-    )
+@trains(EDGES)
+def edge_ranking(setup: Setup) -> Ranking:
+    """`soft-top-k`: a score for every edge."""
+    return Ranking(setup)
 
 
-def _ranking(
-    method: str, model: nn.Module, graph: Graph, section: Mapping[str, Any], seed: int
-) -> Ranking:
-    own = method_settings(method, section)
-    return Ranking(method, graph, own, seed=seed, device=model.device)
+@trains(NODES)
+def node_ranking(setup: Setup) -> Ranking:
+    """`node-soft-top-k`: a score for every node; circuits as of `node-pruning`."""
+    return Ranking(setup, of_nodes=True)
 
 
-def _train(
-    model: nn.Module,
-    batches: Sequence[PairBatch],
-    graph: Graph,
-    ranking: Ranking,
-    section: Mapping[str, Any],
-    ablation: str,
-    resume: Resume,
-) -> dict[str, np.ndarray]:
-    """Train a ranking in place; its curves are the same for all learned sizes."""
-    curves = train(
-        model,
-        prepare_edges(model, batches, graph, ablation),
-        ranking,
-        steps=ranking.settings.steps,
-        objective=objective_of(section),
-        silent=ablation == COUNTERFACTUAL,
-        seed=ranking.seed,
-        resume=resume,
-    )
-    count = len(learned_sizes(section))
-    means = {name: each.mean(0, keepdim=True) for name, each in curves.items()}
-    return {name: each.expand(count, -1).numpy() for name, each in means.items()}
-
-
-def _repeated(ranking: Ranking, sizes: Sequence[float]) -> np.ndarray:
-    """Return the scores once for every learned size."""
-    scores = ranking.scores.detach().cpu().numpy()
-    return np.repeat(scores[None], len(sizes), 0)
+def _repeated(values: np.ndarray, sizes: Sequence[float]) -> np.ndarray:
+    """Return values once for every learned size, `(sizes, ...)`."""
+    return np.repeat(values[None], len(sizes), 0)
