@@ -9,6 +9,7 @@
 - `edge_pruning`: a gate for every edge, or one for all edges from a node;
 - `hap`: the same on what the filter of another method leaves;
 - `soft_top_k`: one ranking, trained through soft circuits of drawn sizes;
+- `restoring`: the last edges of circuits, chosen by one attribution pass on these;
 - `outcomes`: what is learned, and checks that it is a circuit;
 - `learned`: the methods by name.
 """

@@ -5,6 +5,7 @@ A method is a function that makes its masks, marked with `trains`.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +19,7 @@ from circuit_transfer.jobs.resume import NO_RESUME, Resume
 from circuit_transfer.models.edges import Graph
 from circuit_transfer.prompts.batches import PairBatch
 from circuit_transfer.pruning.outcomes import LearnedEdges, check_effective
+from circuit_transfer.pruning.restoring import loss_slopes, restored
 from circuit_transfer.pruning.settings import (
     learned_sizes,
     method_settings,
@@ -123,9 +125,10 @@ def learn_masks(
             empty.
     """
     setup = masks.setup
+    prepared = prepare_edges(model, batches, setup.graph, ablation)
     curves = train(
         model,
-        prepare_edges(model, batches, setup.graph, ablation),
+        prepared,
         masks,
         steps=setup.settings.steps,
         objective=objective,
@@ -134,5 +137,9 @@ def learn_masks(
         resume=resume,
     )
     found = masks.learned(curves)
+    # A setting of methods that leave edges out of the training.
+    if share := getattr(setup.settings, "restore", 0):
+        slopes = partial(loss_slopes, model, prepared, setup.graph, objective)
+        found = restored(found, setup.sizes, share, slopes)
     check_effective(setup.method, setup.graph, found.kept, setup.sizes, masks.remedy())
     return found

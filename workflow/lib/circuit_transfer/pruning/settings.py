@@ -73,6 +73,7 @@ PAPER = {
     "rate_cooldown": 0.0,
     "weight_decay": 0.01,
     "warm_start": "none",
+    "restore": 0.0,
 }
 
 
@@ -85,12 +86,15 @@ class Hap(EdgePruning):
         keep: their share of all edges.
         warm_start: `rank`: the higher an edge ranks in the filter, the more open its
             gate is at the start; `none`: all gates start the same.
+        restore: share of the edges of each circuit, its last ones, that are chosen
+            after the training by the gradient of the loss, see `restoring`.
     """
 
     steps: int = 100
     filter: str = "eap-ig-inputs"
     keep: float = 0.2
     warm_start: str = "rank"
+    restore: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -139,8 +143,8 @@ CHOICES = {
     "multiplier": MULTIPLIERS,
 }
 POSITIVE = ("softness", "gradient_norm", "steps", "draws", "learning_rate", "keep")
-NOT_NEGATIVE = ("multiplier_rate", "init_spread", "weight_decay")
-SHARES = ("warmup", "rate_warmup", "rate_cooldown", "keep")
+NOT_NEGATIVE = ("multiplier_rate", "init_spread", "weight_decay", "restore")
+SHARES = ("warmup", "rate_warmup", "rate_cooldown", "keep", "restore")
 
 
 def method_settings(method: str, section: Mapping[str, Any]) -> Any:
