@@ -112,17 +112,20 @@ class SoftTopK:
             of the scores. The wider, the more all edges are half open at first, which
             finds circuits that need all of their edges.
         init_spread: standard deviation of the scores at the start.
+        rate_cooldown: see `EdgePruning`. Without it the last steps leave edges with
+            small effects in a random order.
         gradient_norm: see `EdgePruning`.
         weight_decay: AdamW's.
     """
 
-    steps: int = 200
+    steps: int = 400
     learning_rate: float = 0.1
     draws: int = 6
     drawn: str = "area"
     proportions: tuple[float, ...] = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
     softness: float = 4.0
     init_spread: float = 0.01
+    rate_cooldown: float = 0.4
     gradient_norm: float = 1.0
     weight_decay: float = 0.0
 

@@ -36,7 +36,7 @@ class Ranking:
     The others are those of `training.Masks`.
     """
 
-    rate_warmup = rate_cooldown = 0.0
+    rate_warmup = 0.0
 
     def __init__(self, setup: Setup, *, of_nodes: bool = False):
         """Start with scores near zero.
@@ -49,6 +49,7 @@ class Ranking:
         self.method, self.settings, self.seed = setup.method, settings, setup.seed
         self.support = np.ones(graph.n_edges, bool)
         self.weight_decay = settings.weight_decay
+        self.rate_cooldown = settings.rate_cooldown
         self.gradient_norm = settings.gradient_norm
         self._writers = None
         if of_nodes:
