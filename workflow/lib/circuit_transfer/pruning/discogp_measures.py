@@ -76,17 +76,11 @@ def measure_discogp(
     kept = input_edges(graph) & (ablation == ZERO_NODES)
     masks = _checked(masks, len(labels), graph) | kept
     every = list(weights or [None] * len(masks))
-    rows: list[dict[str, float]] = []
+    rows = []
     if batches:
         how = {"other_weights": any(own is not None for own in every)}
         circuits = JointCircuits(model, batches, graph, ablation, **how)
-        state = resume.restore("measures", lambda: State({}, {"rows": rows}))
-        rows += state.notes["rows"] if state else []
-        done = len(rows)
-        left = [*zip(masks, every, strict=True)][done:]
-        for mask, own in progress(left, len(masks), "circuit", done=done):
-            rows.append(_measures(circuits, mask, kept, own))
-            resume.save()
+        rows = _rows(circuits, [*zip(masks, every, strict=True)], kept, resume)
     measures = pl.DataFrame(rows, schema=COLUMNS)
     return pl.concat([labels.head(len(rows)), measures], how="horizontal")
 
@@ -99,6 +93,23 @@ def _checked(masks: np.ndarray, circuits: int, graph: Graph) -> np.ndarray:
             f"{graph.n_edges} edges: expected ({circuits}, {graph.n_edges})"
         )
     return np.asarray(masks, bool)
+
+
+def _rows(
+    circuits: JointCircuits,
+    every: Sequence[tuple[np.ndarray, Mapping[str, Tensor] | None]],
+    kept: np.ndarray,
+    resume: Resume,
+) -> list[dict[str, float]]:
+    """Return the measures of circuits, which have masks of edges and of weights."""
+    rows: list[dict[str, float]] = []
+    state = resume.restore("measures", lambda: State({}, {"rows": rows}))
+    rows += state.notes["rows"] if state else []
+    done = len(rows)
+    for mask, own in progress(every[done:], len(every), "circuit", done=done):
+        rows.append(_measures(circuits, mask, kept, own))
+        resume.save()
+    return rows
 
 
 def _measures(
