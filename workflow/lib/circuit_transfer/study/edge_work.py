@@ -120,6 +120,7 @@ def _trainings(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
             holds_all=True,
             written_bytes=seeds * _learned_bytes(config, of_model),
             circuits=at_once * method_of(method).passes(of_model, 1)[1],
+            splits=method != DISCOGP,
             masks=mask_copies(learned_settings(config, method)),
             edges=EdgeWork(config["attribution"]["kv"], of_model.edges, 1, cached=2),
         )
