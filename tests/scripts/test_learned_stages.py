@@ -37,7 +37,9 @@ PRUNING = {"examples": EXAMPLES, "batch_size": 2, "sizes": SIZES, "objective": "
 PRUNING |= {"ablation": "counterfactual", **OWN}
 
 
-def learn(study, folder, method, *, task="a", kv="query-head", filter_path=None):
+def learn(
+    study, folder, method, *, task="a", kv="query-head", filter_path=None, **more
+):
     """Run the stage; return the circuits of the seeds, and the costs."""
     shared = {key: value for key, value in PRUNING.items() if key not in OWN}
     files = [folder / f"seed-{seed}.safetensors" for seed in SEEDS]
@@ -52,6 +54,7 @@ def learn(study, folder, method, *, task="a", kv="query-head", filter_path=None)
         kv=kv,
         settings=shared | {method: OWN[method]},
         filter_path=filter_path,
+        **more,
     )
     return [read_edge_masks(file) for file in files], read_json(folder / "cost.json")
 
@@ -107,6 +110,22 @@ def test_passes_are_no_more_than_estimated(learned, method):
         assert 0 < cost["forward_backwards"] <= EXAMPLES * backwards
         assert cost["forward_backwards"] > 0.4 * EXAMPLES * backwards
         assert cost["forwards"] <= EXAMPLES * forwards
+
+
+def test_circuits_are_learned_on_resampled_pairs(study, learned, tmp_path):
+    drawn = [
+        learn(study, tmp_path / number, "edge-pruning", resample=number[0])[0]
+        for number in ("0", "1", "1-again")
+    ]
+    (of_all, _), (first, _), (second, _), (again, _) = (
+        learned["edge-pruning"][0],
+        *drawn,
+    )
+    assert [each.metadata.get("resample") for each in (of_all, first)] == [None, 0]
+    assert first.sizes == of_all.sizes and first.metadata["seed"] == SEEDS[0]
+    assert (second.all_flat == again.all_flat).all()
+    for one, other in ((of_all, first), (of_all, second), (first, second)):
+        assert (one.all_flat != other.all_flat).any()
 
 
 @pytest.mark.parametrize("method", ["edge-pruning", "hap", "soft-top-k"])

@@ -50,6 +50,7 @@ CONFIG = {
         "batch_size": 4,
         "sizes": [0.3, 0.1],
         "objective": "kl",
+        "resamples": 0,
         "ablation": "counterfactual",
         "edge-pruning": {"steps": 7},
         "hap": {"steps": 5, "keep": 0.5, "filter": "eap-ig-inputs"},
@@ -217,6 +218,17 @@ def test_circuits_that_do_not_fit_side_by_side_take_turns(tiny_model, monkeypatc
             # Of DiscoGP the circuit and what it leaves out are in one graph.
             extra = 4 if method == "discogp" else fitting - 1
             assert five - one == extra * of_circuit
+
+
+def test_every_resample_is_a_job_like_that_of_a_seed(tiny_model):
+    shape = model_shape(tiny_model("llama").config)
+    study = CONFIG["study"] | {"edge_methods": ["hap"], "seeds": [0]}
+    pruning = CONFIG["pruning"] | {"resamples": 3}
+    config = CONFIG | {"study": study, "pruning": pruning}
+    every = [*edge_work(config, nodes_of(config, {"m": shape}))]
+    (of_seed,) = (work for work in every if work.stage == "learn_edges")
+    resampled = [work for work in every if work.stage == "learn_resampled"]
+    assert resampled == 3 * [replace(of_seed, stage="learn_resampled")]
 
 
 def bytes_of(work, model, examples=48):

@@ -48,6 +48,7 @@ AFTER = {
     "verify_edges": 1,
     "evaluate_edges": 1,
     "learn_edges": 1,  # of which some need edge scores
+    "learn_resampled": 1,
     "evaluate_learned": 2,
     "evaluate_at_sizes": 1,
     "evaluate_weights": 2,
