@@ -13,6 +13,8 @@ NO_HEADS = "No task has a usable pair: there is no head whose effect is known."
 # What stands before the name of a head, by its role.
 MARKS = {"named": "★", "strongest": "+", "negative": "−", "backup": "b"}
 CELL = 0.17  # inches
+TITLE = 2.0  # inches, of a column with its title
+LETTER = 0.085  # inches, of the name of a task beside its row
 
 
 def head_survival(
@@ -41,7 +43,10 @@ def head_survival(
         return message(NO_HEADS)
     methods = [*learned_methods, *edge_methods]
     most = max(survival.filter(task=task)["head"].n_unique() for task in known)
-    width, height = 1.4 + CELL * len(methods), 0.5 + CELL * most
+    # Names of tasks are broken after their hyphens.
+    longest = max(len(part) for task in known for part in task.split("-"))
+    width = max(TITLE, 1.4 + CELL * len(methods))
+    height = 0.5 + max(CELL * most, LETTER * longest)
     count = len(known) * len(sizes)
     figure, axes = panels(
         count, columns=len(sizes), width=width, height=height, sharex=True
@@ -53,7 +58,7 @@ def head_survival(
         if place.is_first_row():
             panel.set_title(f"{100 * size:g} % of the edges")
         if place.is_first_col():
-            panel.set_ylabel(task)
+            panel.set_ylabel(task.replace("-", "-\n"))
     roles = survival["role"].unique()
     marks = [f"{mark} {role}" for role, mark in MARKS.items() if role in roles]
     figure.suptitle(f"{model}: heads in use ({', '.join(marks)})", fontsize=9)
