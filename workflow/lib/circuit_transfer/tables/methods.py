@@ -224,6 +224,7 @@ def comparisons_table(
     orders = {"method": learned_methods, "measure": TESTED, "task": [MEAN, *tasks]}
 
     def place(key: tuple) -> tuple:
+        """Return what orders the rows."""
         of_key = dict(zip(TEST_LABELS, key, strict=True))
         numbers = {name: [*each].index(of_key[name]) for name, each in orders.items()}
         against, size = of_key["against"], of_key[SIZE]
