@@ -28,7 +28,8 @@ def head_survival(
 ) -> Figure:
     """Draw heads by methods, a row of grids for each task, a column for each size.
 
-    A cell is dark where the head has an effective edge in the circuits of all seeds.
+    A cell is dark where the head has an effective edge in the circuits of all seeds,
+    and hatched where a method has no circuit of the size.
 
     Args:
         survival: see `tables.head_survival.survival_frame`.
@@ -76,7 +77,8 @@ def _draw(axes: Axes, rows: pl.DataFrame, methods: Sequence[str]) -> None:
     for role, head, method, kept in rows.select(columns).iter_rows():
         shares[places[role, head], methods.index(method)] = kept
     edges = np.arange(len(methods) + 1) - 0.5, np.arange(len(heads) + 1) - 0.5
-    axes.set_facecolor(MISSING)
+    # Apart from shades of grey, which are shares of the seeds.
+    axes.patch.set(hatch="////", edgecolor=MISSING, linewidth=0)
     axes.pcolormesh(
         *edges,
         np.ma.masked_invalid(shares),
