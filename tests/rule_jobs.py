@@ -30,6 +30,7 @@ WILDCARDS = {
     "task": "ioi",
     "method": "nap-ig-inputs",
     "n": "30",
+    "resample": "1",
     "edge_method": "eap",
     "learned_method": "hap",
     "training_set": "without-ioi",

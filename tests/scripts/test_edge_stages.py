@@ -180,6 +180,7 @@ def test_stability_is_of_what_has_scores_by_example(scored, tmp_path, caplog):
         of_tasks(scored, EDGE_METHODS),
         [],
         [],
+        [],
         formats(tmp_path, "stability"),
         model="m",
         proportions=[0.1, 0.5, 1.0],

@@ -25,6 +25,7 @@ from evaluate_learned import evaluate_learned
 from evaluate_lifted import evaluate_lifted
 from evaluate_random import evaluate_random
 from evaluate_random_edges import evaluate_random_edges
+from evaluate_weights import evaluate_weights
 from export_mib import export_mib
 from find_heads import find_heads
 from fit_alignment import fit_alignment
@@ -253,6 +254,7 @@ OWN = {
     "edge-pruning": PRUNING | {"node_gates": True},
     "hap": PRUNING | {"keep": 0.6},
     "soft-top-k": {"steps": 6},
+    "discogp": {"weight_steps": 6, "weight_init": 0.1, "edge_init": 0.1},
 }
 
 
@@ -290,6 +292,27 @@ def evaluating_learned(study, folder, resume):
     )
 
 
+def evaluating_weights(study, folder, resume):
+    """Circuits of weights and of edges of two seeds, and those of a ranking."""
+    pairs = _pairs(study, "target", "a")
+    circuits = ("edges/seed-{}", "edges/discogp/seed-{}")
+    evaluate_weights(
+        _model(study, "target"),
+        pairs,
+        [study / f"{each}.safetensors".format(n) for each in circuits for n in (0, 1)],
+        [study / "edges/scores.safetensors"],
+        folder / "measures.parquet",
+        folder / "cost.json",
+        target="target",
+        task="a",
+        sizes=LEARNING["sizes"],
+        kv="query-head",
+        settings={"examples": 4, "batch_size": 2},
+        pruning={"discogp": OWN["discogp"]},
+        resume=resume,
+    )
+
+
 def training(_study, folder, resume):
     """Six probes."""
     data = {"words_path": "data/words.yaml", "facts_path": "data/facts.csv"}
@@ -316,7 +339,9 @@ STAGES = {
     "pruning": (learning, {}),
     "filtered": (learning, {"method": "hap", "ablation": "mean"}),
     "soft-top-k": (learning, {"method": "soft-top-k"}),
+    "joint-masks": (learning, {"method": "discogp"}),
     "learned-circuits": (evaluating_learned, {}),
+    "weights": (evaluating_weights, {}),
     "training": (training, {}),
 }
 
@@ -324,8 +349,10 @@ STAGES = {
 @pytest.fixture(scope="module", autouse=True)
 def edge_scores(study):
     """What stages of edges read beside the study."""
+    edges = study.folder / "edges"
     for stage in (scoring_edges, learning):
-        stage(study.folder, study.folder / "edges", NO_RESUME)
+        stage(study.folder, edges, NO_RESUME)
+    learning(study.folder, edges / "discogp", NO_RESUME, method="discogp")
     return study.folder / "edges/scores.safetensors"
 
 

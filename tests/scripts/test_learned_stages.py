@@ -5,9 +5,11 @@ import polars as pl
 import pytest
 from attribute_edges import attribute_edges
 from evaluate_learned import evaluate_learned
+from evaluate_weights import evaluate_weights
 from export_mib_edges import export_mib_edges
 from learn_edges import learn_edges
 from plot_circuit import plot_circuit
+from polars.testing import assert_frame_equal
 
 from circuit_transfer.artifacts.descriptions import read_description
 from circuit_transfer.artifacts.edge_masks import read_edge_masks
@@ -35,7 +37,9 @@ PRUNING = {"examples": EXAMPLES, "batch_size": 2, "sizes": SIZES, "objective": "
 PRUNING |= {"ablation": "counterfactual", **OWN}
 
 
-def learn(study, folder, method, *, task="a", kv="query-head", filter_path=None):
+def learn(
+    study, folder, method, *, task="a", kv="query-head", filter_path=None, **more
+):
     """Run the stage; return the circuits of the seeds, and the costs."""
     shared = {key: value for key, value in PRUNING.items() if key not in OWN}
     files = [folder / f"seed-{seed}.safetensors" for seed in SEEDS]
@@ -50,6 +54,7 @@ def learn(study, folder, method, *, task="a", kv="query-head", filter_path=None)
         kv=kv,
         settings=shared | {method: OWN[method]},
         filter_path=filter_path,
+        **more,
     )
     return [read_edge_masks(file) for file in files], read_json(folder / "cost.json")
 
@@ -105,6 +110,22 @@ def test_passes_are_no_more_than_estimated(learned, method):
         assert 0 < cost["forward_backwards"] <= EXAMPLES * backwards
         assert cost["forward_backwards"] > 0.4 * EXAMPLES * backwards
         assert cost["forwards"] <= EXAMPLES * forwards
+
+
+def test_circuits_are_learned_on_resampled_pairs(study, learned, tmp_path):
+    drawn = [
+        learn(study, tmp_path / number, "edge-pruning", resample=number[0])[0]
+        for number in ("0", "1", "1-again")
+    ]
+    (of_all, _), (first, _), (second, _), (again, _) = (
+        learned["edge-pruning"][0],
+        *drawn,
+    )
+    assert [each.metadata.get("resample") for each in (of_all, first)] == [None, 0]
+    assert first.sizes == of_all.sizes and first.metadata["seed"] == SEEDS[0]
+    assert (second.all_flat == again.all_flat).all()
+    for one, other in ((of_all, first), (of_all, second), (first, second)):
+        assert (one.all_flat != other.all_flat).any()
 
 
 @pytest.mark.parametrize("method", ["edge-pruning", "hap", "soft-top-k"])
@@ -224,3 +245,23 @@ def test_a_filter_without_scores_is_refused(study, tmp_path):
     write_edge_scores(path, np.full(graph.legal.shape, np.nan), **graph.description())
     with pytest.raises(ValueError, match="unknown: the scores are not known, though"):
         learn(study, tmp_path, "hap", filter_path=path)
+
+
+def test_circuits_of_weights_are_measured_in_batches_that_fit(
+    study, scores, learned, tmp_path
+):
+    folder = learned["discogp"][2]
+    masks = [folder / f"seed-{seed}.safetensors" for seed in SEEDS]
+    how = {"target": "target", "task": "a", "sizes": SIZES, "kv": "query-head"}
+    frames = []
+    for batch_size in (1, "auto"):
+        written = tmp_path / f"{batch_size}.parquet", tmp_path / "cost.json"
+        how["settings"] = {"examples": EXAMPLES, "batch_size": batch_size}
+        places = study.model("target"), study.pairs("target", "a"), masks, [scores]
+        evaluate_weights(*places, *written, **how, pruning=PRUNING)
+        frames.append(read_frame(written[0]))
+    # DiscoGP's circuits, then a ranking at its own size and the learned ones.
+    assert frames[0]["method"].to_list() == ["discogp"] * 2 + ["eap"] * 3
+    assert frames[0]["size"].to_list() == [None, None, None, *SIZES]
+    assert (frames[0]["pairs"] == EXAMPLES).all()
+    assert_frame_equal(*frames, rel_tol=1e-3, abs_tol=1e-5)

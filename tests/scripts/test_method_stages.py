@@ -28,6 +28,9 @@ GRAPH = edge_graph(2, 2, 1, kv=KV)
 PLACE = {"legal": GRAPH.legal, "writers": GRAPH.writers, "readers": GRAPH.readers}
 TASKS = ["ioi", "none"]
 # The circuit of every seed keeps the first edges but for one for each seed.
+OF_TRAININGS = {f"seed-{seed}": seed for seed in SEEDS}
+# The first resample gives the circuit of the first seed, the other one another.
+OF_TRAININGS |= {"resample-0": 0, "resample-1": 1}
 SIZED = {0.1: int(0.1 * GRAPH.n_edges), 0.05: int(0.05 * GRAPH.n_edges)}
 
 
@@ -66,11 +69,11 @@ def found(tmp_path_factory):
         names["by_example"] = scores if known else scores[:0]
         values = scores.mean(0) if known else np.full(len(nodes), np.nan)
         write_scores(folder / task / "nap.safetensors", values, **names)
-        for seed in SEEDS:
+        for name, seed in OF_TRAININGS.items():
             circuits = kept(seed) & known
             values = np.where(known, circuits.astype(np.float32), np.nan)
             write_edge_masks(
-                folder / task / "hap" / f"seed-{seed}.safetensors",
+                folder / task / "hap" / f"{name}.safetensors",
                 values,
                 circuits,
                 sizes=SIZES,
@@ -98,14 +101,14 @@ def of_seeds(folder):
     return [path for name in names for path in of_tasks(folder, name)]
 
 
-@pytest.fixture(scope="module")
-def stability(found, tmp_path_factory):
-    paths = formats(tmp_path_factory.mktemp("stability"), MODEL)
+def tabulate_stability(found, folder, resampled):
+    paths = formats(folder, MODEL)
     resample_edges(
         found / "model.json",
         of_tasks(found, "eap"),
         of_tasks(found, "nap"),
         of_seeds(found),
+        resampled,
         paths,
         model=MODEL,
         proportions=[0.1, 0.5, 1.0],
@@ -113,6 +116,31 @@ def stability(found, tmp_path_factory):
         kv=KV,
     )
     return paths[0]
+
+
+@pytest.fixture(scope="module")
+def stability(found, tmp_path_factory):
+    names = [f"hap/resample-{number}" for number in (0, 1)]
+    resampled = [path for name in names for path in of_tasks(found, name)]
+    return tabulate_stability(found, tmp_path_factory.mktemp("stability"), resampled)
+
+
+def test_circuits_of_resamples_are_compared_with_that_of_all_pairs(
+    found, stability, tmp_path
+):
+    table = pl.read_csv(stability)
+    resampled = table.filter(ranking="resampled")
+    assert resampled["method"].unique().to_list() == ["hap"]
+    same = [(count - 1) / (count + 1) for count in SIZED.values()]
+    assert resampled["jaccard"].to_list() == pytest.approx([(1 + x) / 2 for x in same])
+    assert resampled["jaccard_low"].to_list() == pytest.approx(same)
+    assert resampled["jaccard_high"].to_list() == [1, 1]
+    assert resampled["draws"].to_list() == [2, 2]
+    assert "resampled: mean overlap" in stability.with_suffix(".html").read_text()
+    # Without any the table is the same but for them.
+    without = tabulate_stability(found, tmp_path, [])
+    assert pl.read_csv(without).equals(table.filter(pl.col("ranking") != "resampled"))
+    assert "resampled: mean" not in without.with_suffix(".html").read_text()
 
 
 def test_seeds_are_compared_with_each_other(stability):

@@ -801,6 +801,14 @@ def name_heads(repository: Repository) -> None:
             [*of_methods("hap", "edge-pruning", "discogp"), "faithfulness/sizes/*"],
             of_methods("eap"),
         ),
+        (
+            setting("pruning", resamples=2),
+            [
+                *("edge-masks/*/resample-[01]", "tables/edge-stability/*"),
+                *("tables/methods/*", "tables/costs"),
+            ],
+            [*of_methods("hap", "edge-pruning", "discogp", "eap"), "faithfulness/*"],
+        ),
         # What compares all methods, and their costs.
         (
             prune("hap", keep=0.7),

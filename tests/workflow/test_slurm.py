@@ -34,6 +34,7 @@ GROUPS = {
     "fit_free_mask": "scores",
     "fit_alignment": "fits",
     "learn_edges": "fits",
+    "learn_resampled": "fits",
     "find_heads": "circuits",
     "evaluate_gold": "circuits",
     "evaluate_random": "circuits",

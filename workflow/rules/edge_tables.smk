@@ -81,6 +81,12 @@ rule resample_edges:
             learned_method=study.learned_methods,
             seed=study.seeds,
         ),
+        resampled=paths(
+            "resampled-masks",
+            task=study.tasks,
+            learned_method=study.learned_methods,
+            resample=study.resamples,
+        ),
     output:
         table("edge-stability"),
     log:

@@ -29,6 +29,34 @@ rule learn_edges:
         "../scripts/learn_edges.py"
 
 
+rule learn_resampled:
+    input:
+        model=path("model"),
+        weights=lambda w: origins.weights(w.model),
+        pairs=path("split-pairs", split="train"),
+        filter=study.filter_scores,
+    output:
+        masks=path("resampled-masks"),
+        cost=job("learn_resampled").cost,
+    log:
+        job("learn_resampled").log,
+    benchmark:
+        job("learn_resampled").benchmark
+    conda:
+        "../../envs/torch.yaml"
+    resources:
+        **model_resources("learn_resampled", "model"),
+    params:
+        seeds=study.seeds[:1],
+        kv=config["attribution"]["kv"],
+        settings=lambda w: pruning_settings(config, w.learned_method),
+        state=placed(job("learn_resampled").state),
+    message:
+        "Learning circuits of edges of {wildcards.model} on {wildcards.task} by {wildcards.learned_method}, resample {wildcards.resample}"
+    script:
+        "../scripts/learn_edges.py"
+
+
 rule evaluate_learned:
     input:
         model=path("model", model="{target}"),

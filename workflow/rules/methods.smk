@@ -58,6 +58,7 @@ rule evaluate_weights:
         kv=config["attribution"]["kv"],
         settings=ablated_settings(config),
         pruning=pruning_settings(config, "discogp"),
+        state=placed(job("evaluate_weights").state),
     message:
         "Evaluating circuits of weights of {wildcards.target} on {wildcards.task}"
     script:

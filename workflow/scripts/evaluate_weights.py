@@ -15,10 +15,11 @@ from circuit_transfer.artifacts.frames import read_frame, write_frame
 from circuit_transfer.artifacts.text import write_json
 from circuit_transfer.circuits.edge_masks import edge_circuits
 from circuit_transfer.circuits.passes import measured
+from circuit_transfer.jobs.resume import NO_RESUME, Resume
 from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.models.edges import Graph, described_graph
 from circuit_transfer.models.loading import load_described
-from circuit_transfer.prompts.batches import pair_batches
+from circuit_transfer.prompts.batches import fitting_batches
 from circuit_transfer.prompts.pairs import select_pairs
 from circuit_transfer.pruning.discogp import ablation_kind
 from circuit_transfer.pruning.discogp_measures import measure_discogp
@@ -50,6 +51,7 @@ def evaluate_weights(
     kv: str,
     settings: Mapping[str, Any],
     pruning: Mapping[str, Any],
+    resume: Resume = NO_RESUME,
 ) -> None:
     """Read learned circuits and edge scores, write what DiscoGP measures of them.
 
@@ -64,18 +66,22 @@ def evaluate_weights(
     rows = [(target, task, *each[:3]) for each in circuits]
     labels = pl.DataFrame(rows, schema=LABELS, orient="row")
     model = load_described(description)
-    with measured("weights", name, model) as cost:
+    batches = fitting_batches(model, pairs, settings["batch_size"])
+    resume.expect(batches=[len(batch) for batch in batches])
+    with measured("weights", name, model, resume) as cost:
         frame = measure_discogp(
             model,
-            pair_batches(pairs, settings["batch_size"], model.device),
+            batches,
             graph,
             labels,
             np.array([each[3] for each in circuits]).reshape(-1, graph.n_edges),
             ablation=ablation_kind(discogp_settings(pruning[DISCOGP])),
             weights=[each[4] for each in circuits],
+            resume=resume,
         )
     write_frame(frame, measures_path)
     write_json([cost], cost_path)
+    resume.remove()
 
 
 def _circuits(

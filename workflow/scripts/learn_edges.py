@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from circuit_transfer.artifacts.descriptions import read_description
-from circuit_transfer.artifacts.edge_masks import write_edge_masks
 from circuit_transfer.artifacts.frames import read_frame
 from circuit_transfer.artifacts.text import write_json
 from circuit_transfer.circuits.passes import measured
@@ -16,11 +15,11 @@ from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.models.edges import described_graph
 from circuit_transfer.models.loading import load_described
 from circuit_transfer.prompts.batches import pair_batches
-from circuit_transfer.prompts.pairs import select_pairs
+from circuit_transfer.prompts.pairs import resampled_pairs, select_pairs
 from circuit_transfer.pruning.learned import learn_edges as learn
 from circuit_transfer.stages.attribution import EMPTY_CELL
 from circuit_transfer.stages.edge_graphs import check_sizes, filter_scores
-from circuit_transfer.stages.learned import nothing_learned
+from circuit_transfer.stages.learned import nothing_learned, write_learned
 
 log = logging.getLogger(__name__)
 
@@ -37,20 +36,25 @@ def learn_edges(
     kv: str,
     settings: Mapping[str, Any],
     filter_path: Path | str | None = None,
+    resample: str | None = None,
     resume: Resume = NO_RESUME,
 ) -> None:
     """Read the first training pairs, write the circuits of every seed, and the cost.
 
     One file per seed. `filter_path` are the scores of the edges by which a method
     leaves some out, `settings` those of `pruning` in the configuration that the method
-    has. Without a usable pair the scores are NaN and the circuits empty, and the task
-    is an empty cell later on.
+    has; `resample` is the number of one of the pairs that is learned on, if any.
+    Without a usable pair the scores are NaN and the circuits empty, and the task is an
+    empty cell later on.
     """
     description = read_description(model_path)
     graph, name = described_graph(description, kv), description["model"]
     check_sizes(settings["sizes"], graph, name)
     pairs = select_pairs(read_frame(pairs_path), "train", settings["examples"])
     labels = {"model": name, "task": task, "method": learned_method, **settings}
+    if resample is not None:
+        labels["resample"] = int(resample)
+        pairs = resampled_pairs(pairs, labels["resample"])
     labels |= {"examples": len(pairs), **graph.description()}
     learned, costs = nothing_learned(settings["sizes"], graph), []
     if pairs.is_empty():
@@ -67,10 +71,7 @@ def learn_edges(
             with measured(f"seed-{seed}", name, model, resume) as cost:
                 learned = learn(*every, **how, seed=seed, resume=resume)
             costs.append(cost)
-        found = {"open_share": learned.open_share, "curves": learned.curves}
-        # Among what a method notes may be sizes that it has chosen itself.
-        found |= {"extras": learned.tensors, **labels, **learned.notes, "seed": seed}
-        write_edge_masks(path, learned.scores, learned.kept, **found)
+        write_learned(path, learned, labels, seed)
     write_json(costs, cost_path)
     resume.remove()
 

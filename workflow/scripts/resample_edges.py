@@ -1,4 +1,4 @@
-"""Resample the attribution examples of a model's circuits of edges; compare seeds."""
+"""Resample the examples of a model's circuits of edges; compare seeds."""
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,6 +17,7 @@ from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.models.edges import described_graph
 from circuit_transfer.tables.edge_curves import LIFTED
 from circuit_transfer.tables.edge_stability import (
+    resample_rows,
     seed_rows,
     stability_rows,
     stability_table,
@@ -26,6 +27,8 @@ from circuit_transfer.tables.typesetting import write_table
 
 log = logging.getLogger(__name__)
 Rows = Iterator[dict[str, object]]
+# By task and method.
+Circuits = dict[tuple[str, str], list[np.ndarray]]
 
 
 def resample_edges(
@@ -33,6 +36,7 @@ def resample_edges(
     scores_paths: Iterable[Path | str],
     nodes_paths: Iterable[Path | str],
     masks_paths: Iterable[Path | str],
+    resampled_paths: Iterable[Path | str],
     table_paths: Sequence[Path | str],
     *,
     model: str,
@@ -47,6 +51,7 @@ def resample_edges(
         scores_paths: scores of edges of every task and method, in the table's order.
         nodes_paths: scores of nodes, which are lifted to edges.
         masks_paths: learned circuits of every task, method and seed.
+        resampled_paths: those of the first seed, learned on resampled pairs.
         table_paths: where the table goes.
         model: the model.
         proportions: the sizes of the circuits.
@@ -63,7 +68,8 @@ def resample_edges(
     for path in nodes_paths:
         of_edges = {LIFTED: partial(lifted, graph)}
         rows += _resampled(read_scores(path), shares, rankings=of_edges)
-    rows += _of_seeds(map(read_edge_masks, masks_paths), sizes)
+    learned = (map(read_edge_masks, each) for each in (masks_paths, resampled_paths))
+    rows += _of_trainings(*learned, sizes)
     title = f"Stability of circuits of edges, {model}"
     write_table(stability_table(rows), *table_paths, title=title)
 
@@ -76,16 +82,27 @@ def _resampled(scores: EdgeScores | Scores, shares: Sequence[float], **how) -> R
     return stability_rows(scores.by_example, shares, **how, **labels)
 
 
-def _of_seeds(masks: Iterable[EdgeMasks], sizes: Sequence[float]) -> Rows:
-    """Yield how similar the learned circuits of different seeds are."""
-    kept: dict[tuple[str, str], list[np.ndarray]] = {}
+def _of_trainings(
+    masks: Iterable[EdgeMasks], resampled: Iterable[EdgeMasks], sizes: Sequence[float]
+) -> Rows:
+    """Yield how similar the learned circuits of seeds are, and those of resamples."""
+    kept: Circuits = {}
     stands: dict[str, Sequence[float]] = {}
     for each, placed in placed_circuits([*masks], sizes):
-        method = each.metadata["method"]
-        stands[method] = placed
-        kept.setdefault((each.metadata["task"], method), []).append(each.kept_flat)
+        stands[each.metadata["method"]] = placed
+        kept.setdefault(_cell(each), []).append(each.kept_flat)
+    drawn: Circuits = {}
+    for each in resampled:
+        drawn.setdefault(_cell(each), []).append(each.kept_flat)
     for (task, method), circuits in kept.items():
-        yield from seed_rows(circuits, stands[method], task=task, method=method)
+        labels = {"task": task, "method": method}
+        yield from seed_rows(circuits, stands[method], **labels)
+        if again := drawn.get((task, method)):
+            yield from resample_rows(circuits[0], again, stands[method], **labels)
+
+
+def _cell(masks: EdgeMasks) -> tuple[str, str]:
+    return masks.metadata["task"], masks.metadata["method"]
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from circuit_transfer.figures import learning_curves as figures
 from circuit_transfer.figures.head_survival import head_survival
 from circuit_transfer.figures.learning_curves import learning_curves
 from circuit_transfer.figures.methods import frontier, methods_figure
+from circuit_transfer.figures.style import panels, plain_log_ticks
 from circuit_transfer.tables.head_survival import survival_frame
 
 
@@ -148,3 +149,45 @@ def test_heads_by_methods_are_a_grid_for_every_task_and_size():
     assert grid.get_array().tolist() == [[1, 0], [0.5, 0]]
     assert not cut_off(figure)
     assert not head_survival(survival_frame([]), **names).axes
+
+
+def test_the_names_of_tasks_beside_their_rows_do_not_overlap():
+    tasks = ["arithmetic-addition", "arithmetic-subtraction", "ioi"]
+    rows = [row("a0.h0", "hap", 1.0, task=task) for task in tasks]
+    names = {"tasks": tasks, "edge_methods": [], "learned_methods": ["hap"]}
+    figure = head_survival(survival_frame(rows), **names, sizes=[0.1], model="m")
+    figure.canvas.draw()
+    boxes = [panel.yaxis.label.get_window_extent() for panel in figure.axes]
+    for upper, lower in zip(boxes, boxes[1:], strict=False):
+        assert upper.y0 > lower.y1
+    assert not cut_off(figure)
+
+
+def test_every_size_has_a_line_of_its_own():
+    looks = [look for _, look in figures._styled([0.1 * place for place in range(9)])]
+    assert len({*looks}) == 9 and looks[3][0] == looks[0][0]
+
+
+@pytest.mark.parametrize(
+    ("lowest", "highest", "labels"),
+    [
+        (0.03, 0.2, ["0.05", "0.1", "0.2"]),
+        (0.02, 1, ["0.03", "0.1", "0.3", "1"]),
+        (0.001, 10, ["0.001", "0.01", "0.1", "1", "10"]),
+    ],
+)
+def test_logarithmic_axes_have_plain_numbers(lowest, highest, labels):
+    figure, (panel,) = panels(1, columns=1, width=2.6, height=2.3)
+    panel.plot([lowest, highest], [0, 1])
+    panel.set_xscale("log")
+    panel.set_xlim(lowest, highest)
+    plain_log_ticks(panel.xaxis)
+    figure.canvas.draw()
+    low, high = panel.get_xlim()
+    shown = [
+        text.get_text()
+        for text in panel.get_xticklabels()
+        if low * 0.999 <= text.get_position()[0] <= high * 1.001
+    ]
+    assert shown == labels
+    assert not any(each.label1.get_text() for each in panel.xaxis.get_minor_ticks())

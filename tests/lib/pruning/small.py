@@ -1,9 +1,11 @@
-"""Settings of short trainings, and planted circuits to find."""
+"""Settings of short trainings, planted circuits to find, and measures of circuits."""
 
 import numpy as np
+import polars as pl
 from planted_cases import planted_case, split_batch
 
 from circuit_transfer.models.edges import KV_HEAD, config_graph
+from circuit_transfer.pruning.discogp_measures import measure_discogp
 
 SIZES = (0.3, 0.15)
 
@@ -20,3 +22,11 @@ def planted(entry, kind, pairs=48, batch_size=8):
     true = made.circuits[kind or next(iter(made.circuits))][KV_HEAD]
     truth = np.array([name in true for name in graph.edge_names()])
     return model, split_batch(batch, batch_size), graph, truth
+
+
+def measured(model, batches, graph, masks, ablation, weights=None):
+    """Return what DiscoGP measures of circuits, a row for each."""
+    masks = np.atleast_2d(masks)
+    labels = pl.DataFrame({"circuit": np.arange(len(masks))})
+    how = {"ablation": ablation, "weights": weights}
+    return measure_discogp(model, batches, graph, labels, masks, **how).rows(named=True)

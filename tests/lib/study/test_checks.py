@@ -1,11 +1,15 @@
+import json
+import shutil
 from copy import deepcopy
 
 import pytest
+from gguf_models import tiny_model, write_gguf
 
 from circuit_transfer.study.checks import check_benchmark, check_config, studied_models
 from circuit_transfer.study.validation import nearest
 
-TRAIN = {"heads": 4, "kv_heads": 2, "d_model": 32, "generators": ["ioi", "mcqa"]}
+TRAIN = {"layers": 2, "heads": 4, "kv_heads": 2, "d_model": 32}
+TRAIN |= {"generators": ["ioi", "mcqa"]}
 CONFIG = {
     "study": {
         "tasks": ["ioi", "mine"],
@@ -246,6 +250,45 @@ def test_broken_rule_is_named_with_key_and_value(folder, keys, value, message):
     entry[last] = value
     with pytest.raises(ValueError, match=f"^{message}"):
         check_config(config, folder)
+
+
+@pytest.mark.parametrize(
+    ("entry", "head", "last"),
+    [
+        ({"train": TRAIN}, "a2.h0", "a1.h3"),
+        ({"train": TRAIN}, "a1.h4", "a1.h3"),
+        ({"planted": {"construction": "induction"}}, "a0.h2", "a1.h1"),
+        ({"planted": {"construction": "gates"}}, "a3.h0", "a2.h3"),
+        ({"planted": {"construction": "relays", "layers": 5}}, "a5.h0", "a4.h3"),
+        ({"path": "models/large"}, "a5.h2", "a5.h1"),
+        ({"path": "models/older"}, "a0.h3", "a6.h2"),
+        ({"gguf": "small.gguf"}, "a0.h4", "a1.h3"),
+    ],
+)
+def test_a_head_that_a_model_does_not_have_is_refused(folder, entry, head, last):
+    sizes = {"num_hidden_layers": 6, "num_attention_heads": 2}
+    settings = folder / "models/large/config.json"
+    settings.write_text(json.dumps({"model_type": "llama", **sizes}))
+    older = shutil.copytree(folder / "models/large", folder / "models/older")
+    sizes = {"n_layer": 7, "n_head": 3}
+    (older / "config.json").write_text(json.dumps({"model_type": "gpt2", **sizes}))
+    write_gguf(folder / "small.gguf", tiny_model("llama"), "llama")
+    config = deepcopy(CONFIG)
+    config["models"]["large"] = entry
+    config["evaluation"]["heads"] = {"small": ["a1.h3"], "large": ["a0.h0", head]}
+    message = f"evaluation.heads.large: '{head}' is not a head of the model; expected"
+    with pytest.raises(ValueError, match=f"^{message} one of its .* a0.h0 to {last}$"):
+        check_config(config, folder)
+    config["evaluation"]["heads"]["large"] = [last]
+    check_config(config, folder)
+
+
+@pytest.mark.parametrize("entry", [{"hub": "a/b"}, {"path": "models/large"}])
+def test_heads_are_left_to_the_job_where_sizes_are_not_known(folder, entry):
+    config = deepcopy(CONFIG)
+    config["models"]["large"] = entry
+    config["evaluation"]["heads"] = {"large": ["a99.h0"]}
+    check_config(config, folder)
 
 
 def test_a_tokenizer_that_ends_every_text_with_a_token_is_refused(folder):

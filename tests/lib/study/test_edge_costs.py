@@ -19,6 +19,7 @@ from circuit_transfer.models.edges import KV, config_graph
 from circuit_transfer.models.shape import model_shape
 from circuit_transfer.prompts.batches import pair_batches
 from circuit_transfer.pruning.learned import learn_edges
+from circuit_transfer.pruning.memory import circuit_bytes, fitting_circuits
 from circuit_transfer.study import edge_costs
 from circuit_transfer.study.costs import nodes_of, work_flops, work_memory
 from circuit_transfer.study.edge_work import edge_work
@@ -49,6 +50,7 @@ CONFIG = {
         "batch_size": 4,
         "sizes": [0.3, 0.1],
         "objective": "kl",
+        "resamples": 0,
         "ablation": "counterfactual",
         "edge-pruning": {"steps": 7},
         "hap": {"steps": 5, "keep": 0.5, "filter": "eap-ig-inputs"},
@@ -199,6 +201,34 @@ def test_memory_of_trainings_is_bounded_from_above(tiny_model, tiny_pairs, metho
     work = every["learn_edges"]
     estimate = bytes_of(work, model, 16)
     assert found < estimate < 3 * found
+
+
+def test_circuits_that_do_not_fit_side_by_side_take_turns(tiny_model, monkeypatch):
+    shape = model_shape(tiny_model("llama").config)
+    config = CONFIG | {"study": CONFIG["study"] | {"edge_methods": [*LEARNED]}}
+    every = edge_work(config, nodes_of(config, {"m": shape}))
+    trainings = [work for work in every if work.stage == "learn_edges"]
+    for method, work in zip(LEARNED, trainings, strict=True):
+        of_circuit = circuit_bytes(shape, work.edges.kv, 4, 5)
+        for room, fitting in ((2**40, 5), (3 * of_circuit, 3), (0, 1)):
+            monkeypatch.setattr(fitting_circuits, "__defaults__", (room,))
+            one, five = (
+                work_memory(replace(work, circuits=n), shape, TOKENS) for n in (1, 5)
+            )
+            # Of DiscoGP the circuit and what it leaves out are in one graph.
+            extra = 4 if method == "discogp" else fitting - 1
+            assert five - one == extra * of_circuit
+
+
+def test_every_resample_is_a_job_like_that_of_a_seed(tiny_model):
+    shape = model_shape(tiny_model("llama").config)
+    study = CONFIG["study"] | {"edge_methods": ["hap"], "seeds": [0]}
+    pruning = CONFIG["pruning"] | {"resamples": 3}
+    config = CONFIG | {"study": study, "pruning": pruning}
+    every = [*edge_work(config, nodes_of(config, {"m": shape}))]
+    (of_seed,) = (work for work in every if work.stage == "learn_edges")
+    resampled = [work for work in every if work.stage == "learn_resampled"]
+    assert resampled == 3 * [replace(of_seed, stage="learn_resampled")]
 
 
 def bytes_of(work, model, examples=48):

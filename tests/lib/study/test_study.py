@@ -29,7 +29,7 @@ CONFIG = {
     "models": {"small": {}, "large": {}, "unused": {}},
     "tasks": {"ioi": {}, "add": {}, "sub": {}, "a.b": {}},
     "attribution": {"ig_steps": 5, "verify": 0},
-    "pruning": {},
+    "pruning": {"resamples": 0},
     "alignment": {
         "map": "free",
         "compare": ["cka-prior", "stitched", "carried-gradients"],

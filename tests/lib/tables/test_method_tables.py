@@ -116,10 +116,16 @@ def test_costs_are_of_one_seed_and_of_hap_with_its_filter():
 
 
 def test_stability_is_read_from_its_table():
-    table = {"task": ["a", "b"], "method": ["eap", "hap"], "ranking": ["signed", "x"]}
-    frame = pl.DataFrame(table | {"size": ["0.1", None], "jaccard": [0.5, None]})
+    rankings = {"signed": 0.5, "x": None, "learned": 0.25, "resampled": 0.75}
+    table = {"task": "a", "method": ["eap", "hap", "hap", "hap"]}
+    table |= {"ranking": [*rankings], "size": ["0.1", None, "0.1", "0.1"]}
+    frame = pl.DataFrame(table | {"jaccard": rankings.values()})
+    # Seeds tell nothing of resamples; of rankings there are no seeds.
     assert stability_measures(frame).rows() == [
-        ("a", "eap", "signed", None, 0.1, "jaccard", 0.5)
+        ("a", "eap", "signed", None, 0.1, "jaccard", 0.5),
+        ("a", "hap", "learned", None, 0.1, "jaccard", 0.25),
+        ("a", "eap", "signed", None, 0.1, "jaccard_resampled", 0.5),
+        ("a", "hap", "learned", None, 0.1, "jaccard_resampled", 0.75),
     ]
 
 

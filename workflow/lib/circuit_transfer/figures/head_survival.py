@@ -13,6 +13,8 @@ NO_HEADS = "No task has a usable pair: there is no head whose effect is known."
 # What stands before the name of a head, by its role.
 MARKS = {"named": "★", "strongest": "+", "negative": "−", "backup": "b"}
 CELL = 0.17  # inches
+TITLE = 2.0  # inches, of a column with its title
+LETTER = 0.085  # inches, of the name of a task beside its row
 
 
 def head_survival(
@@ -26,7 +28,8 @@ def head_survival(
 ) -> Figure:
     """Draw heads by methods, a row of grids for each task, a column for each size.
 
-    A cell is dark where the head has an effective edge in the circuits of all seeds.
+    A cell is dark where the head has an effective edge in the circuits of all seeds,
+    and hatched where a method has no circuit of the size.
 
     Args:
         survival: see `tables.head_survival.survival_frame`.
@@ -41,7 +44,10 @@ def head_survival(
         return message(NO_HEADS)
     methods = [*learned_methods, *edge_methods]
     most = max(survival.filter(task=task)["head"].n_unique() for task in known)
-    width, height = 1.4 + CELL * len(methods), 0.5 + CELL * most
+    # Names of tasks are broken after their hyphens.
+    longest = max(len(part) for task in known for part in task.split("-"))
+    width = max(TITLE, 1.4 + CELL * len(methods))
+    height = 0.5 + max(CELL * most, LETTER * longest)
     count = len(known) * len(sizes)
     figure, axes = panels(
         count, columns=len(sizes), width=width, height=height, sharex=True
@@ -53,7 +59,7 @@ def head_survival(
         if place.is_first_row():
             panel.set_title(f"{100 * size:g} % of the edges")
         if place.is_first_col():
-            panel.set_ylabel(task)
+            panel.set_ylabel(task.replace("-", "-\n"))
     roles = survival["role"].unique()
     marks = [f"{mark} {role}" for role, mark in MARKS.items() if role in roles]
     figure.suptitle(f"{model}: heads in use ({', '.join(marks)})", fontsize=9)
@@ -71,7 +77,8 @@ def _draw(axes: Axes, rows: pl.DataFrame, methods: Sequence[str]) -> None:
     for role, head, method, kept in rows.select(columns).iter_rows():
         shares[places[role, head], methods.index(method)] = kept
     edges = np.arange(len(methods) + 1) - 0.5, np.arange(len(heads) + 1) - 0.5
-    axes.set_facecolor(MISSING)
+    # Apart from shades of grey, which are shares of the seeds.
+    axes.patch.set(hatch="////", edgecolor=MISSING, linewidth=0)
     axes.pcolormesh(
         *edges,
         np.ma.masked_invalid(shares),

@@ -6,22 +6,27 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import StrMethodFormatter, SymmetricalLogLocator
 
 from circuit_transfer.artifacts.edge_masks import EdgeMasks
-from circuit_transfer.figures.style import COLOURS, message, panels, show_text
+from circuit_transfer.figures.style import (
+    COLOURS,
+    message,
+    panels,
+    plain_log_ticks,
+    show_text,
+)
 
 NO_TRAINING = "No circuit was trained: there is no curve to draw."
-# A colour and a line for each size, in turn.
-LINES = tuple(
-    zip(
-        (
-            COLOURS[each]
-            for each in ("in-distribution", "zero-shot", "near-distribution")
-        ),
-        ("-", "--", "-."),
-        strict=True,
-    )
-)
+# A colour and a line for each size: the colours in turn, in every round other lines.
+LINE_COLOURS = [
+    COLOURS[each] for each in ("in-distribution", "zero-shot", "near-distribution")
+]
+LINES = [
+    (colour, ("-", "--", "-.")[(place + turn) % 3])
+    for turn in range(3)
+    for place, colour in enumerate(LINE_COLOURS)
+]
 # By the name of a curve, the title of its row; the target is drawn beside it.
 CURVES = {"loss": "loss", "kl": "KL (nats)", "open_share": "share of edges open"}
 TARGETS = {"open_share": "target"}
@@ -68,11 +73,11 @@ def learning_curves(masks: Iterable[EdgeMasks], *, model: str) -> Figure:
             panel.set_ylabel(CURVES[name])
     sizes = max((found[0].sizes for found in by_method.values()), key=len)
     looks = {f"{100 * size:g} % of the edges": look for size, look in _styled(sizes)}
-    used = {line.get_color() for panel in axes for line in panel.lines}
+    used = {(each.get_color(), each.get_linestyle()) for p in axes for each in p.lines}
     handles = [
         Line2D([], [], color=colour, linestyle=line, label=name)
         for name, (colour, line) in (looks | {ONE_TRAINING[0]: ONE_TRAINING[1]}).items()
-        if colour in used
+        if (colour, line) in used
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
     figure.suptitle(f"{model}, mean over tasks and seeds", fontsize=9)
@@ -103,9 +108,13 @@ def _draw(axes: Axes, found: Sequence[EdgeMasks], name: str) -> None:
             drawn = target[:, place].mean(0)[: len(steps)]
             axes.plot(steps, drawn, color=colour, linestyle=":", linewidth=1)
     if name == "loss":
-        axes.set_yscale("symlog")
+        axes.set_yscale("symlog", linthresh=1, subs=[3])
+        places = SymmetricalLogLocator(base=10, linthresh=1, subs=(1, 3))
+        axes.yaxis.set_major_locator(places)
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     else:
         axes.set_yscale("log")
+        plain_log_ticks(axes.yaxis)
 
 
 def smoothed(curves: np.ndarray) -> np.ndarray:

@@ -7,9 +7,8 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from circuit_transfer.figures.style import COLOURS, message, panels
+from circuit_transfer.figures.style import COLOURS, message, panels, plain_log_ticks
 from circuit_transfer.tables.edge_curves import LIFTED, SIGNED
 from circuit_transfer.tables.method_measures import LEARNED
 from circuit_transfer.tables.methods import Entry, MethodLevels, entries
@@ -89,6 +88,10 @@ def _panels(
             panel.set_xlabel("seconds for a task")
         if place.is_first_col():
             panel.set_ylabel(MEASURED[measure])
+    for panel, (measure, _) in zip(axes, cells, strict=True):
+        plain_log_ticks(panel.xaxis)
+        if measure == "kl":
+            plain_log_ticks(panel.yaxis)
     return figure
 
 
@@ -144,10 +147,6 @@ def _draw(
         if levels.has_size(entry, size):
             points.append((seconds, value))
     axes.set_xscale("log")
-    # Labels of all minor ticks, which a short axis has, would overlap.
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
     if measure == "kl":
         axes.set_yscale("log")
     else:

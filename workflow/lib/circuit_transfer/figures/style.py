@@ -8,10 +8,12 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.text import Text
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from circuit_transfer.artifacts.files import atomic
 from circuit_transfer.jobs.progress import activity
@@ -102,6 +104,19 @@ def show_text(axes: Axes, text: str) -> None:
     ticks = dict.fromkeys(("left", "bottom", "labelleft", "labelbottom"), False)
     axes.tick_params(which="both", **ticks)
     axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes)
+
+
+def plain_log_ticks(axis: Axis) -> None:
+    """Label a logarithmic axis with plain numbers, the more the shorter it is.
+
+    Its data must have been drawn. Labels of all minor ticks would overlap.
+    """
+    low, high = axis.get_view_interval()
+    decades = np.log10(high / low)
+    labelled = (1, 2, 5) if decades < 1.5 else (1, 3) if decades < 3 else (1,)
+    axis.set_major_locator(LogLocator(subs=labelled))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def mark_exaggeration(axes: Axes, x: float, y: float) -> None:

@@ -159,6 +159,24 @@ def read_model_type(folder: Path | str) -> str | None:
     return family
 
 
+def read_sizes(folder: Path | str) -> tuple[Any, Any]:
+    """Return the layers and the heads of each in the configuration of a checkpoint.
+
+    None where it has none, since it leaves out what is the default of its family.
+
+    Raises:
+        ValueError: the configuration is not a JSON object.
+    """
+    config = _read_object(Path(folder) / "config.json")
+    # Older families have names of their own.
+    names = ("num_hidden_layers", "n_layer"), ("num_attention_heads", "n_head")
+    layers, heads = (
+        next((config[name] for name in of_size if name in config), None)
+        for of_size in names
+    )
+    return layers, heads
+
+
 def _is_weight_file(name: Any) -> bool:
     is_in_folder = isinstance(name, str) and Path(name).name == name
     return is_in_folder and name.endswith(".safetensors")

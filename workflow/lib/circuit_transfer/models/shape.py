@@ -1,6 +1,7 @@
 """The sizes of a model that determine its memory, operations and number of nodes."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -88,6 +89,24 @@ class ModelShape:
         numbers = 4 * self.d_mlp + 5 * d_attention + self.d_model
         norms = 2 * self.d_model * FLOAT32_BYTES
         return self.layers * (numbers * BYTES[self.dtype] + norms)
+
+    def edge_bytes(self, kv: str, positions: int, buffers: int = 1) -> int:
+        """Bytes that edges take in a pass, beside what the model takes.
+
+        Of all readers what they compute, and buffers as wide as the model, of all
+        writers and of the readers of the layer that is at work.
+
+        Args:
+            kv: which readers there are, see `edges.edge_graph`.
+            positions: of all prompts in the pass.
+            buffers: how many there are.
+        """
+        graph = self.graph(kv)
+        of_heads = graph.heads + 2 * graph.kv_readers
+        wide = buffers * (len(graph.writers) + of_heads) * self.d_model
+        of_layer = of_heads * self.d_head + self.d_model
+        values = wide + (graph.layers + 1) * of_layer
+        return positions * values * BYTES[self.dtype]
 
     def forward_flops(self, tokens: int) -> int:
         """FLOPs of the forward pass of a prompt, without norms and activations."""
@@ -180,7 +199,10 @@ def skeleton(config: "PreTrainedConfig"):
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+        # A copy, since the kind of attention is set in the configuration itself.
+        return AutoModelForCausalLM.from_config(
+            deepcopy(config), attn_implementation="eager"
+        )
 
 
 def context_length(config) -> int:

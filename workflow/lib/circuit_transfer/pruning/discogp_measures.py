@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from circuit_transfer.circuits.edge_runs import ZERO_NODES
 from circuit_transfer.circuits.metrics import answer_divergence
 from circuit_transfer.jobs.progress import progress
+from circuit_transfer.jobs.resume import NO_RESUME, Resume, State
 from circuit_transfer.models.edges import Graph
 from circuit_transfer.prompts.batches import PairBatch
 from circuit_transfer.pruning.joint_circuits import JointCircuits, input_edges
@@ -42,6 +43,7 @@ def measure_discogp(
     *,
     ablation: str,
     weights: Sequence[Mapping[str, Tensor] | None] | None = None,
+    resume: Resume = NO_RESUME,
 ) -> pl.DataFrame:
     """Measure circuits of edges, and of weights if they have such, and complements.
 
@@ -58,6 +60,7 @@ def measure_discogp(
         ablation: what an edge outside carries, see `edge_runs.edge_ablation_of`.
         weights: the masks of weights of every circuit by name, bool; None for one with
             all weights.
+        resume: saves what has been measured, circuit by circuit.
 
     Returns:
         The labels and `COLUMNS`, one row per circuit; without pairs none. Of the
@@ -77,8 +80,7 @@ def measure_discogp(
     if batches:
         how = {"other_weights": any(own is not None for own in every)}
         circuits = JointCircuits(model, batches, graph, ablation, **how)
-        pairs = progress(zip(masks, every, strict=True), len(masks), "circuit")
-        rows = [_measures(circuits, mask, kept, own) for mask, own in pairs]
+        rows = _rows(circuits, [*zip(masks, every, strict=True)], kept, resume)
     measures = pl.DataFrame(rows, schema=COLUMNS)
     return pl.concat([labels.head(len(rows)), measures], how="horizontal")
 
@@ -91,6 +93,23 @@ def _checked(masks: np.ndarray, circuits: int, graph: Graph) -> np.ndarray:
             f"{graph.n_edges} edges: expected ({circuits}, {graph.n_edges})"
         )
     return np.asarray(masks, bool)
+
+
+def _rows(
+    circuits: JointCircuits,
+    every: Sequence[tuple[np.ndarray, Mapping[str, Tensor] | None]],
+    kept: np.ndarray,
+    resume: Resume,
+) -> list[dict[str, float]]:
+    """Return the measures of circuits, which have masks of edges and of weights."""
+    rows: list[dict[str, float]] = []
+    state = resume.restore("measures", lambda: State({}, {"rows": rows}))
+    rows += state.notes["rows"] if state else []
+    done = len(rows)
+    for mask, own in progress(every[done:], len(every), "circuit", done=done):
+        rows.append(_measures(circuits, mask, kept, own))
+        resume.save()
+    return rows
 
 
 def _measures(
@@ -108,7 +127,7 @@ def _measures(
         if mask.all():
             # Of weights alone: what they leave out has all edges.
             sides["complement_"] = (mask, complement(weights))
-    for side, (edges, own) in sides.items():
+    for side, (edges, own) in progress(sides.items(), len(sides), "side"):
         row |= {side + name: each for name, each in _side(circuits, edges, own).items()}
     return row | {"pairs": sum(map(len, circuits.batches))}
 
@@ -119,7 +138,7 @@ def _side(
     model, found = circuits.model, []
     edges = torch.from_numpy(mask).float().to(model.device)
     other = weights and masked_weights(maskable_weights(model), weights)
-    for joint in circuits:
+    for joint in progress(circuits, len(circuits), "batch"):
         logits = joint.logits(edges, other)
         difference = joint.batch.logit_diff(logits)
         values = (

@@ -55,6 +55,7 @@ class JointBatch:
         """
 
         def run() -> Tensor:
+            """Return the logits with whatever weights the model has now."""
             if edges is None:
                 return answer_logits(self.model, self.batch.clean)
             runs = self.prepared.runs

@@ -11,6 +11,7 @@ from itertools import count, islice
 from typing import Any, Protocol
 
 import numpy as np
+import psutil
 import torch
 from torch import Tensor, nn
 
@@ -25,6 +26,8 @@ from circuit_transfer.jobs.resume import (
     optimiser_tensors,
     set_optimiser_,
 )
+from circuit_transfer.models.shape import model_shape
+from circuit_transfer.pruning.memory import PASS_BYTES, PASS_SHARE, fitting_circuits
 
 log = logging.getLogger(__name__)
 
@@ -124,16 +127,30 @@ def train(
     """
     graph = prepared[0].runs.graph
     plan = plan_edges(graph, masks.support[None], silent=silent)
-    training = Training(masks, steps)
+    training, room = Training(masks, steps), _room(model.device)
+    shape = model_shape(model.config, dtype=str(model.dtype).removeprefix("torch."))
+    # How circuits are put together in passes decides the rounding.
+    resume.expect(room=room)
     state = resume.restore(f"{masks.method}/seed-{seed}", training.state)
     if state is not None:
         training.resume(state)
     order = islice(batch_order(len(prepared), seed), training.done, steps)
     with activity(training.status):
         for index in progress(order, steps, "step", done=training.done):
-            training.step(model, prepared[index], plan, LOSSES[objective])
+            each = prepared[index]
+            at_once = fitting_circuits(shape, graph.kv, *each.batch.clean.shape, room)
+            training.step(model, each, plan, LOSSES[objective], at_once)
             resume.save()
     return training.curves()
+
+
+def _room(device: torch.device) -> int:
+    """Return how many bytes circuits may take side by side on a device."""
+    if device.type == "cuda":
+        memory = torch.cuda.get_device_properties(device).total_memory
+    else:
+        memory = psutil.virtual_memory().total
+    return min(PASS_BYTES, int(PASS_SHARE * memory))
 
 
 def batch_order(batches: int, seed: int) -> Iterator[int]:
@@ -161,23 +178,45 @@ class Training:
         return len(self._curve)
 
     def step(
-        self, model: nn.Module, prepared: PreparedEdges, plan: Plan, loss: Objective
+        self,
+        model: nn.Module,
+        prepared: PreparedEdges,
+        plan: Plan,
+        loss: Objective,
+        at_once: int | None = None,
     ) -> None:
         """Take one step on one batch.
+
+        Args:
+            model: see `train`.
+            prepared: the batch.
+            plan: of the edges that can be open.
+            loss: of every mask.
+            at_once: how many masks run side by side in a pass, by default all.
 
         Raises:
             ValueError: a loss is not a number.
         """
+        self.optimiser.zero_grad()
         masks = self.masks.draw(self.done)
-        logits = soft_edge_logits(model, prepared.runs, plan, masks)
-        logits = logits.unflatten(0, (len(masks), -1))
-        losses = loss(prepared, logits) + self.masks.penalty(self.done)
+        penalty = self.masks.penalty(self.done)
+        # Each pass ends here, so that no two of them are in memory at once.
+        given, measured = masks.detach().requires_grad_(), []
+        for rows in given.split(at_once or len(masks)):
+            logits = soft_edge_logits(model, prepared.runs, plan, rows)
+            logits = logits.unflatten(0, (len(rows), -1))
+            losses = loss(prepared, logits)
+            losses.sum().backward()
+            found = losses.detach(), divergence(prepared, logits.detach())
+            measured.append(found)
+        losses, divergences = (torch.cat(each) for each in zip(*measured, strict=True))
+        losses = losses + penalty
         self._check(losses)
         for group, rate in zip(self.optimiser.param_groups, self._rates, strict=True):
             group["lr"] = rate * self._rate_share()
-        self.optimiser.zero_grad()
-        losses.sum().backward()
-        curve = {"loss": losses, "kl": divergence(prepared, logits.detach())}
+        outside = [penalty.sum()] if penalty.requires_grad else []
+        torch.autograd.backward([masks, *outside], [given.grad, *[None] * len(outside)])
+        curve = {"loss": losses, "kl": divergences}
         curve |= self.masks.measures(self.done)
         self._clip()
         self.optimiser.step()

@@ -11,6 +11,7 @@ from circuit_transfer.importers import wrong_type
 from circuit_transfer.study.convergence import check_step_counts
 from circuit_transfer.study.edges import check_edges
 from circuit_transfer.study.file_checks import check_files
+from circuit_transfer.study.head_checks import check_named_heads
 from circuit_transfer.study.learning import attributing_methods, check_learning
 from circuit_transfer.study.validation import nearest
 
@@ -56,7 +57,9 @@ def check_config(config: Mapping, *directories: Path | str) -> None:
     for name, entry in config["benchmark"].items():
         check_benchmark(f"benchmark.{name}", entry, config["models"])
     used = studied_models(config["study"], config["models"])
-    check_files(config, used, [Path(directory) for directory in directories or ["."]])
+    places = [Path(directory) for directory in directories or ["."]]
+    check_files(config, used, places)
+    check_named_heads(config, places)
 
 
 def studied_models(study: Mapping, models: Mapping) -> list[str]:

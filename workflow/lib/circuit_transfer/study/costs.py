@@ -14,6 +14,7 @@ import polars as pl
 
 from circuit_transfer.circuits.methods import Nodes
 from circuit_transfer.models.shape import FLOAT32_BYTES, ModelShape
+from circuit_transfer.pruning.memory import LOSS_LOGITS, fitting_circuits
 from circuit_transfer.study.edge_costs import cached_bytes, edge_flops, edge_memory
 from circuit_transfer.study.work import Work
 from circuit_transfer.study.workload import study_work
@@ -21,7 +22,6 @@ from circuit_transfer.study.workload import study_work
 # FLOP/s of one A100 80GB, in the formats a model may compute in (without TF32).
 PEAK_FLOPS = {"bfloat16": 312e12, "float16": 312e12, "float32": 19.5e12}
 UTILISATION = 0.3  # the share of the peak reached on short prompts in small batches
-LOSS_LOGITS = 4  # float32 copies of a batch's logits while a divergence is computed
 GIGA, PETA, HOUR = 1e9, 1e15, 3600
 KEYS = ("stage", "model")
 PASSES = dict.fromkeys(("jobs", "forwards", "forward_backwards", "tokens"), pl.Int64)
@@ -48,6 +48,7 @@ AFTER = {
     "verify_edges": 1,
     "evaluate_edges": 1,
     "learn_edges": 1,  # of which some need edge scores
+    "learn_resampled": 1,
     "evaluate_learned": 2,
     "evaluate_at_sizes": 1,
     "evaluate_weights": 2,
@@ -113,8 +114,13 @@ def work_memory(work: Work, shape: ModelShape, tokens: Mapping[str, int]) -> int
     for every circuit; what edges take (`edge_costs`), and trained masks. CUDA itself
     takes about half a gigabyte more.
     """
-    batch = work.circuits * min(work.batch_size, max(work.pairs.values()))
-    batch_tokens = batch * max(tokens[task] for task in work.pairs)
+    examples = min(work.batch_size, max(work.pairs.values()))
+    longest, circuits = max(tokens[task] for task in work.pairs), work.circuits
+    if work.splits:
+        fitting = fitting_circuits(shape, work.edges.kv, examples, longest)
+        circuits = min(circuits, fitting)
+    batch = circuits * examples
+    batch_tokens = batch * longest
     held_tokens, held = batch_tokens, batch
     if work.holds_all:
         held_tokens, held = _prompt_tokens(work, tokens), sum(work.pairs.values())
@@ -123,7 +129,7 @@ def work_memory(work: Work, shape: ModelShape, tokens: Mapping[str, int]) -> int
         kept //= shape.layers
     logits = (work.logits * held + LOSS_LOGITS * batch) * shape.vocabulary
     nodes = work.copies * held_tokens * shape.node_bytes
-    edges = edge_memory(work.edges, shape, batch, batch_tokens // batch)
+    edges = edge_memory(work.edges, shape, batch, longest)
     edges += cached_bytes(work.edges, shape, _prompt_tokens(work, tokens))
     numbers = logits + work.masks * shape.parameters
     return shape.weight_bytes + nodes + edges + kept + numbers * FLOAT32_BYTES

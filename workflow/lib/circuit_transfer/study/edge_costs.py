@@ -36,15 +36,17 @@ def edge_memory(
     """
     if edges is None:
         return 0
-    graph = shape.graph(edges.kv)
-    of_heads = graph.heads + 2 * graph.kv_readers
-    size = FLOAT32_BYTES if edges.runs else BYTES[shape.dtype]
-    streams = edges.runs * (shape.d_model + of_heads)
-    of_layer = of_heads * shape.d_head + shape.d_model + streams
-    reading = examples * tokens * (graph.layers + 1) * of_layer * size
-    wide = edges.buffers * _buffered(edges, graph, shape, examples, tokens) * size
+    graph, positions = shape.graph(edges.kv), examples * tokens
     scores = len(graph.writers) * len(graph.readers) * FLOAT32_BYTES
-    return wide + reading + 2 * examples * scores * edges.scored
+    scores *= 2 * examples * edges.scored
+    if not edges.runs:
+        return shape.edge_bytes(edges.kv, positions, edges.buffers) + scores
+    of_heads = graph.heads + 2 * graph.kv_readers
+    of_layer = of_heads * shape.d_head + shape.d_model
+    of_layer += edges.runs * (shape.d_model + of_heads)
+    reading = positions * (graph.layers + 1) * of_layer
+    wide = edges.buffers * _buffered(graph, shape, examples, tokens)
+    return (wide + reading) * FLOAT32_BYTES + scores
 
 
 def cached_bytes(edges: EdgeWork | None, shape: ModelShape, tokens: int) -> int:
@@ -61,14 +63,10 @@ def cached_bytes(edges: EdgeWork | None, shape: ModelShape, tokens: int) -> int:
     return min(CACHE, edges.cached * values * BYTES[shape.dtype])
 
 
-def _buffered(
-    edges: EdgeWork, graph: Graph, shape: ModelShape, examples: int, tokens: int
-) -> int:
+def _buffered(graph: Graph, shape: ModelShape, examples: int, tokens: int) -> int:
     """Return the values in a buffer of writers, and of the readers of a layer."""
     writers = len(graph.writers)
-    if edges.runs:
-        # Examples take turns where the outputs of all their writers are too large.
-        at_once = BUFFER // (writers * tokens * shape.d_model)
-        examples = min(examples, max(1, at_once))
+    # Examples take turns where the outputs of all their writers are too large.
+    at_once = BUFFER // (writers * tokens * shape.d_model)
     count = writers + graph.heads + 2 * graph.kv_readers
-    return examples * tokens * count * shape.d_model
+    return min(examples, max(1, at_once)) * tokens * count * shape.d_model

@@ -101,28 +101,45 @@ def _verifications(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work
 def _trainings(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
     study, settings = config["study"], config["pruning"]
     models, methods = studied_models(study, config["models"]), learning_methods(config)
+    # By stage, how often a job trains: of all seeds, or on one resample of the pairs.
+    jobs = [("learn_edges", len(study["seeds"]))]
+    jobs += [("learn_resampled", 1)] * settings["resamples"]
     for model, method, task in product(models, methods, study["tasks"]):
-        pairs = available(config, task, "train", settings["examples"])
-        forwards, forward_backwards = training_passes(config, method, pairs)
-        at_once = circuits_at_once(config, learned_settings(config, method))
-        of_model, seeds = nodes[model], len(study["seeds"])
-        yield Work(
-            stage="learn_edges",
-            model=model,
-            pairs={task: pairs},
-            # The mean over the task takes a run of its prompts.
-            forwards=seeds * (forwards + (settings["ablation"] == "mean")),
-            forward_backwards=seeds * forward_backwards,
-            batch_size=settings["batch_size"],
-            copies=0,
-            # Of both runs; the divergence takes as many again.
-            logits=4,
-            holds_all=True,
-            written_bytes=seeds * _learned_bytes(config, of_model),
-            circuits=at_once * method_of(method).passes(of_model, 1)[1],
-            masks=mask_copies(learned_settings(config, method)),
-            edges=EdgeWork(config["attribution"]["kv"], of_model.edges, 1, cached=2),
-        )
+        for stage, trainings in jobs:
+            yield _training(config, method, task, model, nodes[model], stage, trainings)
+
+
+def _training(
+    config: Mapping,
+    method: str,
+    task: str,
+    model: str,
+    nodes: Nodes,
+    stage: str,
+    trainings: int,
+) -> Work:
+    settings = config["pruning"]
+    pairs = available(config, task, "train", settings["examples"])
+    forwards, forward_backwards = training_passes(config, method, pairs)
+    at_once = circuits_at_once(config, learned_settings(config, method))
+    return Work(
+        stage=stage,
+        model=model,
+        pairs={task: pairs},
+        # The mean over the task takes a run of its prompts.
+        forwards=trainings * (forwards + (settings["ablation"] == "mean")),
+        forward_backwards=trainings * forward_backwards,
+        batch_size=settings["batch_size"],
+        copies=0,
+        # Of both runs; the divergence takes as many again.
+        logits=4,
+        holds_all=True,
+        written_bytes=trainings * _learned_bytes(config, nodes),
+        circuits=at_once * method_of(method).passes(nodes, 1)[1],
+        splits=method != DISCOGP,
+        masks=mask_copies(learned_settings(config, method)),
+        edges=EdgeWork(config["attribution"]["kv"], nodes.edges, 1, cached=2),
+    )
 
 
 def _learned_bytes(config: Mapping, nodes: Nodes) -> int:

@@ -87,6 +87,12 @@ class Names:
         return self.config["study"]["seeds"]
 
     @property
+    def resamples(self) -> list[int]:
+        """The numbers of the resampled training pairs that circuits are learned on."""
+        wanted = self.config["pruning"]["resamples"] if self.learned_methods else 0
+        return [*range(wanted)]
+
+    @property
     def compared(self) -> list[str]:
         """The maps that the main one is compared with."""
         return self.config["alignment"]["compare"]
@@ -184,7 +190,7 @@ class Names:
             "benchmark": self.config["benchmark"],
         }
         either = {key: "|".join(map(re.escape, each)) for key, each in names.items()}
-        return {**either, "seed": r"\d+", "n": r"\d+"}
+        return {**either, "seed": r"\d+", "n": r"\d+", "resample": r"\d+"}
 
     @property
     def any_edge_method(self) -> dict[str, str]:

@@ -34,6 +34,8 @@ PATTERNS = {
     "edge-scores": "results/edge-scores/{model}/{task}/{edge_method}.safetensors",
     "edge-masks": "results/edge-masks/{model}/{task}/{learned_method}/"
     "seed-{seed}.safetensors",
+    "resampled-masks": "results/edge-masks/{model}/{task}/{learned_method}/"
+    "resample-{resample}.safetensors",
     "heads": "results/heads/{model}/{task}.parquet",
     "verified": "results/verified/{model}/{task}/{edge_method}.parquet",
     "edge-faithfulness": "results/faithfulness/edges/{target}/{task}/"
@@ -90,6 +92,7 @@ JOBS = {
     "attribute_nodes": "{model}/{task}/{method}",
     "attribute_edges": "{model}/{task}/{edge_method}",
     "learn_edges": "{model}/{task}/{learned_method}",
+    "learn_resampled": "{model}/{task}/{learned_method}/{resample}",
     "verify_edges": "{model}/{task}/{edge_method}",
     "find_heads": "{model}/{task}",
     "fit_alignment": "{source}/{target}/{method}/{training_set}",

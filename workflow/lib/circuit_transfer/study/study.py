@@ -67,6 +67,7 @@ class Study(Names):
             "learned_method": self.learned_methods,
             "training_set": self.training_sets,
             "seed": self.seeds,
+            "resample": self.resamples,
             "benchmark": list(self.config["benchmark"]),
         }
         if "setting" in names:
@@ -132,6 +133,7 @@ class Study(Names):
             "attribute_edges": {"edge_method": self.scoring_methods},
             "verify_edges": {"edge_method": self.verified_methods},
             "learn_edges": {},
+            "learn_resampled": {},
             "find_heads": {} if self.learned_methods else None,
             "evaluate_edges": {},
             "evaluate_learned": {},

@@ -63,6 +63,7 @@ class Work:
         layers: the share of the layers that its passes go through, on average.
         circuits: how many run side by side in a pass with a backward pass, each on all
             pairs of a batch.
+        splits: whether they take turns where not all of them fit into memory.
         masks: how many numbers there are in memory for every weight of the model, where
             weights have masks that are trained.
         edges: what it has to do with edges, if it has.
@@ -81,6 +82,7 @@ class Work:
     beside: bool = False
     layers: float = 1.0
     circuits: int = 1
+    splits: bool = False
     masks: int = 0
     edges: EdgeWork | None = None
 

@@ -8,7 +8,7 @@ import polars as pl
 
 from circuit_transfer.circuits.similarity import bootstrap_jaccard, chance_jaccard
 from circuit_transfer.tables.edge_curves import ABSOLUTE, LIFTED, SIGNED
-from circuit_transfer.tables.method_measures import LEARNED
+from circuit_transfer.tables.method_measures import LEARNED, RESAMPLED
 from circuit_transfer.tables.typesetting import Table
 
 # Resamples are ranked one by one: of many edges, fewer are drawn.
@@ -27,6 +27,11 @@ LEARNED_NOTE = (
     "lowest and the highest; draws: how many pairs of seeds. "
     f"{LIFTED}: of scores of nodes, every edge with the lower score of the two nodes "
     "that it connects."
+)
+RESAMPLED_NOTE = (
+    f"{RESAMPLED}: mean overlap of the circuit that is learned on training pairs drawn "
+    "again, with the first seed, with that of all pairs, in brackets the lowest and "
+    "the highest; draws: how many (pruning.resamples)."
 )
 SCHEMA = {
     "task": pl.String,
@@ -98,10 +103,37 @@ def seed_rows(
         sizes: shares of the edges that the circuits were learned for.
         labels: `task` and `method`.
     """
-    row: dict[str, object] = labels | {"ranking": LEARNED}
     pairs = [*combinations(circuits, 2)]
+    return _overlaps(circuits[0], pairs, sizes, labels | {"ranking": LEARNED})
+
+
+def resample_rows(
+    circuits: np.ndarray,
+    resampled: Sequence[np.ndarray],
+    sizes: Sequence[float],
+    **labels: str,
+) -> Iterator[dict[str, object]]:
+    """Yield how similar circuits of resampled pairs are to those of all.
+
+    Args:
+        circuits: of all pairs, bool `(sizes, n_edges)`.
+        resampled: of every resample.
+        sizes: see `seed_rows`.
+        labels: likewise.
+    """
+    pairs = [(circuits, each) for each in resampled]
+    return _overlaps(circuits, pairs, sizes, labels | {"ranking": RESAMPLED})
+
+
+def _overlaps(
+    circuits: np.ndarray,
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]],
+    sizes: Sequence[float],
+    row: Mapping[str, object],
+) -> Iterator[dict[str, object]]:
+    """Yield the mean overlap of pairs of circuits of every size."""
     for place, size in enumerate(sizes):
-        kept, n_edges = int(circuits[0][place].sum()), circuits[0].shape[1]
+        kept, n_edges = int(circuits[place].sum()), circuits.shape[1]
         shares = [_jaccard(left[place], right[place]) for left, right in pairs]
         known = (
             {
@@ -113,7 +145,7 @@ def seed_rows(
             else {}
         )
         of_size = {"size": f"{size:g}", "n_edges": kept, "draws": len(pairs)}
-        yield row | of_size | {"chance": chance_jaccard(kept, n_edges)} | known
+        yield {**row, **of_size, "chance": chance_jaccard(kept, n_edges), **known}
 
 
 def _jaccard(left: np.ndarray, right: np.ndarray) -> float:
@@ -125,5 +157,6 @@ def _jaccard(left: np.ndarray, right: np.ndarray) -> float:
 def stability_table(rows: Sequence[Mapping[str, object]]) -> Table:
     """Return the table of a model, a block for every task, method and ranking."""
     frame = pl.DataFrame(rows, schema=SCHEMA)
-    note = f"{NOTE} {LEARNED_NOTE}" if LEARNED in frame["ranking"] else NOTE
-    return Table(frame, labels=4, blocks=3, note=note)
+    notes = {LEARNED: LEARNED_NOTE, RESAMPLED: RESAMPLED_NOTE}
+    shown = [text for name, text in notes.items() if name in frame["ranking"]]
+    return Table(frame, labels=4, blocks=3, note=" ".join([NOTE, *shown]))

@@ -17,6 +17,8 @@ from circuit_transfer.tables.measures import AREAS
 
 # What a circuit is of a method that learns circuits, beside the names of rankings.
 LEARNED = "learned"
+# What stability they have, beside that of seeds: of circuits of resampled pairs.
+RESAMPLED = "resampled"
 KEYS = {
     "task": pl.String,
     "method": pl.String,
@@ -29,7 +31,7 @@ SCHEMA = KEYS | {"measure": pl.String, "value": pl.Float64}
 COMPLEMENT = ("complement_accuracy", "complement_faithfulness")
 OF_SIZE = ("faithfulness", "distance", "kl", "accuracy", *COMPLEMENT)
 OF_SIZE += ("share", "n_edges", "n_effective")
-STABILITY = "jaccard"
+STABILITY, OVER_RESAMPLES = "jaccard", "jaccard_resampled"
 SUMS = ("seconds", "forwards", "forward_backwards")
 # The columns that a file of measured circuits must have.
 COLUMNS = ("task", "method", "control", "ranking", "seed", "own_size", "proportion")
@@ -152,10 +154,18 @@ def stability_measures(stability: pl.DataFrame) -> pl.DataFrame:
         stability: the table of `edge_stability.stability_table`.
     """
     known = stability.filter(pl.col("size").is_not_null())
-    rows = known.rename({"ranking": "circuit"}).with_columns(
-        pl.col("size").cast(pl.Float64), seed=pl.lit(None, dtype=pl.Int64)
+    rows = known.with_columns(
+        pl.col("size").cast(pl.Float64),
+        pl.col(STABILITY).alias(OVER_RESAMPLES),
+        circuit=pl.col("ranking").replace({RESAMPLED: LEARNED}),
+        seed=pl.lit(None, dtype=pl.Int64),
     )
-    return _melted(rows, [STABILITY])
+    ranking = pl.col("ranking")
+    parts = (
+        _melted(rows.filter(ranking != RESAMPLED), [STABILITY]),
+        _melted(rows.filter(ranking != LEARNED), [OVER_RESAMPLES]),
+    )
+    return pl.concat(parts)
 
 
 def cost_measures(

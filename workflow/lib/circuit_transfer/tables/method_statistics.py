@@ -54,8 +54,8 @@ COLUMNS = {
         "faithfulness, distance (of it from 1, above or below), kl (nats), accuracy; "
         "complement_accuracy, complement_faithfulness: of the edges that the circuit "
         "leaves out; share of all edges, n_edges, n_effective (on a path from input to "
-        "logits); jaccard: mean overlap of the "
-        "circuits of two seeds, or of resampled examples with that of all; cpr, cmd, "
+        "logits); jaccard_resampled: mean overlap of the circuit of resampled examples "
+        "with that of all; jaccard: the same, of learned ones of two seeds; cpr, cmd, "
         "right_above_wrong_area: over all sizes; seconds, forwards, "
         "forward_backwards, passes (both): of finding the circuits of one task",
     ),

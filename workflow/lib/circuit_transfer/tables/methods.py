@@ -7,7 +7,12 @@ import polars as pl
 
 from circuit_transfer.tables.differences import MEAN
 from circuit_transfer.tables.edge_curves import ABSOLUTE, LIFTED, SIGNED
-from circuit_transfer.tables.method_measures import COMPLEMENT, LEARNED, STABILITY
+from circuit_transfer.tables.method_measures import (
+    COMPLEMENT,
+    LEARNED,
+    OVER_RESAMPLES,
+    STABILITY,
+)
 from circuit_transfer.tables.method_statistics import (
     DIFFERENCE,
     LARGER,
@@ -17,7 +22,8 @@ from circuit_transfer.tables.method_statistics import (
 )
 from circuit_transfer.tables.typesetting import HALF_WIDTH, HIGH, LOW, Table, half_width
 
-OF_SIZE = ("n_edges", "faithfulness", "kl", "accuracy", *COMPLEMENT, STABILITY)
+OF_SIZE = ("n_edges", "faithfulness", "kl", "accuracy", *COMPLEMENT)
+OF_SIZE += (STABILITY, OVER_RESAMPLES)
 OVERALL = ("cmd", "cpr", "right_above_wrong_area", "seconds", "passes")
 MEASURES = (*OF_SIZE, *OVERALL)
 TESTED = (*OF_SIZE, "distance", *OVERALL)
@@ -39,12 +45,13 @@ NOTE = (
     "nats; accuracy: share of the test pairs whose most likely token is right. "
     "complement: of the edges that the circuit leaves out, which answer nothing where "
     "it is complete. jaccard: mean overlap of two circuits, which is edges in both as "
-    "a share of those in either: of two seeds where circuits are learned, else of the "
-    "circuit of resampled examples with that of all. ± half-width of the 95 % "
-    "interval: of means over tasks (and seeds within), of one task over seeds "
-    "(Student's t). seconds: of computing what finds the circuits of one task, with "
-    "one seed and of all sizes; of hap with its filter. passes: prompts that this runs "
-    "through the model, with or without a backward pass."
+    "a share of those in either: of two seeds where circuits are learned, else as the "
+    "next one. jaccard resampled: of the circuit of resampled examples with that of "
+    "all; of learned circuits only where pruning.resamples trains some. ± half-width "
+    "of the 95 % interval: of means over tasks (and seeds within), of one task over "
+    "seeds (Student's t). seconds: of computing what finds the circuits of one task, "
+    "with one seed and of all sizes; of hap with its filter. passes: prompts that this "
+    "runs through the model, with or without a backward pass."
 )
 TESTS_NOTE = (
     "Learned circuits minus others of equal size, on test pairs; in brackets the 95 % "
@@ -217,6 +224,7 @@ def comparisons_table(
     orders = {"method": learned_methods, "measure": TESTED, "task": [MEAN, *tasks]}
 
     def place(key: tuple) -> tuple:
+        """Return what orders the rows."""
         of_key = dict(zip(TEST_LABELS, key, strict=True))
         numbers = {name: [*each].index(of_key[name]) for name, each in orders.items()}
         against, size = of_key["against"], of_key[SIZE]

@@ -18,7 +18,6 @@ from circuit_transfer.embedded.planted.wires import Wires
 from circuit_transfer.generators.planted import letter_classes
 from circuit_transfer.models.edges import KV
 
-LAYERS, HEADS = 3, 4
 INHIBITION = -1.5
 AND, OR, INHIBITOR = "m1", "m2", "a1.h0"
 # By name of the edge its weight; relays carry their writer's number unchanged.
@@ -43,7 +42,7 @@ def plant_gates(settings: Gates, tokens: dict[str, int]) -> Planted:
         tokens: the vocabulary, with the words of the generator `planted-classes`.
     """
     random = torch.Generator().manual_seed(settings.seed)
-    wires = Wires(LAYERS, HEADS, tokens, random, settings.constant)
+    wires = Wires(settings.layers, settings.heads, tokens, random, settings.constant)
     early, late = (torch.ones(len(each)).double() for each in letter_classes())
     wires.plant_input(early, 0 * late)
     graph = wires.graph

@@ -26,7 +26,7 @@ CIRCUITS = {
     "key": (*COPY, ANSWER),
     "value": (VALUE, ANSWER),
 }
-SIZES = Sizes(layers=2, heads=2, kv_heads=1, width=64, d_mlp=24)
+SIZES = Sizes(Induction.layers, Induction.heads, kv_heads=1, width=64, d_mlp=24)
 D_HEAD, D_CODE, D_UNREAD = 16, 8, 3
 # So slow that the last pairs of a head, on which the codes are compared, do not turn.
 THETA = 1e12

@@ -5,7 +5,7 @@ Nothing here needs torch, so that a configuration is checked without it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 from circuit_transfer.messages import quoted
 from circuit_transfer.models.architectures import architecture_of
@@ -54,12 +54,16 @@ class Induction:
     """Settings of the construction.
 
     Attributes:
+        layers: number of layers, the same in all.
+        heads: attention heads per layer, likewise.
         sharpness: scale of the queries. At 1.5 the head attends to several positions;
             at 6 to one, where the gradient of its softmax vanishes.
         seed: of the rotation, and of what nothing reads.
         constant: size of the component that makes norms linear, see `basis`.
     """
 
+    layers: ClassVar[int] = 2
+    heads: ClassVar[int] = 2
     sharpness: float = 1.5
     seed: int = 0
     constant: float = 2e3
@@ -89,10 +93,14 @@ class Gates:
     """Settings of the construction.
 
     Attributes:
+        layers: number of layers, the same in all.
+        heads: attention heads per layer, likewise.
         seed: of the rotation, and of what nothing reads.
         constant: size of the component that makes norms linear, see `basis`.
     """
 
+    layers: ClassVar[int] = 3
+    heads: ClassVar[int] = 4
     seed: int = 0
     constant: float = 2e3
 
