@@ -174,6 +174,11 @@ def test_learned_circuits_are_compared_with_the_circuit_and_its_alternatives(
     kept = {*circuit} - {name for edges in repair for name in edges} | {"input->m0"}
     scores = np.random.default_rng(0).normal(size=(3, len(names))).astype(np.float32)
     scores[1] = [name in kept for name in names]
+    # The filter loses an edge that is needed, and two of a head that has a backup.
+    alone = {*circuit}.difference(*either, *repair)
+    needed = len(alone) + len(either[0]) + len(repair[1])
+    lost = {*repair[0][:2], min(alone)}
+    filtered = np.array([name not in lost for name in names], np.uint8)
     share = len(circuit) / len(names)
     sizes = [2 * share, share, share / 2]
     paths = [tmp_path / f"seed-{seed}.safetensors" for seed in (0, 7)]
@@ -185,7 +190,7 @@ def test_learned_circuits_are_compared_with_the_circuit_and_its_alternatives(
             sizes=sizes,
             open_share=np.full(3, len(kept) / len(names), np.float32),
             curves={},
-            extras={},
+            extras={"filtered": filtered},
             **graph.description() | {"legal": graph.legal},
             model="backup",
             task="classes",
@@ -212,11 +217,14 @@ def test_learned_circuits_are_compared_with_the_circuit_and_its_alternatives(
     # A head of the pair that is gone would have taken two edges.
     right = len(kept) - 1 - len(either[0])
     assert is_open["recall"] == pytest.approx(right / (right + len(repair[0])))
+    assert is_open["filter_recall"] == pytest.approx(1 - 1 / needed)
+    assert ranked["filter_recall"] is None
     counts = [is_open[name] for name in ("none_kept", "one_kept", "several_kept")]
     assert counts == [1, 0, 1]
     (row,) = pl.read_csv(tables[0]).filter(ranking="open").iter_rows(named=True)
     assert (row["none_kept"], row["one_kept"], row["several_kept"]) == (2, 0, 2)
     assert row["models"] == 1
+    assert row["filter_recall"] == pytest.approx(1 - 1 / needed)
 
 
 def test_the_size_of_a_learned_circuit_is_the_smallest_that_holds_the_planted_one():

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from circuit_transfer.artifacts.descriptions import read_description
-from circuit_transfer.artifacts.edge_masks import EdgeMasks, read_edge_masks
+from circuit_transfer.artifacts.edge_masks import FILTERED, EdgeMasks, read_edge_masks
 from circuit_transfer.artifacts.edge_scores import read_edge_scores
 from circuit_transfer.artifacts.frames import write_frame
 from circuit_transfer.artifacts.scores import read_scores
@@ -16,6 +16,7 @@ from circuit_transfer.artifacts.text import read_json
 from circuit_transfer.circuits.edge_masks import edge_circuits, lifted
 from circuit_transfer.circuits.recovery import (
     COLUMNS,
+    FILTER_RECALL,
     LIFTED,
     SIGNED,
     learned_size,
@@ -100,6 +101,10 @@ class _Planted:
         (ranked,) = self.rows(about, kv, "none", {SIGNED: scores})
         alternatives = self._known("alternatives", about, kv)
         is_open = ranked | open_row(names, kept, circuit, alternatives)
+        if FILTERED in masks.extras:
+            filtered = masks.extras[FILTERED].astype(bool)
+            left = open_row(names, filtered, circuit, alternatives)
+            is_open[FILTER_RECALL] = left["recall"]
         # Scores such as log alphas are not small or large beside each other.
         ranked |= {name: None for name in ranked if name.startswith("visible")}
         return [row | {"seed": about["seed"]} for row in (ranked, is_open)]

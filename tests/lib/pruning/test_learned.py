@@ -189,7 +189,7 @@ def test_gradients_are_clipped_for_each_size_by_itself(learn, monkeypatch):
 
 
 def test_hap_has_no_parameter_for_edges_that_its_filter_leaves_out(
-    learn, scores, monkeypatch
+    case, learn, scores, monkeypatch
 ):
     support, seen = filtered(scores, 0.6), []
     original = torch.optim.AdamW.__init__
@@ -212,6 +212,10 @@ def test_hap_has_no_parameter_for_edges_that_its_filter_leaves_out(
     start = found.curves["target"][:, 0]
     assert (start < 0.6).all() and (start > max(SIZES)).all()
     assert found.notes["filtered_edges"] == support.sum()
+    assert np.array_equal(found.tensors["filtered"], support)
+    used = effective_edges(case[2], support)
+    assert used.sum() > 0 and not (used & ~support).any()
+    assert found.notes["filtered_effective"] == used.sum() / support.sum()
 
 
 def test_the_recall_of_a_filter_is_the_share_of_true_edges_that_it_keeps():

@@ -16,6 +16,8 @@ from circuit_transfer.artifacts.tensors import read_tensors, write_tensors
 
 CURVE = "curve/"
 OWN = ("scores", "legal", "kept", "all_scores", "all_kept", "open_share")
+# Of methods that filter edges before they learn: which ones they leave, `(n_edges,)`.
+FILTERED = "filtered"
 
 
 @dataclass(frozen=True)

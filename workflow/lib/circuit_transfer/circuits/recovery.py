@@ -21,6 +21,8 @@ MEASURES = {
 }
 # Of parts that back each other up, of how many the circuit has none, one or several.
 BACKUPS = ("none_kept", "one_kept", "several_kept")
+# The recall of the edges that a filter leaves, of which a circuit is learned.
+FILTER_RECALL = "filter_recall"
 # `control` is `lifted` where the scores are those of nodes, else `none`.
 COLUMNS = {
     "model": pl.String,
@@ -33,6 +35,7 @@ COLUMNS = {
     **MEASURES,
     "seed": pl.Int64,
     **dict.fromkeys(BACKUPS, pl.Int64),
+    FILTER_RECALL: pl.Float64,
 }
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from circuit_transfer.circuits.edge_masks import edge_circuits
+from circuit_transfer.artifacts.edge_masks import FILTERED
+from circuit_transfer.circuits.edge_masks import edge_circuits, effective_edges
 from circuit_transfer.pruning import gates
 from circuit_transfer.pruning.gated import GatedEdges
 from circuit_transfer.pruning.learned_masks import Setup, trains
@@ -49,10 +50,21 @@ class FilteredEdges(GatedEdges):
         """Return what ranks all edges, `(sizes, n_edges)`."""
         return ranked_below(super().scores(), self.support, self._filter_scores)
 
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Return which edges the filter leaves: `filtered`, `(n_edges,)`."""
+        return {FILTERED: self.support.astype(np.uint8)}
+
     def notes(self) -> dict[str, Any]:
-        """Return the filter's name, and how many edges it leaves."""
-        count = int(self.support.sum())
-        return {"filter": self.settings.filter, "filtered_edges": count}
+        """Return the filter's name, and how many edges it leaves.
+
+        With the share of these that are on a path from the input to the logits.
+        """
+        used = effective_edges(self.graph, self.support).sum() / self.support.sum()
+        return {
+            "filter": self.settings.filter,
+            "filtered_edges": int(self.support.sum()),
+            "filtered_effective": float(used),
+        }
 
 
 @trains(HAP)

@@ -34,7 +34,7 @@ class NodePairs:
         writers, readers = graph.ends
         self._writers = torch.from_numpy(writers).to(device)
         self._readers = torch.from_numpy(readers).to(device)
-        self._users = torch.from_numpy(graph.used_by[1:]).float().to(device)
+        self._users = torch.from_numpy(graph.used_by[1:]).to(device)
 
     def open_edges(self, nodes: Tensor) -> Tensor:
         """Return the probabilities that edges connect open nodes, `(..., n_edges)`.
@@ -44,7 +44,7 @@ class NodePairs:
                 several heads share is open if one of them is.
         """
         # Of at most one, so that the gradient of its logarithm is finite.
-        closed = (1 - nodes).clamp(min=1e-6).log() @ self._users
+        closed = (1 - nodes).clamp(min=1e-6).log() @ self._users.to(nodes)
         readers = torch.where(self._users.any(0), 1 - closed.exp(), 1.0)
         return with_input(nodes)[..., self._writers] * readers[..., self._readers]
 

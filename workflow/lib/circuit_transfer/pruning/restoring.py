@@ -79,17 +79,16 @@ def loss_slopes(
         added.
     """
     plan = plan_edges(graph, np.ones((1, graph.n_edges), bool), silent=False)
-    total = np.zeros(circuits.shape, np.float32)
-    pairs = 0
+    masks = torch.from_numpy(circuits).to(model.device, torch.float32)
+    masks.requires_grad_()
+    pairs = sum(len(each.batch) for each in prepared)
     for each in progress(prepared, len(prepared), "batch"):
-        masks = torch.from_numpy(circuits).to(model.device, torch.float32)
-        masks.requires_grad_()
-        logits = soft_edge_logits(model, each.runs, plan, masks)
-        losses = LOSSES[objective](each, logits.unflatten(0, (len(masks), -1)))
-        (gradient,) = torch.autograd.grad(losses.sum(), masks)
-        size = len(each.batch)
-        total, pairs = total + size * gradient.cpu().numpy(), pairs + size
-    return total / pairs
+        # One by one, so that they fit wherever a circuit does.
+        for row in masks.split(1):
+            logits = soft_edge_logits(model, each.runs, plan, row)
+            loss = LOSSES[objective](each, logits[None]).sum()
+            (loss * (len(each.batch) / pairs)).backward()
+    return masks.grad.cpu().numpy()
 
 
 def _reordered(

@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from circuit_transfer.circuits.recovery import BACKUPS, MEASURES, OPEN
+from circuit_transfer.circuits.recovery import BACKUPS, FILTER_RECALL, MEASURES, OPEN
 from circuit_transfer.tables.typesetting import Table
 
 NOTE = (
@@ -24,6 +24,10 @@ LEARNED_NOTE = (
     "up, recall is of the one of which most is kept, and none kept, one kept, several "
     "kept: of how many groups of such parts so many are kept whole, over all models "
     "and seeds."
+)
+FILTER_NOTE = (
+    " filter recall: of the edges that a method's filter leaves; restored edges aside, "
+    "the recall of what it learns is at most that."
 )
 # Of a `planted:` entry, what tells one model from another of the same kind.
 SEED = "seed"
@@ -65,13 +69,17 @@ def planted_table(found: pl.DataFrame, settings: Mapping[str, Mapping]) -> Table
             pl.col("auroc").mean(),
             pl.col("auroc").min().alias("lowest_auroc"),
             pl.col([name for name in MEASURES if name != "auroc"]).mean(),
+            pl.col(FILTER_RECALL).mean(),
             *(_total(name) for name in BACKUPS),
         )
     )
     learned = (found["ranking"] == OPEN).any()
+    filtered = frame[FILTER_RECALL].count() > 0
     if not learned:
         frame = frame.drop(BACKUPS)
-    note = NOTE + LEARNED_NOTE * learned
+    if not filtered:
+        frame = frame.drop(FILTER_RECALL)
+    note = NOTE + LEARNED_NOTE * learned + FILTER_NOTE * filtered
     return Table(frame, labels=len(labels), blocks=2, decimals=3, note=note)
 
 
