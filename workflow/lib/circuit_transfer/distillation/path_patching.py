@@ -52,14 +52,15 @@ def entity_tracking_groups(
     counts: Sequence[int | float] = (20, 5, 10, 5),
     *,
     query: str = "query",
-    earlier: str = "earlier-query",
+    earlier: str = "box",
 ) -> tuple[Group, ...]:
     """Return the groups of Prakash et al. 2024 for entity tracking.
 
     Args:
         counts: heads of every group; by default those of the paper's code, of 1024.
-        query: name of the position of the box in the question.
-        earlier: name of the position where that box was first.
+        query: name of the position of the box in the question, by default as the
+            generator `entity-tracking` marks it, like the next one.
+        earlier: name of the position where that box was named before.
     """
     groups = (
         ("value-fetcher", ANSWER, LOGITS),
