@@ -20,6 +20,7 @@ ORDER = (
     "circuits",
     "pruning",
     "transfer",
+    "distillation",
     "embedded",
     "benchmarking",
     "tables",

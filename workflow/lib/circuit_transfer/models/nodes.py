@@ -6,6 +6,10 @@ embedding (`input`) and the unembedding (`logits`) are not nodes, but part of ev
 circuit.
 """
 
+import re
+
+from circuit_transfer.messages import quoted
+
 
 def node_names(layers: int, heads: int) -> tuple[str, ...]:
     """Return the names of all nodes in order, `a{layer}.h{head}` and `m{layer}`."""
@@ -19,6 +23,18 @@ def node_names(layers: int, heads: int) -> tuple[str, ...]:
 def node_layers(names: tuple[str, ...]) -> list[int]:
     """Return the layer of every node."""
     return [int(name.split(".")[0][1:]) for name in names]
+
+
+def head_place(name: str) -> tuple[int, int]:
+    """Return layer and number of an attention head, of `a{layer}.h{head}`.
+
+    Raises:
+        ValueError: the name is not that of a head.
+    """
+    found = re.fullmatch(r"a(\d+)\.h(\d+)", name)
+    if found is None:
+        raise ValueError(f"node {quoted(name)}: expected a head, such as a0.h1")
+    return int(found[1]), int(found[2])
 
 
 def is_mlp(name: str) -> bool:

@@ -1,0 +1,73 @@
+"""Features that heads are compared by: their activations `z`, a row per sample.
+
+`z` is the input of the output projection, as wide as a head. Batches hold prompts of
+one length without padding (see `prompts.batches`), so that every row is of a token.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from circuit_transfer.interventions import run_captured
+from circuit_transfer.jobs.progress import progress
+from circuit_transfer.models.nodes import head_place
+from circuit_transfer.prompts.batches import PairBatch
+
+ANSWER, ALL_POSITIONS = "answer", "all"
+POSITIONS = (ANSWER, ALL_POSITIONS)
+
+
+def head_features(sites: Sequence[Tensor], heads: Sequence[str], at: str) -> Tensor:
+    """Return the activations of heads in a pass, at least float32.
+
+    Args:
+        sites: activations of all sites, see `interventions.captured`; part of the
+            autograd graph, if there is one.
+        heads: names of the heads, at least one.
+        at: whose positions: of the `answer`, a row per example, or `all`, the positions
+            of an example side by side.
+
+    Returns:
+        `(heads, rows, d_head)`.
+
+    Raises:
+        ValueError: there is no such choice of positions, or no such head.
+    """
+    if at not in POSITIONS:
+        raise ValueError(f"positions {at!r}: expected one of {', '.join(POSITIONS)}")
+    positions = slice(None) if at == ALL_POSITIONS else slice(-1, None)
+    found = []
+    for name in heads:
+        layer, head = head_place(name)
+        if 2 * layer >= len(sites) or head >= sites[2 * layer].shape[2]:
+            raise ValueError(
+                f"{name} is not a head of the model, which has {len(sites) // 2} "
+                f"layers of {sites[0].shape[2]} heads"
+            )
+        z = sites[2 * layer][:, positions, head].flatten(0, 1)
+        found.append(z.float() if z.dtype.itemsize < 4 else z)
+    # The layers of a model may be on several devices.
+    return torch.stack([each.to(found[0].device) for each in found])
+
+
+def run_features(
+    model: nn.Module, batches: Sequence[PairBatch], heads: Sequence[str], at: str
+) -> list[Tensor]:
+    """Return the activations of heads on the clean prompts of every batch, on the host.
+
+    Args:
+        model: a causal language model.
+        batches: the prompts; those of two models must be the same, in the same batches,
+            see `transfer.shared_prompts.shared_batches`.
+        heads: names of the heads, at least one.
+        at: see `head_features`.
+
+    Returns:
+        By batch `(heads, rows, d_head)`.
+    """
+    found = []
+    for batch in progress(batches, len(batches), "activations of batch"):
+        _, sites = run_captured(model, batch.clean, batch.prefix)
+        found.append(head_features(sites, heads, at).cpu())
+    return found
