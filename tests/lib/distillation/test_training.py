@@ -106,10 +106,10 @@ def test_gradients_are_those_of_finite_differences(
     teacher = tiny_model("gpt2", dtype=torch.float64)
     own = {"estimator": estimator, "positions": "all", "cka_weight": 3.0}
     training = Training(lesson(student, teacher, tiny_pairs(24), **own), variant, 0)
-    queue, batches = training.comparison and training.comparison.queue, training.lesson
+    queue, batches = training.targets and training.targets.queue, training.lesson
     queued = {}
     if queue is not None:
-        training.comparison.fill(student, [batch for batch, _ in batches.batches])
+        training.targets.fill(student, [batch for batch, _ in batches.batches])
         queued = queue.tensors()
 
     def loss():

@@ -15,11 +15,11 @@ import polars as pl
 import torch
 from torch import Tensor, nn
 
-from circuit_transfer.distillation.comparison import Comparison
 from circuit_transfer.distillation.features import check_positions
 from circuit_transfer.distillation.loss import cka_loss, logit_loss, task_losses
 from circuit_transfer.distillation.measures import Probe
 from circuit_transfer.distillation.settings import DistillationSettings
+from circuit_transfer.distillation.targets import Targets
 from circuit_transfer.distillation.updates import Updates, head_masks, shared_readers
 from circuit_transfer.distillation.variants import (
     CKA,
@@ -147,7 +147,7 @@ def distil(
 
 
 class Training:
-    """A student that is trained: its optimiser, its comparison, and curves so far."""
+    """A student that is trained: its optimiser, its targets, and curves so far."""
 
     def __init__(self, lesson: Lesson, variant: str, seed: int):
         """Prepare the training; arguments as in `distil`."""
@@ -159,7 +159,7 @@ class Training:
         )
         if LOGITS in self.variant.terms:
             _check_vocabularies(student, teacher)
-        self.comparison = self._comparison()
+        self.targets = self._targets()
         self._probe = Probe(
             teacher, lesson.held_out, lesson.matched, self.settings.positions
         )
@@ -189,10 +189,10 @@ class Training:
             return None
         return head_masks(self.lesson.student, heads, freeze_kv=freeze)
 
-    def _comparison(self) -> Comparison | None:
+    def _targets(self) -> Targets | None:
         if CKA not in self.variant.terms:
             return None
-        return Comparison(
+        return Targets(
             self.lesson.teacher,
             [other for _, other in self.lesson.batches],
             self.pairs,
@@ -222,9 +222,9 @@ class Training:
 
     def _start(self) -> None:
         self._measure()
-        if self.comparison is not None:
+        if self.targets is not None:
             own = [batch for batch, _ in self.lesson.batches]
-            self.comparison.fill(self.lesson.student, own)
+            self.targets.fill(self.lesson.student, own)
 
     def _step(self, number: int) -> None:
         losses, row = self.losses(number)
@@ -247,9 +247,9 @@ class Training:
             logits = answer_logits(self.lesson.student, batch.clean)
         losses = {TASK: task_losses(batch, logits).mean()}
         row = {"step": self.done + 1, "task_loss": losses[TASK].item()}
-        if self.comparison is not None:
+        if self.targets is not None:
             epoch = self.done // len(self.lesson.batches)
-            found, rows = self.comparison.similarities(sites, number, epoch)
+            found, rows = self.targets.similarities(sites, number, epoch)
             losses[CKA] = self.settings.cka_weight * cka_loss(found)
             row |= {"cka": found.mean().item(), "features": rows}
         if LOGITS in self.variant.terms:
@@ -296,8 +296,8 @@ class Training:
         """Return everything that the next step depends on, and the curves."""
         tensors = {f"value/{name}": v for name, v in self.updates.values.items()}
         tensors |= optimiser_tensors(self.optimiser)
-        if self.comparison is not None:
-            tensors |= self.comparison.queue.tensors()
+        if self.targets is not None:
+            tensors |= self.targets.queue.tensors()
         return State(tensors, {"steps": self._steps, "probes": self._probes})
 
     @torch.no_grad()
@@ -307,9 +307,9 @@ class Training:
             value.copy_(state.tensors[f"value/{name}"])
         self.updates.write()
         set_optimiser_(self.optimiser, state.tensors)
-        if self.comparison is not None:
+        if self.targets is not None:
             device = self.lesson.student.device
-            self.comparison.queue.restore(state.tensors, device)
+            self.targets.queue.restore(state.tensors, device)
         self._steps, self._probes = state.notes["steps"], state.notes["probes"]
         log.info(
             "%s: resumed after %d of %d steps",

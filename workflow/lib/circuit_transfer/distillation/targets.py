@@ -24,7 +24,7 @@ from circuit_transfer.statistics import generator
 log = logging.getLogger(__name__)
 
 
-class Comparison:
+class Targets:
     """The similarity of pairs of heads on every batch, with a gradient in the student.
 
     Attributes:
@@ -85,7 +85,7 @@ class Comparison:
             epoch: number of the epoch.
         """
         own = head_features(sites, self._students, self._settings.positions)
-        other = self._targets(epoch)[number].to(own)
+        other = self._taught_in(epoch)[number].to(own)
         owns, others = self.queue.joined(number, own, other)
         self.queue.add(number, own, other)
         found = cka(owns, others, estimator=self._settings.estimator)
@@ -106,9 +106,9 @@ class Comparison:
             some = batches[number : number + 1]
             how = (self._students, self._settings.positions)
             ((_, own),) = run_heads(student, some, *how)
-            self.queue.add(number, own, self._targets(0)[number].to(own))
+            self.queue.add(number, own, self._taught_in(0)[number].to(own))
 
-    def _targets(self, epoch: int) -> list[Tensor]:
+    def _taught_in(self, epoch: int) -> list[Tensor]:
         if self._shuffling is None:
             return self._taught
         if self._of_epoch[0] != epoch:
