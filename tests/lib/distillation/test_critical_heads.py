@@ -104,12 +104,20 @@ def test_largest_drops_are_critical_and_ties_go_by_the_other_metric():
         rank_by_effect(frame, "kl", 1)
 
 
+def test_critical_heads_of_several_groups_are_there_once():
+    one = rank_by_scores(np.array([1.0, 3, 0, 2]), ["a0.h0", "a0.h1", "m0", "a1.h0"], 2)
+    other = rank_by_scores(np.array([2.0, 0.0, 1.0]), ["a0.h0", "a0.h1", "a1.h0"], 2)
+    assert critical(pl.concat([one, other])) == ["a0.h1", "a0.h0", "a1.h0"]
+
+
 def test_critical_heads_without_an_effect_are_a_warning(caplog):
     frame = effects([0.1, 0.0, -0.1], [1.0, 0.0, -1.0])
     rank_by_effect(frame, "accuracy", 1)
     assert not caplog.records
     rank_by_effect(frame, "accuracy", 3)
-    assert "3 critical heads, but only 1 have a score above 0" in caplog.text
+    assert (
+        "3 critical heads, but only 1 have an effect in this direction" in caplog.text
+    )
 
 
 def test_scores_of_either_sign_are_critical_and_those_of_mlps_are_left_out():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from circuit_transfer.distillation.cka import cka
+from circuit_transfer.distillation.cka import ESTIMATORS, cka
 from circuit_transfer.transfer.cka import node_similarity
 
 
@@ -42,6 +42,8 @@ def test_products_of_features_give_what_those_of_samples_give(estimator, m, p, q
     y[:, :2] += x[:, :2]
     found = cka(x, y, estimator).item()
     assert found == pytest.approx(expected(x, y, estimator), rel=1e-9)
+    hsic = ESTIMATORS[estimator](x - x.mean(0), y - y.mean(0)).item()
+    assert hsic == pytest.approx(by_samples(x, y, estimator), rel=1e-9)
 
 
 @pytest.mark.parametrize("estimator", ["debiased", "biased"])
@@ -108,6 +110,14 @@ def test_features_that_do_not_vary_are_like_no_others(estimator, value):
     torch.testing.assert_close(found.detach(), torch.tensor([0.0, 1.0]))
     (gradient,) = torch.autograd.grad(found.sum(), x)
     assert (gradient == 0).all()
+
+
+def test_samples_that_are_all_equally_far_from_each_other_are_like_no_others():
+    # Their products differ from each other on the diagonal alone.
+    x = torch.eye(4).double().requires_grad_()
+    found = cka(x, draw(4, 3))
+    assert found.item() == 0
+    assert torch.autograd.grad(found, x)[0].isfinite().all()
 
 
 @pytest.mark.parametrize("size", [1e-6, 1e5])

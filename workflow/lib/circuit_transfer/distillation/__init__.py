@@ -1,7 +1,7 @@
 """From a teacher model to a student: critical heads, their matching, and training.
 
 - `critical_heads`: the heads that a task depends on, by ablation (`head_effects`), by
-  attribution, or by edges;
+  attribution, by edges, or in groups that read one another (`path_patching`);
 - `activations`: outputs of heads, a row per sample;
 - `cka`: how similar such outputs are, biased and debiased;
 - `matchings`, `distances`, `matching`: from the student's critical heads to heads of

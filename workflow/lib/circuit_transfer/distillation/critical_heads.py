@@ -1,6 +1,7 @@
 """Which heads are critical for a task: by ablation, by node scores, or by edges.
 
-Nothing here runs a model; see `head_effects`.
+Nothing here runs a model; see `head_effects`, and `path_patching` for groups of heads
+that read one another.
 """
 
 import logging
@@ -46,7 +47,7 @@ def rank_by_effect(
     (other,) = {*METRICS} - {metric}
     main, ties = (effects.filter(pl.col("metric") == each) for each in (metric, other))
     columns = [each["effect"].to_numpy() for each in (main, ties)]
-    return _ranked(main["head"].to_list(), columns[0], columns, count)
+    return ranked_heads(main["head"].to_list(), columns[0], columns, count)
 
 
 def rank_by_scores(
@@ -67,7 +68,9 @@ def rank_by_scores(
     """
     heads = [number for number, name in enumerate(nodes) if not is_mlp(name)]
     values = np.asarray(scores, float)[heads]
-    return _ranked([nodes[each] for each in heads], values, [np.abs(values)], count)
+    return ranked_heads(
+        [nodes[each] for each in heads], values, [np.abs(values)], count
+    )
 
 
 def rank_by_edges(
@@ -94,7 +97,7 @@ def rank_by_edges(
     names = [(row, name) for row, name in enumerate(writers) if name.startswith("a")]
     highest = np.nan_to_num(scores, nan=-np.inf).max(1)
     values = highest[[row for row, _ in names]]
-    return _ranked([name for _, name in names], values, [values], count)
+    return ranked_heads([name for _, name in names], values, [values], count)
 
 
 def head_count(count: int | float, n_heads: int) -> int:
@@ -118,24 +121,35 @@ def head_count(count: int | float, n_heads: int) -> int:
 
 
 def critical(ranked: pl.DataFrame) -> list[str]:
-    """Return the critical heads of a ranking, first the most critical one."""
-    return ranked.filter("critical").sort("rank")["head"].to_list()
+    """Return the critical heads of a ranking, the most critical one first.
+
+    Args:
+        ranked: see `RANKED_COLUMNS`; of several groups, a head of two is there once.
+    """
+    chosen = ranked.filter("critical").sort("rank", maintain_order=True)
+    return chosen["head"].unique(maintain_order=True).to_list()
 
 
-def _ranked(
+def ranked_heads(
     heads: Sequence[str],
     scores: np.ndarray,
     by: Sequence[np.ndarray],
     count: int | float,
 ) -> pl.DataFrame:
-    """Return the frame of heads in their ranking.
+    """Return the frame of heads in a ranking, and warn if it says little of some.
 
     Args:
         heads: names of all heads in their order, in which equal ones rank.
         scores: of all heads, `(heads,)`.
         by: what ranks them, highest first, each `(heads,)`; the first one decides, then
-            the others.
-        count: how many are critical.
+            the others. Above 0 where a head matters.
+        count: how many are critical, see `head_count`.
+
+    Returns:
+        See `RANKED_COLUMNS`.
+
+    Raises:
+        ValueError: a score is not known, or there is no such number of heads.
     """
     size = head_count(count, len(heads))
     if unknown := np.flatnonzero(~np.isfinite(by[0])).tolist():
@@ -146,8 +160,8 @@ def _ranked(
     above = int((by[0] > 0).sum())
     if above < size:
         log.warning(
-            "%d critical heads, but only %d have a score above 0: choose fewer, or "
-            "more prompts",
+            "%d critical heads, but only %d have an effect in this direction: choose "
+            "fewer heads, or more prompts",
             size,
             above,
         )

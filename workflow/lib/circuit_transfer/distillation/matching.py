@@ -92,7 +92,7 @@ def alignment_weights(
     *,
     source: str = TEACHER,
 ) -> np.ndarray:
-    """Return the weights of heads in a learned alignment, `(student heads, teacher heads)`.
+    """Return the weights of a learned alignment, `(student heads, teacher heads)`.
 
     Args:
         matrix: `(n_source, n_target)`, see `artifacts.alignments.Alignment`.

@@ -8,6 +8,7 @@
   lie), `edge_plans` (what they compute), `edge_passes` (the pass itself),
   `edge_buffers` and `edge_readers` (what a reader reads, and its query, key or value);
 - `soft_edges`: the same with a share of every edge and gradients, with `soft_buffers`;
+- `path_patches`: patch paths from a head to heads that read it;
 - `backward`: alter gradients by the rules of GIM and RelP, and no value;
 - `runs`: run prompts from the beginning, after a cached prefix, or from a given site;
 - `unembedding`: compute logits in float32 where the weights have half the precision;
@@ -32,6 +33,7 @@ from circuit_transfer.interventions.edge_plans import Plan, plan_edges
 from circuit_transfer.interventions.edge_references import EdgeRun, run_edges
 from circuit_transfer.interventions.edges import edge_logits
 from circuit_transfer.interventions.hooks import captured, captured_stream, edited
+from circuit_transfer.interventions.path_patches import PathRuns, path_logits
 from circuit_transfer.interventions.prefixes import reusable_prefix
 from circuit_transfer.interventions.runs import (
     Prefix,
@@ -46,6 +48,7 @@ __all__ = [
     "EdgeRun",
     "EdgeRuns",
     "Passes",
+    "PathRuns",
     "Plan",
     "Prefix",
     "answer_logits",
@@ -57,6 +60,7 @@ __all__ = [
     "gim_gradients",
     "mask_by_site",
     "mixing",
+    "path_logits",
     "plan_edges",
     "pushing",
     "relp_gradients",

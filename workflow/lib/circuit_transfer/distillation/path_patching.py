@@ -1,0 +1,199 @@
+"""Critical heads by path patching, group after group, each at a position of its own.
+
+From the answer backwards (Prakash et al. 2024, arXiv 2402.14811, Section 4.1): the
+heads of the first group are those by which the logits read the answer, those of the
+next are read by the heads of the group before, and so on.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor, nn
+
+from circuit_transfer.distillation.critical_heads import (
+    RANKED_COLUMNS,
+    critical,
+    ranked_heads,
+)
+from circuit_transfer.interventions import PathRuns, path_logits, run_captured
+from circuit_transfer.jobs.progress import progress
+from circuit_transfer.models.nodes import head_place, is_mlp, node_names
+from circuit_transfer.prompts.batches import PairBatch, rows_per_pass
+
+# The position of the answer, which every prompt has.
+ANSWER = "answer"
+# By what the heads of a group are read: by the logits, or by the heads of the group
+# before, as queries, keys or values.
+LOGITS, READERS = "logits", ("q", "k", "v")
+GROUP_COLUMNS = {"group": pl.String} | RANKED_COLUMNS
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group of heads that do the same.
+
+    Attributes:
+        name: of the group.
+        at: name of the position that its heads write at, and are read at.
+        read_by: `logits`, or `q`, `k` or `v` of the group before.
+        count: how many heads it has, see `critical_heads.head_count`.
+    """
+
+    name: str
+    at: str
+    read_by: str
+    count: int | float
+
+
+def entity_tracking_groups(
+    counts: Sequence[int | float] = (20, 5, 10, 5),
+    *,
+    query: str = "query",
+    earlier: str = "box",
+) -> tuple[Group, ...]:
+    """Return the groups of Prakash et al. 2024 for entity tracking.
+
+    Args:
+        counts: heads of every group; by default those of the paper's code, of 1024.
+        query: name of the position of the box in the question, by default as the
+            generator `entity-tracking` marks it, like the next one.
+        earlier: name of the position where that box was named before.
+    """
+    groups = (
+        ("value-fetcher", ANSWER, LOGITS),
+        ("position-transmitter", ANSWER, "q"),
+        ("position-detector", query, "v"),
+        ("structure-reader", earlier, "v"),
+    )
+    return tuple(
+        Group(*group, count) for group, count in zip(groups, counts, strict=True)
+    )
+
+
+def patch_groups(
+    model: nn.Module,
+    batches: Sequence[PairBatch],
+    positions: Mapping[str, Sequence[int]],
+    groups: Sequence[Group],
+) -> pl.DataFrame:
+    """Find the heads of every group by path patching.
+
+    The score of a head is the mean of `(p_patch - p_clean) / p_clean`, with the
+    probability p of the right answer when the head is as on the corrupted prompt; the
+    lowest are critical. Pairs that the model gives nearly no probability before can
+    dominate the mean: leave out those that it does not answer.
+
+    Args:
+        model: a causal language model.
+        batches: the pairs, from their first token on.
+        positions: by name, the position of a token in every prompt, clean and corrupted
+            alike, in the order of the batches; `answer` is the last.
+        groups: from the answer backwards.
+
+    Returns:
+        The frames of all groups: `group`, then `critical_heads.RANKED_COLUMNS` of all
+        heads, of which those that are not below one of the group's readers score 0.
+
+    Raises:
+        ValueError: a position is not known or not in a prompt, or a group is read by
+            what does not come before it.
+    """
+    _check_groups(groups, positions, sum(map(len, batches)))
+    config = model.config
+    nodes = node_names(config.num_hidden_layers, config.num_attention_heads)
+    heads = [name for name in nodes if not is_mlp(name)]
+    frames, readers = [], []
+    for group in groups:
+        places = _positions(batches, positions, group.at)
+        scores = _patched(model, batches, places, heads, readers, group)
+        frame = ranked_heads(heads, scores, [-scores], group.count)
+        readers = critical(frame)
+        frames.append(frame.select(pl.lit(group.name).alias("group"), *RANKED_COLUMNS))
+    return pl.concat(frames)
+
+
+def _patched(
+    model: nn.Module,
+    batches: Sequence[PairBatch],
+    positions: Sequence[Tensor],
+    heads: Sequence[str],
+    readers: Sequence[str],
+    group: Group,
+) -> np.ndarray:
+    """Return the scores of all heads, float64 `(heads,)`."""
+    receivers = [head_place(name) for name in readers]
+    kind = None if group.read_by == LOGITS else group.read_by
+    last = max(
+        (layer for layer, _ in receivers), default=model.config.num_hidden_layers
+    )
+    senders = [place for place in map(head_place, heads) if place[0] < last]
+    total = torch.zeros(len(senders), dtype=torch.float64)
+    pairs = zip(batches, positions, strict=True)
+    for batch, of_batch in progress(pairs, len(batches), f"{group.name} on batch"):
+        logits, clean = run_captured(model, batch.clean)
+        corrupted = run_captured(model, batch.corrupted)[1]
+        runs = PathRuns(batch.clean, clean, corrupted, of_batch)
+        before = _log_probability(batch, logits)
+        at_once = max(1, rows_per_pass(model, batch) // len(batch))
+        for first in range(0, len(senders), at_once):
+            some = senders[first : first + at_once]
+            logits = path_logits(model, runs, some, receivers, kind)
+            after = _log_probability(batch.repeat(len(some)), logits)
+            change = torch.expm1(after.view(len(some), -1) - before)
+            total[first : first + len(some)] += change.sum(1).cpu()
+    scores = np.zeros(len(heads))
+    # Heads are in the order of layers, so the senders are the first ones.
+    scores[: len(senders)] = total.numpy() / sum(map(len, batches))
+    return scores
+
+
+def _log_probability(batch: PairBatch, logits: Tensor) -> Tensor:
+    """Return the logarithm of the probability of any right answer, `(batch,)`."""
+    answers = batch.answers.to(logits.device)
+    found = logits.double().log_softmax(-1).gather(1, answers.clamp(min=0))
+    return found.masked_fill(answers < 0, -torch.inf).logsumexp(1)
+
+
+def _positions(
+    batches: Sequence[PairBatch], positions: Mapping[str, Sequence[int]], name: str
+) -> list[Tensor]:
+    """Return the positions of a name by batch, each `(batch,)`."""
+    sizes = [len(batch) for batch in batches]
+    lengths = torch.tensor(
+        [batch.clean.shape[1] for batch in batches for _ in range(len(batch))]
+    )
+    if name == ANSWER:
+        return list((lengths - 1).split(sizes))
+    found = torch.as_tensor(positions[name])
+    if wrong := torch.nonzero((found < 0) | (found >= lengths)).flatten().tolist():
+        raise ValueError(
+            f"position {name} of pair {wrong[0]} is {found[wrong[0]]}: expected one of "
+            f"its {lengths[wrong[0]]} tokens, from 0 on"
+        )
+    return list(found.split(sizes))
+
+
+def _check_groups(
+    groups: Sequence[Group], positions: Mapping[str, Sequence[int]], n_pairs: int
+) -> None:
+    for place, group in enumerate(groups):
+        known = READERS if place else (LOGITS,)
+        if group.read_by not in known:
+            raise ValueError(
+                f"group {group.name} is read by {group.read_by!r}: expected "
+                f"{' or '.join(known)} {'of the group before' * bool(place)}".rstrip()
+            )
+        if group.at != ANSWER and group.at not in positions:
+            raise ValueError(
+                f"group {group.name} is at {group.at!r}: expected one of "
+                f"{', '.join([ANSWER, *positions])}"
+            )
+    for name, values in positions.items():
+        if len(values) != n_pairs:
+            raise ValueError(
+                f"{len(values)} positions of {name} for {n_pairs} pairs: expected one "
+                "for each"
+            )
