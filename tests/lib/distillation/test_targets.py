@@ -57,8 +57,9 @@ def test_a_restored_queue_is_the_same():
     for number in (3, 11, 2):
         queue.add(number, *rows(number))
     again.restore(queue.tensors(), torch.device("cpu"))
-    for one, other in zip(queue.joined(7, *rows(7)), again.joined(7, *rows(7))):  # noqa: B905
-        assert torch.equal(one, other)
+    own, other = queue.joined(7, *rows(7))
+    own_again, other_again = again.joined(7, *rows(7))
+    assert torch.equal(own, own_again) and torch.equal(other, other_again)
 
 
 def test_shuffled_rows_are_the_same_rows_over_all_batches_and_for_all_heads():

@@ -11,6 +11,7 @@ from circuit_transfer.messages import quoted
 
 DEBIASED, BIASED = "debiased", "biased"
 ANSWER, ALL_POSITIONS = "answer", "all"
+POSITIONS = (ANSWER, ALL_POSITIONS)
 # Below, the debiased CKA of a step is mostly noise: its standard deviation on
 # independent features is .08 at 8 of them.
 LEAST_FEATURES = 128
@@ -79,7 +80,7 @@ POSITIVE = (
     *("temperature", "probe_every"),
 )
 NOT_NEGATIVE = ("weight_decay", "cka_weight", "queue")
-CHOICES = {"estimator": (DEBIASED, BIASED), "positions": (ANSWER, ALL_POSITIONS)}
+CHOICES = {"estimator": (DEBIASED, BIASED), "positions": POSITIONS}
 
 PRESETS: dict[str, Mapping[str, Any]] = {
     "small": {},
