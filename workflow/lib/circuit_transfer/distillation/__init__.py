@@ -5,7 +5,12 @@
 - `activations`: outputs of heads, a row per sample;
 - `cka`: how similar such outputs are, biased and debiased;
 - `matchings`, `distances`, `matching`: from the student's critical heads to heads of
-  the teacher.
+  the teacher;
+- `settings`, `variants`: how a student is trained, its baselines and its controls;
+- `updates`: which parameters are trained, and nothing else;
+- `features`, `targets`, `loss`: the terms of the loss;
+- `training`: the training itself;
+- `measures`: what is measured of a student before and after.
 
 Source: Wadhwa et al. 2025, arXiv 2509.25002, circuit distillation.
 """

@@ -9,13 +9,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from circuit_transfer.distillation.settings import ALL_POSITIONS, POSITIONS
 from circuit_transfer.interventions import run_captured
 from circuit_transfer.jobs.progress import progress
 from circuit_transfer.models.nodes import head_place
 from circuit_transfer.prompts.batches import PairBatch
-
-ANSWER, ALL_POSITIONS = "answer", "all"
-POSITIONS = (ANSWER, ALL_POSITIONS)
 
 
 def head_features(sites: Sequence[Tensor], heads: Sequence[str], at: str) -> Tensor:

@@ -16,7 +16,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-DEBIASED, BIASED = "debiased", "biased"
+from circuit_transfer.distillation.settings import BIASED, DEBIASED
+
 # Below, the debiased estimator divides by zero.
 LEAST_SAMPLES = 4
 # Features that differ by fewer units of rounding, relative to their size, are equal.

@@ -318,11 +318,20 @@ def layer_modules(model: nn.Module) -> list[tuple[nn.Module, nn.Module, nn.Modul
 
 
 def projection_weight(module: nn.Module) -> Tensor:
-    """Return the weight of a projection as `(outputs, inputs)`.
+    """Return the weight of a projection as `(outputs, inputs)`."""
+    return outputs_first(module, module.weight)
 
-    GPT-2 stores it transposed.
+
+def outputs_first(module: nn.Module, weight: Tensor) -> Tensor:
+    """Return what has a number for each weight of a projection as `(outputs, inputs)`.
+
+    GPT-2 stores weights transposed.
+
+    Args:
+        module: the projection.
+        weight: of the shape of its weight; the result is a view.
     """
-    return module.weight if hasattr(module, "in_features") else module.weight.T
+    return weight if hasattr(module, "in_features") else weight.T
 
 
 def layer_matrices(model: nn.Module) -> dict[str, nn.Module]:
