@@ -13,7 +13,8 @@ from circuit_transfer.generators.twins import marked, twin_pair
 from circuit_transfer.generators.words import Words
 
 BOXES = 7
-# The most moves of a prompt.
+# From this number of options on there are all boxes, and up to so many moves.
+FULL = 4
 MOVES = 2
 QUESTION, OBJECTS, MOVE = "question", "objects", "move"
 
@@ -54,16 +55,19 @@ def _draw(
 ) -> PromptPair:
     """Ask for the content of one of the boxes.
 
-    There are 7 boxes with four options, 5 and 3 with fewer. Prompts have up to two
-    moves; those with moves have an object less than boxes, and every move is into the
-    box that is empty. So no box ever contains two objects.
+    There are seven boxes and up to two moves. With moves one of the boxes is empty, and
+    every move is into the box that is; so no box ever contains two objects. With fewer
+    than four options there are as many objects as options, and no moves unless the
+    counterfactual needs one.
 
     The counterfactual `question` asks for another box; in `objects` the right object
     has changed places with another one; in `move` another object was moved last, into
     the box that is asked for.
     """
-    fewest = 1 if counterfactual == MOVE else 0
-    scene = _scene(rng, words, min(BOXES, 2 * options - 1), rng.randint(fewest, MOVES))
+    fewest = int(counterfactual == MOVE)
+    moves = rng.randint(fewest, MOVES if options >= FULL else fewest)
+    objects = options if options < FULL else BOXES - bool(moves)
+    scene = _scene(rng, words, objects, moves)
     asked, other = rng.sample([thing for thing, _ in scene.placed], 2)
     # As often as not the last move decides.
     if scene.moves and (counterfactual == MOVE or rng.random() < 0.5):
@@ -82,10 +86,10 @@ def _draw(
     )
 
 
-def _scene(rng: Random, words: Words, boxes: int, moves: int) -> Scene:
-    """Return a scene with objects in all boxes, or with moves in all but one."""
-    labels = rng.sample(words.letters[:BOXES], boxes)
-    things = rng.sample(_things(words), boxes - bool(moves))
+def _scene(rng: Random, words: Words, objects: int, moves: int) -> Scene:
+    """Return a scene with an object in every box and, with moves, an empty box."""
+    labels = rng.sample(words.letters[:BOXES], objects + bool(moves))
+    things = rng.sample(_things(words), objects)
     placed = tuple(zip(things, labels, strict=False))
     where, empty, done = dict(placed), labels[-1], []
     for _ in range(moves):
