@@ -62,7 +62,7 @@ def _draw(
 
     The counterfactual `question` asks for another box; in `objects` the right object
     has changed places with another one; in `move` another object was moved last, into
-    the box that is asked for.
+    the box of the question.
     """
     fewest = int(counterfactual == MOVE)
     moves = rng.randint(fewest, MOVES if options >= FULL else fewest)

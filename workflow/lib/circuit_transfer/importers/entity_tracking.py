@@ -36,7 +36,7 @@ Boxes = dict[str, list[str]]
 
 @dataclass(frozen=True)
 class Case:
-    """A story about boxes, a box that is asked for and another one."""
+    """A story about boxes, the box of its question and another one."""
 
     story: str
     verb: str
