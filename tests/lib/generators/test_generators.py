@@ -409,6 +409,9 @@ def test_seven_boxes_and_up_to_two_moves_and_fewer_boxes_to_learn_with(words):
         assert labels == {*"ABCDEFG"}
         moved = drawn("entity-tracking", words, options=options, counterfactual="move")
         assert all("Move" in pair.clean for pair in moved)
+        for pair in (*fewer, *moved):
+            assert pair.answer == f" {solve_entity_tracking(pair.clean)}"
+            assert pair.wrong_answer == f" {solve_entity_tracking(pair.corrupted)}"
 
 
 def differing(pair):
