@@ -332,6 +332,21 @@ def valid_files(folder: Path) -> dict:
         "b": "w",
     }
     add("sentences.jsonl", [sentences], file="x")
+    belief = {
+        "characters": ["x", "y"],
+        "objects": ["c", "d"],
+        "states": ["e", "f"],
+        "story": "x c e. y d f.",
+        "question": "x c?",
+        "target": "e",
+        "prompt": "x c e. y d f. x c?",
+        "character_idx": 0,
+        "object_idx": 0,
+    }
+    boxes = "The x is in Box A, the y is in Box B. Box A contains the x"
+    for suffix in (".jsonl", ".parquet"):
+        add(f"beliefs{suffix}", [belief], file="x")
+        add(f"boxes{suffix}", [{"sentence": boxes}], file="x")
     for task, row in (
         ("ioi", ioi_row()),
         ("copycolors_mcqa", mcqa_row()),

@@ -22,7 +22,7 @@ from circuit_transfer.artifacts.scores import read_scores, write_scores
 from circuit_transfer.artifacts.text import read_json, write_json
 from circuit_transfer.circuits.masks import circuit_masks
 from circuit_transfer.circuits.mib import from_importances, to_importances
-from circuit_transfer.importers import import_task
+from circuit_transfer.importers import FORMATS, import_task
 from circuit_transfer.importers.rows import split_by_hash
 from circuit_transfer.models.nodes import circuit_size, is_mlp, node_layers, node_names
 from circuit_transfer.prompts.encoding import pairs_tokenizer
@@ -143,6 +143,20 @@ GIVEN = {
         "b": "w",
         "split": "train",
     },
+    "causal-tom": {
+        "characters": ["a", "b"],
+        "objects": ["c", "d"],
+        "states": ["e", "f"],
+        "story": "a c e. b d f.",
+        "question": "a c?",
+        "target": "e",
+        "prompt": "a c e. b d f. a c?",
+        "character_idx": 0,
+        "object_idx": 0,
+    },
+    "entity-tracking": {
+        "sentence": "The x is in Box A, the y is in Box B. Box A contains the x"
+    },
     "ioi": {
         "prompt": "a",
         "metadata": {"indirect_object": "b", "subject": "c"},
@@ -205,8 +219,7 @@ def test_every_row_becomes_a_pair_or_a_reject_with_a_reason(kind, data, place):
         path.write_text(json.dumps({"prompts": rows}))
     else:
         path = write_jsonl(place / "x.jsonl", rows)
-    is_mib = "prompt" in GIVEN[kind]
-    entry = {"mib": kind} if is_mib else {"file": "x", "format": kind}
+    entry = {"file": "x", "format": kind} if kind in FORMATS else {"mib": kind}
     imported = import_task(entry, path)
     numbers = [*imported.prompts["row"], *imported.rejects["row"]]
     assert sorted(numbers) == list(range(1, len(rows) + 1))

@@ -172,6 +172,62 @@ def solve_digit_addition(prompt: str) -> str:
     return str(sum(map(int, asked.split(" + "))))
 
 
+def solve_entity_tracking(prompt: str) -> str:
+    statements, *moves, question = prompt.split(". ")
+    boxes = {}
+    for statement in statements.split(", "):
+        words = statement.split()
+        assert [words[0].lower(), *words[2:5]] == ["the", "is", "in", "Box"]
+        assert boxes.setdefault(words[5], words[1]) == words[1]
+    for move in moves:
+        words = move.split()
+        assert [
+            *words[:2],
+            *words[3:5],
+            *words[6:8],
+        ] == ["Move", "the", "from", "Box", "to", "Box"]
+        thing, source, to = words[2], words[5], words[8]
+        assert boxes.pop(source) == thing
+        assert to not in boxes
+        boxes[to] = thing
+    return boxes[re.fullmatch(r"Box (\w) contains the", question)[1]]
+
+
+def solve_theory_of_mind(prompt: str) -> str:
+    """Go through the story sentence by sentence, with what each person knows."""
+    rule, *sentences = prompt.split(". ")
+    assert "unknown" in rule
+    first, second = re.match(r"(\w+) and (\w+) ", sentences[0]).groups()
+    partner = {first: second, second: first}
+    knows, filled = {first: {}, second: {}}, {}
+    for sentence in sentences[1:-1]:
+        words = sentence.split()
+        if fill := re.search(
+            r"(\w+) (?:takes|fills) (?:another|a) \w+ (\w+) ", sentence
+        ):
+            filled[fill[1]] = fill[2], words[-1]
+            knows[fill[1]][fill[2]] = words[-1]
+        elif sight := re.match(r"(\w+) (can|cannot) see what (\w+) does", sentence):
+            assert partner[sight[1]] == sight[3]
+            if sight[2] == "can":
+                container, state = filled[sight[3]]
+                knows[sight[1]][container] = state
+        elif words[0] == "Later":
+            actor, old, container, new = (words[place] for place in (1, 4, 7, 9))
+            assert (container, old) in filled.values()
+            knows[actor][container] = new
+        else:
+            other, noticed = words[:2]
+            assert partner[actor] == other
+            if noticed == "notices":
+                knows[other][container] = new
+    asked = re.match(
+        r"Question: What does (\w+) believe the (\w+) contains\? Answer:", sentences[-1]
+    ).groups()
+    assert asked[1] in dict(filled.values())
+    return knows[asked[0]].get(asked[1], "unknown")
+
+
 SOLVERS = {
     "copying": solve_copying,
     "induction": solve_induction,
@@ -186,6 +242,8 @@ SOLVERS = {
     "opposite": solve_opposite,
     "sequence": solve_sequence,
     "digit-addition": solve_digit_addition,
+    "entity-tracking": solve_entity_tracking,
+    "theory-of-mind": solve_theory_of_mind,
 }
 
 
@@ -326,6 +384,135 @@ def test_a_list_is_as_long_as_there_are_options(options, words):
         for pair in islice(drawn, 20):
             written = {*re.findall(r"\w+", pair.clean)}
             assert len(written & {*words.nouns, *words.objects}) == expected
+
+
+def drawn(name, words, count=100, **settings):
+    return [*islice(draw_pairs(name, words, "train", Random(0), **settings), count)]
+
+
+def boxes_of(pair):
+    return {*re.findall(r"Box (\w)", pair.clean)}
+
+
+def test_seven_boxes_and_up_to_two_moves_and_fewer_boxes_to_learn_with(words):
+    pairs = drawn("entity-tracking", words)
+    assert all(boxes_of(pair) == {*"ABCDEFG"} for pair in pairs)
+    assert {pair.clean.count("Move the") for pair in pairs} == {0, 1, 2}
+    # Every prompt without moves has the published form.
+    (plain, *_) = (pair.clean for pair in pairs if "Move" not in pair.clean)
+    form = r"The \w+ is in Box \w(, the \w+ is in Box \w){6}\. Box \w contains the"
+    assert re.fullmatch(form, plain)
+    for options in (2, 3):
+        fewer = drawn("entity-tracking", words, options=options)
+        assert {len(boxes_of(pair)) for pair in fewer} == {options}
+        labels = set().union(*map(boxes_of, fewer))
+        assert labels == {*"ABCDEFG"}
+        moved = drawn("entity-tracking", words, options=options, counterfactual="move")
+        assert all("Move" in pair.clean for pair in moved)
+        for pair in (*fewer, *moved):
+            assert pair.answer == f" {solve_entity_tracking(pair.clean)}"
+            assert pair.wrong_answer == f" {solve_entity_tracking(pair.corrupted)}"
+
+
+def differing(pair):
+    """The parts of a prompt that its counterfactual changes."""
+    both = [re.split(r"(?<=[,.?]) ", text) for text in (pair.clean, pair.corrupted)]
+    return [parts for parts in zip(*both, strict=True) if parts[0] != parts[1]]
+
+
+def test_the_counterfactuals_of_boxes_change_what_they_say(words):
+    for pair in drawn("entity-tracking", words):
+        ((asked, other),) = differing(pair)
+        assert asked.startswith("Box ") and other.startswith("Box ")
+    for pair in drawn("entity-tracking", words, counterfactual="objects"):
+        right, wrong = pair.answer[1:], pair.wrong_answer[1:]
+        names = {right: wrong, wrong: right}
+        words_of = re.findall(r"\w+|\W+", pair.clean)
+        exchanged = "".join(names.get(each, each) for each in words_of)
+        assert exchanged == pair.corrupted
+    for pair in drawn("entity-tracking", words, counterfactual="move"):
+        ((move, other),) = differing(pair)
+        # The last of the moves, into the box that is asked for.
+        assert pair.clean.split(". ")[-2] + "." == move
+        assert move[-2] == other[-2] == pair.clean.rsplit("Box ", 1)[1][0]
+        assert move.split()[2] == pair.answer[1:]
+
+
+def test_the_counterfactuals_of_beliefs_change_what_they_say(words):
+    for pair in drawn("theory-of-mind", words):
+        assert all("believe" in part for part, _ in differing(pair))
+    for pair in drawn("theory-of-mind", words, counterfactual="states"):
+        right, wrong = pair.answer[1:], pair.wrong_answer[1:]
+        assert {right, wrong} < {*words.drinks}
+        names = {right: wrong, wrong: right}
+        words_of = re.findall(r"\w+|\W+", pair.clean)
+        assert "".join(names.get(each, each) for each in words_of) == pair.corrupted
+    senses = {"can", "cannot", "notices", "misses"}
+    for pair in drawn("theory-of-mind", words, counterfactual="sight"):
+        ((clean, corrupted),) = differing(pair)
+        assert len(changed := {*clean.split()} ^ {*corrupted.split()}) == 2
+        assert changed < senses
+
+
+def test_beliefs_are_right_wrong_and_unknown(words):
+    pairs = drawn("theory-of-mind", words, 400)
+    answers = {pair.answer for pair in pairs}
+    assert answers == {f" {state}" for state in (*words.drinks, "unknown")}
+    unknown = sum(pair.answer == " unknown" for pair in pairs)
+    assert 0.15 < unknown / len(pairs) < 0.5
+    # A content that was replaced without being noticed is still believed.
+    false = [
+        pair
+        for pair in pairs
+        if f"replaces the{pair.answer} " in pair.clean and "misses" in pair.clean
+    ]
+    assert false
+    assert any(pair.clean.count("Later") for pair in pairs)
+    for options in (2, 3):
+        fewer = drawn("theory-of-mind", words, options=options)
+        assert not any("Later" in pair.clean for pair in fewer)
+
+
+MARKED = {
+    "entity-tracking": ("object", "box", "query"),
+    "theory-of-mind": ("state", "sight", "person", "container"),
+}
+
+
+@pytest.mark.parametrize(("name", "counterfactual"), CASES)
+def test_marks_are_of_the_words_that_decide(name, counterfactual, words):
+    frame = generate_prompts(
+        name, words, "train", 100, seed=0, counterfactual=counterfactual
+    )
+    # Of other generators the frames are what they were.
+    assert ("marks" in frame.columns) == (name in MARKED)
+    for row in frame.iter_rows(named=True) if name in MARKED else ():
+        spans = {mark["name"]: mark for mark in row["marks"]}
+        assert {*spans} == {*MARKED[name]} and len(row["marks"]) == len(spans)
+        clean, answer = row["clean"], row["answers"][0]
+        text = {
+            name: clean[mark["start"] : mark["stop"]] for name, mark in spans.items()
+        }
+        if name == "entity-tracking":
+            assert f" {text['object']}" == answer
+            assert text["box"] == text["query"]
+            assert clean[spans["query"]["stop"] :] == " contains the"
+            between = clean[spans["object"]["stop"] : spans["box"]["start"]]
+            assert re.fullmatch(r" is in Box | from Box \w to Box ", between)
+            # It is the last time that the object is put into a box.
+            assert (
+                clean.lower().rindex(f"the {text['object']} ") + 4
+                == spans["object"]["start"]
+            )
+        else:
+            question = f"does {text['person']} believe the {text['container']} contains"
+            assert question in clean[spans["person"]["start"] - 5 :]
+            person = clean[: spans["sight"]["start"]].split()[-1]
+            assert person == text["person"]
+            assert text["sight"] in ("can", "cannot")
+            if answer != " unknown":
+                assert f" {text['state']}" == answer
+            assert text["container"] in clean[: spans["state"]["start"]]
 
 
 def test_a_distractor_may_be_in_the_other_number(words):

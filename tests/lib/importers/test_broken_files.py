@@ -108,6 +108,7 @@ def test_a_line_separator_within_a_text_ends_no_row(tmp_path):
 def test_a_format_has_the_properties_that_checks_need(tmp_path):
     assert [*FORMATS] == [
         *("pairs", "eap-ig", "auto-circuit", "edge-pruning", "edge-pruning-ioi"),
+        *("causal-tom", "entity-tracking"),
     ]
     assert FORMATS["auto-circuit"].suffixes == (".json",)
     path = tmp_path / "x.csv"

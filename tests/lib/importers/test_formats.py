@@ -40,6 +40,24 @@ ROWS = {
             "c": "Cid",
         }
     ],
+    "causal-tom": [
+        {
+            "characters": ["Ann", "Bob"],
+            "objects": ["cup", "jar"],
+            "states": ["tea", "milk"],
+            "story": "Ann fills a cup with tea. Bob fills a jar with milk.",
+            "question": "What does Ann believe the cup contains?",
+            "target": "tea",
+            "prompt": "Ann fills a cup with tea. Bob fills a jar with milk. "
+            "What does Ann believe the cup contains? Answer:",
+            "character_idx": 0,
+            "object_idx": 0,
+            "template_idx": 2,
+        }
+    ],
+    "entity-tracking": [
+        {"sentence": "The hat is in Box A, the map is in Box B. Box B contains the map"}
+    ],
     "edge-pruning": [SPANS, SPANS | {"split": "train"}, SPANS | {"answer": " Ann"}],
 }
 FILES = [".csv", ".tsv", ".jsonl", ".json", ".parquet"]
@@ -47,6 +65,8 @@ CASES = [
     (name, row, suffix)
     for name, rows in ROWS.items()
     for row, suffix in product(rows, FILES)
+    # Lists in CSV are written as text, see the tests of the importer.
+    if not (name == "causal-tom" and suffix in (".csv", ".tsv"))
 ]
 
 

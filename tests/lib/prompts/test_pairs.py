@@ -7,9 +7,17 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from circuit_transfer.importers import import_task
 from circuit_transfer.prompts.encoding import Encoding, Tokenizer, pairs_tokenizer
-from circuit_transfer.prompts.frame import REJECT_SCHEMA, Prompt, prompt_frame
+from circuit_transfer.prompts.frame import (
+    MARK_SCHEMA,
+    PROMPT_SCHEMA,
+    REJECT_SCHEMA,
+    Mark,
+    Prompt,
+    prompt_frame,
+)
 from circuit_transfer.prompts.pairs import (
     PAIR_SCHEMA,
+    POSITION_SCHEMA,
     resampled_pairs,
     select_pairs,
     tokenize_pairs,
@@ -286,3 +294,57 @@ def test_pairs_with_the_same_prompts_are_drawn_together():
     assert drawn[0] != drawn[1]
     assert drawn[0] == resampled_pairs(pairs, 0)["row"].to_list()
     assert resampled_pairs(pairs.clear(), 0).is_empty()
+
+
+def marked_prompt(text, *marks, **changes):
+    row = {"clean": text, "corrupted": text.replace("w1", "w2"), "answers": (" w4",)}
+    row |= {"wrong_answers": (" w5",), "split": "train", "group": text, "row": 1}
+    return Prompt(**row | changes, marks=tuple(Mark(*mark) for mark in marks))
+
+
+def test_marks_become_the_positions_of_their_tokens(words):
+    text = "w1 w3 : w1"
+    marks = [("first", 0, 2), ("both", 3, 7), ("last", 8, 10)]
+    frame = prompt_frame([marked_prompt(text, *marks)])
+    (found,) = tokenize_pairs(frame, words).pairs["marks"].to_list()
+    tokens = words.encode(text)
+    read = {
+        each["name"]: [text[slice(*tokens.spans[at])] for at in each["positions"]]
+        for each in found
+    }
+    assert read == {"first": ["w1"], "both": ["w3", ":"], "last": ["w1"]}
+
+
+def test_a_mark_has_every_token_that_it_touches_and_no_added_one():
+    """A tokenizer of three characters a token, after one of its own."""
+
+    def encode(text):
+        starts = range(0, len(text), 3)
+        spans = [(0, 0), *((start, min(start + 3, len(text))) for start in starts)]
+        return Encoding(text, [0, *(1 + ord(text[start]) for start in starts)], spans)
+
+    marks = [("within", 4, 5), ("across", 2, 5), ("whole", 0, 9), ("start", 0, 1)]
+    prompt = marked_prompt(
+        *("abcdefghi", *marks),
+        **{"corrupted": "xbcdefghi", "answers": ("jkl",), "wrong_answers": ("mno",)},
+    )
+    tokenizer = Tokenizer(encode, encode, 99, 1000)
+    (found,) = tokenize_pairs(prompt_frame([prompt]), tokenizer).pairs["marks"]
+    positions = {each["name"]: each["positions"] for each in found}
+    expected = {"within": [2], "across": [1, 2], "whole": [1, 2, 3], "start": [1]}
+    assert positions == expected
+
+
+def test_only_frames_with_marks_have_them(words):
+    assert tokenize_pairs(frame(GOOD), words).pairs.schema == PAIR_SCHEMA
+    marked = [marked_prompt("w1 w3 :", ("first", 0, 2)), marked_prompt("w1 w4 :")]
+    prompts = prompt_frame(marked)
+    assert prompts.schema == PROMPT_SCHEMA | {"marks": MARK_SCHEMA}
+    pairs = tokenize_pairs(prompts, words).pairs
+    assert pairs.schema == PAIR_SCHEMA | {"marks": POSITION_SCHEMA}
+    assert pairs["marks"].to_list()[1] == []
+    # Also where no row is usable.
+    rejected = prompt_frame([marked_prompt("new w1", ("first", 0, 3))])
+    found = tokenize_pairs(rejected, words)
+    assert len(found.rejects) == 1
+    assert found.pairs.schema == PAIR_SCHEMA | {"marks": POSITION_SCHEMA}

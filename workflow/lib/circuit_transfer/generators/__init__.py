@@ -16,6 +16,7 @@ from circuit_transfer.generators.comparison import COMPARISON
 from circuit_transfer.generators.contract import Generator, PromptPair, split_of
 from circuit_transfer.generators.copying import COPYING
 from circuit_transfer.generators.digits import DIGIT_ADDITION
+from circuit_transfer.generators.entity_tracking import ENTITY_TRACKING
 from circuit_transfer.generators.induction import INDUCTION
 from circuit_transfer.generators.ioi import IOI
 from circuit_transfer.generators.mcqa import MCQA
@@ -27,6 +28,7 @@ from circuit_transfer.generators.pronoun import PRONOUN
 from circuit_transfer.generators.recall import CATEGORY, HABITAT
 from circuit_transfer.generators.sequence import SEQUENCE
 from circuit_transfer.generators.successor import SUCCESSOR
+from circuit_transfer.generators.theory_of_mind import THEORY_OF_MIND
 from circuit_transfer.generators.words import Words, read_words
 from circuit_transfer.generators.years import GREATER_THAN
 from circuit_transfer.prompts.frame import Prompt, prompt_frame
@@ -66,6 +68,8 @@ GENERATORS = {
     "sequence": SEQUENCE,
     "greater-than": GREATER_THAN,
     "digit-addition": DIGIT_ADDITION,
+    "entity-tracking": ENTITY_TRACKING,
+    "theory-of-mind": THEORY_OF_MIND,
     "planted-classes": PLANTED_CLASSES,
     "planted-induction": PLANTED_INDUCTION,
 }
@@ -146,7 +150,8 @@ def generate_prompts(
         counterfactual: kind of corrupted prompt; by default the generator's first.
 
     Returns:
-        A frame with `prompts.frame.PROMPT_SCHEMA`, its rows numbered from 1.
+        A frame with `prompts.frame.PROMPT_SCHEMA`, its rows numbered from 1, and with
+        the column `marks` if the generator marks places.
 
     Raises:
         ValueError: the generator cannot make that many distinct prompts.
@@ -162,6 +167,7 @@ def generate_prompts(
             group=pair.group,
             row=number,
             single_token=GENERATORS[name].single_token,
+            marks=pair.marks,
         )
         for number, pair in enumerate(drawn, start=1)
     )

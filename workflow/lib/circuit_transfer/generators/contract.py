@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from circuit_transfer.generators.words import Words
+from circuit_transfer.prompts.frame import Mark
 
 
 @dataclass(frozen=True)
@@ -13,7 +14,7 @@ class PromptPair:
 
     Answers include the leading space that separates them from the prompt. Prompts of
     one group must be in the same split; both groups of a pair are. A pair that is not
-    `testable` is used for training only.
+    `testable` is used for training only. `marks` are places in the clean prompt.
     """
 
     clean: str
@@ -23,6 +24,7 @@ class PromptPair:
     group: str
     corrupted_group: str
     testable: bool = True
+    marks: tuple[Mark, ...] = ()
 
 
 @dataclass(frozen=True)

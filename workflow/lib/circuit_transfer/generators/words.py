@@ -35,6 +35,8 @@ class Words:
     days: tuple[str, ...]
     months: tuple[str, ...]
     opposites: tuple[str, ...]
+    containers: tuple[str, ...]
+    drinks: tuple[str, ...]
     facts: tuple[Fact, ...]
 
 

@@ -8,12 +8,14 @@ from circuit_transfer.importers.auto_circuit import (
     is_auto_circuit,
     read_auto_circuit,
 )
+from circuit_transfer.importers.causal_tom import is_causal_tom, read_causal_tom
 from circuit_transfer.importers.eap_ig import ID_COLUMNS, is_eap_ig, read_eap_ig
 from circuit_transfer.importers.edge_pruning import (
     all_have_spans,
     has_spans,
     read_edge_pruning,
 )
+from circuit_transfer.importers.entity_tracking import has_boxes, read_entity_tracking
 from circuit_transfer.importers.ioi_sentences import (
     has_ioi_sentences,
     read_ioi_sentences,
@@ -67,6 +69,17 @@ FORMATS = {
         read_ioi_sentences,
         has_ioi_sentences,
         "columns ioi_sentences, corr_ioi_sentences, a and b",
+    ),
+    "causal-tom": Format(
+        read_causal_tom,
+        is_causal_tom,
+        "columns characters, objects, states, story, question, target, prompt, "
+        "character_idx and object_idx",
+    ),
+    "entity-tracking": Format(
+        read_entity_tracking,
+        has_boxes,
+        "a column sentence, such as The hat is in Box A. Box A contains the hat",
     ),
 }
 

@@ -6,6 +6,7 @@ used later can be found in its file.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import polars as pl
 
@@ -28,6 +29,11 @@ PROMPT_SCHEMA = {
     "tokenized": pl.String,
     "single_token": pl.Boolean,
 }
+# A further column of the frames whose prompts have marks, and only of these.
+MARKS = "marks"
+MARK_SCHEMA = pl.List(
+    pl.Struct({"name": pl.String, "start": pl.Int32, "stop": pl.Int32})
+)
 REJECT_SCHEMA = {
     "file": pl.String,
     "row": pl.Int64,
@@ -37,6 +43,14 @@ REJECT_SCHEMA = {
     "answers": pl.List(pl.String),
     "wrong_answers": pl.List(pl.String),
 }
+
+
+class Mark(NamedTuple):
+    """A named place in a clean prompt: its characters from `start` to before `stop`."""
+
+    name: str
+    start: int
+    stop: int
 
 
 @dataclass(frozen=True)
@@ -56,6 +70,7 @@ class Prompt:
         wrong_answer_ids: the same for `wrong_answers`.
         tokenized: whether an answer is tokenized `following` its prompt or `alone`.
         single_token: whether every answer must be one token, not only begin with it.
+        marks: places in the clean prompt, such as that of the right answer.
     """
 
     clean: str
@@ -70,6 +85,7 @@ class Prompt:
     wrong_answer_ids: tuple[int, ...] = ()
     tokenized: str = FOLLOWING
     single_token: bool = False
+    marks: tuple[Mark, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,8 +102,14 @@ class Reject:
 
 
 def prompt_frame(prompts: Iterable[Prompt]) -> pl.DataFrame:
-    """Return pairs as a frame of `PROMPT_SCHEMA`."""
-    return pl.DataFrame(list(map(vars, prompts)), schema=PROMPT_SCHEMA)
+    """Return pairs as a frame of `PROMPT_SCHEMA`, with a column `MARKS` if any have."""
+    rows = [
+        vars(prompt) | {MARKS: [mark._asdict() for mark in prompt.marks]}
+        for prompt in prompts
+    ]
+    marked = any(row[MARKS] for row in rows)
+    schema = PROMPT_SCHEMA | ({MARKS: MARK_SCHEMA} if marked else {})
+    return pl.DataFrame(rows, schema=schema)
 
 
 def reject_frame(rejects: Iterable[Reject]) -> pl.DataFrame:

@@ -14,7 +14,7 @@ import polars as pl
 from circuit_transfer.jobs.progress import progress
 from circuit_transfer.messages import quoted
 from circuit_transfer.prompts.encoding import Encoding, Tokenizer, lost_word
-from circuit_transfer.prompts.frame import ALONE, REJECT_SCHEMA
+from circuit_transfer.prompts.frame import ALONE, MARKS, REJECT_SCHEMA
 from circuit_transfer.prompts.reasons import described_kinds
 from circuit_transfer.statistics import generator
 
@@ -29,6 +29,10 @@ PAIR_SCHEMA = {
     "answer_ids": pl.List(pl.Int32),
     "wrong_answer_ids": pl.List(pl.Int32),
 }
+# A further column of pairs whose prompts have marks: the tokens of each of these.
+POSITION_SCHEMA = pl.List(
+    pl.Struct({"name": pl.String, "positions": pl.List(pl.Int32)})
+)
 
 TEXT_COLUMNS = ("clean", "corrupted", "answers", "wrong_answers")
 
@@ -44,8 +48,11 @@ class Tokenized:
 def tokenize_pairs(prompts: pl.DataFrame, tokenizer: Tokenizer) -> Tokenized:
     """Tokenize and check every row of a frame of text pairs (`PROMPT_SCHEMA`).
 
-    Every row becomes either a pair or a reject, with its number and the reason.
+    Every row becomes either a pair or a reject, with its number and the reason. If the
+    frame has a column `marks`, so do the pairs: the positions of the tokens that share
+    a character with a mark (`POSITION_SCHEMA`).
     """
+    schema = PAIR_SCHEMA | ({MARKS: POSITION_SCHEMA} if MARKS in prompts else {})
     pairs, rejects = [], []
     rows = prompts.iter_rows(named=True)
     for row in progress(rows, len(prompts), "row"):
@@ -65,7 +72,7 @@ def tokenize_pairs(prompts: pl.DataFrame, tokenizer: Tokenizer) -> Tokenized:
     if rejects and not pairs:
         log.warning("no row is usable for this model, %s", kinds[0])
     return Tokenized(
-        pl.DataFrame(pairs, schema=PAIR_SCHEMA),
+        pl.DataFrame(pairs, schema=schema),
         pl.DataFrame(rejects, schema=REJECT_SCHEMA),
     )
 
@@ -139,12 +146,30 @@ def _tokenize_row(row: dict[str, Any], tokenizer: Tokenizer) -> dict[str, Any]:
             f"a token id is not below the size of the model's vocabulary, "
             f"{tokenizer.vocabulary}"
         )
-    return {
+    ids = {
         "clean_ids": clean,
         "corrupted_ids": corrupted,
         "answer_ids": answers,
         "wrong_answer_ids": wrong,
     }
+    return ids | (_positions(row, tokenizer) if MARKS in row else {})
+
+
+def _positions(row: dict[str, Any], tokenizer: Tokenizer) -> dict[str, list[dict]]:
+    """Return the positions of the tokens of every mark of the clean prompt."""
+    spans = tokenizer.encode(row["clean"]).spans
+    marks = [
+        {
+            "name": mark["name"],
+            "positions": [
+                position
+                for position, (begin, end) in enumerate(spans)
+                if begin < mark["stop"] and end > mark["start"]
+            ],
+        }
+        for mark in row[MARKS]
+    ]
+    return {MARKS: marks}
 
 
 def _answer_tokens(

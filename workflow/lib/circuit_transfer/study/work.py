@@ -17,6 +17,8 @@ PROMPT_TOKENS = {
     "arc_easy": 80,
     "arc-challenge": 100,
     "arc_challenge": 100,
+    "entity-tracking": 70,
+    "theory-of-mind": 95,
 }
 OTHER_PROMPT_TOKENS = 50  # of a task from a file, which is not read for an estimate
 
