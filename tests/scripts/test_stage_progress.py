@@ -28,7 +28,9 @@ PLACES = {
     "pruning": f"seed 2 of 2, edge-pruning, {OPEN}, step 6 of 6",
     "filtered": f"seed 2 of 2, hap, {OPEN}, step 6 of 6",
     "soft-top-k": "seed 2 of 2, soft-top-k, divergence *, step 6 of 6",
+    "joint-masks": "seed 2 of 2, weights *, edges *, divergence *, step * of *",
     "learned-circuits": "ablation 2 of 2, batch 2 of 2, circuit 1? of *",
+    "weights": "circuit 9 of 9, side 2 of 2, batch 2 of 2",
     "evaluation": "ablation 2 of 2, batch 2 of 2, circuit 7 of 7",
 }
 

@@ -15,7 +15,8 @@ from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.models.edges import described_graph
 from circuit_transfer.models.loading import load_described
 from circuit_transfer.prompts.batches import pair_batches
-from circuit_transfer.prompts.pairs import resampled_pairs, select_pairs
+from circuit_transfer.prompts.pairs import select_pairs
+from circuit_transfer.prompts.resampling import resampled_pairs
 from circuit_transfer.pruning.learned import learn_edges as learn
 from circuit_transfer.stages.attribution import EMPTY_CELL
 from circuit_transfer.stages.edge_graphs import check_sizes, filter_scores

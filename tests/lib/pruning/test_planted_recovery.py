@@ -15,7 +15,9 @@ from circuit_transfer.pruning.hap import HAP
 from circuit_transfer.pruning.learned import learn_edges
 
 SEEDS = range(3)
-KINDS = {"subspaces": None, "induction": "mix", "backup": None}
+# The kind of corrupted prompts. Of `subspaces` half of the pairs are exchanged; of
+# `backup` none, since what is closed must not write what its twin would.
+KINDS = {"subspaces": None, "induction": "mix", "backup": "late"}
 # By method what differs from the settings that stand; a row here tests another one.
 METHODS = {"edge-pruning": {}, HAP: {"keep": 0.5}}
 
@@ -39,10 +41,10 @@ def planted(construction, seed):
 
 
 def sufficient(circuit, alternatives):
-    """Return how many edges suffice: of each group of backups one."""
+    """Return how many edges suffice: of each group of backups the fewest."""
     backed_up = {name for group in alternatives for edges in group for name in edges}
-    needed = sum(max(map(len, group)) for group in alternatives)
-    return len({*circuit} - backed_up) + needed
+    fewest = sum(min(map(len, group)) for group in alternatives)
+    return len({*circuit} - backed_up) + fewest
 
 
 def found(method, construction, seed):
@@ -71,5 +73,6 @@ def test_open_edges_are_those_of_the_planted_circuit(method, construction):
     assert np.mean([row["precision"] for row in rows]) >= 0.98
     assert np.mean([row["recall"] for row in rows]) >= 0.9
     if construction == "backup":
-        none_kept, one_kept, _ = (sum(row[name] for row in rows) for name in BACKUPS)
-        assert none_kept == 0 and one_kept > 0
+        # Of the 9 edges that suffice there is none left for both of a pair.
+        _, one_kept, both_kept = (sum(row[name] for row in rows) for name in BACKUPS)
+        assert one_kept >= 5 and both_kept == 0

@@ -210,3 +210,11 @@ def test_passes_of_a_training(method, own, steps, circuits, of_step):
     # A batch has no more pairs than there are.
     few = ceil(steps * circuits)
     assert training_passes(config, method, 4) == (2, of_step * few)
+
+
+def test_restoring_edges_runs_every_pair_once_for_every_circuit():
+    plain, restoring = (
+        training_passes(checked("hap", pruning={"hap": {"restore": each}}), "hap", 100)
+        for each in (0, 0.05)
+    )
+    assert restoring == (plain[0], plain[1] + 3)

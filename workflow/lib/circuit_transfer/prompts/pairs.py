@@ -16,7 +16,6 @@ from circuit_transfer.messages import quoted
 from circuit_transfer.prompts.encoding import Encoding, Tokenizer, lost_word
 from circuit_transfer.prompts.frame import ALONE, MARKS, REJECT_SCHEMA
 from circuit_transfer.prompts.reasons import described_kinds
-from circuit_transfer.statistics import generator
 
 log = logging.getLogger(__name__)
 
@@ -80,27 +79,6 @@ def tokenize_pairs(prompts: pl.DataFrame, tokenizer: Tokenizer) -> Tokenized:
 def select_pairs(pairs: pl.DataFrame, split: str, examples: int) -> pl.DataFrame:
     """Return the first usable pairs of a split (`train` or `test`)."""
     return pairs.filter(pl.col("split") == split).head(examples)
-
-
-def resampled_pairs(pairs: pl.DataFrame, number: int) -> pl.DataFrame:
-    """Return pairs that are drawn from others with replacement.
-
-    Pairs with the same prompts are drawn together, as they are where scores by example
-    are resampled.
-
-    Args:
-        pairs: a frame of `PAIR_SCHEMA`.
-        number: of the resample; it decides what is drawn.
-    """
-    if pairs.is_empty():
-        return pairs
-    clusters: dict[tuple, list[int]] = {}
-    prompts = pairs.select("clean_ids", "corrupted_ids")
-    for place, (clean, corrupted) in enumerate(prompts.iter_rows()):
-        clusters.setdefault((*clean, None, *corrupted), []).append(place)
-    rows = [*clusters.values()]
-    drawn = generator("training pairs", number).integers(len(rows), size=len(rows))
-    return pairs[[place for cluster in drawn for place in rows[cluster]]]
 
 
 def begin_twice(pairs: pl.DataFrame, added: list[int]) -> int:

@@ -6,12 +6,12 @@ gradient of its distance from the full model.
 
 import logging
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count, islice
 from typing import Any, Protocol
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor, nn
 
@@ -149,7 +149,7 @@ def _room(device: torch.device) -> int:
     if device.type == "cuda":
         memory = torch.cuda.get_device_properties(device).total_memory
     else:
-        memory = psutil.virtual_memory().total
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return min(PASS_BYTES, int(PASS_SHARE * memory))
 
 

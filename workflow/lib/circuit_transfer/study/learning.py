@@ -91,8 +91,11 @@ def training_passes(config: Mapping, method: str, pairs: int) -> tuple[int, int]
     settings = learned_settings(config, method)
     forwards, of_step = method_of(method).passes(None, 1)
     batch_size = min(config["pruning"]["batch_size"], pairs)
-    batches = training_steps(settings) * circuits_at_once(config, settings)
-    return forwards, of_step * ceil(batches * batch_size / max(pairs, 1))
+    circuits = circuits_at_once(config, settings)
+    batches = training_steps(settings) * circuits
+    # In the end all pairs, once for every circuit that has edges restored.
+    last = circuits if getattr(settings, "restore", 0) else 0
+    return forwards, of_step * ceil(batches * batch_size / max(pairs, 1)) + last
 
 
 def check_learning(config: Mapping) -> None:
