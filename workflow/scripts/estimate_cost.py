@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from transformers import AutoConfig, PreTrainedConfig
 
-from circuit_transfer.embedded.model import TrainingSettings, build_model
+from circuit_transfer.embedded.model import OTHERS, TrainingSettings, build_model
+from circuit_transfer.embedded.selection import choose, equal_importance
 from circuit_transfer.embedded.vocabulary import build_tokenizer
 from circuit_transfer.generators import Words, read_words
 from circuit_transfer.jobs.stage import run_stage
+from circuit_transfer.models.cutting import cut_configuration, everything
 from circuit_transfer.models.gguf import read_gguf_configuration
 from circuit_transfer.models.shape import model_shape
 from circuit_transfer.study.checks import studied_models
@@ -23,6 +25,7 @@ from circuit_transfer.study.costs import (
     estimate,
     schedule,
 )
+from circuit_transfer.study.relatives import parent_of
 from circuit_transfer.study.work import prompt_tokens
 from circuit_transfer.tables.typesetting import Table, write_table
 
@@ -73,17 +76,23 @@ def estimate_cost(
         FileNotFoundError: the configuration of a model on the hub is not there.
     """
     words = read_words(words_path, facts_path)
+
+    def configuration_of(name: str) -> PreTrainedConfig:
+        entry = config["models"][name]
+        if "hub" in entry:
+            return _published(Path(configurations), entry["hub"])
+        if "gguf" in entry:
+            return read_gguf_configuration(gguf_files[name])
+        if "path" in entry:
+            return _read(Path(checkpoints[name]) / "config.json")
+        if parent := parent_of(entry):
+            return _begun(entry["train"]["init"], configuration_of(parent))
+        return _embedded(entry["train"], words)
+
     shapes = {}
     for name in studied_models(config["study"], config["models"]):
         entry = config["models"][name]
-        if "hub" in entry:
-            configuration = _published(Path(configurations), entry["hub"])
-        elif "gguf" in entry:
-            configuration = read_gguf_configuration(gguf_files[name])
-        elif "path" in entry:
-            configuration = _read(Path(checkpoints[name]) / "config.json")
-        else:
-            configuration = _embedded(entry["train"], words)
+        configuration = configuration_of(name)
         shapes[name] = model_shape(configuration, dtype=entry["dtype"])
         log.info("%s: %s", name, shapes[name])
     tokens = prompt_tokens(config["tasks"])
@@ -114,12 +123,22 @@ def _read(path: Path) -> PreTrainedConfig:
     )
 
 
+def _begun(init: Mapping[str, Any], parent: PreTrainedConfig) -> PreTrainedConfig:
+    """Return the configuration of a model that begins with another one."""
+    if "from" in init:
+        return parent
+    shape = everything(parent).shape()
+    kept = choose(init.get("keep", {}), shape, equal_importance(shape))
+    return cut_configuration(parent, kept)
+
+
 def _embedded(train: Mapping[str, Any], words: Words) -> PreTrainedConfig:
     tokenizer = build_tokenizer(
         words, architecture=train["architecture"], generators=train["generators"]
     )
+    own = {key: value for key, value in train.items() if key not in OTHERS}
     with torch.device("meta"):
-        return build_model(TrainingSettings(**train), tokenizer).config
+        return build_model(TrainingSettings(**own), tokenizer).config
 
 
 if __name__ == "__main__":

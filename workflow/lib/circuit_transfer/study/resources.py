@@ -76,10 +76,12 @@ def requested(
 def requested_by_training(train: Mapping, attempt: int = 1) -> dict[str, int]:
     """Return `mem_mb` and `runtime` (minutes) of the training of an embedded model.
 
-    It computes on one core. All steps are counted, though most trainings end earlier.
+    It computes on one core. All steps are counted, though most trainings end earlier,
+    and those of the fade at the sizes of the pruned model. A teacher takes a forward
+    pass, half of a backward pass; its size is that of the model at least.
 
     Args:
-        train: the model's `train:` entry in the config, defaults filled in.
+        train: the model's `train:` entry in the config, defaults and sizes filled in.
         attempt: how often the job is tried, with this time.
     """
     shared = train["kv_heads"] / train["heads"]
