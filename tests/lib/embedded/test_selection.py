@@ -15,7 +15,9 @@ NODES = [
     *(9, 5, 7, 8, 2),
 ]
 IMPORTANCE = Importance(
-    nodes=NODES, neurons=[[3, 1, 2], [0, 0, 0], [1, 2, 3]], dimensions=[6, 1, 5, 2, 4, 3]
+    nodes=NODES,
+    neurons=[[3, 1, 2], [0, 0, 0], [1, 2, 3]],
+    dimensions=[6, 1, 5, 2, 4, 3],
 )
 
 
