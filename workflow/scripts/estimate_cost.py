@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -75,25 +76,17 @@ def estimate_cost(
     Raises:
         FileNotFoundError: the configuration of a model on the hub is not there.
     """
-    words = read_words(words_path, facts_path)
-
-    def configuration_of(name: str) -> PreTrainedConfig:
-        entry = config["models"][name]
-        if "hub" in entry:
-            return _published(Path(configurations), entry["hub"])
-        if "gguf" in entry:
-            return read_gguf_configuration(gguf_files[name])
-        if "path" in entry:
-            return _read(Path(checkpoints[name]) / "config.json")
-        if parent := parent_of(entry):
-            return _begun(entry["train"]["init"], configuration_of(parent))
-        return _embedded(entry["train"], words)
-
+    known = Known(
+        config["models"],
+        checkpoints,
+        gguf_files,
+        Path(configurations),
+        read_words(words_path, facts_path),
+    )
     shapes = {}
     for name in studied_models(config["study"], config["models"]):
         entry = config["models"][name]
-        configuration = configuration_of(name)
-        shapes[name] = model_shape(configuration, dtype=entry["dtype"])
+        shapes[name] = model_shape(known.configuration(name), dtype=entry["dtype"])
         log.info("%s: %s", name, shapes[name])
     tokens = prompt_tokens(config["tasks"])
     costs = estimate(config, shapes, tokens)
@@ -105,6 +98,30 @@ def estimate_cost(
     write_table(Table(costs, labels=2, note=NOTE), *costs_paths, title="Estimated cost")
     times = Table(schedule(config, shapes, tokens, GPUS), labels=1, note=SCHEDULE_NOTE)
     write_table(times, *schedule_paths, title="Estimated time")
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of models before a run; the fields are those of `estimate_cost`."""
+
+    models: Mapping[str, Any]
+    checkpoints: Mapping[str, Path | str]
+    gguf_files: Mapping[str, Path | str]
+    configurations: Path
+    words: Words
+
+    def configuration(self, name: str) -> PreTrainedConfig:
+        """Return the configuration of a model, without its weights."""
+        entry = self.models[name]
+        if "hub" in entry:
+            return _published(self.configurations, entry["hub"])
+        if "gguf" in entry:
+            return read_gguf_configuration(self.gguf_files[name])
+        if "path" in entry:
+            return _read(Path(self.checkpoints[name]) / "config.json")
+        if parent := parent_of(entry):
+            return _begun(entry["train"]["init"], self.configuration(parent))
+        return _embedded(entry["train"], self.words)
 
 
 def _published(folder: Path, repository: str) -> PreTrainedConfig:

@@ -124,7 +124,7 @@ LEVELS = [*levels(read(SCHEMA))]
 
 def test_the_levels_of_the_schema_are_all_there():
     places = {".".join(map(str, place)) for place, _ in LEVELS}
-    assert len(LEVELS) == 26
+    assert len(LEVELS) == 29
     assert places >= {"", "study.transfers.0", "models.one.train", "tasks.one"}
     assert places >= {"evaluation.circuits.one", "benchmark.one.scaling"}
 

@@ -53,8 +53,8 @@ def training_resources(origins: Origins) -> dict[str, Callable]:
         def of_job(w, attempt):
             # The sizes of a model on the hub are not known before it is there:
             # Snakemake asks again when the job is about to start.
-            train = origins.trained_entry(w.model)
-            return requested_by_training(train, attempt)[resource]
+            training = origins.training(w.model)
+            return requested_by_training(**training, attempt=attempt)[resource]
 
         return of_job
 

@@ -19,7 +19,7 @@ from circuit_transfer.embedded.fading import Faded, fade_out
 from circuit_transfer.embedded.importance import importance
 from circuit_transfer.embedded.model import OTHERS, TrainingSettings
 from circuit_transfer.embedded.objective import Teacher
-from circuit_transfer.embedded.selection import choose, kept_shape
+from circuit_transfer.embedded.selection import FADE_STEPS, choose, kept_shape
 from circuit_transfer.embedded.training import Start, identity_of
 from circuit_transfer.embedded.vocabulary import build_tokenizer, unknown_words
 from circuit_transfer.generators import Words
@@ -32,7 +32,6 @@ from circuit_transfer.models.loading import load_model, load_tokenizer
 
 log = logging.getLogger(__name__)
 
-FADE_STEPS = 1000
 SHOWN = 5  # of the words that a tokenizer lacks
 
 

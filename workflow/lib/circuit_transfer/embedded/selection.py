@@ -10,6 +10,8 @@ from typing import Any
 from circuit_transfer.models.kept import Kept
 from circuit_transfer.models.nodes import node_names
 
+# In which what goes is faded out, if the configuration gives no other number.
+FADE_STEPS = 1000
 SHAPE = ("layers", "heads", "kv_heads", "d_model", "d_mlp")
 Keep = Mapping[str, Any]
 
@@ -78,7 +80,7 @@ def kept_shape(keep: Keep, shape: Mapping[str, int]) -> dict[str, int]:
 
 
 def choose(keep: Keep, shape: Mapping[str, int], importance: Importance) -> Kept:
-    """Return what is kept: the most important parts, as many as are asked for.
+    """Return what is kept: the most important parts, as many as are requested.
 
     Layers first, by the sum of their nodes; then in every kept layer as many heads:
     whole groups that share their keys and values if these make up the number, or else

@@ -12,6 +12,7 @@ from circuit_transfer.models.loading import LOAD_OPTIONS
 from circuit_transfer.study.paths import path, paths
 from circuit_transfer.study.relatives import (
     parent_of,
+    sizes_of,
     teacher_of,
     trained_entry,
     with_relatives,
@@ -151,13 +152,25 @@ class Origins:
             return ("embedded.fading", "embedded.importance")
         return ("embedded.inheritance",)
 
-    def trained_entry(self, model: str) -> dict[str, Any]:
-        """Return the `train:` entry of a model with its architecture and sizes.
+    def training(self, model: str) -> dict[str, dict[str, Any]]:
+        """Return what the training of a model is of, for its resources.
+
+        Returns:
+            `train`, its entry with architecture and sizes, and the sizes of the models
+            that it reads, `parent` and `teacher`, as far as there are any.
 
         Raises:
-            FileNotFoundError: those of its parent are not known yet.
+            FileNotFoundError: the sizes of another model are not known yet.
         """
-        return trained_entry(self._models, model, self._settings)
+        others = {"parent": self.parent(model), "teacher": self.teacher(model)}
+        return {
+            "train": trained_entry(self._models, model, self._settings),
+            **{
+                role: sizes_of(self._models, name, self._settings)
+                for role, names in others.items()
+                for name in names
+            },
+        }
 
     def _settings(self, model: str) -> dict[str, Any]:
         """Return the `config.json` of a model."""

@@ -66,16 +66,17 @@ def trained_entry(
     entry, parent = models[name]["train"], parent_of(models[name])
     if parent is None:
         return dict(entry)
-    shape = _shape(models, parent, settings_of)
+    shape = sizes_of(models, parent, settings_of)
     if "prune" in entry["init"]:
         check_prunable(shape[ARCHITECTURE])
         shape |= kept_shape(entry["init"].get("keep", {}), shape)
     return {**entry, **shape}
 
 
-def _shape(
+def sizes_of(
     models: Models, name: str, settings_of: Callable[[str], Mapping[str, Any]]
 ) -> dict[str, Any]:
+    """Return architecture and sizes of a model; arguments as in `trained_entry`."""
     names = (ARCHITECTURE, *SHAPE)
     if "train" in models[name]:
         entry = trained_entry(models, name, settings_of)
