@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from circuit_transfer.embedded.curriculum import Curriculum
-from circuit_transfer.embedded.fading import _Gate
+from circuit_transfer.embedded.fading import _Gate, fade_out
 from circuit_transfer.embedded.importance import BATCHES, TEXTS, importance
 from circuit_transfer.embedded.inheritance import Relative, begin
 from circuit_transfer.embedded.model import TrainingSettings, build_model
@@ -14,6 +14,7 @@ from circuit_transfer.embedded.training import train
 from circuit_transfer.embedded.vocabulary import build_tokenizer
 from circuit_transfer.generators import read_words
 from circuit_transfer.jobs.resume import NO_RESUME, Resume
+from circuit_transfer.models.description import describe_configuration
 from circuit_transfer.models.kept import Kept
 from circuit_transfer.models.loading import load_model
 
@@ -90,21 +91,46 @@ def test_what_is_kept_whole_begins_as_the_parent(words, parent, init):
     assert all(each.requires_grad for each in beginning.start.model.parameters())
 
 
-def test_the_fade_ends_at_the_pruned_model_and_freezes_what_goes(words, parent):
-    init = {"prune": "parent", "keep": KEEP, "fade_steps": 6}
+# The second layer's second group of heads, half of its neurons, most dimensions.
+KEPT = Kept(
+    layers=(1,),
+    heads=((2, 3),),
+    kv_heads=((1,),),
+    neurons=(tuple(range(0, 16, 2)),),
+    dimensions=tuple(range(12)),
+)
+
+
+def test_the_fade_ends_at_the_pruned_model_and_what_goes_does_not_learn(words, parent):
+    beginning = begin(entry({"from": "parent"}), words, parent, None)
+    model = beginning.start.model
+    before = {name: each.clone() for name, each in model.state_dict().items()}
+    generators = ENTRY["generators"]
+    curriculum = Curriculum(words, beginning.start.tokenizer, generators, 0)
+    faded = fade_out(model, lambda: KEPT, beginning.settings, curriculum, steps=6)
+    torch.testing.assert_close(logits(faded.model), logits(model), rtol=1e-4, atol=1e-4)
+    assert faded.record["steps"] == 6
+    assert [each["step"] for each in faded.record["history"]] == [4, 6]
+    after = dict(model.named_parameters())
+    queries = "model.layers.{}.self_attn.q_proj.weight"
+    frozen = {queries.format(0): slice(None), queries.format(1): slice(8)}
+    for name, rows in frozen.items():
+        assert torch.equal(after[name][rows], before[name][rows])
+        # Nor does it count when gradients are clipped.
+        assert after[name].grad[rows].abs().max() == 0
+    own, old = after[queries.format(1)], before[queries.format(1)]
+    assert (own[8:, :12] != old[8:, :12]).all()
+    assert torch.equal(own[8:, 12:], old[8:, 12:])
+    assert after["model.layers.0.mlp.down_proj.weight"].abs().max() == 0
+
+
+def test_a_pruned_model_has_the_sizes_that_are_asked_for(words, parent):
+    init = {"prune": "parent", "keep": KEEP, "fade_steps": 1}
     beginning = begin(entry(init), words, parent, None)
-    model, record = beginning.start.model, beginning.start.record
-    assert record["steps"] == 6
-    assert [each["step"] for each in record["history"]] == [4, 6]
-    kept = {key: vars(beginning.settings)[key] for key in KEEP}
-    assert kept == KEEP
-    parents = load_model(parent.folder, device="cpu")
-    assert logits(model).shape == logits(parents).shape
-    # What is kept has learned.
-    (layer,) = {node[1] for node in beginning.lineage["nodes"].values() if "." in node}
-    learned = model.model.layers[0].self_attn.q_proj.weight
-    before = parents.model.layers[int(layer)].self_attn.q_proj.weight
-    assert not any(torch.equal(row[:4], each[:4]) for row in learned for each in before)
+    described = describe_configuration(beginning.start.model.config)
+    assert {key: described[key] for key in KEEP} == KEEP
+    assert {key: vars(beginning.settings)[key] for key in KEEP} == KEEP
+    assert described["nodes"] == [*beginning.lineage["nodes"]]
 
 
 def test_what_goes_writes_with_its_share_and_is_frozen(parent):

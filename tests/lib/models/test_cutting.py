@@ -77,6 +77,17 @@ def test_a_cut_model_is_the_whole_one_without_the_rest(family, tied):
     assert sizes == KEPT.shape() and described["d_head"] == 6
 
 
+def test_a_kept_layer_keeps_its_window():
+    kinds = ["full_attention", "full_attention", "sliding_attention"]
+    window = {"use_sliding_window": True, "sliding_window": 4, "layer_types": kinds}
+    whole = model_of("qwen2", **window)
+    small = cut(whole, KEPT)
+    silenced(whole, KEPT, width=6)
+    ids = torch.arange(20)[None] % 7
+    found, expected = small(ids).logits, whole(ids).logits
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_one_head_of_every_group_keeps_its_keys():
     whole = model_of("llama")
     kept = replace(
