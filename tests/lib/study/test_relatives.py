@@ -127,3 +127,14 @@ def test_families_that_cannot_be_pruned_are_refused_before_a_run():
     message = "models.own.train.init: .*'gpt2' cannot be pruned; expected one of llama"
     with pytest.raises(ValueError, match=message):
         check_relatives(models, lambda name: settings)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"model_type": "llama"}, SETTINGS | {"num_hidden_layers": "six"}]
+)
+def test_a_defective_configuration_is_left_to_the_check_of_its_folder(settings):
+    models = {
+        "theirs": {"path": "somewhere"},
+        "own": {"train": {"init": {"prune": "theirs", "keep": {"layers": 2}}}},
+    }
+    check_relatives(models, lambda name: settings)

@@ -57,9 +57,11 @@ def read_configuration(model: Mapping, directories: Sequence[Path]) -> dict:
     folders = [each / model["path"] for each in directories if "path" in model]
     files = (folder / "config.json" for folder in folders)
     found = next((file for file in files if file.is_file()), None)
-    if found is None:
+    settings = read_json(found) if found else None
+    # Another one is refused when all files of the checkpoint are checked.
+    if not isinstance(settings, dict):
         raise FileNotFoundError(f"no configuration of {dict(model)}")
-    return read_json(found)
+    return settings
 
 
 def _check_pairs(key: str, entry: Mapping, directories: Sequence[Path]) -> None:

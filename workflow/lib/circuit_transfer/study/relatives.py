@@ -76,16 +76,25 @@ def trained_entry(
 def sizes_of(
     models: Models, name: str, settings_of: Callable[[str], Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Return architecture and sizes of a model; arguments as in `trained_entry`."""
+    """Return architecture and sizes of a model; arguments as in `trained_entry`.
+
+    Raises:
+        FileNotFoundError: they are not known: what is wrong with a `config.json` that
+            lacks them is found when all files of a checkpoint are checked.
+    """
     names = (ARCHITECTURE, *SHAPE)
     if "train" in models[name]:
         entry = trained_entry(models, name, settings_of)
         return {key: entry[key] for key in names}
     settings, shape = settings_of(name), {}
     for key in names:
+        kind = str if key == ARCHITECTURE else int
         given = [settings.get(each) for each in IN_CONFIGURATION[key]]
-        shape[key] = next(filter(None, given), None)
-    shape["d_mlp"] = shape["d_mlp"] or 4 * shape["d_model"]
+        shape[key] = next((each for each in given if isinstance(each, kind)), None)
+    if shape["d_mlp"] is None and shape["d_model"] is not None:
+        shape["d_mlp"] = 4 * shape["d_model"]
+    if unknown := [key for key in names if shape[key] is None]:
+        raise FileNotFoundError(f"{name}: its config.json has no {', '.join(unknown)}")
     return shape
 
 
