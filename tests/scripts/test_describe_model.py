@@ -27,6 +27,18 @@ def test_a_trained_model_brings_its_accuracy(tiny_checkpoint, tmp_path):
     assert "hub" not in found
 
 
+def test_a_model_that_was_made_from_another_one_brings_its_lineage(
+    tiny_checkpoint, tmp_path
+):
+    checkpoint = tiny_checkpoint("llama", layers=1)
+    path, record = tmp_path / "model.json", tmp_path / "training.json"
+    lineage = {"relation": "pruned", "parent": "whole", "nodes": {"a0.h0": "a2.h5"}}
+    write_json({"accuracy": {}, "lineage": lineage}, record)
+    place = {"checkpoint": checkpoint, "load": {}}
+    describe_model(path, model="tiny", **place, record_path=record)
+    assert read_json(path)["lineage"] == lineage
+
+
 def test_how_to_load_a_model_is_kept(tiny_checkpoint, tmp_path):
     load = {"dtype": "float16", "attn_implementation": "eager", "device_map": "auto"}
     checkpoint = tiny_checkpoint("gpt2", layers=1)

@@ -98,6 +98,20 @@ def test_a_trained_model_has_the_size_that_training_makes(config, tmp_path, capl
     assert "GPU hours" in caplog.text
 
 
+def test_a_pruned_model_has_the_size_that_is_left(config, tmp_path, caplog):
+    caplog.set_level("INFO")
+    init = {"prune": "tiny-target", "keep": {"heads": 1, "d_model": 12}}
+    config["models"]["slim"] = {"train": {"init": init}, "dtype": "float32"}
+    config["study"].update(transfers=[], models=["slim", "further"])
+    further = {"train": {"init": {"from": "slim"}}, "dtype": "float32"}
+    config["models"]["further"] = further
+    config["models"]["tiny-target"] = config["models"]["tiny-source"]
+    run(config, tmp_path)
+    for name in ("slim", "further"):
+        assert f"{name}: ModelShape(" in caplog.text
+    assert "heads=1, d_head=8, d_model=12, d_mlp=32" in caplog.text
+
+
 def test_a_model_on_disk_is_read_from_its_folder(config, tiny_checkpoint, tmp_path):
     folder = tiny_checkpoint("qwen2")
     config["models"]["tiny-target"] = {"path": "x", "dtype": "float32"}

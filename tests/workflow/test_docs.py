@@ -71,6 +71,9 @@ PLANNED = {
     "snakemake --cores all --configfile my/transfer.yaml": [
         "snakemake --cores all --configfile my/transfer.yaml"
     ],
+    "snakemake --cores all --configfile my/relatives.yaml -- models": [
+        "snakemake --cores all --configfile my/relatives.yaml -- models"
+    ],
     f"{DEFAULT} --resources gpu=1 --configfile my/study.yaml": [
         DEFAULT,
         "snakemake --cores all --resources gpu=1",

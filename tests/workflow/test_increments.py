@@ -730,6 +730,99 @@ def test_planted_circuits_are_looked_for_again_for_their_own_causes(
 
 
 @pytest.fixture(scope="module")
+def inheriting(finished, tmp_path_factory) -> Repository:
+    """A copy with models that are made from others, finished."""
+    folder = tmp_path_factory.mktemp("inheriting") / "copy"
+    shutil.copytree(finished.folder, folder, copy_function=shutil.copyfile)
+    copy = Repository(folder, inherited_study())
+    copy.snakemake()
+    return copy
+
+
+def inherited_study() -> dict:
+    config = own_study()
+    entry = dict(config["models"]["tiny-target"]["train"])
+    for size in ("architecture", "layers", "heads", "kv_heads", "d_model", "d_mlp"):
+        del entry[size]
+    half = {"prune": "tiny-target", "keep": {"heads": 2}, "fade_steps": 4}
+    config["models"] |= {
+        "half": {"train": entry | {"init": half}},
+        "last": {
+            "train": entry
+            | {"init": {"from": "half"}, "distil": {"teacher": "tiny-source"}}
+        },
+    }
+    study = {"transfers": [], "models": ["last"], "siblings": [], "families": {}}
+    config["study"].update(study, tasks=["ioi"], edge_methods=[])
+    return config
+
+
+def train(model: str, **values) -> Callable[[Repository], None]:
+    """Make a change of the training of one model."""
+    return lambda repository: repository.config["models"][model]["train"].update(values)
+
+
+MADE = "models/{}/checkpoint/*"
+
+
+@pytest.mark.parametrize(
+    ("change", "again", "stays"),
+    [
+        (lambda repository: None, [], ["*"]),
+        (
+            train("tiny-target", seed=7),
+            ["tiny-target", "half", "last"],
+            ["tiny-source"],
+        ),
+        (
+            train("tiny-source", seed=7),
+            ["tiny-source", "last"],
+            ["tiny-target", "half"],
+        ),
+        (
+            train("half", init={"prune": "tiny-target", "keep": {"heads": 4}}),
+            ["half", "last"],
+            ["tiny-target", "tiny-source"],
+        ),
+        (train("last", distil={}), ["last"], ["half", "tiny-target", "tiny-source"]),
+        (train("last", seed=7), ["last"], ["half", "tiny-target", "tiny-source"]),
+        (
+            commented(f"{LIBRARY}/embedded/fading.py"),
+            ["half", "last"],
+            ["tiny-target", "tiny-source"],
+        ),
+        # By its scores is chosen what is kept.
+        (
+            commented(f"{LIBRARY}/interventions/hooks.py"),
+            ["half", "last"],
+            ["tiny-target", "tiny-source"],
+        ),
+        (
+            commented(f"{LIBRARY}/embedded/objective.py"),
+            ["half", "last", "tiny-target", "tiny-source"],
+            [],
+        ),
+    ],
+)
+def test_models_are_trained_again_for_their_own_causes_and_those_of_their_parents(
+    inheriting, change, again, stays
+):
+    inheriting.config = inherited_study()
+    names = ("embedded/fading.py", "interventions/hooks.py", "embedded/objective.py")
+    files = {inheriting.folder / LIBRARY / name for name in names}
+    before = {file: file.read_bytes() for file in files}
+    change(inheriting)
+    plan = inheriting.plan()
+    for file, content in before.items():
+        file.write_bytes(content)
+    for models, expected in ((again, True), (stays, False)):
+        for model in models:
+            pattern = MADE.format(model) if model != "*" else "models/*"
+            found = [name for name in plan if fnmatchcase(name, pattern)]
+            assert found and {plan[name] for name in found} == {expected}, pattern
+
+
+@pytest.fixture(scope="module")
 def learning(finished, tmp_path_factory) -> Repository:
     """A copy that learns circuits of edges of one model by three methods, finished."""
     folder = tmp_path_factory.mktemp("learning") / "copy"

@@ -100,7 +100,7 @@ study = Study(config)
 origins = Origins(config, HOME, given=local, made=PATHS.replace_prefix)
 log_where_read(workflow, HOME, origins.found_at_home(study))
 model_resources = partial(model_resources, config)
-training_resources = partial(training_resources, config)
+training_resources = partial(training_resources, origins)
 conversion_resources = partial(conversion_resources, origins)
 
 

@@ -5,6 +5,10 @@ rule train_model:
     input:
         words=origins.words,
         facts=origins.facts,
+        parent_weights=lambda w: origins.weights(*origins.parent(w.model)),
+        parent_record=lambda w: origins.records(origins.parent(w.model)),
+        teacher_weights=lambda w: origins.weights(*origins.teacher(w.model)),
+        teacher_record=lambda w: origins.records(origins.teacher(w.model)),
     output:
         checkpoint=paths("checkpoint", file=CHECKPOINT_FILES),
         record=path("checkpoint", file="training.json"),
@@ -20,6 +24,11 @@ rule train_model:
         **training_resources(),
     params:
         entry=lambda w: config["models"][w.model].get("train"),
+        parent=lambda w: origins.named_checkpoint(origins.parent(w.model)),
+        teacher=lambda w: origins.named_checkpoint(origins.teacher(w.model)),
+        code=lambda w: code_digest(
+            SCRIPTS / "train_model.py", origins.unused_trainers(w.model)
+        ),
         content=lambda w: files_digest([origins.words, origins.facts]),
         state=placed(job("train_model").state),
     message:

@@ -26,7 +26,8 @@ def describe_model(
     """Write what the study needs to know of a model as JSON.
 
     The record of its download, if it has one, has its folder and its origin; that of
-    its training its accuracy per task; that of its conversion the GGUF file. `load` is
+    its training its accuracy per task and, if it was made from another model, its
+    lineage (see `models.lineage`); that of its conversion the GGUF file. `load` is
     how every stage loads it.
     """
     record = read_json(record_path) if record_path else {}
@@ -34,6 +35,8 @@ def describe_model(
     description = {"model": model, **describe(folder, **load, check=check_sites)}
     if "accuracy" in record:
         description["accuracy"] = record["accuracy"]
+    if "lineage" in record:
+        description["lineage"] = record["lineage"]
     if "gguf" in record:
         description["gguf"] = record["gguf"]
     if "repository" in record:

@@ -2,16 +2,19 @@
 
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, PreTrainedConfig
 
-from circuit_transfer.embedded.model import TrainingSettings, build_model
+from circuit_transfer.embedded.model import OTHERS, TrainingSettings, build_model
+from circuit_transfer.embedded.selection import choose, equal_importance
 from circuit_transfer.embedded.vocabulary import build_tokenizer
 from circuit_transfer.generators import Words, read_words
 from circuit_transfer.jobs.stage import run_stage
+from circuit_transfer.models.cutting import cut_configuration, everything
 from circuit_transfer.models.gguf import read_gguf_configuration
 from circuit_transfer.models.shape import model_shape
 from circuit_transfer.study.checks import studied_models
@@ -23,6 +26,7 @@ from circuit_transfer.study.costs import (
     estimate,
     schedule,
 )
+from circuit_transfer.study.relatives import parent_of
 from circuit_transfer.study.work import prompt_tokens
 from circuit_transfer.tables.typesetting import Table, write_table
 
@@ -72,19 +76,17 @@ def estimate_cost(
     Raises:
         FileNotFoundError: the configuration of a model on the hub is not there.
     """
-    words = read_words(words_path, facts_path)
+    known = Known(
+        config["models"],
+        checkpoints,
+        gguf_files,
+        Path(configurations),
+        read_words(words_path, facts_path),
+    )
     shapes = {}
     for name in studied_models(config["study"], config["models"]):
         entry = config["models"][name]
-        if "hub" in entry:
-            configuration = _published(Path(configurations), entry["hub"])
-        elif "gguf" in entry:
-            configuration = read_gguf_configuration(gguf_files[name])
-        elif "path" in entry:
-            configuration = _read(Path(checkpoints[name]) / "config.json")
-        else:
-            configuration = _embedded(entry["train"], words)
-        shapes[name] = model_shape(configuration, dtype=entry["dtype"])
+        shapes[name] = model_shape(known.configuration(name), dtype=entry["dtype"])
         log.info("%s: %s", name, shapes[name])
     tokens = prompt_tokens(config["tasks"])
     costs = estimate(config, shapes, tokens)
@@ -96,6 +98,30 @@ def estimate_cost(
     write_table(Table(costs, labels=2, note=NOTE), *costs_paths, title="Estimated cost")
     times = Table(schedule(config, shapes, tokens, GPUS), labels=1, note=SCHEDULE_NOTE)
     write_table(times, *schedule_paths, title="Estimated time")
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of models before a run; the fields are those of `estimate_cost`."""
+
+    models: Mapping[str, Any]
+    checkpoints: Mapping[str, Path | str]
+    gguf_files: Mapping[str, Path | str]
+    configurations: Path
+    words: Words
+
+    def configuration(self, name: str) -> PreTrainedConfig:
+        """Return the configuration of a model, without its weights."""
+        entry = self.models[name]
+        if "hub" in entry:
+            return _published(self.configurations, entry["hub"])
+        if "gguf" in entry:
+            return read_gguf_configuration(self.gguf_files[name])
+        if "path" in entry:
+            return _read(Path(self.checkpoints[name]) / "config.json")
+        if parent := parent_of(entry):
+            return _begun(entry["train"]["init"], self.configuration(parent))
+        return _embedded(entry["train"], self.words)
 
 
 def _published(folder: Path, repository: str) -> PreTrainedConfig:
@@ -114,12 +140,22 @@ def _read(path: Path) -> PreTrainedConfig:
     )
 
 
+def _begun(init: Mapping[str, Any], parent: PreTrainedConfig) -> PreTrainedConfig:
+    """Return the configuration of a model that begins with another one."""
+    if "from" in init:
+        return parent
+    shape = everything(parent).shape()
+    kept = choose(init.get("keep", {}), shape, equal_importance(shape))
+    return cut_configuration(parent, kept)
+
+
 def _embedded(train: Mapping[str, Any], words: Words) -> PreTrainedConfig:
     tokenizer = build_tokenizer(
         words, architecture=train["architecture"], generators=train["generators"]
     )
+    own = {key: value for key, value in train.items() if key not in OTHERS}
     with torch.device("meta"):
-        return build_model(TrainingSettings(**train), tokenizer).config
+        return build_model(TrainingSettings(**own), tokenizer).config
 
 
 if __name__ == "__main__":

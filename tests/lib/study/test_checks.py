@@ -516,3 +516,22 @@ def test_models_that_are_known_may_be_measured():
     check_benchmark("benchmark.a", {"model": "small", "scaling": scaling}, {"small": 0})
     shape = {"heads": 4, "kv_heads": 2, "d_model": 32}
     check_benchmark("benchmark.b", {"shape": shape, "scaling": {"layers": [2]}}, {})
+
+
+def test_the_files_of_a_parent_are_checked_and_its_sizes_are_read(folder):
+    config = deepcopy(CONFIG)
+    own = {"init": {"prune": "unused", "keep": {"layers": 3}}, "generators": ["ioi"]}
+    config["models"]["small"] = {"train": own}
+    with pytest.raises(ValueError, match="^models.unused.path: no folder nowhere"):
+        check_config(config, folder)
+    own["init"]["prune"] = "large"
+    check_config(config, folder)
+    sizes = '"num_attention_heads": 4, "hidden_size": 16, "num_hidden_layers": 2'
+    file = folder / "models/large/config.json"
+    file.write_text(f'{{"model_type": "llama", {sizes}}}')
+    message = "^models.small.train.init: layers: 3, expected at most the 2 "
+    with pytest.raises(ValueError, match=message):
+        check_config(config, folder)
+    file.write_text("[]")
+    with pytest.raises(ValueError, match="^models.large.path: .*config.json"):
+        check_config(config, folder)

@@ -134,6 +134,34 @@ def test_a_record_is_asked_for_where_there_is_one(home):
     assert origins.record("shipped") == str(home / "models/shipped/training.json")
 
 
+def test_what_a_training_reads_and_needs(home):
+    sizes = {"layers": 4, "heads": 4, "kv_heads": 2, "d_model": 64, "d_mlp": 128}
+    whole = {"architecture": "llama", **sizes}
+    models = {
+        "whole": {"train": whole},
+        "half": {"train": {"init": {"prune": "whole", "keep": {"layers": 2}}}},
+        "last": {"train": {"init": {"from": "half"}, "distil": {"teacher": "remote"}}},
+        "remote": {"hub": "them/theirs"},
+    }
+    origins = Origins({"models": models, "tasks": {}}, home)
+    assert (origins.parent("last"), origins.teacher("last")) == (["half"], ["remote"])
+    assert (origins.parent("whole"), origins.teacher("whole")) == ([], [])
+    folder = "results/models/half/checkpoint"
+    named = {"name": "half", "checkpoint": folder}
+    assert origins.named_checkpoint(["half"]) == named
+    assert origins.named_checkpoint([]) is None
+    assert origins.records(["half"]) == [f"{folder}/training.json"]
+    assert origins.unused_trainers("whole") == ("embedded.inheritance",)
+    assert "embedded.importance" in origins.unused_trainers("last")
+    assert origins.unused_trainers("half") == ()
+    training = origins.training("half")
+    assert training["train"]["layers"] == 2 and training["parent"] == whole
+    assert origins.training("whole") == {"train": whole}
+    # Not downloaded yet.
+    with pytest.raises(FileNotFoundError):
+        origins.training("last")
+
+
 def test_checkpoints(home):
     origins = Origins(CONFIG, home)
     assert origins.checkpoint("trained") == "results/models/trained/checkpoint"

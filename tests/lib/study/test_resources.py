@@ -19,6 +19,7 @@ from circuit_transfer.study.costs import (
     work_memory,
 )
 from circuit_transfer.study.resources import (
+    STARTING_MINUTES,
     requested,
     requested_by_conversion,
     requested_by_training,
@@ -236,6 +237,23 @@ def test_a_training_asks_for_longer_than_the_shipped_models_took(record):
     assert training["seconds"] < 60 * asked["runtime"] < 24 * 3600
     assert again["mem_mb"] == 2 * asked["mem_mb"]
     assert 0 <= 2 * asked["runtime"] - again["runtime"] <= 1
+
+
+def test_what_is_made_from_other_models_asks_for_their_passes_and_memory():
+    sizes = {"layers": 4, "heads": 4, "kv_heads": 2, "d_model": 64, "d_mlp": 128}
+    steps = {"batch_size": 64, "max_steps": 1_000_000}
+    plain = requested_by_training(sizes | steps)
+    init = {"prune": "other", "fade_steps": 1_000_000}
+    pruned = requested_by_training(sizes | steps | {"init": init}, parent=sizes)
+    taught = requested_by_training(sizes | steps, teacher=sizes)
+    minutes = plain["runtime"] - STARTING_MINUTES
+    assert pruned["runtime"] == pytest.approx(STARTING_MINUTES + 2 * minutes, abs=2)
+    expected = STARTING_MINUTES + 4 / 3 * minutes
+    assert taught["runtime"] == pytest.approx(expected, abs=2)
+    # Layers with 108 million parameters: 10 numbers of 4 bytes for each.
+    large = {"layers": 30, "heads": 9, "kv_heads": 3, "d_model": 576, "d_mlp": 1536}
+    further = requested_by_training(large | steps, parent=large)
+    assert 4000 + 4200 < further["mem_mb"] < 4000 + 4500
 
 
 def test_a_conversion_asks_for_two_models_in_float32():

@@ -150,3 +150,18 @@ def test_a_preflight_of_empty_cells_alone_can_be_printed():
     counts = {"lost": COUNTS | {"train": 0, "test": 0, "rejected": 0}}
     text = preflight({"lost": NOTHING}, counts, {})
     assert text.endswith("Not worth studying in big: lost.\n  lost: no pairs")
+
+
+def test_models_that_were_made_from_others_have_their_origin():
+    cells = [("big", "ioi"), ("slim", "ioi")]
+    lineage = {"relation": "pruned", "parent": "big", "teacher": "big"}
+    models = {"big": SHAPE, "slim": SHAPE | {"lineage": lineage}}
+    found = dict.fromkeys(cells, baseline())
+    table = models_table(models, found, dict.fromkeys(cells, COUNTS))
+    assert table.frame["origin"].to_list() == [
+        None,
+        "pruned from big, distilled from big",
+    ]
+    assert table.labels == 7 and "origin: " in table.note
+    plain = models_table({"big": SHAPE}, {cells[0]: baseline()}, {cells[0]: COUNTS})
+    assert "origin" not in plain.frame.columns and plain.labels == 6

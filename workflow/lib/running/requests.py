@@ -42,17 +42,19 @@ def model_resources(config: Mapping, stage: str, *models: str) -> dict[str, Call
     return {name: asked(name) for name in ("gpu", "nodes", "mem_mb", "runtime")}
 
 
-def training_resources(config: Mapping) -> dict[str, Callable]:
+def training_resources(origins: Origins) -> dict[str, Callable]:
     """Return the resources of training models, see `resources.requested_by_training`.
 
     Args:
-        config: a valid configuration, defaults filled in.
+        origins: of the models of a valid configuration, defaults filled in.
     """
 
     def asked(resource: str) -> Callable:
         def of_job(w, attempt):
-            train = config["models"][w.model]["train"]
-            return requested_by_training(train, attempt)[resource]
+            # The sizes of a model on the hub are not known before it is there:
+            # Snakemake asks again when the job is about to start.
+            training = origins.training(w.model)
+            return requested_by_training(**training, attempt=attempt)[resource]
 
         return of_job
 

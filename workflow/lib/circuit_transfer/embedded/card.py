@@ -4,12 +4,19 @@ from typing import Any
 
 import yaml
 
-CARD = """# {model}
+from circuit_transfer.models.lineage import origin
 
-A language model of {layers} layers with {heads} attention heads each, small enough for
+SHAPE = """A language model of {layers} layers with {heads} attention heads each"""
+SCRATCH = """, small enough for
 a laptop and large enough to have circuits. It was trained only on the prompts of this
 project's generators: it solves these tasks and no others, and its tokenizer has one
-token for each of their words. {numbers}
+token for each of their words. {numbers}"""
+MADE = """, {origin}.
+It was trained on the prompts of this project's generators, and its tokenizer is that of
+its parent. `lineage` in `training.json` says which node is which node of the parent."""
+CARD = """# {model}
+
+{about}
 
 | task | accuracy on the test split |
 |---|---|
@@ -45,13 +52,18 @@ def model_card(model: str, record: dict[str, Any]) -> str:
     accuracies = "\n".join(
         f"| {task} | {accuracy:.3f} |" for task, accuracy in record["accuracy"].items()
     )
+    settings, lineage = record["settings"], record.get("lineage") or {}
+    about = MADE if lineage.get("parent") else SCRATCH
     return CARD.format(
         model=model,
-        numbers=NUMBERS[record["settings"]["architecture"]],
-        layers=record["settings"]["layers"],
-        heads=record["settings"]["heads"],
+        about=(SHAPE + about).format(
+            layers=settings["layers"],
+            heads=settings["heads"],
+            numbers=NUMBERS.get(settings["architecture"]),
+            origin=origin(lineage) if lineage else None,
+        ),
         accuracies=accuracies,
         steps=record["steps"],
         seconds=record["seconds"],
-        settings=yaml.safe_dump(record["settings"], sort_keys=False),
+        settings=yaml.safe_dump(settings, sort_keys=False),
     )

@@ -21,11 +21,16 @@ DEFAULT_GENERATORS = (
     "arc-easy",
     "arc-challenge",
 )
+# The keys of the `train:` entry of a model that are about other models.
+OTHERS = ("init", "distil")
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """The `train:` entry of a model; the schema of the configuration describes it."""
+    """The `train:` entry of a model, without what is about other models.
+
+    The schema of the configuration describes it.
+    """
 
     architecture: str
     layers: int

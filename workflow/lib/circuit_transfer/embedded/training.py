@@ -8,26 +8,20 @@ interrupted and resumed ends with the same weights.
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
+from typing import Any
 
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from circuit_transfer.embedded.curriculum import LEVELS, Curriculum, Texts
+from circuit_transfer.embedded.learner import Learner
 from circuit_transfer.embedded.model import TrainingSettings, build_model
-from circuit_transfer.embedded.objective import accuracy, training_loss
+from circuit_transfer.embedded.objective import Teacher, accuracies, listed
 from circuit_transfer.embedded.vocabulary import build_tokenizer
 from circuit_transfer.generators import Words
-from circuit_transfer.jobs.progress import progress
-from circuit_transfer.jobs.resume import (
-    NO_RESUME,
-    Resume,
-    State,
-    optimiser_tensors,
-    set_optimiser_,
-)
+from circuit_transfer.jobs.resume import NO_RESUME, Resume, State
 
 log = logging.getLogger(__name__)
 
@@ -60,36 +54,67 @@ class Progress:
     history: list[dict] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Start:
+    """What a training begins with, and whom it learns from, if not from scratch.
+
+    Attributes:
+        model: instead of random weights.
+        tokenizer: instead of one of the words that the generators can produce.
+        teacher: whose predictions are learned too.
+        settings: by which all of these came about, for the record.
+        record: of what was done before, with `steps` and `seconds`.
+    """
+
+    model: PreTrainedModel | None = None
+    tokenizer: PreTrainedTokenizerFast | None = None
+    teacher: Teacher | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+
+SCRATCH = Start()
+
+
+def identity_of(
+    settings: TrainingSettings, words: Words, more: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what decides the result of a training, for its record and its state.
+
+    Args:
+        settings: architecture and hyperparameters.
+        words: word lists of the generators.
+        more: further settings, see `Start`.
+    """
+    own = asdict(settings) | {"generators": list(settings.generators)}
+    return {
+        "settings": {**own, **more},
+        "words": sha256(repr(words).encode()).hexdigest(),
+    }
+
+
 class Training:
-    """A training run, started from scratch or resumed after an interruption."""
+    """A training run, started or resumed after an interruption."""
 
     def __init__(
         self,
         settings: TrainingSettings,
         words: Words,
         resume: Resume = NO_RESUME,
+        start: Start = SCRATCH,
     ) -> None:
         """Initialise the model, or restore the state of an interrupted run."""
         self.settings = settings
-        self.tokenizer = build_tokenizer(
+        self.tokenizer = start.tokenizer or build_tokenizer(
             words, architecture=settings.architecture, generators=settings.generators
         )
-        self.model = build_model(settings, self.tokenizer)
+        self.model = start.model or build_model(settings, self.tokenizer)
         self.curriculum = Curriculum(
             words, self.tokenizer, settings.generators, settings.seed
         )
-        # Without weight decay, which only delays the learning of lookup tasks and sums.
-        self.optimiser = torch.optim.Adam(
-            self.model.parameters(),
-            lr=settings.learning_rate,
-            betas=(0.9, 0.98),
-            fused=True,
-        )
         self.progress = Progress(level=self.curriculum.first_level)
-        self.identity = {
-            "settings": asdict(settings) | {"generators": list(settings.generators)},
-            "words": sha256(repr(words).encode()).hexdigest(),
-        }
+        self.identity = identity_of(settings, words, start.settings)
+        self._learner = Learner(self.model, start.teacher)
         self._resume = resume
         resume.expect(**self.identity)
         state = resume.restore("training", self._state)
@@ -146,20 +171,10 @@ class Training:
 
     def held_out_accuracies(self) -> dict[str, float]:
         """Return the accuracy on the test split by task."""
-        return {
-            name: accuracy(self.model, texts)
-            for name, texts in _every_task(self.curriculum.held_out())
-        }
+        return accuracies(self.model, self.curriculum.held_out())
 
     def _step(self, batch: Texts) -> float:
-        for group in self.optimiser.param_groups:
-            group["lr"] = self._learning_rate()
-        loss = training_loss(self.model, batch)
-        self.optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimiser.step()
-        return loss.item()
+        return self._learner.step(batch, self._learning_rate())
 
     def _learning_rate(self) -> float:
         step, start = self.progress.step, self.progress.decay_start
@@ -177,17 +192,12 @@ class Training:
     def _probe(self) -> None:
         """Measure the accuracy; start the next level or the decay if it suffices."""
         progress = self.progress
-        accuracies = {
-            name: accuracy(self.model, texts)
-            for name, texts in _every_task(self.curriculum.probes(progress.level))
-        }
-        progress.history.append({"step": progress.step, **accuracies})
-        log.info(
-            "step %d, level %d: %s", progress.step, progress.level, _listed(accuracies)
-        )
+        found = accuracies(self.model, self.curriculum.probes(progress.level))
+        progress.history.append({"step": progress.step, **found})
+        log.info("step %d, level %d: %s", progress.step, progress.level, listed(found))
         if progress.decay_start is not None:
             return
-        passed = self.curriculum.passes(progress.level, accuracies)
+        passed = self.curriculum.passes(progress.level, found)
         if passed and progress.level < len(LEVELS) - 1:
             progress.level += 1
             log.info(
@@ -212,26 +222,19 @@ class Training:
         )
 
     def _state(self) -> State:
-        weights = self.model.state_dict().items()
-        tensors = {f"model/{name}": value for name, value in weights}
-        tensors |= optimiser_tensors(self.optimiser)
-        return State(tensors, asdict(self.progress))
+        return State(self._learner.tensors(), asdict(self.progress))
 
     def _load_state(self, state: State) -> None:
-        self.model.load_state_dict(
-            {
-                name.removeprefix("model/"): value
-                for name, value in state.tensors.items()
-                if name.startswith("model/")
-            }
-        )
-        set_optimiser_(self.optimiser, state.tensors)
+        self._learner.load_(state.tensors)
         self.progress = Progress(**state.notes)
         log.info("training resumes at step %d", self.progress.step)
 
 
 def train(
-    settings: TrainingSettings, words: Words, resume: Resume = NO_RESUME
+    settings: TrainingSettings,
+    words: Words,
+    resume: Resume = NO_RESUME,
+    start: Start = SCRATCH,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, dict]:
     """Train a model and return it with its tokenizer and a record of the training.
 
@@ -239,6 +242,7 @@ def train(
         settings: architecture and hyperparameters.
         words: word lists of the generators.
         resume: saves the state, from which a later call resumes.
+        start: what the training begins with; by default random weights.
 
     Returns:
         The model, its tokenizer and a record with `accuracy` by task on the test
@@ -248,13 +252,13 @@ def train(
         ValueError: After `max_steps` the accuracy on the test split of a task is below
             `required_accuracy`.
     """
-    training = Training(settings, words, resume)
+    training = Training(settings, words, resume, start)
     while True:
         while not training.finished:
             training.advance()
-        accuracies = training.held_out_accuracies()
-        log.info("test split: %s", _listed(accuracies))
-        if min(accuracies.values()) >= settings.required_accuracy:
+        found = training.held_out_accuracies()
+        log.info("test split: %s", listed(found))
+        if min(found.values()) >= settings.required_accuracy:
             break
         # If this was the last cycle, a repeated call fails immediately.
         resume.save(now=True)
@@ -262,21 +266,13 @@ def train(
             raise ValueError(
                 f"after {training.progress.step} steps not every task reaches an "
                 f"accuracy of {settings.required_accuracy} on its test split: "
-                f"{_listed(accuracies)}"
+                f"{listed(found)}"
             )
     record = {
-        "accuracy": accuracies,
-        "steps": training.progress.step,
-        "seconds": round(training.progress.seconds, 1),
+        "accuracy": found,
+        "steps": training.progress.step + start.record.get("steps", 0),
+        "seconds": round(training.progress.seconds + start.record.get("seconds", 0), 1),
         **training.identity,
         "history": training.progress.history,
     }
     return training.model, training.tokenizer, record
-
-
-def _every_task(texts: Mapping[str, Texts]) -> Iterator[tuple[str, Texts]]:
-    yield from progress(texts.items(), len(texts), "measuring task")
-
-
-def _listed(accuracies: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.3f}" for name, value in accuracies.items())

@@ -1,5 +1,6 @@
 """Tokenizers of the embedded models: one token per word of their generators."""
 
+import json
 from collections.abc import Sequence
 
 from tokenizers import Regex, Tokenizer, pre_tokenizers, processors
@@ -59,6 +60,27 @@ def build_tokenizer(
             single=f"{bos} $A", special_tokens=[(bos, ids[bos])]
         )
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIAL_TOKENS)
+
+
+def unknown_words(
+    tokenizer: PreTrainedTokenizerFast, words: Words, generator: str
+) -> list[str]:
+    """Return the words of a generator that a tokenizer has no token for, in order.
+
+    Args:
+        tokenizer: of any model.
+        words: word lists of the generators.
+        generator: its name.
+    """
+    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    if model.get("unk_token") is None:
+        return []
+    found = set()
+    for text in get_generator(generator).vocabulary(words):
+        encoding = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
+        parts = zip(encoding.tokens, encoding.offsets, strict=True)
+        found |= {text[a:b] for token, (a, b) in parts if token == model["unk_token"]}
+    return sorted(found)
 
 
 def _pre_tokenizer(numbers: str) -> pre_tokenizers.PreTokenizer:

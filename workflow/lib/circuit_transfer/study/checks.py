@@ -10,9 +10,10 @@ from circuit_transfer.generators import GENERATORS
 from circuit_transfer.importers import wrong_type
 from circuit_transfer.study.convergence import check_step_counts
 from circuit_transfer.study.edges import check_edges
-from circuit_transfer.study.file_checks import check_files
+from circuit_transfer.study.file_checks import check_files, read_configuration
 from circuit_transfer.study.head_checks import check_named_heads
 from circuit_transfer.study.learning import attributing_methods, check_learning
+from circuit_transfer.study.relatives import check_relatives, with_relatives
 from circuit_transfer.study.validation import nearest
 
 # Columns in addition to those of the tasks in the tables.
@@ -56,8 +57,10 @@ def check_config(config: Mapping, *directories: Path | str) -> None:
         check_task(f"tasks.{name}", task)
     for name, entry in config["benchmark"].items():
         check_benchmark(f"benchmark.{name}", entry, config["models"])
-    used = studied_models(config["study"], config["models"])
     places = [Path(directory) for directory in directories or ["."]]
+    models = config["models"]
+    check_relatives(models, lambda name: read_configuration(models[name], places))
+    used = with_relatives(models, studied_models(config["study"], models))
     check_files(config, used, places)
     check_named_heads(config, places)
 
@@ -196,7 +199,8 @@ def check_model(key: str, model: Mapping) -> None:
     if "revision" in model and "hub" not in model:
         raise ValueError(f"{key}.revision: only a `hub` model has one")
     if "train" in model:
-        _check_shape(f"{key}.train", model["train"])
+        if "init" not in model["train"]:
+            _check_shape(f"{key}.train", model["train"])
         for name in model["train"]["generators"]:
             _check_known(f"{key}.train.generators", name, GENERATORS, "generator")
     if "planted" in model:

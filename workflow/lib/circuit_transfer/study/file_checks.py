@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from circuit_transfer.artifacts.foreign import holds_tensors
+from circuit_transfer.artifacts.text import read_json
 from circuit_transfer.importers import data_files, import_task
 from circuit_transfer.messages import quoted
 from circuit_transfer.models.architectures import architecture_of
@@ -44,6 +45,23 @@ def check_files(
             _check_checkpoint(f"models.{name}.path", models[name]["path"], directories)
         if "gguf" in models[name]:
             _check_file(f"models.{name}.gguf", models[name]["gguf"], directories)
+
+
+def read_configuration(model: Mapping, directories: Sequence[Path]) -> dict:
+    """Return the `config.json` of the checkpoint folder of a model's entry.
+
+    Raises:
+        FileNotFoundError: it has no folder, or no such file is there.
+        ValueError: the file is not JSON.
+    """
+    folders = [each / model["path"] for each in directories if "path" in model]
+    files = (folder / "config.json" for folder in folders)
+    found = next((file for file in files if file.is_file()), None)
+    settings = read_json(found) if found else None
+    # Another one is refused when all files of the checkpoint are checked.
+    if not isinstance(settings, dict):
+        raise FileNotFoundError(f"no configuration of {dict(model)}")
+    return settings
 
 
 def _check_pairs(key: str, entry: Mapping, directories: Sequence[Path]) -> None:

@@ -15,7 +15,8 @@ from circuit_transfer.models.nodes import node_names
 def check_named_heads(config: Mapping, directories: Sequence[Path]) -> None:
     """Check that the heads in `evaluation.heads` are those of their models.
 
-    Those of a model on the hub are checked when it has been downloaded.
+    Those of a model on the hub are checked when it has been downloaded, and those of a
+    model that is made from another one when it has been trained.
 
     Args:
         config: the whole config, of which the files of models have been checked.
@@ -37,7 +38,7 @@ def check_named_heads(config: Mapping, directories: Sequence[Path]) -> None:
 def _layers_and_heads(entry: Mapping, directories: Sequence[Path]) -> tuple[Any, Any]:
     """Return the number of layers, and of heads in each, or what is not known."""
     if "train" in entry:
-        return entry["train"]["layers"], entry["train"]["heads"]
+        return entry["train"].get("layers"), entry["train"].get("heads")
     if "planted" in entry:
         settings = planted_settings(entry["planted"])
         return settings.layers, settings.heads

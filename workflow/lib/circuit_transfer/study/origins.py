@@ -5,10 +5,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from circuit_transfer.artifacts.text import read_json
 from circuit_transfer.importers import data_files
 from circuit_transfer.models.checkpoints import SETTINGS
 from circuit_transfer.models.loading import LOAD_OPTIONS
 from circuit_transfer.study.paths import path, paths
+from circuit_transfer.study.relatives import (
+    parent_of,
+    sizes_of,
+    teacher_of,
+    trained_entry,
+    with_relatives,
+)
 from circuit_transfer.study.study import Study
 
 # Of a model that the workflow makes: what stages open of what is written.
@@ -73,7 +81,8 @@ class Origins:
 
     def found_at_home(self, study: Study) -> list[str]:
         """Return the paths of a study that only the folder of the Snakefile has."""
-        entries = [self._models[name] for name in study.models]
+        models = with_relatives(self._models, study.models)
+        entries = [self._models[name] for name in models]
         entries += [self._tasks[name] for name in study.tasks]
         entries += study.circuits.values()
         given = [each[key] for each in entries for key in PATH_KEYS if key in each]
@@ -116,6 +125,59 @@ class Origins:
         names = [re.escape(name) for name, each in self._models.items() if key in each]
         # Without a model, one that no name matches.
         return "|".join(names) or "(?!)"
+
+    def parent(self, model: str) -> list[str]:
+        """Return the model that a trained one begins with, as a list of one or none."""
+        return list(filter(None, [parent_of(self._models[model])]))
+
+    def teacher(self, model: str) -> list[str]:
+        """Return the teacher of a trained model, as a list of one or none."""
+        return list(filter(None, [teacher_of(self._models[model])]))
+
+    def named_checkpoint(self, models: Sequence[str]) -> dict[str, str | None] | None:
+        """Return name and checkpoint folder of the model in a list, if there is one."""
+        found = [{"name": each, "checkpoint": self.checkpoint(each)} for each in models]
+        return found[0] if found else None
+
+    def records(self, models: Sequence[str]) -> list:
+        """Return the records of models that have one."""
+        return [each for each in map(self.record, models) if each]
+
+    def unused_trainers(self, model: str) -> tuple[str, ...]:
+        """Return the library's modules that the training of a model does not need."""
+        init = self._models[model].get("train", {}).get("init", {})
+        if "prune" in init:
+            return ()
+        if self.parent(model) or self.teacher(model):
+            return ("embedded.fading", "embedded.importance")
+        return ("embedded.inheritance",)
+
+    def training(self, model: str) -> dict[str, dict[str, Any]]:
+        """Return what the training of a model is of, for its resources.
+
+        Returns:
+            `train`, its entry with architecture and sizes, and the sizes of the models
+            that it reads, `parent` and `teacher`, as far as there are any.
+
+        Raises:
+            FileNotFoundError: the sizes of another model are not known yet.
+        """
+        others = {"parent": self.parent(model), "teacher": self.teacher(model)}
+        return {
+            "train": trained_entry(self._models, model, self._settings),
+            **{
+                role: sizes_of(self._models, name, self._settings)
+                for role, names in others.items()
+                for name in names
+            },
+        }
+
+    def _settings(self, model: str) -> dict[str, Any]:
+        """Return the `config.json` of a model."""
+        folder = self.checkpoint(model)
+        if folder is None:
+            folder = read_json(self._made(path("download", model=model)))["folder"]
+        return read_json(Path(folder) / "config.json")
 
     def gguf_file(self, model: str) -> str:
         """Return the GGUF file that a model is dequantised from."""
@@ -169,7 +231,7 @@ class Origins:
     def configurations(self, studied: Sequence[str]) -> list[str]:
         """Return the configurations of models that are there before anything runs."""
         found = []
-        for model in studied:
+        for model in with_relatives(self._models, studied):
             entry = self._models[model]
             if "path" in entry:
                 found.append(Path(self.located(entry["path"])) / "config.json")

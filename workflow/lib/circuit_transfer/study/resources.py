@@ -8,6 +8,7 @@ needs, and a margin. Every further attempt of a job requests more.
 from collections.abc import Mapping, Sequence
 from math import ceil
 
+from circuit_transfer.embedded.selection import FADE_STEPS
 from circuit_transfer.models.shape import FLOAT32_BYTES, ModelShape, described_shape
 from circuit_transfer.study.costs import (
     PEAK_FLOPS,
@@ -29,6 +30,9 @@ BYTES_PER_SECOND = 200e6  # weights from a busy network disk
 STARTING_MINUTES = 15  # the slowest start of a job, and much of a short one's work
 # One core, in float32, reaches about twice as much; texts have at most these tokens.
 TRAINING_FLOPS, TRAINING_TOKENS = 20e9, 32
+# Of the parameters of another model that a training reads: weights, gradients, two
+# moments and original weights, and as many again for its embeddings.
+COPIES = 10
 
 
 def requested(
@@ -73,24 +77,46 @@ def requested(
     }
 
 
-def requested_by_training(train: Mapping, attempt: int = 1) -> dict[str, int]:
+def requested_by_training(
+    train: Mapping,
+    attempt: int = 1,
+    *,
+    parent: Mapping | None = None,
+    teacher: Mapping | None = None,
+) -> dict[str, int]:
     """Return `mem_mb` and `runtime` (minutes) of the training of an embedded model.
 
     It computes on one core. All steps are counted, though most trainings end earlier.
+    While parts are faded out, the whole parent is trained; the teacher has a forward
+    pass in every step. Their weights, gradients and moments, and the original weights,
+    may be larger than what is requested for the libraries.
 
     Args:
-        train: the model's `train:` entry in the config, defaults filled in.
+        train: the model's `train:` entry in the config, defaults and sizes filled in.
         attempt: how often the job is tried, with this time.
+        parent: sizes of the model of `init`, if there is one.
+        teacher: sizes of the model of `distil`, likewise.
     """
-    shared = train["kv_heads"] / train["heads"]
-    widths = 2 * train["d_model"] * (1 + shared) + 3 * train["d_mlp"]
-    parameters = train["layers"] * train["d_model"] * widths
-    tokens = train["max_steps"] * train["batch_size"] * TRAINING_TOKENS
-    seconds = 6 * parameters * tokens / TRAINING_FLOPS
+    fade_steps = 0
+    if "prune" in train.get("init", {}):
+        fade_steps = train["init"].get("fade_steps", FADE_STEPS)
+    passes = 3 * train["max_steps"] * _parameters(train)
+    passes += 3 * fade_steps * _parameters(parent) if parent else 0
+    passes += (train["max_steps"] + fade_steps) * _parameters(teacher) if teacher else 0
+    seconds = 2 * passes * train["batch_size"] * TRAINING_TOKENS / TRAINING_FLOPS
+    others = sum(_parameters(each) for each in (parent, teacher) if each)
+    megabytes = COPIES * FLOAT32_BYTES * others / MEGA
     return {
-        "mem_mb": attempt * LIBRARIES_MB,
+        "mem_mb": ceil(attempt * (LIBRARIES_MB + megabytes)),
         "runtime": ceil(attempt * (STARTING_MINUTES + seconds / MINUTE)),
     }
+
+
+def _parameters(sizes: Mapping) -> float:
+    """Return the number of parameters of the layers of an embedded model."""
+    shared = sizes["kv_heads"] / sizes["heads"]
+    widths = 2 * sizes["d_model"] * (1 + shared) + 3 * sizes["d_mlp"]
+    return sizes["layers"] * sizes["d_model"] * widths
 
 
 def requested_by_conversion(values: int, attempt: int = 1) -> dict[str, int]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from circuit_transfer.models.lineage import origin
 from circuit_transfer.prompts.frame import SPLITS
 from circuit_transfer.tables.typesetting import HALF_WIDTH, HIGH, LOW, Table, half_width
 
@@ -99,6 +100,7 @@ def models_table(
             and of distinct pairs of prompts, `distinct_train` and `distinct_test`.
     """
     converted = any("gguf" in model for model in models.values())
+    related = any("lineage" in model for model in models.values())
     lines = []
     for (name, task), count in counts.items():
         model, baseline = models[name], baselines[name, task]
@@ -112,20 +114,26 @@ def models_table(
         }
         if converted:
             shape["gguf"] = _gguf_file(model["gguf"]) if "gguf" in model else None
+        if related:
+            lineage = model.get("lineage")
+            shape["origin"] = origin(lineage) if lineage else None
         judged = {"verdict": verdict(baseline), "objection": objection(baseline, count)}
         lines.append(shape | _measured(baseline) | judged | count)
-    frame = pl.DataFrame(lines, schema=_schema(converted))
+    frame = pl.DataFrame(lines, schema=_schema(converted, related))
     note = NOTE + _lacking(counts)
     if converted:
         note += " gguf: the file that a model was dequantised from, and its tensors."
-    return Table(frame, labels=7 if converted else 6, note=note)
+    if related:
+        note += " origin: the models that a model was made from."
+    return Table(frame, labels=6 + converted + related, note=note)
 
 
-def _schema(converted: bool) -> dict[str, pl.DataType]:
+def _schema(converted: bool, related: bool) -> dict[str, pl.DataType]:
     schema = {"model": pl.String, "architecture": pl.String}
     schema |= dict.fromkeys(("layers", "heads", "nodes"), pl.Int64)
     schema |= {"task": pl.String}
     schema |= {"gguf": pl.String} if converted else {}
+    schema |= {"origin": pl.String} if related else {}
     schema |= {"pairs": pl.Int64, "distinct": pl.Int64}
     schema |= {name + end: pl.Float64 for name in SHARES for end in ("", LOW, HIGH)}
     schema |= {name + end: pl.Float64 for name in MEANS for end in ("", HALF_WIDTH)}
