@@ -67,10 +67,13 @@ def learning_curves(masks: Iterable[EdgeMasks], *, model: str) -> Figure:
         place = panel.get_subplotspec()
         if place.is_first_row():
             panel.set_title(method)
-        if place.is_last_row() and panel.has_data():
-            panel.set_xlabel("step")
         if place.is_first_col():
             panel.set_ylabel(CURVES[name])
+    for column in range(len(by_method)):
+        # Below it there may be a panel without a curve, which has no axis.
+        lowest = [each for each in axes[column :: len(by_method)] if each.lines][-1]
+        lowest.set_xlabel("step")
+        lowest.tick_params(labelbottom=True)
     sizes = max((found[0].sizes for found in by_method.values()), key=len)
     looks = {f"{100 * size:g} % of the edges": look for size, look in _styled(sizes)}
     used = {(each.get_color(), each.get_linestyle()) for p in axes for each in p.lines}
