@@ -36,6 +36,13 @@ PATTERNS = {
     "seed-{seed}.safetensors",
     "resampled-masks": "results/edge-masks/{model}/{task}/{learned_method}/"
     "resample-{resample}.safetensors",
+    "critical-heads": "results/critical-heads/{model}/{task}.parquet",
+    "matched-heads": "results/matched-heads/{teacher}/{student}/{task}/"
+    "{matching}.parquet",
+    "distilled": "results/distilled/{teacher}/{student}/{task}/{variant}/"
+    "seed-{seed}/{file}",
+    "distilled-measures": "results/distilled/{teacher}/{student}/{task}/"
+    "{variant}.parquet",
     "heads": "results/heads/{model}/{task}.parquet",
     "verified": "results/verified/{model}/{task}/{edge_method}.parquet",
     "edge-faithfulness": "results/faithfulness/edges/{target}/{task}/"
@@ -95,6 +102,10 @@ JOBS = {
     "learn_resampled": "{model}/{task}/{learned_method}/{resample}",
     "verify_edges": "{model}/{task}/{edge_method}",
     "find_heads": "{model}/{task}",
+    "find_critical_heads": "{model}/{task}",
+    "match_heads": "{teacher}/{student}/{task}/{matching}",
+    "distil_student": "{teacher}/{student}/{task}/{variant}/{seed}",
+    "evaluate_student": "{teacher}/{student}/{task}/{variant}",
     "fit_alignment": "{source}/{target}/{method}/{training_set}",
     "fit_free_mask": "{target}/{task}",
     "stitch_alignment": "{source}/{target}/{task}",
