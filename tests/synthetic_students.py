@@ -1,4 +1,4 @@
-"""Students of a teacher, measured with numbers whose means and differences are known."""
+"""Students of a teacher whose numbers, means and differences are known."""
 
 import polars as pl
 
