@@ -17,6 +17,7 @@ from circuit_transfer.distillation.variants import (
     VARIANTS,
     Variant,
 )
+from circuit_transfer.models.edges import QUERY_HEAD
 from circuit_transfer.study.learning import attributing_methods
 from circuit_transfer.study.settings import (
     attribution_settings,
@@ -139,10 +140,17 @@ def measuring_settings(config: Mapping) -> dict[str, Any]:
             method: attribution_settings(config, method) for method in methods[:1]
         },
         "edge_scoring": {
-            method: edge_attribution_settings(config, method) | {"keep_examples": False}
+            method: _without_files(edge_attribution_settings(config, method))
             for method in edge_methods[:1]
+            # Edges of two models correspond by their query heads.
+            if config["attribution"]["kv"] == QUERY_HEAD
         },
     }
+
+
+def _without_files(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how edges are scored, without what is saved of it."""
+    return {key: each for key, each in settings.items() if key != "keep_examples"}
 
 
 def scores_edges(criterion: str) -> bool:
