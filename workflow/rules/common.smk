@@ -24,6 +24,7 @@ end_on_interrupt()
 from circuit_transfer.prompts.frame import SPLITS
 from circuit_transfer.study.convergence import comparison_settings
 from circuit_transfer.study.distillation import (
+    all_matchings,
     critical_settings,
     distilled_tasks,
     distilling_settings,
@@ -40,6 +41,11 @@ from circuit_transfer.study.distillation_files import (
     student_scores,
     trainings,
     used_matching,
+)
+from circuit_transfer.study.distillation_results import (
+    student_names,
+    student_settings,
+    summarised_students,
 )
 from circuit_transfer.study.drawings import drawn_scores, summarised_edges
 from circuit_transfer.study.learning import pruning_settings

@@ -34,6 +34,7 @@ def write_summary(
     figures_paths: Iterable[Path | str],
     drawings_paths: Iterable[Path | str],
     drawn_paths: Iterable[Path | str],
+    students_paths: Iterable[Path | str],
     summary_path: Path | str,
     *,
     names: Mapping[str, Any],
@@ -45,7 +46,8 @@ def write_summary(
 
     Frames and tables (CSV) are those of `Frames`, `edges` that of circuits of edges, if
     the study has any; the statistics of all methods, if it learns circuits, and the
-    highest nodes and edges are one file for each target, in their order. The figures
+    highest nodes and edges are one file for each target, in their order; those of
+    students one file for each teacher and student. The figures
     are PNG files, the drawings of circuits SVG files, of which `drawn` are the tables
     of edges. `names` are what the study is of, `sections` by the name of a figure the
     section that shows it, and its title, and `index` has by topic the linked files.
@@ -64,6 +66,13 @@ def write_summary(
         top_nodes=_by_target(study, top_nodes_paths, TOP_NODES),
         top_edges=_by_target(study, top_edges_paths, TOP_EDGES),
         methods=dict(zip(study.targets, map(read_frame, methods_paths), strict=False)),
+        students=dict(
+            zip(
+                map(tuple, study.distilled),
+                map(read_frame, students_paths),
+                strict=True,
+            )
+        ),
     )
     figures = _figures(figures_paths, summary_path, sections)
     drawings = _drawings(drawings_paths, drawn_paths, summary_path)

@@ -18,8 +18,8 @@ from circuit_transfer.tables.distillation import DistillationLevels
 from circuit_transfer.tables.distillation_statistics import TEACHER
 
 NO_TRAINING = "No student was trained: there is no curve to draw."
-# The columns of a curve, and what is drawn beside each other.
-COLUMNS = ("task", "variant", "seed", "step", "accuracy", "cka")
+# What is measured during a training; and the two that are drawn, beside each other.
+CURVES = {"step": pl.Int64, "accuracy": pl.Float64, "cka": pl.Float64}
 MEASURED = {"accuracy": "accuracy", "cka": "CKA of matched heads"}
 # By variant its colour, line and marker: no two are equal in any two of them.
 LOOKS = {
@@ -52,7 +52,7 @@ def distillation_figure(
 
     Args:
         statistics: see `distillation_statistics`.
-        curves: what is measured during the trainings, see `COLUMNS`.
+        curves: `CURVES` of all trainings, by `task`, `variant` and `seed`.
         teacher: the model whose circuit is distilled.
         student: the model that is trained.
         tasks: in the order of the rows.
