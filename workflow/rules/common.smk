@@ -24,7 +24,6 @@ end_on_interrupt()
 from circuit_transfer.prompts.frame import SPLITS
 from circuit_transfer.study.convergence import comparison_settings
 from circuit_transfer.study.distillation import (
-    all_matchings,
     critical_settings,
     distilled_tasks,
     distilling_settings,

@@ -1,12 +1,14 @@
 """Students in tables and figures: variants, tests, matched heads, curves."""
 
+STUDENTS = student_settings(config, "tasks", "variants", "seeds", "methods")
+
 
 rule summarise_distillation:
     input:
         measures=paths(
             "distilled-measures",
-            task=distilled_tasks(config),
-            variant=config["distillation"]["objectives"],
+            task=STUDENTS["tasks"],
+            variant=STUDENTS["variants"],
         ),
     output:
         statistics=path("distillation-statistics"),
@@ -33,9 +35,9 @@ rule plot_distillation:
         statistics=path("distillation-statistics"),
         records=paths(
             "distilled",
-            task=distilled_tasks(config),
-            variant=config["distillation"]["objectives"],
-            seed=config["distillation"]["seeds"],
+            task=STUDENTS["tasks"],
+            variant=STUDENTS["variants"],
+            seed=STUDENTS["seeds"],
             file="training.json",
         ),
     output:
@@ -60,8 +62,8 @@ rule summarise_matched_heads:
     input:
         matched=paths(
             "matched-heads",
-            task=distilled_tasks(config),
-            matching=all_matchings(config),
+            task=STUDENTS["tasks"],
+            matching=STUDENTS["methods"],
         ),
     output:
         heads_table=table("matched-heads"),
@@ -86,8 +88,8 @@ rule plot_matched_heads:
     input:
         matched=paths(
             "matched-heads",
-            task=distilled_tasks(config),
-            matching=all_matchings(config),
+            task=STUDENTS["tasks"],
+            matching=STUDENTS["methods"],
         ),
         teacher=path("model", model="{teacher}"),
         student=path("model", model="{student}"),

@@ -6,6 +6,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from circuit_transfer.figures.style import (
     COLOURS,
@@ -62,10 +63,8 @@ def distillation_figure(
     if curves.is_empty():
         return message(NO_TRAINING)
     levels = DistillationLevels(statistics)
-    count = len(tasks) * len(MEASURED)
-    figure, axes = panels(
-        count, columns=len(MEASURED), width=3.5, height=2.3, sharex="col"
-    )
+    shape = {"columns": len(MEASURED), "width": 3.5, "height": 2.3, "sharex": "col"}
+    figure, axes = panels(len(tasks) * len(MEASURED), **shape)
     cells = [(task, measure) for task in tasks for measure in MEASURED]
     lowest = [task for task in tasks if task in curves["task"]][-1]
     for panel, (task, measure) in zip(axes, cells, strict=True):
@@ -75,8 +74,7 @@ def distillation_figure(
         if found.is_empty():
             show_text(panel, "not trained")
             continue
-        for variant in variants:
-            _draw(panel, found.filter(variant=variant), variant, measure)
+        _draw(panel, found, variants, measure)
         if measure == "accuracy":
             _draw_references(panel, levels, task, accuracy)
         if task == lowest:
@@ -89,7 +87,15 @@ def distillation_figure(
     return figure
 
 
-def _draw(axes: Axes, found: pl.DataFrame, variant: str, measure: str) -> None:
+def _draw(
+    axes: Axes, found: pl.DataFrame, variants: Sequence[str], measure: str
+) -> None:
+    for variant in variants:
+        _draw_variant(axes, found.filter(variant=variant), variant, measure)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _draw_variant(axes: Axes, found: pl.DataFrame, variant: str, measure: str) -> None:
     by_step = found.group_by("step").agg(
         mean=pl.mean(measure), low=pl.min(measure), high=pl.max(measure)
     )

@@ -82,11 +82,12 @@ def _verdict(levels: DistillationLevels, start: str, accuracy: float) -> Answer:
     if ways:
         lead = f"matching heads helps: {METHOD} is better than {baselines} "
         lead += joined(ways)
+        limits = []
     else:
         lead = f"{METHOD} was not shown to be better than both {baselines}, "
         lead += " or ".join(better)
-        for text in (*_only(better), *_worse(right), *_bounds(right)):
-            lead += f"; {text}"
+        limits = [*_only(better), *(_ceiling(levels) or _bounds(right))]
+    lead = "; ".join([lead, *_worse(right), *limits])
     details = f"Accuracy of {METHOD} minus that of {_differences(right)}"
     if steps:
         details += f"; its steps minus those of {_differences(steps, decimals=0)}"
@@ -118,6 +119,18 @@ def _only(better: Mapping[str, Sequence[str]]) -> Iterator[str]:
 def _worse(rows: Rows) -> Iterator[str]:
     if names := _beyond(rows, -1):
         yield f"its accuracy is lower than that of {joined(names)}"
+
+
+def _ceiling(levels: DistillationLevels) -> list[str]:
+    """Say with which baseline there is too little left to gain, if with any."""
+    for name in AGAINST:
+        value = levels.level(name, "accuracy")["value"]
+        if value + LEAST > 1:
+            return [
+                f"{name} has accuracy {number(value)}, so that a gain of {LEAST:g} is "
+                "impossible"
+            ]
+    return []
 
 
 def _bounds(rows: Rows) -> Iterator[str]:
@@ -160,6 +173,9 @@ def _accuracies(levels: DistillationLevels, found: Rows, student: str) -> Answer
     """Return which variant answers best, beside both models as given."""
     values = {name: row["value"] for name, row in found.items() if row}
     best = max(values, key=values.__getitem__)
+    lead = f"Trained by {best}, students answer best ({number(values[best])})"
+    if len({*map(number, values.values())}) == 1 < len(values):
+        lead = f"By all variants, students answer equally well ({number(values[best])})"
     given = [
         f"{name} {number(levels.level(key, 'accuracy').get('value'))}"
         for key, name in ((TEACHER, "the teacher"), (STUDENT, f"{student} before"))
@@ -169,11 +185,7 @@ def _accuracies(levels: DistillationLevels, found: Rows, student: str) -> Answer
         for name, row in found.items()
         if row
     ]
-    return Answer(
-        f"Trained by {best}, students answer best ({number(values[best])}); "
-        f"{joined(given)}.",
-        f"Accuracy: {', '.join(every)}.",
-    )
+    return Answer(f"{lead}; {joined(given)}.", f"Accuracy: {', '.join(every)}.")
 
 
 def _circuit(levels: DistillationLevels, variants: Sequence[str]) -> Iterator[Answer]:
@@ -186,8 +198,9 @@ def _circuit(levels: DistillationLevels, variants: Sequence[str]) -> Iterator[An
         if _listed(levels, measure, shown)
     ]
     if alone or near:
-        lead = f"The critical heads alone have accuracy {alone}." if alone else near[0]
-        yield Answer(lead, f"{'; '.join(near)}." if near else "")
+        of_circuit = [f"accuracy of the critical heads alone: {alone}"] if alone else []
+        lead, *details = (f"{each[0].upper()}{each[1:]}." for each in of_circuit + near)
+        yield Answer(lead, " ".join(details))
 
 
 def _listed(levels: DistillationLevels, measure: str, names: Sequence[str]) -> str:
@@ -200,15 +213,17 @@ def _interference(
 ) -> Iterator[Answer]:
     """Yield what trainings do to the tasks that students are not trained on."""
     before = levels.level(STUDENT, OTHERS)
-    after = {name: levels.level(name, OTHERS) for name in variants}
-    known = {name: row["value"] for name, row in after.items() if row}
+    rows = {name: levels.level(name, OTHERS) for name in variants}
+    known = {name: row["value"] for name, row in rows.items() if row}
     if not before or not known:
         return
     worst, best = (f(known, key=known.__getitem__) for f in (min, max))
     every = [f"{name} {number(value)}" for name, value in known.items()]
+    after = f"from {number(known[worst])} ({worst}) to {number(known[best])} ({best})"
+    if len({*map(number, known.values())}) == 1:
+        after = f"{number(known[best])} by every variant"
     yield Answer(
         f"On the other tasks the student has accuracy {number(before['value'])} "
-        f"before, and after training from {number(known[worst])} ({worst}) to "
-        f"{number(known[best])} ({best}).",
+        f"before, and after training {after}.",
         f"Other tasks: {', '.join(every)}.",
     )
