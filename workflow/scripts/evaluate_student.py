@@ -69,12 +69,10 @@ def evaluate_student(
     )
     folders = [Path(record).parent for record in records_paths]
     finished = _finished(examination, seeds, folders, resume)
-    trained = {
-        seed: _trained(folder / RECORD, cost, settings["accuracy"])
-        for seed, folder, cost in zip(seeds, folders, trainings_paths, strict=True)
-    }
-    labels = {"teacher": teacher, "student": student, "task": task}
+    costs = zip(seeds, folders, trainings_paths, strict=True)
+    trained = {seed: _trained(*each, settings["accuracy"]) for seed, *each in costs}
     rows = _labelled(finished.parts, seeds, variant)
+    labels = {"teacher": teacher, "student": student, "task": task}
     write_frame(_frame(rows, labels, trained), measures_path)
     write_json(finished.joined("costs"), cost_path)
     resume.remove()
@@ -135,11 +133,9 @@ def _frame(rows: Rows, labels: Mapping[str, str], trained: Mapping) -> pl.DataFr
     return pl.DataFrame(every, MEASURED_COLUMNS)
 
 
-def _trained(
-    record_path: Path | str, training_path: Path | str, accuracy: float
-) -> dict[str, Any]:
+def _trained(folder: Path, cost_path: Path | str, accuracy: float) -> dict[str, Any]:
     """Return how a training went: steps to an accuracy, seconds and passes."""
-    record, costs = read_json(record_path), read_json(training_path)
+    record, costs = read_json(folder / RECORD), read_json(cost_path)
     if "curves" not in record:
         return {}
     probes = pl.DataFrame(record["curves"]["probes"])
