@@ -22,30 +22,12 @@ from running.interrupts import end_on_interrupt
 end_on_interrupt()
 
 from circuit_transfer.prompts.frame import SPLITS
+from circuit_transfer.study import (
+    distillation,
+    distillation_files,
+    distillation_results,
+)
 from circuit_transfer.study.convergence import comparison_settings
-from circuit_transfer.study.distillation import (
-    critical_settings,
-    distilled_tasks,
-    distilling_settings,
-    held_out_settings,
-    matching_settings,
-    measuring_settings,
-)
-from circuit_transfer.study.distillation_files import (
-    compared_pairs,
-    compares_activations,
-    matching_alignment,
-    profiled_scores,
-    ranking_scores,
-    student_scores,
-    trainings,
-    used_matching,
-)
-from circuit_transfer.study.distillation_results import (
-    student_names,
-    student_settings,
-    summarised_students,
-)
 from circuit_transfer.study.drawings import drawn_scores, summarised_edges
 from circuit_transfer.study.learning import pruning_settings
 from circuit_transfer.study.origins import CHECKPOINT_FILES, Origins

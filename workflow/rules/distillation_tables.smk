@@ -1,6 +1,8 @@
 """Students in tables and figures: variants, tests, matched heads, curves."""
 
-STUDENTS = student_settings(config, "tasks", "variants", "seeds", "methods")
+STUDENTS = distillation_results.student_settings(
+    config, "tasks", "variants", "seeds", "methods"
+)
 
 
 rule summarise_distillation:
@@ -23,7 +25,9 @@ rule summarise_distillation:
     conda:
         "../../envs/figures.yaml"
     params:
-        **student_settings(config, "tasks", "variants", "accuracy", "steps"),
+        **distillation_results.student_settings(
+            config, "tasks", "variants", "accuracy", "steps"
+        ),
     message:
         "Comparing the students of {wildcards.teacher}: {wildcards.student}"
     script:
@@ -51,7 +55,9 @@ rule plot_distillation:
     conda:
         "../../envs/figures.yaml"
     params:
-        **student_settings(config, "tasks", "variants", "seeds", "accuracy"),
+        **distillation_results.student_settings(
+            config, "tasks", "variants", "seeds", "accuracy"
+        ),
     message:
         "Drawing how {wildcards.student} learns from {wildcards.teacher}"
     script:
@@ -77,7 +83,7 @@ rule summarise_matched_heads:
     conda:
         "../../envs/figures.yaml"
     params:
-        **student_settings(config, "tasks", "methods"),
+        **distillation_results.student_settings(config, "tasks", "methods"),
     message:
         "Tabulating the heads of {wildcards.student} that are matched to {wildcards.teacher}"
     script:
@@ -104,7 +110,7 @@ rule plot_matched_heads:
     conda:
         "../../envs/figures.yaml"
     params:
-        **student_settings(config, "tasks", "methods"),
+        **distillation_results.student_settings(config, "tasks", "methods"),
     message:
         "Drawing the heads of {wildcards.student} that are matched to {wildcards.teacher}"
     script:

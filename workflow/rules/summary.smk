@@ -21,7 +21,7 @@ rule write_summary:
             for file in study.every(path("method-statistics"))
             if study.learned_methods
         ],
-        students=summarised_students(study),
+        students=distillation_results.summarised_students(study),
         figures=summarised_figures(study),
     output:
         summary=path("summary"),
@@ -38,7 +38,7 @@ rule write_summary:
             "tasks", "methods", "edge_methods", "targets", "pairs", "maps", "seeds"
         )
         | (study.selected("learned_methods", "sizes") if study.learned_methods else {})
-        | student_names(study),
+        | distillation_results.student_names(study),
         ablation=study.selected("ablation")["ablation"],
         sections=SUMMARISED,
         index={

@@ -1,7 +1,7 @@
 """Train a student on one task by one variant of distillation, with one seed."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,8 @@ def distil_student(
     teacher_path: Path | str,
     student_path: Path | str,
     matched_path: Path | str,
-    teacher_pairs_path: Path | str,
-    student_pairs_path: Path | str,
-    teacher_test_path: Path | str,
-    student_test_path: Path | str,
+    pairs_paths: Iterable[Path | str],
+    tests_paths: Iterable[Path | str],
     record_path: Path | str,
     cost_path: Path | str,
     *,
@@ -42,47 +40,23 @@ def distil_student(
     variant: str,
     seed: str | int,
     settings: Mapping[str, Any],
-    held_out: int,
-    measured_at_once: int | str,
+    held_out: Mapping[str, Any],
     resume: Resume = NO_RESUME,
 ) -> None:
-    """Train on all training pairs that both models share, write the student.
+    """Train on all training pairs that both models have, write the student.
 
-    It is written as a checkpoint of the Hugging Face layout with a record of the
-    training: its curves, settings, and pairs of heads. Without pairs of prompts or of
-    heads it stays as it is.
-
-    Args:
-        teacher_path: description of the teacher.
-        student_path: that of the student.
-        matched_path: their matched heads.
-        teacher_pairs_path: training pairs for the teacher.
-        student_pairs_path: those for the student.
-        teacher_test_path: test pairs for the teacher.
-        student_test_path: those for the student.
-        record_path: where the record goes, in the folder of the student.
-        cost_path: where the cost goes.
-        teacher: name of the teacher.
-        student: name of the student.
-        task: name of the task.
-        variant: one of `VARIANTS`.
-        seed: of the training.
-        settings: those of `DistillationSettings` that the variant has.
-        held_out: test pairs that are measured meanwhile, at most.
-        measured_at_once: of them in one pass.
-        resume: partial progress.
+    It is a checkpoint of the Hugging Face layout with a record of the training: curves,
+    settings, and pairs of heads. Without pairs of prompts or of heads it stays as it
+    is. Pairs of prompts are the student's, then the teacher's; `settings` are those of
+    `DistillationSettings` that the variant has, `held_out` says how many test pairs are
+    measured meanwhile.
     """
     description = read_description(student_path)
     models = load_described(description), load_described(read_description(teacher_path))
     how = DistillationSettings(**settings)
-    paths = (student_pairs_path, teacher_pairs_path)
-    batches = read_shared(
-        models, paths, "train", examples=None, batch_size=how.batch_size
-    )
-    paths = (student_test_path, teacher_test_path)
-    tested = read_shared(
-        models, paths, "test", examples=held_out, batch_size=measured_at_once
-    )
+    sizes = {"examples": None, "batch_size": how.batch_size}
+    batches = read_shared(models, tuple(pairs_paths), "train", **sizes)
+    tested = read_shared(models, tuple(tests_paths), "test", **held_out)
     matched = read_matched(matched_path)
     record = {"teacher": teacher, "student": student, "task": task}
     record |= {"variant": variant, "seed": int(seed), "settings": dict(settings)}

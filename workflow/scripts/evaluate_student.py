@@ -1,6 +1,7 @@
 """Measure the students of one variant: answers, circuit, and nearness to teacher."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from circuit_transfer.distillation.measures import steps_to
 from circuit_transfer.jobs.progress import progress
 from circuit_transfer.jobs.resume import NO_RESUME, Resume
 from circuit_transfer.jobs.stage import run_stage
-from circuit_transfer.stages.distillation import Finished
+from circuit_transfer.stages.distillation import RECORD, Finished
 from circuit_transfer.stages.students import Examination, read_examination
 
 Rows = list[dict[str, Any]]
@@ -28,11 +29,11 @@ def evaluate_student(
     teacher_path: Path | str,
     student_path: Path | str,
     matched_path: Path | str,
-    teacher_heads_path: Path | str,
-    student_heads_path: Path | str,
-    student_train_path: Path | str,
-    teacher_tests_paths: Iterable[Path | str],
-    student_tests_paths: Iterable[Path | str],
+    heads_paths: Iterable[Path | str],
+    pairs_path: Path | str,
+    tests_paths: Iterable[Path | str],
+    nodes_paths: Iterable[Path | str],
+    edges_paths: Iterable[Path | str],
     records_paths: Iterable[Path | str],
     trainings_paths: Iterable[Path | str],
     measures_path: Path | str,
@@ -45,50 +46,52 @@ def evaluate_student(
     tasks: Sequence[str],
     seeds: Sequence[int],
     settings: Mapping[str, Any],
-    teacher_nodes_path: Path | str | None = None,
-    student_nodes_path: Path | str | None = None,
-    teacher_edges_path: Path | str | None = None,
-    student_edges_path: Path | str | None = None,
     resume: Resume = NO_RESUME,
 ) -> None:
-    """Read the students of all seeds, write what is measured before and after.
+    """Read the students of all seeds, write what is measured (`MEASURED_COLUMNS`).
 
-    A row per seed, state and evaluated task (`MEASURED_COLUMNS`), and rows of the
-    teacher, without variant. Of the tasks that a student is not trained on only the
-    answers are measured. `trainings_paths` are the costs of the trainings, and
-    `settings` those of `study.distillation.measuring_settings`.
+    Of the tasks that a student is not trained on, only the answers. Files of both
+    models are the student's, then the teacher's; `pairs_path` has training pairs of the
+    student, `trainings_paths` have the costs of its trainings; `settings` are
+    `study.distillation.measuring_settings`.
     """
-    tests = zip(student_tests_paths, teacher_tests_paths, strict=True)
+    files, count = [*tests_paths], len(tasks)
+    tests = zip(files[:count], files[count:], strict=True)
     examination = read_examination(
         descriptions=(student_path, teacher_path),
         matched=matched_path,
-        heads=(student_heads_path, teacher_heads_path),
-        train=student_train_path,
+        heads=tuple(heads_paths),
+        train=pairs_path,
         tests=dict(zip(tasks, tests, strict=True)),
-        nodes=(student_nodes_path, teacher_nodes_path),
-        edges=(student_edges_path, teacher_edges_path),
+        scores=zip_longest(nodes_paths, edges_paths),
         task=task,
         settings=settings,
     )
-    records, trainings = map(list, (records_paths, trainings_paths))
-    parts = [TEACHER_STATE, BEFORE, *(f"seed-{seed}" for seed in seeds)]
-    folders = [None, None, *(Path(record).parent for record in records)]
-    finished = Finished(resume)
-    left = [*zip(parts, folders, strict=True)][len(finished.parts) :]
-    done = len(finished.parts)
-    for part, folder in progress(left, len(parts), "student", done=done):
-        finished.add(*_examined(examination, part, folder))
-    labels = {"teacher": teacher, "student": student, "task": task}
+    folders = [Path(record).parent for record in records_paths]
+    finished = _finished(examination, seeds, folders, resume)
+    costs = zip(seeds, folders, trainings_paths, strict=True)
+    trained = {seed: _trained(*each, settings["accuracy"]) for seed, *each in costs}
     rows = _labelled(finished.parts, seeds, variant)
-    trained = zip(seeds, records, trainings, strict=True)
-    of_seed = {seed: _trained(*files, settings["accuracy"]) for seed, *files in trained}
-    for row in rows:
-        if row["state"] == AFTER and row["evaluated_task"] == task:
-            row |= of_seed[row["seed"]]
-    every = [{**dict.fromkeys(MEASURED_COLUMNS), **labels, **row} for row in rows]
-    write_frame(pl.DataFrame(every, MEASURED_COLUMNS), measures_path)
+    labels = {"teacher": teacher, "student": student, "task": task}
+    write_frame(_frame(rows, labels, trained), measures_path)
     write_json(finished.joined("costs"), cost_path)
     resume.remove()
+
+
+def _finished(
+    examination: Examination,
+    seeds: Sequence[int],
+    folders: Sequence[Path],
+    resume: Resume,
+) -> Finished:
+    """Measure the teacher and the students, as far as that has not been done."""
+    parts = [TEACHER_STATE, BEFORE, *(f"seed-{seed}" for seed in seeds)]
+    every = [*zip(parts, [None, None, *folders], strict=True)]
+    finished = Finished(resume)
+    done = len(finished.parts)
+    for part, folder in progress(every[done:], len(parts), "student", done=done):
+        finished.add(*_examined(examination, part, folder))
+    return finished
 
 
 def _examined(
@@ -120,11 +123,19 @@ def _labelled(
     ]
 
 
-def _trained(
-    record_path: Path | str, training_path: Path | str, accuracy: float
-) -> dict[str, Any]:
+def _frame(rows: Rows, labels: Mapping[str, str], trained: Mapping) -> pl.DataFrame:
+    """Return rows as a frame, those of trained students with how it went by seed."""
+    every = []
+    for row in rows:
+        is_own = row["evaluated_task"] == labels["task"]
+        own = trained[row["seed"]] if is_own and row["state"] == AFTER else {}
+        every.append(dict.fromkeys(MEASURED_COLUMNS) | labels | row | own)
+    return pl.DataFrame(every, MEASURED_COLUMNS)
+
+
+def _trained(folder: Path, cost_path: Path | str, accuracy: float) -> dict[str, Any]:
     """Return how a training went: steps to an accuracy, seconds and passes."""
-    record, costs = read_json(record_path), read_json(training_path)
+    record, costs = read_json(folder / RECORD), read_json(cost_path)
     if "curves" not in record:
         return {}
     probes = pl.DataFrame(record["curves"]["probes"])

@@ -48,19 +48,9 @@ def find_critical_heads(
 ) -> None:
     """Read the first training pairs, write the ranking of the heads, and the cost.
 
-    Args:
-        model_path: description of the model.
-        pairs_path: its pairs of the task.
-        heads_path: where the frame goes (`CRITICAL_COLUMNS`); no rows without pairs.
-        cost_path: where the cost goes.
-        task: its name.
-        by: `effect`, `paths`, or the method of the scores.
-        metric: of the effects.
-        count: of critical heads.
-        examples: pairs at most.
-        batch_size: of them in one pass.
-        scores_path: scores of nodes or of edges by the method.
-        resume: partial progress.
+    Heads are ranked `by` the effect of ablating each, by path patching, or by the
+    method whose scores are given; `metric` is that of the effects, `count` the number
+    of critical heads. No rows without pairs.
     """
     description = read_description(model_path)
     name = description["model"]

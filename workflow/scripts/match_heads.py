@@ -19,7 +19,7 @@ from circuit_transfer.distillation.activations import run_features
 from circuit_transfer.distillation.critical_heads import critical
 from circuit_transfer.distillation.distances import LEAST_TASKS, Comparison, Heads
 from circuit_transfer.distillation.features import check_positions
-from circuit_transfer.distillation.frames import MATCHED_COLUMNS
+from circuit_transfer.distillation.frames import MATCH_COLUMNS, MATCHED_COLUMNS
 from circuit_transfer.distillation.matching import alignment_weights
 from circuit_transfer.distillation.matching import match_heads as match
 from circuit_transfer.distillation.matchings import (
@@ -68,38 +68,48 @@ def match_heads(
     models = [read_description(path) for path in (student_path, teacher_path)]
     frames = [read_heads(path) for path in (student_heads_path, teacher_heads_path)]
     known = [_of_heads(*each) for each in zip(models, frames, strict=True)]
-    costs, is_known = [], not any(frame.is_empty() for frame in frames)
+    costs, weights = [], None
+    is_known = not any(frame.is_empty() for frame in frames)
     if is_known and student_pairs_path:
         pairs = (student_pairs_path, teacher_pairs_path)
         is_known, costs = _add_activations(known, models, pairs, settings)
     scores = [[*student_scores_paths], [*teacher_scores_paths]]
     if is_known and scores[0]:
         is_known = _add_profiles(known, scores)
-    weights = None
     if is_known and alignment_path:
         weights = _weights(alignment_path, teacher, known)
         is_known = weights is not None
-    found = pl.DataFrame(schema=MATCHED_COLUMNS)
+    found = pl.DataFrame(schema=MATCH_COLUMNS)
     if is_known:
-        heads = (Heads(**each) for each in known)
-        both = Comparison(*heads, weights, _how(settings, known))
-        chosen = [critical(frame) for frame in frames]
-        matched = match(
-            matching,
-            both,
-            assignment=settings["assignment"],
-            student_heads=chosen[0],
-            teacher_heads=chosen[1],
-        )
-        labels = {"teacher": teacher, "student": student, "task": task}
-        named = {key: pl.lit(value) for key, value in labels.items()}
-        found = matched.with_columns(**named).select(*MATCHED_COLUMNS)
-        shown = matched.select("student_head", "teacher_head").rows()
-        log.info("%s", ", ".join(f"{own} to {other}" for own, other in shown))
+        found = _matched(matching, frames, known, weights, settings)
     else:
         log.warning("nothing to compare heads by: no heads are matched")
-    write_frame(found, matched_path)
+    labels = {"teacher": teacher, "student": student, "task": task}
+    named = {key: pl.lit(value) for key, value in labels.items()}
+    write_frame(found.with_columns(**named).select(*MATCHED_COLUMNS), matched_path)
     write_json(costs, cost_path)
+
+
+def _matched(
+    matching: str,
+    frames: Sequence[pl.DataFrame],
+    known: Known,
+    weights: np.ndarray | None,
+    settings: Mapping[str, Any],
+) -> pl.DataFrame:
+    """Match the critical heads of a student to those of a teacher."""
+    heads = (Heads(**each) for each in known)
+    students, teachers = map(critical, frames)
+    found = match(
+        matching,
+        Comparison(*heads, weights, _how(settings, known)),
+        assignment=settings["assignment"],
+        student_heads=students,
+        teacher_heads=teachers,
+    )
+    pairs = found.select("student_head", "teacher_head").rows()
+    log.info("%s", ", ".join(f"{own} to {other}" for own, other in pairs))
+    return found
 
 
 def _of_heads(model: Mapping[str, Any], frame: pl.DataFrame) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What the stages of distillation share: heads, pairs of both models, and students."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from circuit_transfer.transfer.shared_prompts import shared_batches, size_for_bo
 
 Shared = list[tuple[PairBatch, PairBatch]]
 RECORD = "training.json"
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 NO_PAIRS = (
     "no pair of %s that can be used: the logs of write_prompts and tokenize_pairs and "
     "the table of models say why"
@@ -101,6 +103,10 @@ def write_student(
         # One file, whatever the size: its name is known before.
         student.save_pretrained(partial, max_shard_size="1TB")
         load_tokenizer(description["path"]).save_pretrained(partial)
+        # As they are where they are there: the library adds how it has read them.
+        for name in TOKENIZER:
+            if (file := Path(description["path"]) / name).is_file():
+                shutil.copyfile(file, partial / name)
         write_json(record, partial / RECORD)
 
 

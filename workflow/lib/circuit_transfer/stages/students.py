@@ -1,8 +1,9 @@
 """What is measured of a teacher and of its students, before and after a training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import starmap
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ from circuit_transfer.stages.distillation import (
 Row = dict[str, Any]
 Rows = list[Row]
 # Of the student, then of the teacher.
-Both = tuple[Path | str | None, Path | str | None]
+Both = tuple[Path | str, Path | str]
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,9 @@ class Scores:
 
     nodes: Mapping[str, float] | None
     edges: np.ndarray | None
+
+
+UNKNOWN = Scores(None, None)
 
 
 @dataclass(frozen=True)
@@ -117,9 +121,10 @@ class Examination:
         return load_model(folder, **{key: self.student[key] for key in LOAD_OPTIONS})
 
     def _batches(self, model: nn.Module, role: int, task: str) -> list:
-        path, examples = self.tests[task][role], self.settings["held_out"]
-        pairs = select_pairs(read_frame(path), "test", examples)
-        return fitting_batches(model, pairs, self.settings["measured_at_once"])
+        how = self.settings["held_out"]
+        frame = read_frame(self.tests[task][role])
+        pairs = select_pairs(frame, "test", how["examples"])
+        return fitting_batches(model, pairs, how["batch_size"])
 
     def _answers(self, model: nn.Module, role: int) -> dict[str, Row]:
         """Return by task what a model answers, on a task without pairs nothing."""
@@ -141,17 +146,12 @@ class Examination:
 
     def _similarity(self, student: nn.Module, teacher: nn.Module) -> float | None:
         """Return the mean CKA of the matched heads on the pairs of both models."""
-        models, settings = (student, teacher), self.settings
-        batches = read_shared(
-            models,
-            self.tests[self.task],
-            "test",
-            examples=settings["held_out"],
-            batch_size=settings["measured_at_once"],
-        )
+        models, files = (student, teacher), self.tests[self.task]
+        batches = read_shared(models, files, "test", **self.settings["held_out"])
         if not batches or not self.matched:
             return None
-        found = head_similarity(*models, batches, self.matched, settings["positions"])
+        positions = self.settings["positions"]
+        found = head_similarity(*models, batches, self.matched, positions)
         return _known(found.mean().item())
 
     def _scores(self, student: nn.Module) -> Scores:
@@ -200,8 +200,7 @@ def read_examination(
     matched: Path | str,
     heads: tuple[Path | str, Path | str],
     train: Path | str,
-    nodes: Both,
-    edges: Both,
+    scores: Iterable[tuple[Path | str | None, Path | str | None]],
     **others: Any,
 ) -> Examination:
     """Read what students are measured on.
@@ -211,8 +210,8 @@ def read_examination(
         matched: their matched heads.
         heads: the critical heads of each.
         train: the training pairs of the student.
-        nodes: scores of their nodes, if there are some.
-        edges: scores of their edges, likewise.
+        scores: of the nodes and of the edges of each, None where there are none; of
+            neither model, if the study has no method.
         others: further attributes of `Examination`.
     """
     student, teacher = map(read_description, descriptions)
@@ -222,7 +221,7 @@ def read_examination(
         matched=read_matched(matched),
         critical=tuple(map(critical_of, heads)),
         train=read_frame(train),
-        scores=tuple(map(_read_scores, nodes, edges)),
+        scores=tuple(starmap(_read_scores, scores)) or (UNKNOWN, UNKNOWN),
         **others,
     )
 

@@ -97,11 +97,7 @@ def distilling_settings(config: Mapping, variant: str) -> dict[str, Any]:
 
 def held_out_settings(config: Mapping) -> dict[str, Any]:
     """Return which test pairs a student is measured on, and how many at once."""
-    evaluation = config["evaluation"]
-    return {
-        "held_out": evaluation["examples"],
-        "measured_at_once": evaluation["batch_size"],
-    }
+    return {key: config["evaluation"][key] for key in ("examples", "batch_size")}
 
 
 def critical_settings(config: Mapping) -> dict[str, Any]:
@@ -133,7 +129,7 @@ def measuring_settings(config: Mapping) -> dict[str, Any]:
     """
     methods, edge_methods = config["study"]["methods"], attributing_methods(config)
     return {
-        **held_out_settings(config),
+        "held_out": held_out_settings(config),
         "positions": training_settings(config).positions,
         "accuracy": config[SECTION]["accuracy"],
         "node_scoring": {

@@ -66,18 +66,16 @@ def used_matching(study: Study) -> str:
     return path("matched-heads", matching=study.config[SECTION]["matching"]["method"])
 
 
-def student_scores(study: Study, w, model: str, kind: str) -> str | list:
-    """Return the scores of a model's `nodes` or `edges` that students are compared by.
+def student_scores(study: Study, w, kind: str) -> list[str]:
+    """Return the scores of `nodes` or `edges` of the student before, and the teacher's.
 
-    Those before the training, or the teacher's.
+    A trained student's are compared with them, if the study has a method for them.
     """
-    settings, place = measuring_settings(study.config), {"model": model, "task": w.task}
-    methods = [*settings["node_scoring" if kind == "nodes" else "edge_scoring"]]
-    if not methods:
-        return []
+    settings = measuring_settings(study.config)
+    models = {"model": [w.student, w.teacher], "task": w.task}
     if kind == "nodes":
-        return path("scores", **place, method=methods[0])
-    return path("edge-scores", **place, edge_method=methods[0])
+        return paths("scores", **models, method=[*settings["node_scoring"]])
+    return paths("edge-scores", **models, edge_method=[*settings["edge_scoring"]])
 
 
 def trainings(study: Study, w) -> list[str]:

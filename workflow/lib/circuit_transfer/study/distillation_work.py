@@ -143,12 +143,13 @@ def _measuring(
         forward_backwards += with_gradient
     # Whole and as a circuit with its means, and the matched heads.
     own = len(tasks) + 4
-    examples = [settings["held_out"], *(each["examples"] for each in scoring.values())]
+    every = (settings["held_out"], *scoring.values())
+    examples = max(each["examples"] for each in every)
     kv = config["attribution"]["kv"] if settings["edge_scoring"] else None
     of_student = Work(
         stage="evaluate_student",
         model=student,
-        pairs={task: available(config, task, "train", max(examples))},
+        pairs={task: available(config, task, "train", examples)},
         forwards=(1 + seeds) * own + seeds * forwards,
         forward_backwards=seeds * forward_backwards,
         batch_size=max(batch_sizes),
