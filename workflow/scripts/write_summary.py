@@ -44,12 +44,11 @@ def write_summary(
 ) -> None:
     """Read what the study has found, and write the page, above all that it links to.
 
-    Frames and tables (CSV) are those of `Frames`; `edges`, `methods` and the highest
-    nodes and edges, if the study has any, are one file for each target, in their order,
-    but for `edges`, which is one; `students` one for each teacher and student. Figures
-    are PNG files, drawings SVG files, of which `drawn` are the tables of edges. `names`
-    are what the study is of, `sections` by the name of a figure its section and title,
-    and `index` has by topic the linked files.
+    Frames and tables (CSV) are those of `Frames`: methods and the highest nodes and
+    edges one for each target, students one for each teacher and student, if there are
+    any. Figures are PNG files, drawings SVG files, of which `drawn` are the tables of
+    edges. `names` are what the study is of, `sections` by the name of a figure its
+    section and title, and `index` has by topic the linked files.
     """
     study = Names(**names)
     measured = map(read_frame, (statistics_path, cpr_path, *edges_paths))
