@@ -40,7 +40,6 @@ def of_seed(variant, task, seed):
         "cka": levels["cka"],
         "node_correlation": levels["cka"] + 0.1,
         "edge_correlation": levels["cka"] - 0.1,
-        # The last seed of all but the best never reaches the accuracy.
         "steps_to_accuracy": None if steps is None else steps + 10 * seed,
         "seconds": 10.0,
         "passes": 1000,

@@ -64,6 +64,7 @@ def test_students_are_tabulated_with_their_tests(summarised):
     assert {*tests["variant"]} == {"matched-cka"}
     page = (summarised / "levels.html").read_text()
     assert "big_model distilled into small" in page
+    assert "with all 200 steps" in page and "until 0.9 of" in page
     statistics = summarised / "statistics.parquet"
     assert pl.read_parquet_metadata(statistics).items() >= DOCUMENTATION.items()
     assert read_frame(statistics).height

@@ -81,6 +81,26 @@ def test_students_that_never_reach_the_accuracy_count_with_all_steps(levels):
     assert both["p_permutation"] == 1
 
 
+def test_of_two_variants_every_censored_cell_counts_once_and_by_task():
+    variant, seed = pl.col("variant"), pl.col("seed")
+    never = (variant == "matched-cka") & (seed == 0)
+    reached = (variant == "ce-heads") & (seed < 4) & (pl.col("state") == AFTER)
+    steps = pl.when(never).then(None).when(reached).then(50)
+    frame = study.measures().with_columns(
+        steps_to_accuracy=steps.otherwise("steps_to_accuracy")
+    )
+    found = DistillationLevels(distillation_statistics(frame, steps=study.STEPS))
+    level = found.level("ce-heads", "steps_to_accuracy", "boxes")
+    assert (level["value"], level["n_censored"]) == ((4 * 50 + 200) / 5, 1)
+    assert found.level("ce-heads", "reached")["value"] == pytest.approx(0.8)
+    names = ("matched-cka", "ce-heads", "steps_to_accuracy")
+    # Seeds 0 and 4, on each task.
+    assert found.difference(*names, "boxes")["n_censored"] == 2
+    assert found.difference(*names)["n_censored"] == 4
+    # 200 - 50, 70 - 50, 80 - 50, 90 - 50, 100 - 200
+    assert found.difference(*names, "boxes")["value"] == pytest.approx(140 / 5)
+
+
 def test_a_student_that_was_not_trained_has_no_steps():
     is_one = (pl.col("variant") == "logits") & (pl.col("state") == AFTER)
     nothing = pl.when(~is_one).then("seconds").alias("seconds")
