@@ -81,7 +81,6 @@ rule evaluate_student:
 
 rule distillation:
     input:
-        study.every(path("distilled-measures")),
-        study.every(path("matched-heads")),
+        results_of(study, "distillation"),
     message:
-        "Students are trained and measured"
+        "Students are trained, measured and compared"
