@@ -134,7 +134,7 @@ PLANNED = {
         "find_heads": 1,
         "summarise_head_survival": 1,
     },
-    # Both models on both of its tasks; five matchings, and five seeds of eight variants.
+    # Both models, both tasks; five matchings, and five seeds of eight variants.
     "distillation": {
         "fit_alignment": None,
         "find_critical_heads": 2 * 2,
