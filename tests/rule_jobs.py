@@ -21,6 +21,7 @@ SETTINGS = {
         "quantised": {"gguf": "quantised.gguf"},
     },
     "evaluation": {"circuits": {"own": CIRCUIT}},
+    "distillation": {"teacher": "llama-medium", "student": "llama-small"},
     "sensitivity": {"sparsity": [0.1, 1.0], "ig_steps": [5]},
 }
 WILDCARDS = {
@@ -37,6 +38,11 @@ WILDCARDS = {
     "split": "train",
     "circuit": "own",
     "setting": "sparsity",
+    "teacher": "llama-medium",
+    "student": "llama-small",
+    "matching": "cka",
+    "variant": "matched-cka",
+    "seed": "0",
     "benchmark": "growing",
 }
 MODELS = {

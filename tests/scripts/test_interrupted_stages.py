@@ -17,6 +17,7 @@ import torch
 from attribute_edges import attribute_edges
 from attribute_nodes import attribute_nodes
 from compare_steps import compare_steps
+from distil_student import distil_student
 from evaluate_aligned import evaluate_aligned
 from evaluate_edges import evaluate_edges
 from evaluate_gold import evaluate_gold
@@ -25,12 +26,15 @@ from evaluate_learned import evaluate_learned
 from evaluate_lifted import evaluate_lifted
 from evaluate_random import evaluate_random
 from evaluate_random_edges import evaluate_random_edges
+from evaluate_student import evaluate_student
 from evaluate_weights import evaluate_weights
 from export_mib import export_mib
+from find_critical_heads import find_critical_heads
 from find_heads import find_heads
 from fit_alignment import fit_alignment
 from fit_free_mask import fit_free_mask
 from learn_edges import learn_edges
+from match_heads import match_heads
 from train_model import train_model
 from verify_edges import verify_edges
 
@@ -313,6 +317,100 @@ def evaluating_weights(study, folder, resume):
     )
 
 
+TEACHING = {"steps": 6, "batch_size": 2, "queue": 128, "probe_every": 2}
+HELD_OUT = {"examples": 4, "batch_size": 2}
+MEASURED = {"held_out": HELD_OUT, "positions": "answer", "accuracy": 0.5}
+SCORING = {"ig_steps": 2, "examples": 4, "batch_size": 2}
+SCORING |= {"ablation": "counterfactual"}
+MEASURED |= {"node_scoring": {"nap": SCORING}, "edge_scoring": {"eap": SCORING}}
+
+
+def heads_of(study, model):
+    return study / "heads" / f"{model}.parquet"
+
+
+def finding_critical_heads(study, _folder, _resume):
+    """What the next stages read: critical heads, and those that are matched."""
+    paths = [_model(study, "target"), _model(study, "source")]
+    for model in ("source", "target"):
+        find_critical_heads(
+            _model(study, model),
+            _pairs(study, model, "a"),
+            heads_of(study, model),
+            study / "cost.json",
+            task="a",
+            by="effect",
+            metric="logit-diff",
+            count=2,
+            examples=4,
+            batch_size=2,
+        )
+    match_heads(
+        *paths,
+        heads_of(study, "target"),
+        heads_of(study, "source"),
+        [],
+        [],
+        study / "heads/matched.parquet",
+        study / "cost.json",
+        teacher="target",
+        student="source",
+        task="a",
+        matching="impact",
+        settings={"assignment": "one-to-one", "baseline": "own", "scale": "raw"},
+    )
+
+
+def distilling(study, folder, resume, *, variant="matched-cka", seed=0):
+    """Six steps of two pairs, and a probe after every second one."""
+    both = ("source", "target")
+    distil_student(
+        _model(study, "target"),
+        _model(study, "source"),
+        study / "heads/matched.parquet",
+        [_pairs(study, model, "a") for model in both],
+        [_pairs(study, model, "a") for model in both],
+        folder / f"seed-{seed}/training.json",
+        folder / "cost.json",
+        teacher="target",
+        student="source",
+        task="a",
+        variant=variant,
+        seed=seed,
+        settings=TEACHING,
+        held_out=HELD_OUT,
+        resume=resume,
+    )
+
+
+def measuring_students(study, folder, resume):
+    """The teacher, the student before, and students of two seeds."""
+    both = ("source", "target")
+    students = study / "students"
+    evaluate_student(
+        _model(study, "target"),
+        _model(study, "source"),
+        study / "heads/matched.parquet",
+        [heads_of(study, model) for model in both],
+        _pairs(study, "source", "a"),
+        [_pairs(study, model, task) for model in both for task in "ab"],
+        [_scores(study, model, "a") for model in both],
+        [],
+        [students / f"seed-{seed}/training.json" for seed in (0, 1)],
+        [students / "cost.json"] * 2,
+        folder / "measures.parquet",
+        folder / "cost.json",
+        teacher="target",
+        student="source",
+        task="a",
+        variant="matched-cka",
+        tasks=["a", "b"],
+        seeds=[0, 1],
+        settings=MEASURED,
+        resume=resume,
+    )
+
+
 def training(_study, folder, resume):
     """Six probes."""
     data = {"words_path": "data/words.yaml", "facts_path": "data/facts.csv"}
@@ -343,6 +441,9 @@ STAGES = {
     "learned-circuits": (evaluating_learned, {}),
     "weights": (evaluating_weights, {}),
     "training": (training, {}),
+    "distillation": (distilling, {}),
+    "distilled-logits": (distilling, {"variant": "logits"}),
+    "students": (measuring_students, {}),
 }
 
 
@@ -353,6 +454,9 @@ def edge_scores(study):
     for stage in (scoring_edges, learning):
         stage(study.folder, edges, NO_RESUME)
     learning(study.folder, edges / "discogp", NO_RESUME, method="discogp")
+    finding_critical_heads(study.folder, edges, NO_RESUME)
+    for seed in (0, 1):
+        distilling(study.folder, study.folder / "students", NO_RESUME, seed=seed)
     return study.folder / "edges/scores.safetensors"
 
 

@@ -94,6 +94,10 @@ ELSEWHERE = {
     **{f"{STUDIES}/{name}.yaml": PLANS for name in ("maps", "embedded-full")},
     **{f"{STUDIES}/{name}.yaml": PLANS for name in ("llama-3", "qwen-2.5", "gpt2")},
     f"{STUDIES}/gpt2-edges.yaml": PLANS,
+    **{
+        f"{STUDIES}/{name}.yaml": PLANS
+        for name in ("distillation", "distillation-llama-3")
+    },
     **{f"{STUDIES}/{name}.yaml": PLANS for name in ("smollm2", "edges", "learned")},
     "snakemake --report": (
         "test_modules.py::test_results_are_those_of_the_study_by_itself"

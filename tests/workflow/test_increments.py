@@ -965,6 +965,149 @@ def test_circuits_are_learned_again_for_their_own_causes(
             assert found and {plan[name] for name in found} == {expected}, pattern
 
 
+@pytest.fixture(scope="module")
+def distilling(finished, tmp_path_factory) -> Repository:
+    """A copy that distils one model into the other by three variants, finished."""
+    folder = tmp_path_factory.mktemp("distilling") / "copy"
+    shutil.copytree(finished.folder, folder, copy_function=shutil.copyfile)
+    copy = Repository(folder, distilled_study())
+    copy.snakemake()
+    return copy
+
+
+def distilled_study() -> dict:
+    config = own_study()
+    models = ["tiny-source", "tiny-target"]
+    study = {"transfers": [], "models": models, "siblings": [], "families": {}}
+    config["study"].update(study, tasks=["ioi", "own"])
+    config["distillation"] = {
+        "teacher": "tiny-target",
+        "student": "tiny-source",
+        "tasks": ["ioi", "own"],
+        "heads": {"count": 1, "examples": 8},
+        "matching": {"method": "depth"},
+        "compared": ["impact", "profile"],
+        "objectives": ["matched-cka", "ce-heads", "logits"],
+        "seeds": [0, 1],
+        "steps": 2,
+    }
+    return config
+
+
+def distil(**values) -> Callable[[Repository], None]:
+    """Make a change of settings of the distillation."""
+    return lambda repository: repository.config["distillation"].update(values)
+
+
+def students(task: str = "*", variant: str = "*", seed: str = "?") -> str:
+    """Name the checkpoints of students; `*` may stand for several folders."""
+    return f"distilled/{PAIRED}/{task}/{variant}/seed-{seed}/*"
+
+
+PAIRED = "tiny-target/tiny-source"
+MATCHED = f"matched-heads/{PAIRED}"
+CRITICAL = "critical-heads/*"
+# What is measured of the students of a variant, a file beside their folders.
+OF_VARIANT = f"distilled/{PAIRED}/{{}}/{{}}"
+VARIANTS = ("matched-cka", "ce-heads", "logits")
+MEASURES = [
+    OF_VARIANT.format(task, name) for task in ("ioi", "own") for name in VARIANTS
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "again", "stays"),
+    [
+        (lambda repository: None, [], ["*"]),
+        # A null, and the value that the preset has anyway.
+        (distil(temperature=None, learning_rate=1e-3), [], ["*"]),
+        # What it does to the students of the other task is measured again.
+        (
+            seed_a_task,
+            [*("critical-heads/*/ioi", f"{MATCHED}/ioi/*", students("ioi")), *MEASURES],
+            ["critical-heads/*/own", f"{MATCHED}/own/[di]*", students("own")],
+        ),
+        # The matching that compares scores of several tasks.
+        (seed_a_task, [f"{MATCHED}/own/profile"], []),
+        # Students are measured on test pairs meanwhile too.
+        (
+            resize_a_split("test"),
+            [students("ioi"), *MEASURES],
+            [CRITICAL, f"{MATCHED}/*", students("own")],
+        ),
+        (
+            distil(objectives=["matched-cka", "ce-heads", "fine-tune"]),
+            [students(variant="fine-tune"), OF_VARIANT.format("ioi", "fine-tune")],
+            [
+                students(variant="matched-cka"),
+                students(variant="ce-heads"),
+                *MEASURES[:2],
+            ],
+        ),
+        (
+            distil(seeds=[0, 1, 2]),
+            [students(seed="2"), *MEASURES],
+            [students(seed="0"), students(seed="1"), CRITICAL, f"{MATCHED}/*"],
+        ),
+        (distil(steps=3), [students(), *MEASURES], [CRITICAL, f"{MATCHED}/*"]),
+        (
+            distil(cka_weight=0.5),
+            [students(variant="matched-cka"), MEASURES[0]],
+            [students(variant="ce-heads"), students(variant="logits"), *MEASURES[1:3]],
+        ),
+        (
+            distil(temperature=1.0),
+            [students(variant="logits"), MEASURES[2]],
+            [students(variant="ce-heads"), *MEASURES[:2]],
+        ),
+        (distil(accuracy=0.5), MEASURES, [students(), CRITICAL, f"{MATCHED}/*"]),
+        (
+            distil(matching={"method": "impact"}),
+            [students(), *MEASURES],
+            [CRITICAL, f"{MATCHED}/*"],
+        ),
+        (
+            distil(matching={"method": "depth", "baseline": "own"}),
+            [f"{MATCHED}/*/impact"],
+            [f"{MATCHED}/*/depth", f"{MATCHED}/*/profile", students(), *MEASURES],
+        ),
+        (
+            distil(compared=["impact", "profile", "random"]),
+            [f"{MATCHED}/*/random"],
+            [f"{MATCHED}/*/impact", CRITICAL, students(), *MEASURES],
+        ),
+        (
+            distil(heads={"count": 2, "examples": 8}),
+            [CRITICAL, f"{MATCHED}/*", students(), *MEASURES],
+            ["scores/*", "pairs/*"],
+        ),
+        (
+            seed_training("tiny-target"),
+            ["critical-heads/tiny-target/*", f"{MATCHED}/*", students(), *MEASURES],
+            ["critical-heads/tiny-source/*"],
+        ),
+        (
+            commented(f"{LIBRARY}/distillation/targets.py"),
+            [students()],
+            [CRITICAL, f"{MATCHED}/*"],
+        ),
+    ],
+)
+def test_students_are_trained_again_for_their_own_causes(
+    distilling, change, again, stays
+):
+    distilling.config = distilled_study()
+    file = distilling.folder / LIBRARY / "distillation/targets.py"
+    before = file.read_bytes()
+    change(distilling)
+    plan = distilling.plan()
+    file.write_bytes(before)
+    for patterns, expected in ((again, True), (stays, False)):
+        for pattern in patterns:
+            found = [name for name in plan if fnmatchcase(name, pattern)]
+            assert found and {plan[name] for name in found} == {expected}, pattern
+
+
 def _ages(repository: Repository) -> dict[str, int]:
     results = repository.folder / "results"
     return {

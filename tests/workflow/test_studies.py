@@ -23,7 +23,7 @@ HOME = Path(__file__).parents[2]
 STUDIES = sorted((HOME / "workflow/studies").glob("*.yaml"))
 PUBLISHED = ("llama-3", "qwen-2.5", "gpt2")
 # Their models are on the hub; their shapes are known without it.
-ESTIMATED = (*PUBLISHED, "gpt2-edges")
+ESTIMATED = (*PUBLISHED, "gpt2-edges", "distillation-llama-3")
 # With six tasks there are 6 training sets of one, 6 without one, 2 without a family of
 # several, and all: 15. Two of the three methods have gradients to carry.
 SIX, METHODS, WITH_GRADIENTS = 6, 3, 2
@@ -133,6 +133,23 @@ PLANNED = {
         "evaluate_learned": 3,
         "find_heads": 1,
         "summarise_head_survival": 1,
+    },
+    # Both models, both tasks; five matchings, and five seeds of eight variants.
+    "distillation": {
+        "fit_alignment": None,
+        "find_critical_heads": 2 * 2,
+        "match_heads": 2 * 5,
+        "distil_student": 2 * 8 * 5,
+        "evaluate_student": 2 * 8,
+    },
+    # The third model is there to be named.
+    "distillation-llama-3": {
+        "download_model": 2,
+        "fit_alignment": None,
+        "find_critical_heads": 2 * 2,
+        "match_heads": 2 * 5,
+        "distil_student": 2 * 8 * 5,
+        "evaluate_student": 2 * 8,
     },
     # Sixteen models; each by six methods of edges on the task that it answers.
     "planted": {"plant_model": 16, "score_planted": 1},

@@ -22,6 +22,11 @@ from running.interrupts import end_on_interrupt
 end_on_interrupt()
 
 from circuit_transfer.prompts.frame import SPLITS
+from circuit_transfer.study import (
+    distillation,
+    distillation_files,
+    distillation_results,
+)
 from circuit_transfer.study.convergence import comparison_settings
 from circuit_transfer.study.drawings import drawn_scores, summarised_edges
 from circuit_transfer.study.learning import pruning_settings

@@ -21,6 +21,7 @@ rule write_summary:
             for file in study.every(path("method-statistics"))
             if study.learned_methods
         ],
+        students=distillation_results.summarised_students(study),
         figures=summarised_figures(study),
     output:
         summary=path("summary"),
@@ -36,7 +37,8 @@ rule write_summary:
         names=study.selected(
             "tasks", "methods", "edge_methods", "targets", "pairs", "maps", "seeds"
         )
-        | (study.selected("learned_methods", "sizes") if study.learned_methods else {}),
+        | (study.selected("learned_methods", "sizes") if study.learned_methods else {})
+        | distillation_results.student_names(study),
         ablation=study.selected("ablation")["ablation"],
         sections=SUMMARISED,
         index={

@@ -34,6 +34,7 @@ def write_summary(
     figures_paths: Iterable[Path | str],
     drawings_paths: Iterable[Path | str],
     drawn_paths: Iterable[Path | str],
+    students_paths: Iterable[Path | str],
     summary_path: Path | str,
     *,
     names: Mapping[str, Any],
@@ -43,12 +44,11 @@ def write_summary(
 ) -> None:
     """Read what the study has found, and write the page, above all that it links to.
 
-    Frames and tables (CSV) are those of `Frames`, `edges` that of circuits of edges, if
-    the study has any; the statistics of all methods, if it learns circuits, and the
-    highest nodes and edges are one file for each target, in their order. The figures
-    are PNG files, the drawings of circuits SVG files, of which `drawn` are the tables
-    of edges. `names` are what the study is of, `sections` by the name of a figure the
-    section that shows it, and its title, and `index` has by topic the linked files.
+    Frames and tables (CSV) are those of `Frames`: methods and the highest nodes and
+    edges one for each target, students one for each teacher and student, if there are
+    any. Figures are PNG files, drawings SVG files, of which `drawn` are the tables of
+    edges. `names` are what the study is of, `sections` by the name of a figure its
+    section and title, and `index` has by topic the linked files.
     """
     study = Names(**names)
     measured = map(read_frame, (statistics_path, cpr_path, *edges_paths))
@@ -64,12 +64,12 @@ def write_summary(
         top_nodes=_by_target(study, top_nodes_paths, TOP_NODES),
         top_edges=_by_target(study, top_edges_paths, TOP_EDGES),
         methods=dict(zip(study.targets, map(read_frame, methods_paths), strict=False)),
+        students=dict(_by_pair(study, students_paths)),
     )
-    figures = _figures(figures_paths, summary_path, sections)
     drawings = _drawings(drawings_paths, drawn_paths, summary_path)
-    figures["drawings"] = [*drawings, *figures.get("drawings", ())]
-    page = study_page(frames, study, figures, _links(index, summary_path))
-    write_text(page, summary_path)
+    figures = _figures(figures_paths, summary_path, sections, drawings)
+    links = _links(index, summary_path)
+    write_text(study_page(frames, study, figures, links), summary_path)
 
 
 def _by_target(
@@ -78,6 +78,14 @@ def _by_target(
     """Return the table of every target; nothing if there are none."""
     tables = [read_table(path, schema) for path in paths]
     return dict(zip(study.targets, tables, strict=bool(tables)))
+
+
+def _by_pair(
+    study: Names, paths: Iterable[Path | str]
+) -> Iterator[tuple[tuple[str, str], pl.DataFrame]]:
+    """Yield the statistics of the students of every teacher and student."""
+    for (teacher, student), path in zip(study.distilled, paths, strict=True):
+        yield (teacher, student), read_frame(path)
 
 
 def _links(index: Mapping[str, Sequence[str]], page: Path | str) -> dict[str, list]:
@@ -90,10 +98,13 @@ def _links(index: Mapping[str, Sequence[str]], page: Path | str) -> dict[str, li
 
 
 def _figures(
-    paths: Iterable[Path | str], page: Path | str, sections: Mapping[str, Sequence[str]]
+    paths: Iterable[Path | str],
+    page: Path | str,
+    sections: Mapping[str, Sequence[str]],
+    drawings: Iterable[Drawing],
 ) -> dict[str, list[Image | Drawing]]:
-    """Return the figures by section, titled by what they are of."""
-    figures: dict[str, list[Image | Drawing]] = {}
+    """Return the figures by section, titled by what they are of, and the drawings."""
+    figures: dict[str, list[Image | Drawing]] = {"drawings": [*drawings]}
     for path in map(Path, paths):
         link = path.relative_to(Path(page).parent)
         name, *places = link.with_suffix("").parts[1:]

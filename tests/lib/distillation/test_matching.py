@@ -17,12 +17,9 @@ from circuit_transfer.distillation.distances import (
     Heads,
     head_distances,
 )
+from circuit_transfer.distillation.frames import MATCH_COLUMNS
 from circuit_transfer.distillation.head_effects import head_effects
-from circuit_transfer.distillation.matching import (
-    MATCH_COLUMNS,
-    alignment_weights,
-    match_heads,
-)
+from circuit_transfer.distillation.matching import alignment_weights, match_heads
 from circuit_transfer.distillation.matchings import MATCHINGS, MatchSettings
 from circuit_transfer.models.nodes import node_names
 from circuit_transfer.prompts.batches import pair_batches

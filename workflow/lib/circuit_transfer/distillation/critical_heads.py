@@ -10,18 +10,13 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
+from circuit_transfer.distillation.frames import RANKED_COLUMNS
 from circuit_transfer.models.nodes import circuit_size, is_mlp
 
 log = logging.getLogger(__name__)
 
 ACCURACY, LOGIT_DIFF = "accuracy", "logit-diff"
 METRICS = (ACCURACY, LOGIT_DIFF)
-RANKED_COLUMNS = {
-    "head": pl.String,
-    "score": pl.Float64,
-    "rank": pl.Int64,
-    "critical": pl.Boolean,
-}
 
 
 def rank_by_effect(
@@ -37,7 +32,7 @@ def rank_by_effect(
         count: how many are critical, see `head_count`.
 
     Returns:
-        See `RANKED_COLUMNS`; `score` is the effect.
+        See `frames.RANKED_COLUMNS`; `score` is the effect.
 
     Raises:
         ValueError: there is no such metric, or no such number of heads.
@@ -61,7 +56,7 @@ def rank_by_scores(
         count: how many are critical, see `head_count`.
 
     Returns:
-        See `RANKED_COLUMNS`; `score` is that of the node, with its sign.
+        See `frames.RANKED_COLUMNS`; `score` is that of the node, with its sign.
 
     Raises:
         ValueError: a score is not known, or there is no such number of heads.
@@ -88,7 +83,7 @@ def rank_by_edges(
         count: how many are critical, see `head_count`.
 
     Returns:
-        See `RANKED_COLUMNS`; `score` is that of the edge.
+        See `frames.RANKED_COLUMNS`; `score` is that of the edge.
 
     Raises:
         ValueError: a head has no edge, or there is no such number of heads.
@@ -124,7 +119,8 @@ def critical(ranked: pl.DataFrame) -> list[str]:
     """Return the critical heads of a ranking, the most critical one first.
 
     Args:
-        ranked: see `RANKED_COLUMNS`; of several groups, a head of two is there once.
+        ranked: see `frames.RANKED_COLUMNS`; of several groups, a head of two is there
+            once.
     """
     chosen = ranked.filter("critical").sort("rank", maintain_order=True)
     return chosen["head"].unique(maintain_order=True).to_list()
@@ -146,7 +142,7 @@ def ranked_heads(
         count: how many are critical, see `head_count`.
 
     Returns:
-        See `RANKED_COLUMNS`.
+        See `frames.RANKED_COLUMNS`.
 
     Raises:
         ValueError: a score is not known, or there is no such number of heads.

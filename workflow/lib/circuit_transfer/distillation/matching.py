@@ -12,6 +12,7 @@ import polars as pl
 from scipy.optimize import linear_sum_assignment
 
 from circuit_transfer.distillation.distances import Comparison, head_distances
+from circuit_transfer.distillation.frames import MATCH_COLUMNS
 from circuit_transfer.distillation.matchings import (
     ASSIGNMENTS,
     MANY_TO_ONE,
@@ -21,14 +22,6 @@ from circuit_transfer.distillation.matchings import (
     check_choice,
 )
 from circuit_transfer.messages import quoted
-
-MATCH_COLUMNS = {
-    "student_head": pl.String,
-    "teacher_head": pl.String,
-    "distance": pl.Float64,
-    "method": pl.String,
-    "rank": pl.Int64,
-}
 
 
 def match_heads(

@@ -13,11 +13,8 @@ import polars as pl
 import torch
 from torch import Tensor, nn
 
-from circuit_transfer.distillation.critical_heads import (
-    RANKED_COLUMNS,
-    critical,
-    ranked_heads,
-)
+from circuit_transfer.distillation.critical_heads import critical, ranked_heads
+from circuit_transfer.distillation.frames import RANKED_COLUMNS
 from circuit_transfer.interventions import PathRuns, path_logits, run_captured
 from circuit_transfer.jobs.progress import progress
 from circuit_transfer.models.nodes import head_place, is_mlp, node_names
@@ -94,7 +91,7 @@ def patch_groups(
         groups: from the answer backwards.
 
     Returns:
-        The frames of all groups: `group`, then `critical_heads.RANKED_COLUMNS` of all
+        The frames of all groups: `group`, then `frames.RANKED_COLUMNS` of all
         heads, of which those that are not below one of the group's readers score 0.
 
     Raises:

@@ -71,6 +71,11 @@ class ModelShape:
         return self.parameters * BYTES[self.stored_dtype]
 
     @property
+    def float32_bytes(self) -> int:
+        """Bytes of the weights of a student that was trained."""
+        return self.parameters * FLOAT32_BYTES
+
+    @property
     def node_bytes(self) -> int:
         """Bytes of all node outputs at one position: every `z` and MLP output."""
         width = self.heads * self.d_head + self.d_model

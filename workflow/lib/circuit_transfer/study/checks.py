@@ -9,6 +9,7 @@ from circuit_transfer.embedded.planted.settings import planted_settings
 from circuit_transfer.generators import GENERATORS
 from circuit_transfer.importers import wrong_type
 from circuit_transfer.study.convergence import check_step_counts
+from circuit_transfer.study.distillation_checks import check_distillation
 from circuit_transfer.study.edges import check_edges
 from circuit_transfer.study.file_checks import check_files, read_configuration
 from circuit_transfer.study.head_checks import check_named_heads
@@ -63,6 +64,7 @@ def check_config(config: Mapping, *directories: Path | str) -> None:
     used = with_relatives(models, studied_models(config["study"], models))
     check_files(config, used, places)
     check_named_heads(config, places)
+    check_distillation(config, used, places)
 
 
 def studied_models(study: Mapping, models: Mapping) -> list[str]:

@@ -9,6 +9,7 @@ formulas are in the docstrings.
 
 from collections.abc import Iterable, Mapping, Sequence
 from heapq import heapreplace
+from math import ceil
 
 import polars as pl
 
@@ -39,6 +40,8 @@ COSTS = dict.fromkeys(
 PEAKS = ("longest_job_hours", "peak_memory_gb")
 # Added to the computing time of every job: its start, and its weights from a fast disk.
 STARTING_SECONDS, BYTES_PER_SECOND = 30, 1e9
+# Of every trained weight: its gradient and two moments.
+TRAINED_NUMBERS = 3
 # Stages that write the weights of a model, by the key of its entry.
 MADE_BY = {"hub": "download_model", "gguf": "convert_gguf"}
 # Stages that wait for another one, by the number of stages before; all others have 0.
@@ -54,6 +57,10 @@ AFTER = {
     "evaluate_weights": 2,
     "evaluate_lifted": 1,
     "evaluate_aligned": 2,
+    "find_critical_heads": 1,  # of which some need scores
+    "match_heads": 2,
+    "distil_student": 3,
+    "evaluate_student": 4,
 }
 SCHEDULE = dict.fromkeys(("gpus", "jobs"), pl.Int64) | dict.fromkeys(
     ("hours", "busy_percent"), pl.Float64
@@ -94,11 +101,13 @@ def work_flops(work: Work, shape: ModelShape, tokens: Mapping[str, int]) -> int:
     """Return the FLOPs of a job; `tokens` as in `pass_counts`."""
     passes = work.forwards + work.forward_backwards
     of_edges = edge_flops(work.edges, shape)
+    # The gradient of a weight takes as much as that of what it is multiplied with.
+    gradients = work.forward_backwards * (1 + work.trained)
     whole = sum(
         pairs
         * (
             passes * (shape.forward_flops(tokens[task]) + of_edges * tokens[task])
-            + work.forward_backwards * shape.backward_flops(tokens[task])
+            + gradients * shape.backward_flops(tokens[task])
         )
         for task, pairs in work.pairs.items()
     )
@@ -111,7 +120,8 @@ def work_memory(work: Work, shape: ModelShape, tokens: Mapping[str, int]) -> int
     The weights; node outputs and logits, as many copies as the stage holds, of a batch
     or of all pairs; and for a batch of the longest prompts the activations stored for
     its backward pass (of one layer, where there is none) and the logits of the loss,
-    for every circuit; what edges take (`edge_costs`), and trained masks. CUDA itself
+    for every circuit; what edges take (`edge_costs`), trained masks, and gradients and
+    moments of trained weights. CUDA itself
     takes about half a gigabyte more.
     """
     examples = min(work.batch_size, max(work.pairs.values()))
@@ -132,6 +142,7 @@ def work_memory(work: Work, shape: ModelShape, tokens: Mapping[str, int]) -> int
     edges = edge_memory(work.edges, shape, batch, longest)
     edges += cached_bytes(work.edges, shape, _prompt_tokens(work, tokens))
     numbers = logits + work.masks * shape.parameters
+    numbers += ceil(TRAINED_NUMBERS * work.trained * shape.parameters)
     return shape.weight_bytes + nodes + edges + kept + numbers * FLOAT32_BYTES
 
 
@@ -168,8 +179,9 @@ def estimate(
         flops = work_flops(each, shape, tokens)
         hours = flops / (utilisation * peak_flops[shape.dtype]) / HOUR
         memory = work_memory(each, shape, tokens)
-        moved = shape.stored_bytes + each.written_bytes
-        sizes = (size / GIGA for size in (memory, moved, each.written_bytes))
+        written = each.written_bytes + each.writes_weights * shape.float32_bytes
+        moved = shape.stored_bytes + written
+        sizes = (size / GIGA for size in (memory, moved, written))
         rows.append((each.stage, each.model, flops / PETA, hours, hours, *sizes))
     costs = _summed(rows, COSTS)
     passes = pass_counts(work, tokens)

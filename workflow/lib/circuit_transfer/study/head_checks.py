@@ -26,7 +26,7 @@ def check_named_heads(config: Mapping, directories: Sequence[Path]) -> None:
         ValueError: a model has no such head.
     """
     for name, heads in config["evaluation"]["heads"].items():
-        sizes = _layers_and_heads(config["models"][name], directories)
+        sizes = layers_and_heads(config["models"][name], directories)
         # A configuration may leave out what is the default of its family.
         if all(isinstance(each, int) for each in sizes):
             try:
@@ -35,7 +35,7 @@ def check_named_heads(config: Mapping, directories: Sequence[Path]) -> None:
                 raise ValueError(f"evaluation.heads.{name}: {error}") from error
 
 
-def _layers_and_heads(entry: Mapping, directories: Sequence[Path]) -> tuple[Any, Any]:
+def layers_and_heads(entry: Mapping, directories: Sequence[Path]) -> tuple[Any, Any]:
     """Return the number of layers, and of heads in each, or what is not known."""
     if "train" in entry:
         return entry["train"].get("layers"), entry["train"].get("heads")
@@ -43,13 +43,14 @@ def _layers_and_heads(entry: Mapping, directories: Sequence[Path]) -> tuple[Any,
         settings = planted_settings(entry["planted"])
         return settings.layers, settings.heads
     if "path" in entry:
-        return read_sizes(_found(entry["path"], directories))
+        return read_sizes(found(entry["path"], directories))
     if "gguf" in entry:
-        header = read_header(_found(entry["gguf"], directories))
+        header = read_header(found(entry["gguf"], directories))
         return header.setting("block_count"), header.setting("attention.head_count")
     return None, None
 
 
-def _found(path: str, directories: Sequence[Path]) -> Path:
+def found(path: str, directories: Sequence[Path]) -> Path:
+    """Return where the file or folder of an entry is, which has been checked."""
     every = (directory / path for directory in directories)
     return next(each for each in every if os.path.exists(each))

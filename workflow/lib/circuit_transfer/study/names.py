@@ -13,9 +13,12 @@ from circuit_transfer.circuits.methods import (
     node_methods,
     takes_steps,
 )
+from circuit_transfer.distillation.matchings import MATCHINGS
+from circuit_transfer.distillation.variants import VARIANTS
 from circuit_transfer.prompts.frame import SPLITS
 from circuit_transfer.study.checks import studied_models, studied_targets
 from circuit_transfer.study.convergence import compared_methods
+from circuit_transfer.study.distillation import distillations
 from circuit_transfer.study.edges import verified_methods
 from circuit_transfer.study.learning import (
     attributing_methods,
@@ -166,6 +169,11 @@ class Names:
         """The methods of which numbers of steps are compared."""
         return compared_methods(self.config)
 
+    @cached_property
+    def distillations(self) -> list[dict[str, list]]:
+        """What is distilled by its wildcards: one teacher and student, or none."""
+        return distillations(self.config)
+
     @property
     def growing(self) -> list[str]:
         """The benchmarks that measure how the time grows."""
@@ -188,7 +196,11 @@ class Names:
             "circuit": self.circuits,
             "setting": self.config["sensitivity"],
             "benchmark": self.config["benchmark"],
+            "matching": MATCHINGS,
+            "variant": VARIANTS,
         }
+        for role in ("teacher", "student"):
+            names[role] = [name for each in self.distillations for name in each[role]]
         either = {key: "|".join(map(re.escape, each)) for key, each in names.items()}
         return {**either, "seed": r"\d+", "n": r"\d+", "resample": r"\d+"}
 

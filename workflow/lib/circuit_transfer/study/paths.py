@@ -36,6 +36,13 @@ PATTERNS = {
     "seed-{seed}.safetensors",
     "resampled-masks": "results/edge-masks/{model}/{task}/{learned_method}/"
     "resample-{resample}.safetensors",
+    "critical-heads": "results/critical-heads/{model}/{task}.parquet",
+    "matched-heads": "results/matched-heads/{teacher}/{student}/{task}/"
+    "{matching}.parquet",
+    "distilled": "results/distilled/{teacher}/{student}/{task}/{variant}/"
+    "seed-{seed}/{file}",
+    "distilled-measures": "results/distilled/{teacher}/{student}/{task}/"
+    "{variant}.parquet",
     "heads": "results/heads/{model}/{task}.parquet",
     "verified": "results/verified/{model}/{task}/{edge_method}.parquet",
     "edge-faithfulness": "results/faithfulness/edges/{target}/{task}/"
@@ -61,6 +68,8 @@ PATTERNS = {
     "edge-statistics": "results/tables/edge-statistics.parquet",
     "edge-curve-intervals": "results/tables/edge-curve-intervals.parquet",
     "head-survival": "results/tables/head-survival/{model}.parquet",
+    "distillation-statistics": "results/tables/distillation/{teacher}/"
+    "{student}.parquet",
     "method-statistics": "results/tables/methods/{target}.parquet",
     "curves": "results/tables/curves.parquet",
     "curve-intervals": "results/tables/curve-intervals.parquet",
@@ -95,6 +104,10 @@ JOBS = {
     "learn_resampled": "{model}/{task}/{learned_method}/{resample}",
     "verify_edges": "{model}/{task}/{edge_method}",
     "find_heads": "{model}/{task}",
+    "find_critical_heads": "{model}/{task}",
+    "match_heads": "{teacher}/{student}/{task}/{matching}",
+    "distil_student": "{teacher}/{student}/{task}/{variant}/{seed}",
+    "evaluate_student": "{teacher}/{student}/{task}/{variant}",
     "fit_alignment": "{source}/{target}/{method}/{training_set}",
     "fit_free_mask": "{target}/{task}",
     "stitch_alignment": "{source}/{target}/{task}",
@@ -133,6 +146,8 @@ JOBS = {
     "summarise_methods": "{target}",
     "summarise_weights": "{target}",
     "summarise_head_survival": "{model}",
+    "summarise_distillation": "{teacher}/{student}",
+    "summarise_matched_heads": "{teacher}/{student}",
     "correlate_edges": "{model}",
     "resample_edges": "{model}",
     "summarise_gold": "{target}",
@@ -163,6 +178,8 @@ JOBS = {
     "plot_methods": "{target}",
     "plot_head_survival": "{model}",
     "plot_learning_curves": "{model}",
+    "plot_distillation": "{teacher}/{student}",
+    "plot_matched_heads": "{teacher}/{student}",
     "plot_losses": _FIT,
     "plot_stability": _FIT,
     "plot_sensitivity": "{source}/{target}/{method}/{setting}",

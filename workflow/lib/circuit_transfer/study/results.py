@@ -66,6 +66,7 @@ def _parts(study: Study) -> list[str]:
     parts += ["learned"] if study.learned_methods else []
     parts += ["discogp"] if "discogp" in study.learned_methods else []
     parts += ["nodes"] if study.methods else []
+    parts += ["distillation"] if study.distillations else []
     if study.transfers:
         return [*parts, "transfers"]
     return [*parts, "attribution"] if study.methods else parts

@@ -9,6 +9,7 @@ GOLD = "How faithful are the model's own circuits?"
 EDGES = "How few edges suffice?"
 METHODS = "Which method when?"
 SOURCE = "Does the source matter?"
+DISTILLED = "Does distilling the circuit help?"
 CIRCUITS = "What do the circuits look like?"
 TRAINING = "How did the training go?"
 COST = "What does it cost?"
@@ -22,6 +23,7 @@ DRAWN_EDGES = 30
 FIGURE_SUFFIXES, TABLE_SUFFIXES = ("pdf", "png"), ("csv", "tex", "html")
 _PAIR = "{source}/{target}"
 _FIT = "{source}/{target}/{method}"
+_DISTILLED = "{teacher}/{student}"
 _VARIED = "{source}/{target}/{method}/{setting}"
 
 
@@ -33,10 +35,10 @@ class Shown:
         part: what asks for it: every `study`; one with `transfers`, or without
             (`attribution`, of nodes); one that scores `nodes` or `edges`, finds
             edges that are `drawn`, by attribution or by learning, has `learned`
-            circuits, or such of weights (`discogp`), varies settings (`sensitivity`),
-            compares numbers of steps (`convergence`), imports `circuits` or has
-            `planted` models; or targets of their own, `benchmark` with `scaling`,
-            `startup`.
+            circuits, or such of weights (`discogp`), trains students (`distillation`),
+            varies settings (`sensitivity`), compares numbers of steps (`convergence`),
+            imports `circuits` or has `planted` models; or targets of their own,
+            `benchmark` with `scaling`, `startup`.
         category: the question under which the report shows it.
         folders: the wildcards in its path, after its name.
         caption: the file of its caption, where that is not its name.
@@ -61,6 +63,8 @@ FIGURES = {
     "methods": Shown("learned", METHODS, "{target}"),
     "head-survival": Shown("learned", CIRCUITS, "{model}"),
     "learning-curves": Shown("learned", TRAINING, "{model}"),
+    "distillation": Shown("distillation", DISTILLED, _DISTILLED),
+    "matched-heads": Shown("distillation", DISTILLED, _DISTILLED),
     "recovery": Shown("transfers", FAITHFUL),
     "transfer-matrix": Shown("transfers", FAITHFUL, _PAIR),
     "completeness": Shown("transfers", FAITHFUL, _PAIR),
@@ -103,6 +107,10 @@ TABLES = {
     "head-survival": Shown("learned", CIRCUITS, "{model}"),
     "weights": Shown("discogp", METHODS, "{target}"),
     "method-tests": Shown("learned", METHODS, "{target}"),
+    "distillation": Shown("distillation", DISTILLED, _DISTILLED),
+    "distillation-tests": Shown("distillation", DISTILLED, _DISTILLED),
+    "matched-heads": Shown("distillation", DISTILLED, _DISTILLED),
+    "matching-agreement": Shown("distillation", DISTILLED, _DISTILLED),
     "scaling": Shown("transfers", FAITHFUL, "{task}"),
     "leaderboard": Shown("transfers", FAITHFUL, _PAIR),
     "controls": Shown("transfers", SOURCE, _PAIR),
@@ -125,6 +133,8 @@ SUMMARISED = {
     "gold-curves-by-task": ("faithful", "Faithfulness by circuit size"),
     "edge-curves": ("edges", "Faithfulness by number of edges"),
     "methods": ("methods", "Seconds for a task against KL and faithfulness"),
+    "distillation": ("distillation", "Accuracy and CKA over the steps of the training"),
+    "matched-heads": ("distillation", "Which heads are matched, by every method"),
     "maps": ("source", "Every map by the source scores that it is given"),
     "break-even": ("cost", "Cost of a number of new tasks"),
 }

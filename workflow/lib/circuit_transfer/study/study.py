@@ -72,6 +72,8 @@ class Study(Names):
         }
         if "setting" in names:
             bound = self.varied
+        elif "teacher" in names:
+            bound = self.distillations
         elif "circuit" in names:
             bound = [
                 {"target": each["target"], "task": each["task"], "circuit": name}
@@ -145,13 +147,20 @@ class Study(Names):
             "evaluate_imported": {},
             "vary_setting": {},
             "compare_steps": {"method": self.compared_methods},
+            "match_heads": {},
+            "distil_student": {},
+            "evaluate_student": {},
         }
-        return [
+        found = [
             Job(name)
             for rule, own in stages.items()
             if own is not None
             for name in self.every(job(rule).name, **own)
         ]
+        for each in self.distillations:
+            models = [*each["teacher"], *each["student"]]
+            found += jobs("find_critical_heads", model=models, task=each["task"])
+        return found
 
     @property
     def _gradient_methods(self) -> list[str]:

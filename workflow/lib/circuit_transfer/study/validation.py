@@ -22,6 +22,9 @@ from circuit_transfer.circuits.methods import (
     learned_methods,
     node_methods,
 )
+from circuit_transfer.distillation.frames import EFFECT, PATHS
+from circuit_transfer.distillation.matchings import MATCHINGS
+from circuit_transfer.distillation.variants import VARIANTS
 from circuit_transfer.messages import quoted
 
 
@@ -57,6 +60,13 @@ def _read_schema(
     filters = [each for each in attributing if METHODS[each].gradients != "none"]
     definitions["filter_method"]["enum"] = filters
     definitions["edge_method"]["enum"] = [*attributing, *learned]
+    definitions["head_criterion"]["enum"] = [
+        *(EFFECT, PATHS, *methods, *attributing, *learned)
+    ]
+    definitions["matching"]["enum"] = [*MATCHINGS]
+    definitions["variant"]["enum"] = [*VARIANTS]
+    distillation = schema["properties"]["distillation"]["properties"]
+    distillation["objectives"]["default"] = [*VARIANTS]
     # All of them are measured, unless others are named.
     definitions["benchmark"]["properties"]["methods"]["default"] = [*methods]
     return schema

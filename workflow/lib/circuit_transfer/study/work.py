@@ -69,6 +69,9 @@ class Work:
         masks: how many numbers there are in memory for every weight of the model, where
             weights have masks that are trained.
         edges: what it has to do with edges, if it has.
+        trained: the share of the model's weights that have gradients, and moments of an
+            optimiser.
+        writes_weights: whether the job writes the weights, in float32.
     """
 
     stage: str
@@ -87,6 +90,8 @@ class Work:
     splits: bool = False
     masks: int = 0
     edges: EdgeWork | None = None
+    trained: float = 0.0
+    writes_weights: bool = False
 
 
 def prompt_tokens(tasks: Mapping[str, Mapping]) -> dict[str, int]:

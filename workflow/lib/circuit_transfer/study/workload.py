@@ -20,6 +20,7 @@ from circuit_transfer.circuits.methods import (
 from circuit_transfer.models.shape import FLOAT32_BYTES
 from circuit_transfer.study.checks import studied_models, studied_targets
 from circuit_transfer.study.convergence import compared_counts, compared_methods
+from circuit_transfer.study.distillation_work import distillation_work
 from circuit_transfer.study.edge_work import edge_work
 from circuit_transfer.study.learning import learning_methods
 from circuit_transfer.study.rankings import count_circuits, count_rankings
@@ -55,6 +56,7 @@ def study_work(config: Mapping, nodes: Mapping[str, Nodes]) -> list[Work]:
     """
     stages = (_baselines, _attributions, _step_comparisons, _stitched)
     stages += (_alignments, _free_masks, _evaluations, edge_work, _heads)
+    stages += (distillation_work,)
     return list(chain.from_iterable(stage(config, nodes) for stage in stages))
 
 

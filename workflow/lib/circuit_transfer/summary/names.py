@@ -18,6 +18,10 @@ class Names:
         seeds: the seeds of the alignments and of learned circuits.
         learned_methods: the methods that learn circuits of edges.
         sizes: the sizes that they learn circuits for, as shares of all edges.
+        distilled: teacher and student of every distillation.
+        variants: how students are trained.
+        accuracy: until which their steps are counted.
+        steps: those of a training.
     """
 
     tasks: Sequence[str]
@@ -29,3 +33,7 @@ class Names:
     seeds: Sequence[int]
     learned_methods: Sequence[str] = ()
     sizes: Sequence[float] = ()
+    distilled: Sequence[tuple[str, str]] = ()
+    variants: Sequence[str] = ()
+    accuracy: float = 0.0
+    steps: int = 0

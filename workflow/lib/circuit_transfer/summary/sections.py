@@ -8,6 +8,7 @@ import polars as pl
 from circuit_transfer.summary import (
     circuits,
     costs,
+    distillation,
     edge_circuits,
     edges,
     methods,
@@ -19,6 +20,11 @@ from circuit_transfer.summary import (
 from circuit_transfer.summary.names import Names
 from circuit_transfer.summary.page import Bars, Drawing, Image, Section, page
 from circuit_transfer.summary.wording import counted, joined, listed
+from circuit_transfer.tables.distillation import (
+    DistillationLevels,
+    distillation_table,
+    distillation_tests,
+)
 from circuit_transfer.tables.edge_levels import EdgeLevels, edges_table
 from circuit_transfer.tables.methods import MethodLevels, methods_table
 from circuit_transfer.tables.models import CHANCE
@@ -47,6 +53,7 @@ class Frames:
         top_nodes: by target, the table of its highest nodes.
         top_edges: by target, the table of its highest edges; empty without any.
         methods: by target, the statistics of all methods, if circuits are learned.
+        students: by teacher and student, the statistics of the trained students.
     """
 
     statistics: pl.DataFrame
@@ -59,6 +66,7 @@ class Frames:
     top_nodes: Mapping[str, pl.DataFrame]
     top_edges: Mapping[str, pl.DataFrame]
     methods: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    students: Mapping[tuple[str, str], pl.DataFrame] = field(default_factory=dict)
 
 
 def study_page(
@@ -73,7 +81,7 @@ def study_page(
         frames: its results.
         names: what it is of.
         figures: by the section that shows them: `nodes`, `drawings`, `faithful`,
-            `edges`, `methods`, `source`, `cost`.
+            `edges`, `methods`, `source`, `distillation`, `cost`.
         index: by topic, files that the page links to, relative to it.
     """
     faithful = _transfers if names.pairs else _circuits
@@ -84,6 +92,7 @@ def study_page(
     parts |= {"edges": _edges} if names.edge_methods else {}
     parts |= {"methods": _methods} if names.learned_methods else {}
     parts |= {"source": _source} if names.pairs else {}
+    parts |= {"distillation": _distillation} if names.distilled else {}
     sections = [
         _models(frames),
         *(
@@ -101,6 +110,8 @@ def _title(names: Names) -> str:
         return "Circuits transferred from {} to {}".format(*names.pairs[0])
     if names.pairs:
         return f"Circuits transferred between {len(names.pairs)} pairs of models"
+    if len(names.distilled) == 1:
+        return "Circuits distilled from {} into {}".format(*names.distilled[0])
     return f"Circuits of {listed(names.targets, 'models')}"
 
 
@@ -124,7 +135,11 @@ def _introduction(names: Names) -> Iterator[str]:
             f"Transferred: {listed(pairs)}, by the map {names.maps[0]}, with "
             f"{counted(len(names.seeds), 'seed')}."
         )
-    yield READING + (TESTED if names.pairs else ".")
+    if names.distilled:
+        pairs = [f"{teacher} → {student}" for teacher, student in names.distilled]
+        variants = counted(len(names.variants), "variant")
+        yield f"Distilled: {listed(pairs)}, by {variants}: {joined(names.variants)}."
+    yield READING + (TESTED if names.pairs or names.distilled else ".")
 
 
 def _learned(names: Names) -> Iterator[str]:
@@ -259,6 +274,28 @@ def _source(frames: Frames, names: Names, figures: Sequence[Image]) -> Section:
             pair, maps=names.maps, methods=names.methods
         )
     return Section("source", source.QUESTION, answer, figures, tables)
+
+
+def _distillation(frames: Frames, names: Names, figures: Sequence[Image]) -> Section:
+    answer, tables = [], {}
+    for (teacher, student), statistics in frames.students.items():
+        levels = DistillationLevels(statistics)
+        answer += distillation.distillation_answer(
+            levels,
+            teacher=teacher,
+            student=student,
+            variants=names.variants,
+            accuracy=names.accuracy,
+        )
+        arrow = f"{teacher} → {student}"
+        shown = {"tasks": [levels.over_tasks], "variants": names.variants}
+        tables[f"Students, {arrow}"] = distillation_table(
+            statistics, **shown, accuracy=names.accuracy, steps=names.steps
+        )
+        tables[f"Differences between variants, {arrow}"] = distillation_tests(
+            statistics, **shown, measures=distillation.SHOWN
+        )
+    return Section("distillation", distillation.QUESTION, answer, figures, tables)
 
 
 def _pairs(frames: Frames, names: Names) -> Iterator[tuple[Pair, dict[str, str]]]:

@@ -36,11 +36,14 @@ def with_interval(row: Mapping[str, Any], name: str) -> str:
     return bracketed(row.get(name), row.get(f"{name}_low"), row.get(f"{name}_high"))
 
 
-def bracketed(value: float | None, low: float | None, high: float | None) -> str:
+def bracketed(
+    value: float | None, low: float | None, high: float | None, decimals: int = 2
+) -> str:
     """Return a value and its interval, in brackets where it has one."""
+    shown, *ends = (number(each, decimals) for each in (value, low, high))
     if low is None or high is None:
-        return number(value)
-    return f"{number(value)} [{number(low)}, {number(high)}]"
+        return shown
+    return f"{shown} [{', '.join(ends)}]"
 
 
 def p_value(value: float) -> str:

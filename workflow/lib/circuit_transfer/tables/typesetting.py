@@ -30,6 +30,8 @@ INDEX = "(row)"
 FORMULA = r"^[=+\-@\t\r](?s:.)"
 # Columns that are shown with an additional decimal.
 SPREAD, SHARE = "seed_deviation", "edges_needed"
+# Columns that are shown without decimals, beside those in percent.
+WHOLE = ("steps_to_accuracy",)
 TEX_ESCAPES = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -240,7 +242,8 @@ def _text(row: dict, column: str, table: Table) -> str:
         return str(value)
     if column.startswith("p_"):
         return f"{value:.3f}" if value >= 0.001 else "<0.001"
-    decimals = 0 if column.endswith("_percent") else table.decimals
+    is_whole = column.endswith("_percent") or column in WHOLE
+    decimals = 0 if is_whole else table.decimals
     decimals += column in (SPREAD, SHARE)
     text = rounded(value, decimals)
     half, low = row.get(column + HALF_WIDTH), row.get(column + LOW)

@@ -1,0 +1,237 @@
+"""Distilled students in numbers: levels of every variant, and tested differences.
+
+Levels of one task are means over the seeds of a variant, with Student's interval; those
+over tasks have the interval of the cluster bootstrap, over tasks and seeds within.
+Differences are paired by task and seed. A student that never reaches the accuracy until
+which steps are counted enters with the steps of its whole training: that is the least
+that it can need. The number of such students is given with every number of steps.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from circuit_transfer.distillation.frames import AFTER, BEFORE, TEACHER_STATE
+from circuit_transfer.statistics import compare
+from circuit_transfer.tables.differences import (
+    MEAN,
+    TESTS,
+    Cells,
+    adjust,
+    paired_cells,
+    tested,
+)
+from circuit_transfer.tables.method_statistics import (
+    DIFFERENCE,
+    LEVEL,
+    SEED,
+    mean_with_interval,
+)
+
+# What stands beside the variants: both models as they are given.
+TEACHER, STUDENT = "teacher", "student before"
+REFERENCES = {TEACHER_STATE: TEACHER, BEFORE: STUDENT}
+# What every variant is compared with.
+AGAINST = ("ce-heads", "random-cka")
+STEPS, REACHED, OTHERS = "steps_to_accuracy", "reached", "other_accuracy"
+COSTS = ("seconds", "passes")
+COMPARED = (
+    *("accuracy", "circuit_accuracy", STEPS, "task_loss", OTHERS),
+    *("cka", "node_correlation", "edge_correlation"),
+)
+# All that a student is measured by.
+MEASURES = (
+    *("accuracy", "circuit_accuracy", "faithfulness", "right_above_wrong"),
+    *("task_loss", STEPS, REACHED, OTHERS),
+    *("cka", "node_correlation", "edge_correlation", *COSTS),
+)
+COLUMNS = {
+    "row": (
+        pl.String,
+        "level: the number of a variant, mean over seeds; seed: that of one seed; "
+        "difference: a variant's number minus another's",
+    ),
+    "task": (pl.String, "the task that students are trained on; mean: over the tasks"),
+    "variant": (
+        pl.String,
+        "how students are trained; teacher, student before: both models as given",
+    ),
+    "against": (pl.String, "the variant that it is compared with"),
+    "seed": (pl.Int64, "the seed of a row of one"),
+    "measure": (
+        pl.String,
+        "accuracy, right_above_wrong, task_loss (nats) of test pairs of the task; "
+        "circuit_accuracy: with all but the critical heads ablated; faithfulness: its "
+        "share of the accuracy; steps_to_accuracy: until distillation.accuracy, of a "
+        "student that never reaches it all steps; reached: share of those that do; "
+        "other_accuracy: mean over the other distilled tasks; cka: mean over the "
+        "matched heads, debiased; node_correlation, edge_correlation: of their scores "
+        "and of the edges between them with the teacher's; seconds, passes: of one "
+        "training",
+    ),
+    "value": (pl.Float64, "the number"),
+    "low": (pl.Float64, "lower end of its 95 % interval: of a task over seeds"),
+    "high": (pl.Float64, "upper end of it; of means over tasks and seeds within"),
+    "p_permutation": (pl.Float64, "two-sided, sign flips over tasks x seeds"),
+    "p_permutation_holm": (
+        pl.Float64,
+        "adjusted by Holm, for all variants that are compared with one by a measure",
+    ),
+    "p_wilcoxon": (pl.Float64, "Wilcoxon's signed ranks over tasks x seeds"),
+    "p_wilcoxon_holm": (pl.Float64, "adjusted likewise"),
+    "p_tasks": (pl.Float64, "two-sided, sign flips over the means of several tasks"),
+    "p_tasks_holm": (pl.Float64, "adjusted likewise"),
+    "least_p": (
+        pl.Float64,
+        "the smallest p_permutation_holm of so many tasks x seeds and variants",
+    ),
+    "n_censored": (
+        pl.Int64,
+        "of steps: tasks x seeds in which a student never reaches the accuracy; in a "
+        "difference, one of the two",
+    ),
+    "n_seeds": (pl.Int64, "how many seeds, of a task the most"),
+    "n_tasks": (pl.Int64, "how many tasks"),
+}
+SCHEMA = {name: dtype for name, (dtype, _) in COLUMNS.items()}
+DOCUMENTATION = {name: meaning for name, (_, meaning) in COLUMNS.items()}
+
+
+class Number(NamedTuple):
+    """What a number is of, but for task and seed."""
+
+    variant: str
+    measure: str
+
+
+AllCells = dict[Number, Cells]
+
+
+def distillation_statistics(
+    measures: pl.DataFrame, *, steps: int, seed: int = 0
+) -> pl.DataFrame:
+    """Return the levels of every variant and its differences, see `COLUMNS`.
+
+    Args:
+        measures: of one teacher and student, see `frames.MEASURED_COLUMNS`.
+        steps: those of a training, in place of steps to an accuracy never reached.
+        seed: of the resamples and random signs.
+    """
+    cells = _cells(_numbers(measures, steps))
+    rows: list[dict[str, Any]] = []
+    for number, of_task in cells.items():
+        arrays = {task: np.array([*each.values()]) for task, each in of_task.items()}
+        levels = [{"row": LEVEL} | each for each in _means(arrays, seed)]
+        found = [*levels, *_seeds(of_task)]
+        if number.measure == STEPS:
+            for row in levels:
+                row["n_censored"] = _censored(cells, [number.variant], row["task"])
+        rows += [number._asdict() | row for row in found]
+    for measure in COMPARED:
+        for against in AGAINST:
+            rows += _differences(cells, Number(against, measure), seed)
+    return pl.DataFrame(rows, schema=SCHEMA).fill_nan(None)
+
+
+def _numbers(measures: pl.DataFrame, steps: int) -> pl.DataFrame:
+    """Return `value` by variant, measure, task and seed, where there is one.
+
+    Models as given have the same numbers in the files of all variants and seeds: they
+    have no seed here.
+    """
+    is_after = pl.col("state") == AFTER
+    is_own = pl.col("evaluated_task") == pl.col("task")
+    given = pl.col("state").replace_strict(REFERENCES, default=None)
+    # A student without pairs to train on was not trained, and reaches nothing.
+    is_trained = is_after & is_own & pl.col("seconds").is_not_null()
+    reached = pl.col(STEPS).is_not_null()
+    named = measures.with_columns(
+        given.fill_null(pl.col("variant")).alias("variant"),
+        pl.when(is_after).then("seed").alias("seed"),
+        pl.when(is_trained).then(reached).alias(REACHED),
+        pl.when(is_trained).then(pl.col(STEPS).fill_null(steps)).alias(STEPS),
+        pl.when(is_own).then("accuracy").alias("accuracy"),
+        pl.when(~is_own).then("accuracy").alias(OTHERS),
+    )
+    keys = ["variant", "task", "seed"]
+    numbers = named.select(*keys, pl.col(*MEASURES).cast(pl.Float64).fill_nan(None))
+    means = numbers.group_by(keys, maintain_order=True).mean()
+    return means.unpivot(MEASURES, index=keys, variable_name="measure").drop_nulls(
+        "value"
+    )
+
+
+def _cells(numbers: pl.DataFrame) -> AllCells:
+    cells: AllCells = {}
+    for row in numbers.iter_rows(named=True):
+        of_task = cells.setdefault(Number(row["variant"], row["measure"]), {})
+        of_task.setdefault(row["task"], {})[row["seed"]] = row["value"]
+    return cells
+
+
+def _means(cells: Mapping[str, np.ndarray], seed: int) -> Iterator[dict[str, Any]]:
+    """Yield a row for every task, and one for the mean of several."""
+    for task, values in cells.items():
+        yield {"task": task} | mean_with_interval([values], seed)
+    if len(cells) > 1:
+        yield {"task": MEAN} | mean_with_interval([*cells.values()], seed)
+
+
+def _seeds(of_task: Cells) -> Iterator[dict[str, Any]]:
+    labels = {"row": SEED, "n_seeds": 1, "n_tasks": 1}
+    for task, seeds in of_task.items():
+        for seed, value in seeds.items():
+            if seed is not None:
+                yield labels | {"task": task, "seed": seed, "value": value}
+
+
+def _censored(cells: AllCells, variants: Sequence[str], task: str) -> int:
+    """Return in how many tasks x seeds one of the variants never had the accuracy."""
+    never = {
+        (name, seed)
+        for variant in variants
+        for name, seeds in cells[Number(variant, REACHED)].items()
+        for seed, reached in seeds.items()
+        if task in (name, MEAN) and not reached
+    }
+    return len(never)
+
+
+def _differences(
+    cells: AllCells, against: Number, seed: int
+) -> Iterator[dict[str, Any]]:
+    """Yield every variant minus one, on each task and over several, tested together."""
+    together: dict[str, list[dict[str, Any]]] = {}
+    theirs = cells.get(against, {})
+    for number, ours in cells.items():
+        common = sorted(ours.keys() & theirs.keys())
+        given = (against.variant, *REFERENCES.values())
+        if number.measure != against.measure or number.variant in given or not common:
+            continue
+        paired = dict(zip(common, paired_cells(ours, theirs, mean=False), strict=True))
+        labels = {"row": DIFFERENCE, "against": against.variant, **number._asdict()}
+        for row in _means(paired, seed):
+            task = row["task"]
+            row |= labels | _tests(paired, task, seed)
+            if number.measure == STEPS:
+                both = [number.variant, against.variant]
+                row["n_censored"] = _censored(cells, both, task)
+            together.setdefault(task, []).append(row)
+    for rows in together.values():
+        for test in rows[0].keys() & TESTS:
+            adjust(rows, test)
+        yield from (
+            row | {"least_p": min(1.0, len(rows) * row["least_p"])} for row in rows
+        )
+
+
+def _tests(paired: Mapping[str, np.ndarray], task: str, seed: int) -> dict[str, float]:
+    """Return the p values on a task, over its seeds, or over tasks x seeds."""
+    cells = [*paired.values()] if task == MEAN else [paired[task]]
+    found = tested(compare(cells, seed=seed))
+    names = TESTS if task == MEAN else [each for each in TESTS if each != "p_tasks"]
+    return {name: found[name] for name in names} | {
+        "least_p": 2.0 ** (1 - found["n_cells"])
+    }
