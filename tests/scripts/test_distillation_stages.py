@@ -2,6 +2,7 @@
 
 import json
 import logging
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -153,6 +154,9 @@ def test_a_student_is_an_ordinary_checkpoint_with_a_record(study, trained):
     ]
     one, other = (each("w1 w2 w3 :").input_ids for each in tokenizers)
     assert one == other
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        before = (Path(original) / name).read_bytes()
+        assert (trained.student / name).read_bytes() == before
     record = read_json(trained.student / "training.json")
     assert record["settings"] == SETTINGS
     assert (record["variant"], record["seed"], record["task"]) == (

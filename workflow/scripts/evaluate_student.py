@@ -50,10 +50,9 @@ def evaluate_student(
 ) -> None:
     """Read the students of all seeds, write what is measured (`MEASURED_COLUMNS`).
 
-    Of the tasks that a student is not trained on, only the answers. Files of both
-    models are the student's, then the teacher's; `pairs_path` has training pairs of the
-    student, `trainings_paths` have the costs of its trainings; `settings` are
-    `study.distillation.measuring_settings`.
+    Of tasks that a student is not trained on, only the answers. Files of both models
+    are the student's, then the teacher's; `pairs_path` are training pairs, and
+    `trainings_paths` costs; `settings` are `study.distillation.measuring_settings`.
     """
     files, count = [*tests_paths], len(tasks)
     tests = zip(files[:count], files[count:], strict=True)
