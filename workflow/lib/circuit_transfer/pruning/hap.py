@@ -97,6 +97,7 @@ def rank_start(scores: np.ndarray) -> np.ndarray:
     ranks = order / max(1, len(scores) - 1)
 
     def opened(middle: float) -> np.ndarray:
+        """Return the probabilities that gates are open, one half at a rank."""
         found = 1 / (1 + np.exp(-(ranks - middle) / STEEPNESS))
         return found.clip(*EXTREMES)
 
