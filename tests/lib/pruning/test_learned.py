@@ -17,7 +17,7 @@ from circuit_transfer.jobs.resume import Resume
 from circuit_transfer.models.edges import KV_HEAD, config_graph
 from circuit_transfer.models.nodes import circuit_size
 from circuit_transfer.prompts.batches import pair_batches
-from circuit_transfer.pruning.hap import HAP, filter_recall, filtered
+from circuit_transfer.pruning.hap import HAP, filtered
 from circuit_transfer.pruning.learned import learn_edges
 
 FAST = {"steps": 30, "learning_rate": 0.5}
@@ -216,14 +216,6 @@ def test_hap_has_no_parameter_for_edges_that_its_filter_leaves_out(
     used = effective_edges(case[2], support)
     assert used.sum() > 0 and not (used & ~support).any()
     assert found.notes["filtered_effective"] == used.sum() / support.sum()
-
-
-def test_the_recall_of_a_filter_is_the_share_of_true_edges_that_it_keeps():
-    scores = np.array([0.1, -5.0, 3.0, 0.0, 2.0], np.float32)
-    truth = np.array([True, True, True, False, True])
-    assert filtered(scores, 0.4).tolist() == [False, True, True, False, False]
-    assert filter_recall(scores, 0.4, truth) == 0.5
-    assert filter_recall(scores, 0.8, truth) == 1.0
 
 
 def test_a_filter_must_be_there_and_leave_enough(case, learn):

@@ -8,7 +8,7 @@
   the teacher;
 - `settings`, `variants`: how a student is trained, its baselines and its controls;
 - `updates`: which parameters are trained, and nothing else;
-- `features`, `targets`, `loss`: the terms of the loss;
+- `targets`, `loss`: the terms of the loss;
 - `training`: the training itself;
 - `measures`: what is measured of a student before and after.
 

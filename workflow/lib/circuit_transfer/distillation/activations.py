@@ -4,7 +4,7 @@
 one length without padding (see `prompts.batches`), so that every row is of a token.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -49,10 +49,10 @@ def head_features(sites: Sequence[Tensor], heads: Sequence[str], at: str) -> Ten
     return torch.stack([each.to(found[0].device) for each in found])
 
 
-def run_features(
+def run_heads(
     model: nn.Module, batches: Sequence[PairBatch], heads: Sequence[str], at: str
-) -> list[Tensor]:
-    """Return the activations of heads on the clean prompts of every batch, on the host.
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield answer logits and the activations of heads on every batch's clean prompts.
 
     Args:
         model: a causal language model.
@@ -61,11 +61,41 @@ def run_features(
         heads: names of the heads, at least one.
         at: see `head_features`.
 
-    Returns:
-        By batch `(heads, rows, d_head)`.
+    Yields:
+        `(batch, vocabulary)` and `(heads, rows, d_head)`.
+
+    Raises:
+        ValueError: see `head_features`.
     """
-    found = []
     for batch in progress(batches, len(batches), "activations of batch"):
-        _, sites = run_captured(model, batch.clean, batch.prefix)
-        found.append(head_features(sites, heads, at).cpu())
-    return found
+        logits, sites = run_captured(model, batch.clean, batch.prefix)
+        yield logits, head_features(sites, heads, at)
+
+
+def run_features(
+    model: nn.Module, batches: Sequence[PairBatch], heads: Sequence[str], at: str
+) -> list[Tensor]:
+    """Return the activations of heads on the host, by batch `(heads, rows, d_head)`.
+
+    Arguments and errors as in `run_heads`.
+    """
+    return [found.cpu() for _, found in run_heads(model, batches, heads, at)]
+
+
+def check_positions(
+    batches: Sequence[tuple[PairBatch, PairBatch]], positions: str
+) -> None:
+    """Check that the features of two models on the same prompts correspond.
+
+    Raises:
+        ValueError: a prompt has another number of tokens in the other model, but the
+            features are those of all positions.
+    """
+    lengths = [(own.clean.shape[1], other.clean.shape[1]) for own, other in batches]
+    unequal = [pair for pair in lengths if pair[0] != pair[1]]
+    if positions == ALL_POSITIONS and unequal:
+        raise ValueError(
+            f"distillation.positions: {ALL_POSITIONS} needs prompts of equally many "
+            f"tokens in both models, but some have {unequal[0][0]} in the student and "
+            f"{unequal[0][1]} in the teacher; use positions: answer"
+        )

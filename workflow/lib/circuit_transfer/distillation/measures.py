@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from circuit_transfer.circuits.runs import run_circuits
 from circuit_transfer.circuits.similarity import pearson
+from circuit_transfer.distillation.activations import check_positions, run_heads
 from circuit_transfer.distillation.cka import cka
-from circuit_transfer.distillation.features import check_positions, run_heads
 from circuit_transfer.distillation.loss import task_losses
 from circuit_transfer.distillation.settings import DEBIASED
 from circuit_transfer.distillation.variants import Pair
@@ -137,7 +137,7 @@ def head_similarity(
         positions: see `activations.head_features`.
 
     Raises:
-        ValueError: see `features.check_positions`.
+        ValueError: see `activations.check_positions`.
     """
     check_positions(batches, positions)
     models = zip((student, teacher), zip(*batches, strict=True), strict=True)

@@ -10,9 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from circuit_transfer.distillation.activations import head_features
+from circuit_transfer.distillation.activations import head_features, run_heads
 from circuit_transfer.distillation.cka import cka
-from circuit_transfer.distillation.features import run_heads
 from circuit_transfer.distillation.settings import (
     LEAST_FEATURES,
     DistillationSettings,

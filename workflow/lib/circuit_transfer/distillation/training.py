@@ -15,7 +15,7 @@ import polars as pl
 import torch
 from torch import Tensor, nn
 
-from circuit_transfer.distillation.features import check_positions
+from circuit_transfer.distillation.activations import check_positions
 from circuit_transfer.distillation.loss import cka_loss, logit_loss, task_losses
 from circuit_transfer.distillation.measures import Probe
 from circuit_transfer.distillation.settings import DistillationSettings
@@ -114,7 +114,7 @@ class Lesson:
         """Check the pairs.
 
         Raises:
-            ValueError: there are none, or as `features.check_positions`.
+            ValueError: there are none, or as `activations.check_positions`.
         """
         if not self.batches or not self.held_out:
             raise ValueError("no pairs to train on, or none to measure on")

@@ -102,6 +102,7 @@ def head_masks(
     sizes, sites, masks = readers_of_kinds(model), node_sites(model), {}
 
     def mask(module: nn.Module, part: str) -> Tensor:
+        """Return the mask of a module's parameter, at first of none of its entries."""
         parameter = getattr(module, part)
         blank = torch.zeros_like(parameter, dtype=torch.bool)
         return masks.setdefault(f"{names[module]}.{part}", blank)

@@ -131,6 +131,7 @@ def _faded(
     keep, whole = init.get("keep", {}), everything(model.config)
 
     def chosen() -> Kept:
+        """Return what is kept, which takes attribution: not needed when resumed."""
         found = importance(model, tokenizer, words, settings, keep)
         kept = choose(keep, whole.shape(), found)
         log.info("kept: %s", json.dumps(kept.nodes()))

@@ -114,6 +114,7 @@ class Gated(ABC):
             return self.log_alpha.new_zeros(len(self.sizes))
 
         def count(shift: Tensor, steepness: float) -> Tensor:
+            """Return the share of all edges that are open, see `Shift`."""
             return self.open_edges(shift, steepness).sum(1) / self.graph.n_edges
 
         steepness = sharpness(step / self.settings.steps)

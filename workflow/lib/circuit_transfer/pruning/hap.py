@@ -83,17 +83,6 @@ def filtered(scores: np.ndarray, keep: float) -> np.ndarray:
     return edge_circuits(np.abs(scores)[None], [keep])[0, 0]
 
 
-def filter_recall(scores: np.ndarray, keep: float, truth: np.ndarray) -> float:
-    """Return the share of given edges that a filter keeps; no training finds others.
-
-    Args:
-        scores: see `filtered`.
-        keep: see `filtered`.
-        truth: the given edges, such as a planted circuit, bool `(n_edges,)`.
-    """
-    return float(filtered(scores, keep)[truth].mean())
-
-
 def rank_start(scores: np.ndarray) -> np.ndarray:
     """Return log alphas that rise with the rank of edges, float `(edges,)`.
 
@@ -108,6 +97,7 @@ def rank_start(scores: np.ndarray) -> np.ndarray:
     ranks = order / max(1, len(scores) - 1)
 
     def opened(middle: float) -> np.ndarray:
+        """Return the probabilities that gates are open, one half at a rank."""
         found = 1 / (1 + np.exp(-(ranks - middle) / STEEPNESS))
         return found.clip(*EXTREMES)
 

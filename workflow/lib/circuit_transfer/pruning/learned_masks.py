@@ -76,6 +76,8 @@ def trains(method: str) -> Callable[[Callable], Callable]:
     """
 
     def mark(make: Callable[[Setup], LearnedMasks]) -> Callable:
+        """Register the method that trains what `make` returns."""
+
         @implements(method)
         def learn(
             model: nn.Module,

@@ -145,6 +145,7 @@ def _check_order(models: Models, name: str) -> None:
     chain = {name: None}
 
     def follow(current: str) -> None:
+        """Follow what a model is made from, each way to its end."""
         for key, other in _relatives(models[current]).items():
             if other in chain:
                 circle = [*chain][[*chain].index(other) :]
