@@ -18,7 +18,7 @@ from circuit_transfer.circuits.passes import measured_together
 from circuit_transfer.distillation.activations import run_features
 from circuit_transfer.distillation.critical_heads import critical
 from circuit_transfer.distillation.distances import LEAST_TASKS, Comparison, Heads
-from circuit_transfer.distillation.features import check_positions
+from circuit_transfer.distillation.activations import check_positions
 from circuit_transfer.distillation.frames import MATCH_COLUMNS, MATCHED_COLUMNS
 from circuit_transfer.distillation.matching import alignment_weights
 from circuit_transfer.distillation.matching import match_heads as match
