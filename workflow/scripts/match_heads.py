@@ -15,10 +15,9 @@ from circuit_transfer.artifacts.frames import write_frame
 from circuit_transfer.artifacts.scores import read_scores
 from circuit_transfer.artifacts.text import write_json
 from circuit_transfer.circuits.passes import measured_together
-from circuit_transfer.distillation.activations import run_features
+from circuit_transfer.distillation.activations import check_positions, run_features
 from circuit_transfer.distillation.critical_heads import critical
 from circuit_transfer.distillation.distances import LEAST_TASKS, Comparison, Heads
-from circuit_transfer.distillation.activations import check_positions
 from circuit_transfer.distillation.frames import MATCH_COLUMNS, MATCHED_COLUMNS
 from circuit_transfer.distillation.matching import alignment_weights
 from circuit_transfer.distillation.matching import match_heads as match

@@ -93,7 +93,7 @@ def test_where_nothing_can_be_shown_the_answer_says_so():
 
 def test_a_baseline_at_the_ceiling_is_named():
     one = pl.when(pl.col("state") == AFTER).then(pl.lit(1.0)).otherwise("accuracy")
-    verdict, accuracies, *_ = answers(
+    verdict, _, accuracies, *_ = answers(
         changed(frame=study.measures().with_columns(accuracy=one))
     )
     assert verdict.lead == (
@@ -103,6 +103,23 @@ def test_a_baseline_at_the_ceiling_is_named():
     assert accuracies.lead == (
         "By all variants, students answer equally well (1.00); the teacher 0.95 and "
         "small before 0.50."
+    )
+
+
+def test_the_controls_stand_beside_the_verdict():
+    controls = answers()[1]
+    assert controls.lead == (
+        "The accuracy of matched-cka is higher than that of shuffled-cka and "
+        "random-heads; lower than that of fine-tune."
+    )
+    assert controls.details.startswith(
+        "Accuracy of matched-cka minus that of shuffled-cka 0.10 [0.10, 0.10] "
+        "(p = 0.006), random-heads 0.20"
+    )
+    assert "its steps minus those of shuffled-cka -120 [" in controls.details
+    assert answers(changed(accuracy=-0.1))[1].lead == (
+        "The accuracy of matched-cka is higher than that of random-heads; lower than "
+        "that of fine-tune; not shown to differ from that of shuffled-cka."
     )
 
 
@@ -116,7 +133,7 @@ def test_without_a_baseline_nothing_is_tested():
 
 
 def test_students_circuits_and_other_tasks_are_described():
-    _, accuracies, circuit, others = answers()
+    _, _, accuracies, circuit, others = answers()
     assert accuracies.lead == (
         "Trained by fine-tune, students answer best (0.87); the teacher 0.95 and small "
         "before 0.50."

@@ -1,6 +1,6 @@
 """Whether distilling a circuit helps: the method against its baselines and controls."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from circuit_transfer.summary.differences import SEEDS, is_shown
@@ -14,6 +14,8 @@ from circuit_transfer.summary.wording import (
 from circuit_transfer.tables.distillation import DistillationLevels
 from circuit_transfer.tables.distillation_statistics import (
     AGAINST,
+    METHOD,
+    METHOD_AGAINST,
     OTHERS,
     STEPS,
     STUDENT,
@@ -22,7 +24,6 @@ from circuit_transfer.tables.distillation_statistics import (
 from circuit_transfer.tables.transfers import LEVEL
 
 QUESTION = "Does distilling the circuit help?"
-METHOD = "matched-cka"
 # The differences of the page's table.
 SHOWN = ("accuracy", "circuit_accuracy", STEPS)
 # A smaller difference of accuracies is not called better.
@@ -59,6 +60,7 @@ def distillation_answer(
         return [Answer(f"{start} no student was trained: there are no usable pairs.")]
     return [
         _verdict(levels, start, accuracy),
+        *_controls(levels),
         _accuracies(levels, found, student),
         *_circuit(levels, variants),
         *_interference(levels, variants),
@@ -67,7 +69,7 @@ def distillation_answer(
 
 def _verdict(levels: DistillationLevels, start: str, accuracy: float) -> Answer:
     """Return whether the method is better than both baselines, in either measure."""
-    right, steps = (_tested(levels, name) for name in ("accuracy", STEPS))
+    right, steps = (_tested(levels, name, AGAINST) for name in ("accuracy", STEPS))
     if len(right) < len(AGAINST):
         return Answer(
             f"{start} whether matching heads helps is not tested: this takes the "
@@ -88,15 +90,37 @@ def _verdict(levels: DistillationLevels, start: str, accuracy: float) -> Answer:
         lead += " or ".join(better)
         limits = [*_only(better), *(_ceiling(levels) or _bounds(right))]
     lead = "; ".join([lead, *_worse(right), *limits])
+    return Answer(f"{start} {lead}.", _details(right, steps))
+
+
+def _controls(levels: DistillationLevels) -> Iterator[Answer]:
+    """Yield how the method compares with its controls and with plain fine-tuning."""
+    right, steps = (
+        _tested(levels, name, METHOD_AGAINST) for name in ("accuracy", STEPS)
+    )
+    if not right:
+        return
+    sides = {"higher than that of": 1, "lower than that of": -1}
+    names = {words: _beyond(right, side) for words, side in sides.items()}
+    shown = [name for found in names.values() for name in found]
+    names["not shown to differ from that of"] = [n for n in right if n not in shown]
+    clauses = [f"{words} {joined(found)}" for words, found in names.items() if found]
+    yield Answer(
+        f"The accuracy of {METHOD} is {'; '.join(clauses)}.", _details(right, steps)
+    )
+
+
+def _details(right: Rows, steps: Rows) -> str:
+    """Return the differences of the method's accuracy and steps, with their tests."""
     details = f"Accuracy of {METHOD} minus that of {_differences(right)}"
     if steps:
         details += f"; its steps minus those of {_differences(steps, decimals=0)}"
         details += _censored(steps)
-    return Answer(f"{start} {lead}.", f"{details}.")
+    return f"{details}."
 
 
-def _tested(levels: DistillationLevels, measure: str) -> Rows:
-    rows = {name: levels.difference(METHOD, name, measure) for name in AGAINST}
+def _tested(levels: DistillationLevels, measure: str, against: Iterable[str]) -> Rows:
+    rows = {name: levels.difference(METHOD, name, measure) for name in against}
     return {name: row for name, row in rows.items() if row}
 
 

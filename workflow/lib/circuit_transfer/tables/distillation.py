@@ -35,12 +35,15 @@ NOTE = (
 )
 TESTS_NOTE = (
     "A variant minus another, paired by task and seed; in brackets the 95 % interval "
-    "over tasks and seeds within, of one task over seeds (Student's t). p: two-sided, "
-    "adjusted by Holm for all variants that are compared with the same one by a "
-    "measure: sign flips over tasks x seeds (of one task its seeds), Wilcoxon's signed "
-    "ranks, and, the strictest, sign flips over the means of the tasks. p least: the "
-    "smallest that sign flips can give of so many tasks x seeds and variants; where it "
-    "is above .05, nothing can be shown. Of steps to accuracy and task loss lower is "
+    "over tasks and seeds within, of one task over seeds (Student's t). p: two-sided: "
+    "sign flips over tasks x seeds (of one task its seeds), Wilcoxon's signed ranks, "
+    "and, the strictest, sign flips over the means of the tasks. Adjusted by Holm in "
+    "families, one for each measure and task: all variants minus ce-heads; all minus "
+    "random-cka; matched-cka minus shuffled-cka, random-heads and fine-tune. That "
+    "matched-cka is better than several at once is shown if every one of its tests "
+    "shows it, without a further adjustment. p least: the smallest that sign flips can "
+    "give of so many tasks x seeds and comparisons of a family; where it is above .05, "
+    "nothing can be shown. Of steps to accuracy and task loss lower is "
     "better. censored: tasks x seeds in which one of both never reaches the accuracy "
     "and counts with all steps, so that the difference is a bound."
 )
