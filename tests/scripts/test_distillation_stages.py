@@ -254,6 +254,61 @@ def test_without_a_usable_pair_a_student_stays_as_it_is(study, tmp_path, caplog)
     assert json.loads((tmp_path / "cost.json").read_text()) == []
 
 
+def with_pairs(study, folder, *, train=None, test=None):
+    """The study with the first pairs of each split of task `a` alone."""
+    for model in BOTH:
+        frame = read_frame(study.pairs(model, "a"))
+        parts = [
+            frame.filter(split=name).head(len(frame) if count is None else count)
+            for name, count in (("train", train), ("test", test))
+        ]
+        write_frame(pl.concat(parts), folder / f"{model}-pairs.parquet")
+    return SimpleNamespace(
+        model=study.model,
+        scores=study.scores,
+        pairs=lambda model, _: folder / f"{model}-pairs.parquet",
+    )
+
+
+def test_of_three_test_pairs_a_student_has_no_cka(study, trained, tmp_path, caplog):
+    caplog.set_level(logging.WARNING)
+    for name in ("source", "target", "matched"):
+        frame = read_frame(trained.folder / f"{name}.parquet")
+        write_frame(frame, tmp_path / f"{name}.parquet")
+    few = with_pairs(study, tmp_path, test=3)
+    folder = distilled(few, tmp_path)
+    probes = read_json(folder / "training.json")["curves"]["probes"]
+    assert probes["cka"] == [None] * 3 and None not in probes["accuracy"]
+    frame = measured(few, tmp_path, tasks=("a",))
+    assert frame["cka"].null_count() == 3
+    own = frame.filter(state="after").to_dicts()[0]
+    assert None not in (own["accuracy"], own["circuit_accuracy"], own["seconds"])
+    assert "takes at least 4 samples, and the usable pairs have 3" in caplog.text
+
+
+def test_of_three_training_pairs_heads_have_no_cka(study, trained, tmp_path, caplog):
+    for name in ("source", "target", "matched"):
+        frame = read_frame(trained.folder / f"{name}.parquet")
+        write_frame(frame, tmp_path / f"{name}.parquet")
+    few = with_pairs(study, tmp_path, train=3)
+    original = weights(read_json(study.model("source"))["path"])
+    for variant, is_trained in (("matched-cka", False), ("ce-heads", True)):
+        own = weights(distilled(few, tmp_path, variant))
+        assert is_trained == any((own[name] != original[name]).any() for name in own)
+    assert "stays as it is: no CKA for the variant matched-cka" in caplog.text
+    # The biased estimator takes two.
+    own = weights(distilled(few, tmp_path, estimator="biased"))
+    assert any((own[name] != original[name]).any() for name in own)
+    files = {
+        f"{role}_pairs_path": few.pairs(model, "a")
+        for role, model in (("student", "source"), ("teacher", "target"))
+    }
+    how = {"assignment": "many-to-one", "examples": 6, "batch_size": 2}
+    how |= {"positions": "answer"}
+    assert matched_heads(few, tmp_path, "cka", settings=how, **files).is_empty()
+    assert "no heads are matched" in caplog.text
+
+
 @pytest.mark.parametrize("by", ["nap", "effect"])
 def test_critical_heads_are_the_first_of_the_ranking(study, tmp_path, by):
     scores = {"scores_path": study.scores("target", "a")} if by == "nap" else {}

@@ -8,9 +8,10 @@ from typing import Any
 from circuit_transfer.artifacts.descriptions import read_description
 from circuit_transfer.artifacts.text import write_json
 from circuit_transfer.circuits.passes import measured
+from circuit_transfer.distillation.activations import enough_samples
 from circuit_transfer.distillation.settings import DistillationSettings
 from circuit_transfer.distillation.training import Distilled, Lesson, distil
-from circuit_transfer.distillation.variants import LOGITS, VARIANTS
+from circuit_transfer.distillation.variants import CKA, LOGITS, VARIANTS
 from circuit_transfer.jobs.resume import NO_RESUME, Resume
 from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.models.loading import load_described
@@ -46,10 +47,10 @@ def distil_student(
     """Train on all training pairs that both models have, write the student.
 
     It is a checkpoint of the Hugging Face layout with a record of the training: curves,
-    settings, and pairs of heads. Without pairs of prompts or of heads it stays as it
-    is. Pairs of prompts are the student's, then the teacher's; `settings` are those of
-    `DistillationSettings` that the variant has, `held_out` says how many test pairs are
-    measured meanwhile.
+    settings, and pairs of heads. Without pairs of prompts or of heads, or with fewer
+    than the variant's CKA takes, it stays as it is. Pairs of prompts are the student's,
+    then the teacher's; `settings` are those of `DistillationSettings` that the variant
+    has, `held_out` says how many test pairs are measured meanwhile.
     """
     description = read_description(student_path)
     models = load_described(description), load_described(read_description(teacher_path))
@@ -61,16 +62,18 @@ def distil_student(
     record = {"teacher": teacher, "student": student, "task": task}
     record |= {"variant": variant, "seed": int(seed), "settings": dict(settings)}
     record |= {"examples": sum(len(own) for own, _ in batches)}
-    costs = []
-    if batches and tested and matched:
-        if LOGITS in VARIANTS[variant].terms:
+    costs, terms = [], VARIANTS[variant].terms
+    if not (batches and tested and matched):
+        log.warning(NO_PAIRS, task)
+    elif CKA not in terms or enough_samples(batches, how.positions, how.estimator):
+        if LOGITS in terms:
             check_same_tokens([*batches, *tested])
         lesson = Lesson(*models, batches, tested, matched, how)
         found, costs = _trained(lesson, record, resume)
         # The settings that the variant has are in the record already.
         record = found.record | record | {"curves": _curves(found)}
     else:
-        log.warning(NO_PAIRS, task)
+        log.warning("the student stays as it is: no CKA for the variant %s", variant)
     write_student(Path(record_path).parent, models[0], description, record)
     write_json(costs, cost_path)
     resume.remove()

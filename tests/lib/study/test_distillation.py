@@ -118,7 +118,7 @@ def test_without_a_teacher_nothing_is_distilled():
 def test_a_variant_depends_on_its_own_settings_alone():
     plain = checked()
     changes = {"cka_weight": 0.7, "estimator": "biased", "temperature": 9.0}
-    changes |= {"freeze_kv": True, "queue": 500, "steps": 9}
+    changes |= {"freeze_kv": True, "queue": 199, "steps": 9}
     of = {
         "steps": set(VARIANTS),
         "temperature": {"logits"},
@@ -277,6 +277,108 @@ def test_what_cannot_be_distilled_is_refused(changes, message):
         config = distilled(**changes)
     with pytest.raises(ValueError, match=message):
         check_config(config, ROOT)
+
+
+FEW = {"train": 200, "test": 200, "generator": "ioi"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "changes", "section", "message"),
+    [
+        ({"test": 3}, {}, {}, "tasks.few.test: 3 held-out pairs, .* at least 4, or"),
+        (
+            {},
+            {"evaluation": {"examples": 2}},
+            {},
+            "evaluation.examples: 2 held-out pairs, too few for the CKA of matched",
+        ),
+        (
+            {},
+            {},
+            {"heads": {"examples": 3}},
+            "heads.examples: 3 training pairs, too few for the matching by cka",
+        ),
+        (
+            {"train": 3},
+            {},
+            {"objectives": ["ce-heads"]},
+            "tasks.few.train: 3 training pairs, too few for the matching by cka",
+        ),
+        (
+            {"train": 127},
+            {},
+            {},
+            "tasks.few.train: 127 training pairs, too few for debiased CKA; expected "
+            "at least 128, or distillation.estimator: biased, or "
+            "distillation.positions: all",
+        ),
+        (
+            {},
+            {},
+            {"queue": 201},
+            "tasks.few.train: 200 training pairs, too few for distillation.queue; "
+            "expected at least 201, or distillation.queue: 200, or",
+        ),
+        (
+            {"train": 20},
+            {},
+            {"queue": 21, "estimator": "biased"},
+            "20 training pairs, .* at least 21, or distillation.queue: 20, or",
+        ),
+    ],
+)
+def test_too_few_pairs_are_refused(entry, changes, section, message):
+    few = {"few": FEW | entry}
+    given = {"tasks": few, "study": {"tasks": ["ioi", "few"]}}
+    config = distilled(changes, **given, **section)
+    config["distillation"]["tasks"] = ["few"]
+    with pytest.raises(ValueError, match=message):
+        check_config(config, ROOT)
+    # At all positions there are more samples than pairs.
+    config["distillation"]["positions"] = "all"
+    check_config(config, ROOT)
+
+
+def test_as_many_pairs_as_needed_are_taken():
+    for entry, changes, section in (
+        ({"test": 4}, {"evaluation": {"examples": 4}}, {"heads": {"examples": 4}}),
+        ({"train": 128}, {}, {}),
+        # No variant needs a queue, no matching CKA.
+        ({"train": 2}, {}, {"objectives": ["ce-heads", "logits"], "compared": []}),
+        ({"train": 4}, {}, {"preset": "paper"}),
+        ({"train": 128}, {}, {"queue": 128}),
+    ):
+        few = {"few": FEW | entry}
+        config = distilled(
+            changes, tasks=few, study={"tasks": ["ioi", "few"]}, **section
+        )
+        config["distillation"]["tasks"] = ["few"]
+        check_config(config, ROOT)
+
+
+def written_pairs(path, *, train, test):
+    rows = [
+        f"w{number} a,w{number} b,c,d,{split}"
+        for split, count in (("train", train), ("test", test))
+        for number in range(1000 * (split == "test"), 1000 * (split == "test") + count)
+    ]
+    path.write_text("\n".join(["clean,corrupted,answer,wrong_answer,split", *rows]))
+
+
+def test_pairs_of_a_file_are_counted_where_it_is_read_whole(tmp_path):
+    file = tmp_path / "few.csv"
+    own = {"tasks": {"few": {"file": str(file)}}, "study": {"tasks": ["few"]}}
+    written_pairs(file, train=128, test=3)
+    with pytest.raises(ValueError, match=r"few.file: .*few.csv: 3 held-out pairs"):
+        checked(**own)
+    written_pairs(file, train=127, test=4)
+    with pytest.raises(ValueError, match=r"few.file: .*few.csv: 127 training pairs"):
+        checked(**own)
+    written_pairs(file, train=128, test=4)
+    checked(**own)
+    # Of a long file, the test pairs may come later than what is read.
+    written_pairs(file, train=998, test=3)
+    checked(**own)
 
 
 @pytest.mark.parametrize(
