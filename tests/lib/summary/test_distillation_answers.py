@@ -6,6 +6,8 @@ import synthetic_students as study
 from circuit_transfer.distillation.frames import AFTER
 from circuit_transfer.distillation.variants import VARIANTS
 from circuit_transfer.summary.distillation import distillation_answer
+from circuit_transfer.summary.names import Names
+from circuit_transfer.summary.terminal import results_text
 from circuit_transfer.tables.distillation import DistillationLevels
 from circuit_transfer.tables.distillation_statistics import distillation_statistics
 
@@ -149,6 +151,37 @@ def test_students_circuits_and_other_tasks_are_described():
         "On the other tasks the student has accuracy 0.60 before, and after training "
         "from 0.40 (fine-tune) to 0.55 (ce-heads)."
     )
+
+
+def test_the_terminal_has_a_table_of_students_with_the_verdict():
+    names = Names(
+        tasks=study.TASKS,
+        methods=(),
+        edge_methods=(),
+        targets=(),
+        pairs=(),
+        maps=(),
+        seeds=(),
+        distilled=[("big", "small")],
+        variants=[*VARIANTS],
+        accuracy=study.ACCURACY,
+        steps=study.STEPS,
+    )
+    statistics = distillation_statistics(study.measures(), steps=study.STEPS)
+    students = {("big", "small"): statistics}
+    text = results_text(pl.DataFrame(), names, students=students)
+    title, heading, *rows = text.split("\n")
+    assert title == "Students, big distilled into small, means over tasks and seeds:"
+    assert "circuit accuracy  steps to accuracy  other accuracy" in heading
+    shown = [row.split("  ")[0] for row in rows[:10]]
+    assert shown == ["teacher", "student before", *VARIANTS]
+    method = next(row for row in rows if "matched-cka" in row)
+    # Accuracy, that of the heads alone, steps, other tasks, CKA.
+    assert method.split()[-15::3] == ["0.85", "0.70", "80", "0.55", "0.70"]
+    assert " ".join(map(str.strip, rows[10:])) == answers()[0].lead
+    assert max(map(len, text.split("\n"))) <= 100
+    # Without students nothing is said of them.
+    assert results_text(pl.DataFrame(), names) == ""
 
 
 def test_without_any_student_the_answer_says_so():

@@ -26,6 +26,8 @@ from circuit_transfer.tables.transfers import LEVEL
 QUESTION = "Does distilling the circuit help?"
 # The differences of the page's table.
 SHOWN = ("accuracy", "circuit_accuracy", STEPS)
+# The measures that the terminal has room for.
+IN_TERMINAL = ("accuracy", "circuit_accuracy", STEPS, OTHERS, "cka")
 # A smaller difference of accuracies is not called better.
 LEAST = 0.03
 # What shows whether the circuit of a student is nearer to the teacher's.

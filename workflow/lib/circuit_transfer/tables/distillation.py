@@ -90,6 +90,7 @@ def distillation_table(
     variants: Sequence[str],
     accuracy: float,
     steps: int,
+    measures: Sequence[str] = MEASURES,
 ) -> Table:
     """Teacher, student and every variant: the mean over tasks first, then every task.
 
@@ -99,15 +100,17 @@ def distillation_table(
         variants: in order.
         accuracy: until which steps are counted.
         steps: those of a training.
+        measures: in order.
     """
     levels = DistillationLevels(statistics)
     lines = [
-        {"task": task, "variant": variant} | dict(_cells(levels, variant, task))
+        {"task": task, "variant": variant}
+        | dict(_cells(levels, variant, task, measures))
         for task in _blocks(tasks)
         for variant in (TEACHER, STUDENT, *variants)
     ]
     schema: dict[str, Any] = {"task": pl.String, "variant": pl.String}
-    for name in MEASURES:
+    for name in measures:
         if name == REACHED:
             schema[REACHED_PERCENT] = pl.Float64
         elif name == PASSES:
@@ -131,9 +134,9 @@ def _blocks(tasks: Sequence[str]) -> list[str]:
 
 
 def _cells(
-    levels: DistillationLevels, variant: str, task: str
+    levels: DistillationLevels, variant: str, task: str, measures: Sequence[str]
 ) -> Iterator[tuple[str, float | None]]:
-    for name in MEASURES:
+    for name in measures:
         level = levels.level(variant, name, task)
         value = level.get("value")
         if name == REACHED:
