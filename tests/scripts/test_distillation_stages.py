@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+import yaml
 from distil_student import distil_student
 from evaluate_student import evaluate_student
 from find_critical_heads import find_critical_heads
@@ -19,6 +20,7 @@ from circuit_transfer.artifacts.alignments import write_alignment
 from circuit_transfer.artifacts.frames import read_frame, write_frame
 from circuit_transfer.artifacts.scores import read_scores
 from circuit_transfer.artifacts.text import read_json
+from circuit_transfer.circuits.methods import Nodes
 from circuit_transfer.distillation.frames import (
     CRITICAL_COLUMNS,
     MATCHED_COLUMNS,
@@ -26,6 +28,9 @@ from circuit_transfer.distillation.frames import (
 )
 from circuit_transfer.distillation.updates import head_masks
 from circuit_transfer.prompts.frame import MARKS
+from circuit_transfer.study.distillation_work import distillation_work
+from circuit_transfer.study.validation import validate_config
+from circuit_transfer.tables.costs import COST_SCHEMA
 
 BOTH = ("source", "target")
 SETTINGS = {"steps": 4, "batch_size": 4, "learning_rate": 0.01, "probe_every": 3}
@@ -235,6 +240,34 @@ def test_measures_before_and_after_are_those_of_plain_models(study, trained):
         for each, heads in zip(named, zip(*pairs, strict=True), strict=True)
     ]
     assert before["node_correlation"] == pytest.approx(np.corrcoef(*both)[0, 1])
+
+
+def test_measuring_costs_what_is_estimated(study, trained):
+    measured(study, trained.folder)
+    costs = pl.DataFrame(read_json(trained.folder / "measuring.json"), COST_SCHEMA)
+    root = Path(__file__).parents[2]
+    config = yaml.safe_load((root / "config.yaml").read_text())
+    paths = dict.fromkeys(BOTH, {"path": "not read"})
+    tasks = {task: {"generator": "ioi", "train": 4, "test": 4} for task in "ab"}
+    config |= {"models": paths, "tasks": tasks}
+    config["study"] = {"tasks": ["a", "b"], "methods": ["nap"], "models": [*BOTH]}
+    config["distillation"] = {"teacher": "target", "student": "source", "seeds": [3]}
+    config["distillation"]["objectives"] = ["matched-cka"]
+    validate_config(config, root / "workflow/schemas/config.schema.yaml")
+    models = {name: read_json(study.model(name)) for name in BOTH}
+    nodes = {
+        name: Nodes(len(each["nodes"]), 2 * each["layers"])
+        for name, each in models.items()
+    }
+    works = [
+        work
+        for work in distillation_work(config, nodes)
+        if work.stage == "evaluate_student" and "a" in work.pairs
+    ]
+    for model, work in zip(BOTH, works, strict=True):
+        own = costs.filter(model=model)
+        assert own["forwards"].sum() == 4 * work.forwards
+        assert own["forward_backwards"].sum() == 4 * work.forward_backwards
 
 
 def test_without_a_usable_pair_a_student_stays_as_it_is(study, tmp_path, caplog):
