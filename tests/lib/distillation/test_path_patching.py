@@ -7,6 +7,8 @@ import torch
 from reference_planted import Case
 from transformers import AutoModelForCausalLM
 
+from circuit_transfer.circuits.passes import measured
+from circuit_transfer.distillation import path_patching
 from circuit_transfer.distillation.critical_heads import critical
 from circuit_transfer.distillation.path_patching import (
     GROUP_COLUMNS,
@@ -14,6 +16,8 @@ from circuit_transfer.distillation.path_patching import (
     entity_tracking_groups,
     patch_groups,
 )
+from circuit_transfer.interventions import counting
+from circuit_transfer.jobs.resume import Resume
 from circuit_transfer.prompts.batches import pair_batches
 
 HEADS = [f"a{layer}.h{head}" for layer in range(3) for head in range(4)]
@@ -137,6 +141,39 @@ def test_scores_are_those_of_plain_hooks(tiny_model, tiny_pairs, kind):
         assert rows["rank"].to_list() == [*range(1, 13)]
         readers = [place(name) for name in critical(rows)]
         assert len(readers) == {"first": 3, "second": 6, "third": 2}[group.name]
+
+
+def test_what_is_done_is_not_patched_again(
+    tiny_model, tiny_pairs, tmp_path, monkeypatch
+):
+    class Interrupted(Resume):
+        """A state that is written at every moment, until the run is stopped."""
+
+        left = 0
+
+        def save(self, **how):
+            super().save(**how)
+            self.left -= 1
+            if not self.left:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(path_patching, "rows_per_pass", lambda *_: 4)
+    model = tiny_model("llama", layers=3).requires_grad_(False)
+    groups = [Group("first", "answer", "logits", 2), Group("second", "answer", "q", 2)]
+    given = (model, pair_batches(tiny_pairs(4), 2), {}, groups)
+    with measured("whole", "m", model) as whole:
+        expected = patch_groups(*given)
+    # Two heads at once: within a batch, at its end, and in the second group.
+    for saves in (2, 6, 13):
+        first, second = (Interrupted(tmp_path / str(saves), seconds=0) for _ in "12")
+        first.left = saves
+        with pytest.raises(KeyboardInterrupt), measured("parts", "m", model, first):
+            patch_groups(*given, resume=first)
+        with counting(model) as again, measured("parts", "m", model, second) as parts:
+            found = patch_groups(*given, resume=second)
+        assert found.equals(expected)
+        assert parts | {"part": "whole", "seconds": 0} == whole | {"seconds": 0}
+        assert again.forwards < whole["forwards"] - 2 * 2 * (saves - 1)
 
 
 @pytest.mark.parametrize("kind, second", [("query", None), ("key", "a0.h0")])

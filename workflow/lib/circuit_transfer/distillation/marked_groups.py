@@ -14,6 +14,7 @@ from circuit_transfer.distillation.path_patching import (
     patch_groups,
 )
 from circuit_transfer.interventions import answer_logits
+from circuit_transfer.jobs.resume import NO_RESUME, Resume
 from circuit_transfer.prompts.batches import PairBatch, fitting_batches
 from circuit_transfer.prompts.frame import MARKS
 
@@ -22,7 +23,12 @@ SHARES = (20, 5, 10, 5)
 
 
 def patch_marked(
-    model: nn.Module, pairs: pl.DataFrame, batch_size: int | str, count: int | float
+    model: nn.Module,
+    pairs: pl.DataFrame,
+    batch_size: int | str,
+    count: int | float,
+    *,
+    resume: Resume = NO_RESUME,
 ) -> pl.DataFrame:
     """Find the heads of the groups of entity tracking, see `path_patching`.
 
@@ -34,6 +40,7 @@ def patch_marked(
         batch_size: pairs in a pass, or `auto`.
         count: how many heads all groups have, see `critical_heads.head_count`; fewer
             where a head is in two groups.
+        resume: see `path_patching.patch_groups`.
 
     Returns:
         See `path_patching.patch_groups`.
@@ -60,7 +67,7 @@ def patch_marked(
         if group.at != ANSWER
     }
     batches = fitting_batches(model, answered, batch_size)
-    return patch_groups(model, batches, positions, groups)
+    return patch_groups(model, batches, positions, groups, resume=resume)
 
 
 def group_counts(total: int) -> list[int]:
