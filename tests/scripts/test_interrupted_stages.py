@@ -577,8 +577,7 @@ def test_path_patching_keeps_its_state_beside_that_of_effects(study, tmp_path):
         state = Counted(tmp_path / "state")
         patching_paths(study.folder, tmp_path, state, by=by)
         written[by] = state.written
-    # At least a time for every batch and group.
-    assert written["paths"] >= written["effect"] + 2 * 4
+    assert written["paths"] > written["effect"] > 0
 
 
 def test_every_evaluation_keeps_its_state(study, tmp_path, evaluation):

@@ -147,6 +147,11 @@ def test_students_circuits_and_other_tasks_are_described():
     assert circuit.details.startswith(
         "CKA of the matched heads: student before 0.10, matched-cka 0.70"
     )
+    # Of the others, nothing is known before.
+    assert circuit.details.endswith(
+        "Trained by matched-cka minus before: CKA of the matched heads 0.60 [0.60, "
+        "0.60] (p = 0.016)."
+    )
     assert others.lead == (
         "On the other tasks the student has accuracy 0.60 before, and after training "
         "from 0.40 (fine-tune) to 0.55 (ce-heads)."

@@ -151,10 +151,23 @@ def test_the_method_is_tested_against_its_controls_and_fine_tuning(levels):
 def test_controls_alone_are_adjusted_for_without_those_that_are_not_there():
     names = ("matched-cka", "shuffled-cka", "cka-only")
     found = distillation_statistics(study.measures(names), steps=study.STEPS)
-    assert {*found["against"].drop_nulls()} == {"shuffled-cka"}
-    assert {*found.filter(row="difference")["variant"]} == {"matched-cka"}
+    accuracies = found.filter(row="difference", measure="accuracy")
+    pairs = {*accuracies.select("variant", "against").iter_rows()}
+    assert pairs == {("matched-cka", "shuffled-cka")}
     row = DistillationLevels(found).difference(*names[:2], "accuracy")
     assert row["p_permutation_holm"] == pytest.approx(2 / 2**10)
+
+
+def test_what_has_moved_is_tested_against_the_student_before(levels, statistics):
+    nearer = levels.difference("cka-only", STUDENT, "cka")
+    assert nearer["value"] == pytest.approx(0.7)
+    assert nearer["p_permutation_holm"] == pytest.approx(8 * 2 / 2**10)
+    forgotten = levels.difference("fine-tune", STUDENT, "other_accuracy")
+    assert forgotten["value"] == pytest.approx(-0.2)
+    assert forgotten["p_permutation_holm"] == pytest.approx(8 * 2 / 2**10)
+    table = distillation_tests(statistics, **NAMES, measures=["accuracy", "cka"])
+    rows = table.frame.filter(against=STUDENT, task="mean")
+    assert {*rows["measure"]} == {"cka"} and rows["variant"].to_list() == [*VARIANTS]
 
 
 def test_five_seeds_of_one_task_show_nothing_and_say_so(levels):
@@ -184,7 +197,8 @@ def test_every_variant_is_compared_with_both_and_never_with_itself(statistics):
 def test_a_study_without_a_baseline_has_the_other_comparison(statistics):
     names = [name for name in VARIANTS if name != "random-cka"]
     found = distillation_statistics(study.measures(names), steps=study.STEPS)
-    assert {*found["against"].drop_nulls()} == {"ce-heads", *METHOD_AGAINST}
+    against = {*found["against"].drop_nulls()}
+    assert against == {"ce-heads", *METHOD_AGAINST, STUDENT}
     # Fewer variants are adjusted for.
     row = DistillationLevels(found).difference("logits", "ce-heads", "accuracy")
     assert row["least_p"] == pytest.approx(6 * 2 / 2**10)

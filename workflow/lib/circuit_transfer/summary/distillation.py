@@ -225,8 +225,19 @@ def _circuit(levels: DistillationLevels, variants: Sequence[str]) -> Iterator[An
     ]
     if alone or near:
         of_circuit = [f"accuracy of the critical heads alone: {alone}"] if alone else []
-        lead, *details = (f"{each[0].upper()}{each[1:]}." for each in of_circuit + near)
+        parts = of_circuit + near + [*_moved(levels)]
+        lead, *details = (f"{each[0].upper()}{each[1:]}." for each in parts)
         yield Answer(lead, " ".join(details))
+
+
+def _moved(levels: DistillationLevels) -> Iterator[str]:
+    """Yield how much nearer to the teacher's the circuit is than before, tested."""
+    rows = {
+        name: levels.difference(METHOD, STUDENT, measure)
+        for measure, name in NEARNESS.items()
+    }
+    if known := {name: row for name, row in rows.items() if row}:
+        yield f"trained by {METHOD} minus before: {_differences(known)}"
 
 
 def _listed(levels: DistillationLevels, measure: str, names: Sequence[str]) -> str:

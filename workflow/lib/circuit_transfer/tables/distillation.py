@@ -39,7 +39,9 @@ TESTS_NOTE = (
     "sign flips over tasks x seeds (of one task its seeds), Wilcoxon's signed ranks, "
     "and, the strictest, sign flips over the means of the tasks. Adjusted by Holm in "
     "families, one for each measure and task: all variants minus ce-heads; all minus "
-    "random-cka; matched-cka minus shuffled-cka, random-heads and fine-tune. That "
+    "random-cka; matched-cka minus shuffled-cka, random-heads and fine-tune; and, of "
+    "other accuracy (interference), cka and correlations (whether the circuit moved "
+    "towards the teacher's), all minus the student before. That "
     "matched-cka is better than several at once is shown if every one of its tests "
     "shows it, without a further adjustment. p least: the smallest that sign flips can "
     "give of so many tasks x seeds and comparisons of a family; where it is above .05, "
@@ -165,8 +167,9 @@ def distillation_tests(
         measures: in order.
     """
     labels = ("measure", "against", "variant", "task")
+    against = (*variants, STUDENT)
     orders = dict(
-        zip(labels, (measures, variants, variants, _blocks(tasks)), strict=True)
+        zip(labels, (measures, against, variants, _blocks(tasks)), strict=True)
     )
     shown = statistics.filter(
         pl.col("row") == DIFFERENCE, *(pl.col(k).is_in(v) for k, v in orders.items())

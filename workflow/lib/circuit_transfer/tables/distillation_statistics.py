@@ -3,7 +3,8 @@
 Levels of one task are means over the seeds of a variant, with Student's interval; those
 over tasks have the interval of the cluster bootstrap, over tasks and seeds within.
 Differences are paired by task and seed: every variant minus each baseline, and the
-method minus its other baselines and controls. A student that never reaches the accuracy
+method minus its other baselines and controls; by some measures, every variant minus the
+student before. A student that never reaches the accuracy
 until which steps are counted enters with the steps of its whole training: that is the
 least that it can need. The number of such students is given with every number of steps.
 """
@@ -40,6 +41,9 @@ AGAINST = ("ce-heads", "random-cka")
 METHOD_AGAINST = ("shuffled-cka", "random-heads", "fine-tune")
 STEPS, REACHED, OTHERS = "steps_to_accuracy", "reached", "other_accuracy"
 COSTS = ("seconds", "passes")
+# What trained students are compared by with the student before: whether they have
+# forgotten other tasks, and whether their circuit has moved towards the teacher's.
+MOVED = (OTHERS, "cka", "node_correlation", "edge_correlation")
 COMPARED = (
     *("accuracy", "circuit_accuracy", STEPS, "task_loss", OTHERS),
     *("cka", "node_correlation", "edge_correlation"),
@@ -61,7 +65,10 @@ COLUMNS = {
         pl.String,
         "how students are trained; teacher, student before: both models as given",
     ),
-    "against": (pl.String, "the variant that it is compared with"),
+    "against": (
+        pl.String,
+        "the variant that it is compared with, or the student before",
+    ),
     "seed": (pl.Int64, "the seed of a row of one"),
     "measure": (
         pl.String,
@@ -81,8 +88,8 @@ COLUMNS = {
     "p_permutation_holm": (
         pl.Float64,
         "adjusted by Holm for the family of the difference, by measure and task: all "
-        "variants minus the same one of ce-heads and random-cka; matched-cka minus "
-        "shuffled-cka, random-heads and fine-tune",
+        "variants minus the same one of ce-heads, random-cka and student before; "
+        "matched-cka minus shuffled-cka, random-heads and fine-tune",
     ),
     "p_wilcoxon": (pl.Float64, "Wilcoxon's signed ranks over tasks x seeds"),
     "p_wilcoxon_holm": (pl.Float64, "adjusted likewise"),
@@ -138,7 +145,7 @@ def distillation_statistics(
         rows += [number._asdict() | row for row in found]
     variants = dict.fromkeys(number.variant for number in cells)
     for measure in COMPARED:
-        for family in _families(variants):
+        for family in _families(variants, measure):
             rows += _differences(cells, family, measure, seed)
     return pl.DataFrame(rows, schema=SCHEMA).fill_nan(None)
 
@@ -207,16 +214,16 @@ def _censored(cells: AllCells, variants: Sequence[str], task: str) -> int:
     return len(never)
 
 
-def _families(variants: Iterable[str]) -> Iterator[list[Compared]]:
+def _families(variants: Iterable[str], measure: str) -> Iterator[list[Compared]]:
     """Yield what is compared with what, those together that are adjusted together.
 
     The method is better than both baselines, or than all, only if every test shows it:
     for such a claim no adjustment over what it is compared with is needed (Berger 1982,
     Multiparameter hypothesis testing and acceptance sampling).
     """
-    for against in AGAINST:
-        given = (against, *REFERENCES.values())
-        yield [(name, against) for name in variants if name not in given]
+    trained = [name for name in variants if name not in REFERENCES.values()]
+    for against in (*AGAINST, *([STUDENT] if measure in MOVED else ())):
+        yield [(name, against) for name in trained if name != against]
     yield [(METHOD, against) for against in METHOD_AGAINST]
 
 
