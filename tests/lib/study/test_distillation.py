@@ -492,9 +492,12 @@ def test_passes_of_path_patching_are_no_more_than_estimated(shapes, tiny_pairs):
     )
     with measured("heads", STUDENT, model) as cost:
         head_effects(model, pair_batches(pairs, 6))
-        patch_marked(model, pairs, 6, 8)
+        found = patch_marked(model, pairs, 6, 8)
     # Heads that are not below those that read them are not patched.
     assert 0.4 * 6 * work.forwards < cost["forwards"] <= 6 * work.forwards
+    # As many pairs at once as fit give the same heads.
+    fitting = patch_marked(model, pairs, "auto", 8)
+    assert fitting["head"].to_list() == found["head"].to_list()
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

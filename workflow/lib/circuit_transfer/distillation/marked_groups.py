@@ -15,7 +15,7 @@ from circuit_transfer.distillation.path_patching import (
 )
 from circuit_transfer.interventions import answer_logits
 from circuit_transfer.jobs.resume import NO_RESUME, Resume
-from circuit_transfer.prompts.batches import PairBatch, fitting_batches
+from circuit_transfer.prompts.batches import fitting_batches
 from circuit_transfer.prompts.frame import MARKS
 
 # Heads of the groups of Prakash et al. 2024, of which a number of heads has the shares.
@@ -96,13 +96,10 @@ def _last(marks: Sequence[Mapping], name: str) -> int | None:
     return max(chain.from_iterable(named), default=None)
 
 
-@torch.inference_mode()
 def _answers(model: nn.Module, pairs: pl.DataFrame, batch_size: int | str) -> pl.Series:
     """Return whether the model answers each pair."""
-
-    def right(batch: PairBatch) -> list[bool]:
-        return batch.correct(answer_logits(model, batch.clean)).tolist()
-
+    # How many pairs fit is tried with gradients.
     batches = fitting_batches(model, pairs, batch_size)
-    found = [each for batch in batches for each in right(batch)]
-    return pl.Series(found, dtype=pl.Boolean)
+    with torch.inference_mode():
+        right = [batch.correct(answer_logits(model, batch.clean)) for batch in batches]
+    return pl.Series([x for each in right for x in each.tolist()], dtype=pl.Boolean)

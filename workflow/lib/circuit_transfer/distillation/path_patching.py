@@ -108,7 +108,8 @@ def patch_groups(
 
     Returns:
         The frames of all groups: `group`, then `frames.RANKED_COLUMNS` of all
-        heads, of which those that are not below one of the group's readers score 0.
+        heads, of which those that are not below one of the group's readers score 0;
+        one that scores 0 is not critical.
 
     Raises:
         ValueError: a position is not known or not in a prompt, or a group is read by
@@ -119,10 +120,12 @@ def patch_groups(
     nodes = node_names(config.num_hidden_layers, config.num_attention_heads)
     heads = [name for name in nodes if not is_mlp(name)]
     frames, readers = [], []
-    for group in groups:
+    for group in progress(groups, len(groups), "group"):
         places = _positions(batches, positions, group.at)
         scores = _patched(model, batches, places, heads, readers, group, resume)
         frame = ranked_heads(heads, scores, [-scores], group.count)
+        # Equal to many others, a head without any effect is not critical.
+        frame = frame.with_columns(pl.col("critical") & (pl.col("score") != 0))
         readers = critical(frame)
         frames.append(frame.select(pl.lit(group.name).alias("group"), *RANKED_COLUMNS))
     return pl.concat(frames)
@@ -180,13 +183,13 @@ def _patched(
     )
     senders = [place for place in map(head_place, heads) if place[0] < last]
     scores = np.zeros(len(heads))
-    if senders:
+    # Where the group before has no heads, nothing reads this one.
+    if senders and (receivers or group.read_by == LOGITS):
         sums = _Sums(group, len(senders), len(batches), resume)
         kind = None if group.read_by == LOGITS else group.read_by
         paths = Paths(senders, receivers, kind)
         left = list(zip(batches, positions, strict=True))[sums.batch :]
-        name = f"{group.name} on batch"
-        for each in progress(left, len(batches), name, done=sums.batch):
+        for each in progress(left, len(batches), "batch", done=sums.batch):
             _add_batch(model, *each, paths, sums)
         # Heads are in the order of layers, so the senders are the first ones.
         scores[: len(senders)] = sums.total.numpy() / sum(map(len, batches))
