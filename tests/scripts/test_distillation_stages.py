@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+import yaml
 from distil_student import distil_student
 from evaluate_student import evaluate_student
 from find_critical_heads import find_critical_heads
@@ -19,6 +20,7 @@ from circuit_transfer.artifacts.alignments import write_alignment
 from circuit_transfer.artifacts.frames import read_frame, write_frame
 from circuit_transfer.artifacts.scores import read_scores
 from circuit_transfer.artifacts.text import read_json
+from circuit_transfer.circuits.methods import Nodes
 from circuit_transfer.distillation.frames import (
     CRITICAL_COLUMNS,
     MATCHED_COLUMNS,
@@ -26,6 +28,9 @@ from circuit_transfer.distillation.frames import (
 )
 from circuit_transfer.distillation.updates import head_masks
 from circuit_transfer.prompts.frame import MARKS
+from circuit_transfer.study.distillation_work import distillation_work
+from circuit_transfer.study.validation import validate_config
+from circuit_transfer.tables.costs import COST_SCHEMA
 
 BOTH = ("source", "target")
 SETTINGS = {"steps": 4, "batch_size": 4, "learning_rate": 0.01, "probe_every": 3}
@@ -237,6 +242,34 @@ def test_measures_before_and_after_are_those_of_plain_models(study, trained):
     assert before["node_correlation"] == pytest.approx(np.corrcoef(*both)[0, 1])
 
 
+def test_measuring_costs_what_is_estimated(study, trained):
+    measured(study, trained.folder)
+    costs = pl.DataFrame(read_json(trained.folder / "measuring.json"), COST_SCHEMA)
+    root = Path(__file__).parents[2]
+    config = yaml.safe_load((root / "config.yaml").read_text())
+    paths = dict.fromkeys(BOTH, {"path": "not read"})
+    tasks = {task: {"generator": "ioi", "train": 4, "test": 4} for task in "ab"}
+    config |= {"models": paths, "tasks": tasks}
+    config["study"] = {"tasks": ["a", "b"], "methods": ["nap"], "models": [*BOTH]}
+    config["distillation"] = {"teacher": "target", "student": "source", "seeds": [3]}
+    config["distillation"]["objectives"] = ["matched-cka"]
+    validate_config(config, root / "workflow/schemas/config.schema.yaml")
+    models = {name: read_json(study.model(name)) for name in BOTH}
+    nodes = {
+        name: Nodes(len(each["nodes"]), 2 * each["layers"])
+        for name, each in models.items()
+    }
+    works = [
+        work
+        for work in distillation_work(config, nodes)
+        if work.stage == "evaluate_student" and "a" in work.pairs
+    ]
+    for model, work in zip(BOTH, works, strict=True):
+        own = costs.filter(model=model)
+        assert own["forwards"].sum() == 4 * work.forwards
+        assert own["forward_backwards"].sum() == 4 * work.forward_backwards
+
+
 def test_without_a_usable_pair_a_student_stays_as_it_is(study, tmp_path, caplog):
     caplog.set_level(logging.WARNING)
     for model in BOTH:
@@ -252,6 +285,61 @@ def test_without_a_usable_pair_a_student_stays_as_it_is(study, tmp_path, caplog)
     unknown = frame.select(pl.col(pl.Float64, pl.Int64).exclude("seed"))
     assert unknown.null_count().sum_horizontal().item() == unknown.width * 3
     assert json.loads((tmp_path / "cost.json").read_text()) == []
+
+
+def with_pairs(study, folder, *, train=None, test=None):
+    """The study with the first pairs of each split of task `a` alone."""
+    for model in BOTH:
+        frame = read_frame(study.pairs(model, "a"))
+        parts = [
+            frame.filter(split=name).head(len(frame) if count is None else count)
+            for name, count in (("train", train), ("test", test))
+        ]
+        write_frame(pl.concat(parts), folder / f"{model}-pairs.parquet")
+    return SimpleNamespace(
+        model=study.model,
+        scores=study.scores,
+        pairs=lambda model, _: folder / f"{model}-pairs.parquet",
+    )
+
+
+def test_of_three_test_pairs_a_student_has_no_cka(study, trained, tmp_path, caplog):
+    caplog.set_level(logging.WARNING)
+    for name in ("source", "target", "matched"):
+        frame = read_frame(trained.folder / f"{name}.parquet")
+        write_frame(frame, tmp_path / f"{name}.parquet")
+    few = with_pairs(study, tmp_path, test=3)
+    folder = distilled(few, tmp_path)
+    probes = read_json(folder / "training.json")["curves"]["probes"]
+    assert probes["cka"] == [None] * 3 and None not in probes["accuracy"]
+    frame = measured(few, tmp_path, tasks=("a",))
+    assert frame["cka"].null_count() == 3
+    own = frame.filter(state="after").to_dicts()[0]
+    assert None not in (own["accuracy"], own["circuit_accuracy"], own["seconds"])
+    assert "takes at least 4 samples, and the usable pairs have 3" in caplog.text
+
+
+def test_of_three_training_pairs_heads_have_no_cka(study, trained, tmp_path, caplog):
+    for name in ("source", "target", "matched"):
+        frame = read_frame(trained.folder / f"{name}.parquet")
+        write_frame(frame, tmp_path / f"{name}.parquet")
+    few = with_pairs(study, tmp_path, train=3)
+    original = weights(read_json(study.model("source"))["path"])
+    for variant, is_trained in (("matched-cka", False), ("ce-heads", True)):
+        own = weights(distilled(few, tmp_path, variant))
+        assert is_trained == any((own[name] != original[name]).any() for name in own)
+    assert "stays as it is: no CKA for the variant matched-cka" in caplog.text
+    # The biased estimator takes two.
+    own = weights(distilled(few, tmp_path, estimator="biased"))
+    assert any((own[name] != original[name]).any() for name in own)
+    files = {
+        f"{role}_pairs_path": few.pairs(model, "a")
+        for role, model in (("student", "source"), ("teacher", "target"))
+    }
+    how = {"assignment": "many-to-one", "examples": 6, "batch_size": 2}
+    how |= {"positions": "answer"}
+    assert matched_heads(few, tmp_path, "cka", settings=how, **files).is_empty()
+    assert "no heads are matched" in caplog.text
 
 
 @pytest.mark.parametrize("by", ["nap", "effect"])
@@ -301,7 +389,8 @@ def test_path_patching_takes_the_marked_positions_of_answered_pairs(study, tmp_p
         "structure-reader",
     ]
     chosen = frame.filter("critical").group_by("group", maintain_order=True).len()
-    assert chosen["len"].to_list() == [2, 1, 1, 1]
+    # Below the transmitter, which is in the first layer, there is no head.
+    assert chosen.rows() == [("value-fetcher", 2), ("position-transmitter", 1)]
     write_frame(
         pairs.with_columns(
             pl.Series(MARKS, marks), answer_ids=pl.lit([29], pl.List(pl.Int32))

@@ -12,6 +12,7 @@ import sys
 from multiprocessing import forkserver
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from attribute_edges import attribute_edges
@@ -36,12 +37,16 @@ from fit_free_mask import fit_free_mask
 from learn_edges import learn_edges
 from match_heads import match_heads
 from train_model import train_model
+from transformers import AutoModelForCausalLM
 from verify_edges import verify_edges
 
 from circuit_transfer.artifacts.alignments import write_alignment
+from circuit_transfer.artifacts.frames import read_frame, write_frame
 from circuit_transfer.artifacts.text import read_json
 from circuit_transfer.circuits import edge_runs, runs
+from circuit_transfer.distillation import path_patching
 from circuit_transfer.jobs.resume import NO_RESUME, Resume
+from circuit_transfer.prompts.frame import MARKS
 from circuit_transfer.transfer import training as map_training
 
 SETTINGS = {"intervention": "circuit", "epochs": 3, "learning_rate": 0.1}
@@ -361,6 +366,38 @@ def finding_critical_heads(study, _folder, _resume):
     )
 
 
+def mark_pairs(study):
+    """Write four pairs with marks, and what the model says as the right answer."""
+    pairs = read_frame(_pairs(study, "target", "a")).filter(split="train")[:4]
+    model = AutoModelForCausalLM.from_pretrained(
+        read_json(_model(study, "target"))["path"]
+    )
+    ids = torch.tensor(pairs["clean_ids"].to_list())
+    says = model(ids).logits[:, -1].argmax(-1)[:, None].tolist()
+    places = {"query": [2], "box": [1]}
+    marks = [{"name": name, "positions": each} for name, each in places.items()]
+    answers = pl.Series(says, dtype=pl.List(pl.Int32))
+    marked = pairs.with_columns(pl.Series(MARKS, [marks] * 4), answer_ids=answers)
+    write_frame(marked, study / "marked.parquet")
+
+
+def patching_paths(study, folder, resume, *, by="paths"):
+    """Four groups of heads on two batches of two pairs, head by head."""
+    find_critical_heads(
+        _model(study, "target"),
+        study / "marked.parquet",
+        folder / "heads.parquet",
+        folder / "cost.json",
+        task="a",
+        by=by,
+        metric="accuracy",
+        count=4,
+        examples=4,
+        batch_size=2,
+        resume=resume,
+    )
+
+
 def distilling(study, folder, resume, *, variant="matched-cka", seed=0):
     """Six steps of two pairs, and a probe after every second one."""
     both = ("source", "target")
@@ -441,6 +478,7 @@ STAGES = {
     "learned-circuits": (evaluating_learned, {}),
     "weights": (evaluating_weights, {}),
     "training": (training, {}),
+    "path-patching": (patching_paths, {}),
     "distillation": (distilling, {}),
     "distilled-logits": (distilling, {"variant": "logits"}),
     "students": (measuring_students, {}),
@@ -455,6 +493,7 @@ def edge_scores(study):
         stage(study.folder, edges, NO_RESUME)
     learning(study.folder, edges / "discogp", NO_RESUME, method="discogp")
     finding_critical_heads(study.folder, edges, NO_RESUME)
+    mark_pairs(study.folder)
     for seed in (0, 1):
         distilling(study.folder, study.folder / "students", NO_RESUME, seed=seed)
     return study.folder / "edges/scores.safetensors"
@@ -479,6 +518,7 @@ def run(stage, study, folder, resume) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(map_training, "rows_per_pass", lambda *_: 4)
         patch.setattr(runs, "rows_per_pass", lambda *_: 1)
+        patch.setattr(path_patching, "rows_per_pass", lambda *_: 1)
         patch.setattr(edge_runs, "ACTIVATIONS", {"cpu": 1})
         function(study, folder, resume, **changes)
 
@@ -529,6 +569,15 @@ def test_a_stage_that_was_killed_ends_as_if_it_had_not_been(
     assert outcome(parts) == outcome(whole)
     assert len(outcome(parts)) > 1
     assert {path.name for path in tmp_path.iterdir()} == {"whole", "parts"}
+
+
+def test_path_patching_keeps_its_state_beside_that_of_effects(study, tmp_path):
+    written = {}
+    for by in ("effect", "paths"):
+        state = Counted(tmp_path / "state")
+        patching_paths(study.folder, tmp_path, state, by=by)
+        written[by] = state.written
+    assert written["paths"] > written["effect"] > 0
 
 
 def test_every_evaluation_keeps_its_state(study, tmp_path, evaluation):

@@ -8,14 +8,16 @@ from typing import Any
 from circuit_transfer.artifacts.descriptions import read_description
 from circuit_transfer.artifacts.text import write_json
 from circuit_transfer.circuits.passes import measured
+from circuit_transfer.distillation.activations import enough_samples
 from circuit_transfer.distillation.settings import DistillationSettings
 from circuit_transfer.distillation.training import Distilled, Lesson, distil
-from circuit_transfer.distillation.variants import LOGITS, VARIANTS
+from circuit_transfer.distillation.variants import CKA, LOGITS, VARIANTS, Pair
 from circuit_transfer.jobs.resume import NO_RESUME, Resume
 from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.models.loading import load_described
 from circuit_transfer.stages.distillation import (
     NO_PAIRS,
+    Shared,
     check_same_tokens,
     read_matched,
     read_shared,
@@ -46,10 +48,10 @@ def distil_student(
     """Train on all training pairs that both models have, write the student.
 
     It is a checkpoint of the Hugging Face layout with a record of the training: curves,
-    settings, and pairs of heads. Without pairs of prompts or of heads it stays as it
-    is. Pairs of prompts are the student's, then the teacher's; `settings` are those of
-    `DistillationSettings` that the variant has, `held_out` says how many test pairs are
-    measured meanwhile.
+    settings, and pairs of heads. Without pairs of prompts or of heads, or with fewer
+    than the variant's CKA takes, it stays as it is. Pairs of prompts are the student's,
+    then the teacher's; `settings` are those of `DistillationSettings` that the variant
+    has, `held_out` says how many test pairs are measured meanwhile.
     """
     description = read_description(student_path)
     models = load_described(description), load_described(read_description(teacher_path))
@@ -62,18 +64,36 @@ def distil_student(
     record |= {"variant": variant, "seed": int(seed), "settings": dict(settings)}
     record |= {"examples": sum(len(own) for own, _ in batches)}
     costs = []
-    if batches and tested and matched:
+    if _is_trainable(task, variant, (batches, tested, matched), how):
         if LOGITS in VARIANTS[variant].terms:
             check_same_tokens([*batches, *tested])
         lesson = Lesson(*models, batches, tested, matched, how)
         found, costs = _trained(lesson, record, resume)
         # The settings that the variant has are in the record already.
         record = found.record | record | {"curves": _curves(found)}
-    else:
-        log.warning(NO_PAIRS, task)
     write_student(Path(record_path).parent, models[0], description, record)
     write_json(costs, cost_path)
     resume.remove()
+
+
+def _is_trainable(
+    task: str,
+    variant: str,
+    given: tuple[Shared, Shared, list[Pair]],
+    how: DistillationSettings,
+) -> bool:
+    """Return whether there is what a variant takes; log a warning if not.
+
+    `given` are the training and test pairs of prompts, and the pairs of heads.
+    """
+    if not all(given):
+        log.warning(NO_PAIRS, task)
+        return False
+    compares = CKA in VARIANTS[variant].terms
+    if compares and not enough_samples(given[0], how.positions, how.estimator):
+        log.warning("the student stays as it is: no CKA for the variant %s", variant)
+        return False
+    return True
 
 
 def _trained(

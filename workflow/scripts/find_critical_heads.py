@@ -64,7 +64,7 @@ def find_critical_heads(
         with measured("heads", name, model, resume) as cost:
             effects = head_effects(model, batches, resume=resume)
             if by == PATHS:
-                ranked = patch_marked(model, pairs, batch_size, count)
+                ranked = patch_marked(model, pairs, batch_size, count, resume=resume)
             elif by == EFFECT:
                 ranked = rank_by_effect(effects, metric, count)
             else:

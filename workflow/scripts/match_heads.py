@@ -15,10 +15,13 @@ from circuit_transfer.artifacts.frames import write_frame
 from circuit_transfer.artifacts.scores import read_scores
 from circuit_transfer.artifacts.text import write_json
 from circuit_transfer.circuits.passes import measured_together
-from circuit_transfer.distillation.activations import run_features
+from circuit_transfer.distillation.activations import (
+    check_positions,
+    enough_samples,
+    run_features,
+)
 from circuit_transfer.distillation.critical_heads import critical
 from circuit_transfer.distillation.distances import LEAST_TASKS, Comparison, Heads
-from circuit_transfer.distillation.activations import check_positions
 from circuit_transfer.distillation.frames import MATCH_COLUMNS, MATCHED_COLUMNS
 from circuit_transfer.distillation.matching import alignment_weights
 from circuit_transfer.distillation.matching import match_heads as match
@@ -28,6 +31,7 @@ from circuit_transfer.distillation.matchings import (
     TEACHER,
     MatchSettings,
 )
+from circuit_transfer.distillation.settings import DEBIASED
 from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.models.loading import load_described
 from circuit_transfer.models.nodes import is_mlp
@@ -137,13 +141,14 @@ def _add_activations(
     loaded = {each["model"]: load_described(each) for each in models}
     how = {key: settings[key] for key in ("examples", "batch_size")}
     batches = read_shared(tuple(loaded.values()), paths, "train", **how)
-    if not batches:
+    positions = settings["positions"]
+    if not batches or not enough_samples(batches, positions, DEBIASED):
         return False, []
-    check_positions(batches, settings["positions"])
+    check_positions(batches, positions)
     sides = zip(known, loaded.values(), zip(*batches, strict=True), strict=True)
     with measured_together("activations", loaded) as costs:
         for own, model, prompts in sides:
-            rows = run_features(model, prompts, own["names"], settings["positions"])
+            rows = run_features(model, prompts, own["names"], positions)
             own["activations"] = torch.cat(rows, dim=1)
     return True, costs
 

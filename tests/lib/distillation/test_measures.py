@@ -8,6 +8,7 @@ from reference import run
 
 from circuit_transfer.distillation.loss import logit_loss, task_losses
 from circuit_transfer.distillation.measures import (
+    Probe,
     answer_measures,
     circuit_measures,
     edge_correlation,
@@ -88,6 +89,20 @@ def test_a_circuit_keeps_its_heads_and_all_mlps(tiny_model, tiny_pairs, family):
     assert found["faithfulness"] == pytest.approx(expected / found["accuracy"])
     batch.answers[:] = (best[:, None] + 1) % 50
     assert circuit_measures(model, [batch], heads, nodes)["faithfulness"] is None
+
+
+@pytest.mark.parametrize("positions, known", [("answer", False), ("all", True)])
+def test_of_too_few_held_out_pairs_the_answers_alone_are_measured(
+    tiny_model, tiny_pairs, caplog, positions, known
+):
+    student, teacher = tiny_model("llama"), tiny_model("llama", layers=3)
+    batches = [(each, each) for each in pair_batches(tiny_pairs(3), 3)]
+    found = Probe(teacher, batches, [("a0.h1", "a2.h0")], positions)(student)
+    assert found["task_loss"] > 0
+    assert (found["cka"] is not None) == known
+    assert ("takes at least 4 samples, and the usable pairs have 3" in caplog.text) == (
+        not known
+    )
 
 
 def test_steps_to_an_accuracy_are_the_first_that_reach_it():

@@ -1,5 +1,7 @@
 """Path patching against plain hooks, and on a planted induction head."""
 
+import logging
+
 import numpy as np
 import polars as pl
 import pytest
@@ -7,6 +9,8 @@ import torch
 from reference_planted import Case
 from transformers import AutoModelForCausalLM
 
+from circuit_transfer.circuits.passes import measured
+from circuit_transfer.distillation import path_patching
 from circuit_transfer.distillation.critical_heads import critical
 from circuit_transfer.distillation.path_patching import (
     GROUP_COLUMNS,
@@ -14,6 +18,9 @@ from circuit_transfer.distillation.path_patching import (
     entity_tracking_groups,
     patch_groups,
 )
+from circuit_transfer.interventions import counting
+from circuit_transfer.jobs import progress as jobs_progress
+from circuit_transfer.jobs.resume import Resume
 from circuit_transfer.prompts.batches import pair_batches
 
 HEADS = [f"a{layer}.h{head}" for layer in range(3) for head in range(4)]
@@ -136,7 +143,71 @@ def test_scores_are_those_of_plain_hooks(tiny_model, tiny_pairs, kind):
         assert (rows["score"] != 0).any()
         assert rows["rank"].to_list() == [*range(1, 13)]
         readers = [place(name) for name in critical(rows)]
-        assert len(readers) == {"first": 3, "second": 6, "third": 2}[group.name]
+        most = {"first": 3, "second": 6, "third": 2}[group.name]
+        assert len(readers) == (rows["score"][:most] != 0).sum()
+
+
+def test_what_is_done_is_not_patched_again(
+    tiny_model, tiny_pairs, tmp_path, monkeypatch
+):
+    class Interrupted(Resume):
+        """A state that is written at every moment, until the run is stopped."""
+
+        left = 0
+
+        def save(self, **how):
+            super().save(**how)
+            self.left -= 1
+            if not self.left:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(path_patching, "rows_per_pass", lambda *_: 4)
+    model = tiny_model("llama", layers=3).requires_grad_(False)
+    groups = [Group("first", "answer", "logits", 2), Group("second", "answer", "q", 2)]
+    given = (model, pair_batches(tiny_pairs(4), 2), {}, groups)
+    with measured("whole", "m", model) as whole:
+        expected = patch_groups(*given)
+    # Two heads at once: within a batch, at its end, and in the second group.
+    for saves in (2, 6, 13):
+        first, second = (Interrupted(tmp_path / str(saves), seconds=0) for _ in "12")
+        first.left = saves
+        with pytest.raises(KeyboardInterrupt), measured("parts", "m", model, first):
+            patch_groups(*given, resume=first)
+        with counting(model) as again, measured("parts", "m", model, second) as parts:
+            found = patch_groups(*given, resume=second)
+        assert found.equals(expected)
+        assert parts | {"part": "whole", "seconds": 0} == whole | {"seconds": 0}
+        assert again.forwards < whole["forwards"] - 2 * 2 * (saves - 1)
+
+
+def test_what_no_prompt_changes_is_not_critical_and_read_by_nothing(
+    tiny_model, tiny_pairs
+):
+    model = tiny_model("llama", layers=3).requires_grad_(False)
+    groups = [
+        Group("first", "answer", "logits", 2),
+        Group("second", "start", "v", 2),
+        Group("third", "answer", "v", 2),
+    ]
+    batches = pair_batches(tiny_pairs(4), 4)
+    for batch in batches:
+        batch.corrupted[:, 0] = batch.clean[:, 0]
+    # At their common first token, both prompts give the same.
+    frame = patch_groups(model, batches, {"start": [0] * 4}, groups)
+    assert len(critical(frame.filter(group="first"))) == 2
+    for name in ("second", "third"):
+        rows = frame.filter(group=name)
+        assert {*rows["score"]} == {0} and critical(rows) == []
+
+
+def test_the_log_says_at_which_head_it_is(tiny_model, tiny_pairs, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(jobs_progress, "INTERVAL", -1.0)
+    monkeypatch.setattr(path_patching, "rows_per_pass", lambda *_: 4)
+    groups = [Group("first", "answer", "logits", 2), Group("second", "answer", "q", 2)]
+    model = tiny_model("llama", layers=3).requires_grad_(False)
+    patch_groups(model, pair_batches(tiny_pairs(4), 2), {}, groups)
+    assert "group 1 of 2, batch 2 of 2, head 3 of 12" in caplog.text
 
 
 @pytest.mark.parametrize("kind, second", [("query", None), ("key", "a0.h0")])

@@ -18,8 +18,10 @@ from circuit_transfer.circuits.baseline import measure_baseline
 from circuit_transfer.circuits.faithfulness import evaluate_ablations, evaluate_circuits
 from circuit_transfer.circuits.masked_runs import masked_logits
 from circuit_transfer.circuits.methods import Nodes, method_passes, node_methods
+from circuit_transfer.circuits.passes import measured
 from circuit_transfer.circuits.prepared import prepare
 from circuit_transfer.interventions import answer_logits, captured
+from circuit_transfer.models.architectures import node_sites
 from circuit_transfer.models.nodes import node_names
 from circuit_transfer.models.shape import model_shape
 from circuit_transfer.prompts.batches import pair_batches
@@ -36,6 +38,7 @@ from circuit_transfer.study.costs import (
 from circuit_transfer.study.rankings import count_circuits, count_rankings
 from circuit_transfer.study.work import prompt_tokens
 from circuit_transfer.study.workload import study_work
+from circuit_transfer.tables.costs import COST_SCHEMA, with_flops
 from circuit_transfer.transfer.alignment import fit_maps
 from circuit_transfer.transfer.carried_gradients import carried_scores, stream_gradients
 from circuit_transfer.transfer.changes import run_both
@@ -464,6 +467,31 @@ def test_flops_are_those_that_torch_counts(tiny_model, tiny_pairs, family, metho
         attribute(model, pair_batches(pairs, 4), method=method, ig_steps=3)
     # Not exact: the angles of rotary embeddings are a product too, a tiny one.
     assert counter.total == pytest.approx(work_flops(work, shape, TOKENS), rel=0.005)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2"])
+def test_flops_of_trained_weights_are_those_that_torch_counts(
+    tiny_model, tiny_pairs, family
+):
+    model = tiny_model(family, tie_word_embeddings=False)
+    model.lm_head.requires_grad_(False)
+    model.set_attn_implementation("eager")
+    pairs = tiny_pairs(8).filter(pl.col("clean_ids").list.len() == 5)
+    (batch,) = pair_batches(pairs, 4)
+    with Flops() as counter, measured("training", "m", model) as cost:
+        answer_logits(model, batch.clean).sum().backward()
+    rows = pl.DataFrame([cost], COST_SCHEMA)
+    found = with_flops(rows, {"m": shape_of(model)})["flop"].item()
+    assert counter.total == pytest.approx(found, rel=0.005)
+    assert cost["weight_tokens"] == cost["backward_tokens"] == 4 * 5
+    # Of one layer's attention, as much as its share of the weights.
+    model.requires_grad_(False)
+    writer, *_ = node_sites(model)[0]
+    writer.weight.requires_grad_()
+    with measured("training", "m", model) as cost:
+        answer_logits(model, batch.clean).sum().backward()
+    own = writer.weight.numel()
+    assert cost["weight_tokens"] == round(20 * own / shape_of(model).matrices)
 
 
 def test_flops_of_one_moved_site_are_an_upper_bound(tiny_model, tiny_pairs):

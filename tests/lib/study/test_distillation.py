@@ -5,13 +5,15 @@ from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 
+import polars as pl
 import pytest
+import torch
 import yaml
 
 from circuit_transfer.artifacts.text import read_json, write_json
 from circuit_transfer.circuits.passes import measured
 from circuit_transfer.distillation.head_effects import head_effects
-from circuit_transfer.distillation.marked_groups import group_counts
+from circuit_transfer.distillation.marked_groups import group_counts, patch_marked
 from circuit_transfer.distillation.matchings import ASSIGNMENTS, CHOICES, MATCHINGS
 from circuit_transfer.distillation.settings import (
     CHOICES as TRAINING_CHOICES,
@@ -20,9 +22,11 @@ from circuit_transfer.distillation.settings import (
     PRESETS,
     DistillationSettings,
 )
+from circuit_transfer.distillation.training import Lesson, distil
 from circuit_transfer.distillation.variants import VARIANTS
 from circuit_transfer.models.shape import model_shape
 from circuit_transfer.prompts.batches import pair_batches
+from circuit_transfer.prompts.frame import MARKS
 from circuit_transfer.study.checks import check_config
 from circuit_transfer.study.costs import estimate, nodes_of
 from circuit_transfer.study.distillation import (
@@ -43,6 +47,7 @@ from circuit_transfer.study.paths import path
 from circuit_transfer.study.study import Study
 from circuit_transfer.study.validation import validate_config
 from circuit_transfer.study.workload import study_work
+from circuit_transfer.tables.costs import COST_SCHEMA, with_flops
 
 ROOT = Path(__file__).parents[3]
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
@@ -118,7 +123,7 @@ def test_without_a_teacher_nothing_is_distilled():
 def test_a_variant_depends_on_its_own_settings_alone():
     plain = checked()
     changes = {"cka_weight": 0.7, "estimator": "biased", "temperature": 9.0}
-    changes |= {"freeze_kv": True, "queue": 500, "steps": 9}
+    changes |= {"freeze_kv": True, "queue": 199, "steps": 9}
     of = {
         "steps": set(VARIANTS),
         "temperature": {"logits"},
@@ -279,6 +284,108 @@ def test_what_cannot_be_distilled_is_refused(changes, message):
         check_config(config, ROOT)
 
 
+FEW = {"train": 200, "test": 200, "generator": "ioi"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "changes", "section", "message"),
+    [
+        ({"test": 3}, {}, {}, "tasks.few.test: 3 held-out pairs, .* at least 4, or"),
+        (
+            {},
+            {"evaluation": {"examples": 2}},
+            {},
+            "evaluation.examples: 2 held-out pairs, too few for the CKA of matched",
+        ),
+        (
+            {},
+            {},
+            {"heads": {"examples": 3}},
+            "heads.examples: 3 training pairs, too few for the matching by cka",
+        ),
+        (
+            {"train": 3},
+            {},
+            {"objectives": ["ce-heads"]},
+            "tasks.few.train: 3 training pairs, too few for the matching by cka",
+        ),
+        (
+            {"train": 127},
+            {},
+            {},
+            "tasks.few.train: 127 training pairs, too few for debiased CKA; expected "
+            "at least 128, or distillation.estimator: biased, or "
+            "distillation.positions: all",
+        ),
+        (
+            {},
+            {},
+            {"queue": 201},
+            "tasks.few.train: 200 training pairs, too few for distillation.queue; "
+            "expected at least 201, or distillation.queue: 200, or",
+        ),
+        (
+            {"train": 20},
+            {},
+            {"queue": 21, "estimator": "biased"},
+            "20 training pairs, .* at least 21, or distillation.queue: 20, or",
+        ),
+    ],
+)
+def test_too_few_pairs_are_refused(entry, changes, section, message):
+    few = {"few": FEW | entry}
+    given = {"tasks": few, "study": {"tasks": ["ioi", "few"]}}
+    config = distilled(changes, **given, **section)
+    config["distillation"]["tasks"] = ["few"]
+    with pytest.raises(ValueError, match=message):
+        check_config(config, ROOT)
+    # At all positions there are more samples than pairs.
+    config["distillation"]["positions"] = "all"
+    check_config(config, ROOT)
+
+
+def test_as_many_pairs_as_needed_are_taken():
+    for entry, changes, section in (
+        ({"test": 4}, {"evaluation": {"examples": 4}}, {"heads": {"examples": 4}}),
+        ({"train": 128}, {}, {}),
+        # No variant needs a queue, no matching CKA.
+        ({"train": 2}, {}, {"objectives": ["ce-heads", "logits"], "compared": []}),
+        ({"train": 4}, {}, {"preset": "paper"}),
+        ({"train": 128}, {}, {"queue": 128}),
+    ):
+        few = {"few": FEW | entry}
+        config = distilled(
+            changes, tasks=few, study={"tasks": ["ioi", "few"]}, **section
+        )
+        config["distillation"]["tasks"] = ["few"]
+        check_config(config, ROOT)
+
+
+def written_pairs(path, *, train, test):
+    rows = [
+        f"w{number} a,w{number} b,c,d,{split}"
+        for split, count in (("train", train), ("test", test))
+        for number in range(1000 * (split == "test"), 1000 * (split == "test") + count)
+    ]
+    path.write_text("\n".join(["clean,corrupted,answer,wrong_answer,split", *rows]))
+
+
+def test_pairs_of_a_file_are_counted_where_it_is_read_whole(tmp_path):
+    file = tmp_path / "few.csv"
+    own = {"tasks": {"few": {"file": str(file)}}, "study": {"tasks": ["few"]}}
+    written_pairs(file, train=128, test=3)
+    with pytest.raises(ValueError, match=r"few.file: .*few.csv: 3 held-out pairs"):
+        checked(**own)
+    written_pairs(file, train=127, test=4)
+    with pytest.raises(ValueError, match=r"few.file: .*few.csv: 127 training pairs"):
+        checked(**own)
+    written_pairs(file, train=128, test=4)
+    checked(**own)
+    # Of a long file, the test pairs may come later than what is read.
+    written_pairs(file, train=998, test=3)
+    checked(**own)
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
@@ -366,6 +473,98 @@ def test_passes_that_find_critical_heads_are_those_estimated(shapes, tiny_pairs)
     with measured("heads", STUDENT, model) as cost:
         head_effects(model, pair_batches(pairs, 6))
     assert 0.5 * 6 * work.forwards < cost["forwards"] <= 6 * work.forwards
+
+
+def test_passes_of_path_patching_are_no_more_than_estimated(shapes, tiny_pairs):
+    models, sizes = shapes
+    config = distilled(heads={"by": "paths", "examples": 6, "count": 8})
+    work, *_ = works_of(config, sizes, "find_critical_heads")
+    model = models[STUDENT].requires_grad_(False)
+    pairs = tiny_pairs(12).filter(tiny_pairs(12)["clean_ids"].list.len() == 5)[:6]
+    # What the model says is right.
+    says = model(torch.tensor(pairs["clean_ids"].to_list())).logits[:, -1].argmax(-1)
+    marks = [{"name": name, "positions": [2]} for name in ("query", "box")]
+    pairs = pairs.with_columns(
+        pl.Series(MARKS, [marks] * 6),
+        answer_ids=pl.Series(
+            [[each] for each in says.tolist()], dtype=pl.List(pl.Int32)
+        ),
+    )
+    with measured("heads", STUDENT, model) as cost:
+        head_effects(model, pair_batches(pairs, 6))
+        found = patch_marked(model, pairs, 6, 8)
+    # Heads that are not below those that read them are not patched.
+    assert 0.4 * 6 * work.forwards < cost["forwards"] <= 6 * work.forwards
+    # As many pairs at once as fit give the same heads.
+    fitting = patch_marked(model, pairs, "auto", 8)
+    assert fitting["head"].to_list() == found["head"].to_list()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_passes_and_flops_of_a_training_are_those_estimated(
+    shapes, tiny_pairs, variant
+):
+    models, sizes = shapes
+    few = {"few": {"generator": "ioi", "train": 40, "test": 40}}
+    study = {"tasks": ["few"], "siblings": [], "families": {}, "transfers": []}
+    settings = {"steps": 10, "batch_size": 4, "probe_every": 4}
+    config = distilled(
+        {"evaluation": {"examples": 40}},
+        study=study | {"models": [STUDENT, TEACHER]},
+        tasks=few,
+        objectives=[variant],
+        seeds=[0],
+        **settings,
+    )
+    pairs = tiny_pairs(100).filter(pl.col("clean_ids").list.len() == 5)[:40]
+    batches = [(each, each) for each in pair_batches(pairs, 4)]
+    for model in models.values():
+        model.requires_grad_(False)
+    student, teacher = models[STUDENT], models[TEACHER]
+    lesson = Lesson(
+        student,
+        teacher,
+        batches,
+        batches,
+        [("a0.h0", "a0.h1"), ("a1.h2", "a2.h2")],
+        training_settings(config),
+    )
+    with (
+        measured("own", STUDENT, student) as own,
+        measured("theirs", TEACHER, teacher) as theirs,
+    ):
+        distil(lesson, variant=variant, seed=0)
+    nodes = nodes_of(config, sizes)
+    works = [w for w in study_work(config, nodes) if w.stage == "distil_student"]
+    for work, found in zip(works, (own, theirs), strict=True):
+        counted = found["forwards"], found["forward_backwards"]
+        assert counted == (40 * work.forwards, 40 * work.forward_backwards)
+    rows = pl.DataFrame([own, theirs], COST_SCHEMA)
+    flops = with_flops(rows, sizes)["flop"].sum()
+    stages = estimate(config, sizes, {"few": 5}).filter(stage="distil_student")
+    estimated = 1e15 * stages["petaflop"].sum()
+    if VARIANTS[variant].trains == "everything":
+        assert flops == pytest.approx(estimated, rel=1e-6)
+    else:
+        # Layers without a trained head, keys and values that are frozen.
+        assert 0.8 * estimated < flops <= estimated
+
+
+def test_the_pairs_of_a_file_are_no_more_than_a_training_takes(shapes, tmp_path):
+    _, sizes = shapes
+    file = tmp_path / "few.csv"
+    written_pairs(file, train=128, test=4)
+    study = {"tasks": ["few"], "siblings": [], "families": {}, "transfers": []}
+    config = checked(
+        study=study | {"models": [STUDENT, TEACHER]},
+        tasks={"few": {"file": str(file)}},
+        seeds=[0],
+        objectives=["ce-heads"],
+    )
+    (work,) = works_of(config, sizes, "distil_student")
+    pairs = sum(work.pairs.values())
+    # 200 steps of 32 pairs.
+    assert work.forward_backwards * pairs == 200 * 32
 
 
 def test_training_everything_takes_more_than_training_heads(shapes):

@@ -6,6 +6,8 @@ import synthetic_students as study
 from circuit_transfer.distillation.frames import AFTER
 from circuit_transfer.distillation.variants import VARIANTS
 from circuit_transfer.summary.distillation import distillation_answer
+from circuit_transfer.summary.names import Names
+from circuit_transfer.summary.terminal import results_text
 from circuit_transfer.tables.distillation import DistillationLevels
 from circuit_transfer.tables.distillation_statistics import distillation_statistics
 
@@ -93,7 +95,7 @@ def test_where_nothing_can_be_shown_the_answer_says_so():
 
 def test_a_baseline_at_the_ceiling_is_named():
     one = pl.when(pl.col("state") == AFTER).then(pl.lit(1.0)).otherwise("accuracy")
-    verdict, accuracies, *_ = answers(
+    verdict, _, accuracies, *_ = answers(
         changed(frame=study.measures().with_columns(accuracy=one))
     )
     assert verdict.lead == (
@@ -103,6 +105,23 @@ def test_a_baseline_at_the_ceiling_is_named():
     assert accuracies.lead == (
         "By all variants, students answer equally well (1.00); the teacher 0.95 and "
         "small before 0.50."
+    )
+
+
+def test_the_controls_stand_beside_the_verdict():
+    controls = answers()[1]
+    assert controls.lead == (
+        "The accuracy of matched-cka is higher than that of shuffled-cka and "
+        "random-heads; lower than that of fine-tune."
+    )
+    assert controls.details.startswith(
+        "Accuracy of matched-cka minus that of shuffled-cka 0.10 [0.10, 0.10] "
+        "(p = 0.006), random-heads 0.20"
+    )
+    assert "its steps minus those of shuffled-cka -120 [" in controls.details
+    assert answers(changed(accuracy=-0.1))[1].lead == (
+        "The accuracy of matched-cka is higher than that of random-heads; lower than "
+        "that of fine-tune; not shown to differ from that of shuffled-cka."
     )
 
 
@@ -116,7 +135,7 @@ def test_without_a_baseline_nothing_is_tested():
 
 
 def test_students_circuits_and_other_tasks_are_described():
-    _, accuracies, circuit, others = answers()
+    _, _, accuracies, circuit, others = answers()
     assert accuracies.lead == (
         "Trained by fine-tune, students answer best (0.87); the teacher 0.95 and small "
         "before 0.50."
@@ -128,10 +147,46 @@ def test_students_circuits_and_other_tasks_are_described():
     assert circuit.details.startswith(
         "CKA of the matched heads: student before 0.10, matched-cka 0.70"
     )
+    # Of the others, nothing is known before.
+    assert circuit.details.endswith(
+        "Trained by matched-cka minus before: CKA of the matched heads 0.60 [0.60, "
+        "0.60] (p = 0.016)."
+    )
     assert others.lead == (
         "On the other tasks the student has accuracy 0.60 before, and after training "
         "from 0.40 (fine-tune) to 0.55 (ce-heads)."
     )
+
+
+def test_the_terminal_has_a_table_of_students_with_the_verdict():
+    names = Names(
+        tasks=study.TASKS,
+        methods=(),
+        edge_methods=(),
+        targets=(),
+        pairs=(),
+        maps=(),
+        seeds=(),
+        distilled=[("big", "small")],
+        variants=[*VARIANTS],
+        accuracy=study.ACCURACY,
+        steps=study.STEPS,
+    )
+    statistics = distillation_statistics(study.measures(), steps=study.STEPS)
+    students = {("big", "small"): statistics}
+    text = results_text(pl.DataFrame(), names, students=students)
+    title, heading, *rows = text.split("\n")
+    assert title == "Students, big distilled into small, means over tasks and seeds:"
+    assert "circuit accuracy  steps to accuracy  other accuracy" in heading
+    shown = [row.split("  ")[0] for row in rows[:10]]
+    assert shown == ["teacher", "student before", *VARIANTS]
+    method = next(row for row in rows if "matched-cka" in row)
+    # Accuracy, that of the heads alone, steps, other tasks, CKA.
+    assert method.split()[-15::3] == ["0.85", "0.70", "80", "0.55", "0.70"]
+    assert " ".join(map(str.strip, rows[10:])) == answers()[0].lead
+    assert max(map(len, text.split("\n"))) <= 100
+    # Without students nothing is said of them.
+    assert results_text(pl.DataFrame(), names) == ""
 
 
 def test_without_any_student_the_answer_says_so():

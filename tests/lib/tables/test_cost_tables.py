@@ -79,7 +79,7 @@ def cell(balance, trained_on, unit):
 def test_flops_are_those_of_the_estimate(tiny_model):
     shape = model_shape(tiny_model("qwen2").config)
     row = {"model": "m", "forwards": 3 * 4, "forward_backwards": 5 * 4}
-    row |= {"tokens": 3 * 4 * 7, "backward_tokens": 5 * 4 * 7}
+    row |= {"tokens": 3 * 4 * 7, "backward_tokens": 5 * 4 * 7, "weight_tokens": None}
     work = Work("s", "m", {"t": 4}, 3, 5, batch_size=2, copies=1, logits=1)
     rows = pl.DataFrame([row, dict.fromkeys(row, 0) | {"model": "m"}])
     flops = with_flops(rows, {"m": shape})["flop"].to_list()

@@ -13,6 +13,8 @@ from circuit_transfer.tables.distillation import (
 )
 from circuit_transfer.tables.distillation_statistics import (
     AGAINST,
+    METHOD,
+    METHOD_AGAINST,
     SCHEMA,
     STUDENT,
     TEACHER,
@@ -125,6 +127,49 @@ def test_differences_are_paired_by_task_and_seed(levels):
     assert against_random["value"] == pytest.approx(0.15)
 
 
+def test_the_method_is_tested_against_its_controls_and_fine_tuning(levels):
+    expected = {"shuffled-cka": 0.1, "random-heads": 0.2, "fine-tune": -0.02}
+    for against, value in expected.items():
+        row = levels.difference("matched-cka", against, "accuracy")
+        assert row["value"] == pytest.approx(value)
+        # All ten cells are alike, and three comparisons are adjusted together.
+        assert row["p_permutation"] == pytest.approx(2 / 2**10)
+        assert row["p_permutation_holm"] == pytest.approx(3 * 2 / 2**10)
+        assert row["least_p"] == pytest.approx(3 * 2 / 2**10)
+        assert (row["p_tasks"], row["p_tasks_holm"]) == (0.5, 1)
+    # Fine-tuning takes 40 steps more with every seed, random heads never reach .9.
+    faster, never = (
+        levels.difference("matched-cka", against, "steps_to_accuracy")
+        for against in ("fine-tune", "random-heads")
+    )
+    assert (faster["value"], faster["n_censored"]) == (-40, 0)
+    assert (never["value"], never["n_censored"]) == (-120, 10)
+    one = levels.difference("matched-cka", "shuffled-cka", "accuracy", "boxes")
+    assert one["p_permutation_holm"] == pytest.approx(3 * 2 / 2**5)
+
+
+def test_controls_alone_are_adjusted_for_without_those_that_are_not_there():
+    names = ("matched-cka", "shuffled-cka", "cka-only")
+    found = distillation_statistics(study.measures(names), steps=study.STEPS)
+    accuracies = found.filter(row="difference", measure="accuracy")
+    pairs = {*accuracies.select("variant", "against").iter_rows()}
+    assert pairs == {("matched-cka", "shuffled-cka")}
+    row = DistillationLevels(found).difference(*names[:2], "accuracy")
+    assert row["p_permutation_holm"] == pytest.approx(2 / 2**10)
+
+
+def test_what_has_moved_is_tested_against_the_student_before(levels, statistics):
+    nearer = levels.difference("cka-only", STUDENT, "cka")
+    assert nearer["value"] == pytest.approx(0.7)
+    assert nearer["p_permutation_holm"] == pytest.approx(8 * 2 / 2**10)
+    forgotten = levels.difference("fine-tune", STUDENT, "other_accuracy")
+    assert forgotten["value"] == pytest.approx(-0.2)
+    assert forgotten["p_permutation_holm"] == pytest.approx(8 * 2 / 2**10)
+    table = distillation_tests(statistics, **NAMES, measures=["accuracy", "cka"])
+    rows = table.frame.filter(against=STUDENT, task="mean")
+    assert {*rows["measure"]} == {"cka"} and rows["variant"].to_list() == [*VARIANTS]
+
+
 def test_five_seeds_of_one_task_show_nothing_and_say_so(levels):
     row = levels.difference("matched-cka", "ce-heads", "accuracy", "boxes")
     assert row["p_permutation"] == pytest.approx(2 / 2**5)
@@ -140,20 +185,20 @@ def test_equal_variants_have_no_difference(levels):
 
 def test_every_variant_is_compared_with_both_and_never_with_itself(statistics):
     tested = statistics.filter(row="difference", measure="accuracy", task="mean")
-    found = {*tested.select("variant", "against").iter_rows()}
-    assert found == {
-        (variant, against)
-        for variant in VARIANTS
-        for against in AGAINST
-        if variant != against
-    }
+    found = [*tested.select("variant", "against").iter_rows()]
+    every = {(variant, against) for variant in VARIANTS for against in AGAINST}
+    direct = {(METHOD, against) for against in METHOD_AGAINST}
+    assert {*found} == {pair for pair in every if pair[0] != pair[1]} | direct
+    # No comparison is adjusted twice.
+    assert len(found) == len({*found})
     assert not statistics.filter(row="difference", measure="seconds").height
 
 
 def test_a_study_without_a_baseline_has_the_other_comparison(statistics):
     names = [name for name in VARIANTS if name != "random-cka"]
     found = distillation_statistics(study.measures(names), steps=study.STEPS)
-    assert {*found["against"].drop_nulls()} == {"ce-heads"}
+    against = {*found["against"].drop_nulls()}
+    assert against == {"ce-heads", *METHOD_AGAINST, STUDENT}
     # Fewer variants are adjusted for.
     row = DistillationLevels(found).difference("logits", "ce-heads", "accuracy")
     assert row["least_p"] == pytest.approx(6 * 2 / 2**10)
@@ -193,9 +238,10 @@ def test_the_tests_are_in_order_with_what_so_many_seeds_can_show(statistics):
         *("accuracy", "ce-heads", "matched-cka", "mean")
     ]
     assert first["p_tasks_x_seeds"] == first["p_least"] == pytest.approx(14 / 1024)
-    assert table.frame["against"].unique(maintain_order=True).to_list() == [*AGAINST]
-    # 7 variants against each of 2, on the mean and two tasks.
-    assert table.frame.height == 7 * 2 * 3
+    against = table.frame["against"].unique(maintain_order=True).to_list()
+    assert against == [each for each in VARIANTS if each in AGAINST + METHOD_AGAINST]
+    # 7 variants against each of 2, and one against 3, on the mean and two tasks.
+    assert table.frame.height == (7 * 2 + 3) * 3
 
 
 HEADS = {

@@ -62,7 +62,7 @@ def _is_made(job, dag) -> bool:
 
 
 def _summary(job) -> str:
-    """Return the leaderboard, or the table of gold circuits, and where the page is."""
+    """Return the main tables of a study, and where its page is."""
     # Imported here: not every run of Snakemake should pay for reading frames.
     import polars as pl
 
@@ -74,7 +74,9 @@ def _summary(job) -> str:
     statistics = read_frame(job.input.statistics).filter(of_ablation)
     edges = [read_frame(path).filter(of_ablation) for path in job.input.edges]
     names = Names(**job.params.names)
-    text = results_text(statistics, names, edges=edges[0] if edges else None)
+    students = zip(names.distilled, map(read_frame, job.input.students), strict=True)
+    tables = {"edges": edges[0] if edges else None, "students": dict(students)}
+    text = results_text(statistics, names, **tables)
     page = Path(job.output.summary).absolute()
     return f"\n{text}\n\nAll questions of the study on one page: {page}\n"
 

@@ -4,16 +4,23 @@
 one length without padding (see `prompts.batches`), so that every row is of a token.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from circuit_transfer.distillation.settings import ALL_POSITIONS, POSITIONS
+from circuit_transfer.distillation.settings import (
+    ALL_POSITIONS,
+    LEAST_SAMPLES,
+    POSITIONS,
+)
 from circuit_transfer.interventions import run_captured
 from circuit_transfer.jobs.progress import progress
 from circuit_transfer.models.nodes import head_place
 from circuit_transfer.prompts.batches import PairBatch
+
+log = logging.getLogger(__name__)
 
 
 def head_features(sites: Sequence[Tensor], heads: Sequence[str], at: str) -> Tensor:
@@ -80,6 +87,33 @@ def run_features(
     Arguments and errors as in `run_heads`.
     """
     return [found.cpu() for _, found in run_heads(model, batches, heads, at)]
+
+
+def enough_samples(
+    batches: Sequence[tuple[PairBatch, PairBatch]], positions: str, estimator: str
+) -> bool:
+    """Return whether prompts have enough features for CKA; log a warning if not.
+
+    Args:
+        batches: the prompts of two models.
+        positions: see `head_features`.
+        estimator: of CKA, see `cka.cka`.
+    """
+    samples = sum(
+        own.clean.numel() if positions == ALL_POSITIONS else len(own)
+        for own, _ in batches
+    )
+    least = LEAST_SAMPLES[estimator]
+    if samples < least:
+        log.warning(
+            "no CKA: the %s one takes at least %d samples, and the usable pairs have "
+            "%d; use more pairs, or distillation.positions: %s",
+            estimator,
+            least,
+            samples,
+            ALL_POSITIONS,
+        )
+    return samples >= least
 
 
 def check_positions(

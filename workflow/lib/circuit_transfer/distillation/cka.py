@@ -16,10 +16,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from circuit_transfer.distillation.settings import BIASED, DEBIASED
+from circuit_transfer.distillation.settings import BIASED, DEBIASED, LEAST_SAMPLES
 
-# Below, the debiased estimator divides by zero.
-LEAST_SAMPLES = 4
 # Features that differ by fewer units of rounding, relative to their size, are equal.
 ROUNDING = 16
 
@@ -120,7 +118,7 @@ def _check_samples(x: Tensor, y: Tensor, estimator: str) -> None:
         raise ValueError(
             f"features of {m} and of {others} samples: expected the same samples"
         )
-    least = LEAST_SAMPLES if estimator == DEBIASED else 2
+    least = LEAST_SAMPLES[estimator]
     if m < least:
         raise ValueError(
             f"{estimator} CKA of {m} samples: expected at least {least}; take more "

@@ -14,7 +14,8 @@ from circuit_transfer.distillation.path_patching import (
     patch_groups,
 )
 from circuit_transfer.interventions import answer_logits
-from circuit_transfer.prompts.batches import PairBatch, fitting_batches
+from circuit_transfer.jobs.resume import NO_RESUME, Resume
+from circuit_transfer.prompts.batches import fitting_batches
 from circuit_transfer.prompts.frame import MARKS
 
 # Heads of the groups of Prakash et al. 2024, of which a number of heads has the shares.
@@ -22,7 +23,12 @@ SHARES = (20, 5, 10, 5)
 
 
 def patch_marked(
-    model: nn.Module, pairs: pl.DataFrame, batch_size: int | str, count: int | float
+    model: nn.Module,
+    pairs: pl.DataFrame,
+    batch_size: int | str,
+    count: int | float,
+    *,
+    resume: Resume = NO_RESUME,
 ) -> pl.DataFrame:
     """Find the heads of the groups of entity tracking, see `path_patching`.
 
@@ -34,6 +40,7 @@ def patch_marked(
         batch_size: pairs in a pass, or `auto`.
         count: how many heads all groups have, see `critical_heads.head_count`; fewer
             where a head is in two groups.
+        resume: see `path_patching.patch_groups`.
 
     Returns:
         See `path_patching.patch_groups`.
@@ -60,7 +67,7 @@ def patch_marked(
         if group.at != ANSWER
     }
     batches = fitting_batches(model, answered, batch_size)
-    return patch_groups(model, batches, positions, groups)
+    return patch_groups(model, batches, positions, groups, resume=resume)
 
 
 def group_counts(total: int) -> list[int]:
@@ -89,13 +96,10 @@ def _last(marks: Sequence[Mapping], name: str) -> int | None:
     return max(chain.from_iterable(named), default=None)
 
 
-@torch.inference_mode()
 def _answers(model: nn.Module, pairs: pl.DataFrame, batch_size: int | str) -> pl.Series:
     """Return whether the model answers each pair."""
-
-    def right(batch: PairBatch) -> list[bool]:
-        return batch.correct(answer_logits(model, batch.clean)).tolist()
-
+    # How many pairs fit is tried with gradients.
     batches = fitting_batches(model, pairs, batch_size)
-    found = [each for batch in batches for each in right(batch)]
-    return pl.Series(found, dtype=pl.Boolean)
+    with torch.inference_mode():
+        right = [batch.correct(answer_logits(model, batch.clean)) for batch in batches]
+    return pl.Series([x for each in right for x in each.tolist()], dtype=pl.Boolean)

@@ -12,7 +12,11 @@ from torch import Tensor, nn
 
 from circuit_transfer.circuits.runs import run_circuits
 from circuit_transfer.circuits.similarity import pearson
-from circuit_transfer.distillation.activations import check_positions, run_heads
+from circuit_transfer.distillation.activations import (
+    check_positions,
+    enough_samples,
+    run_heads,
+)
 from circuit_transfer.distillation.cka import cka
 from circuit_transfer.distillation.loss import task_losses
 from circuit_transfer.distillation.settings import DEBIASED
@@ -74,17 +78,24 @@ class Probe:
         self._positions = positions
         runs = run_heads(teacher, others, teachers, positions)
         self._targets = torch.cat([features for _, features in runs], dim=1)
+        self._is_comparable = enough_samples(batches, positions, DEBIASED)
 
-    def __call__(self, student: nn.Module) -> dict[str, float]:
-        """Return `ANSWERS`, and the mean debiased `cka` of the matched heads."""
+    def __call__(self, student: nn.Module) -> dict[str, float | None]:
+        """Return `ANSWERS`, and the mean debiased `cka` of the matched heads.
+
+        That is None where the pairs are too few.
+        """
         rows, found = [], []
         runs = run_heads(student, self._own, self._heads, self._positions)
         for batch, (logits, features) in zip(self._own, runs, strict=True):
             rows.append(answer_rows(batch, logits))
             found.append(features)
-        own = torch.cat(found, dim=1)
-        similarities = cka(own, self._targets.to(own), estimator=DEBIASED)
-        return answer_means(rows) | {"cka": similarities.mean().item()}
+        similarity = None
+        if self._is_comparable:
+            own = torch.cat(found, dim=1)
+            similarities = cka(own, self._targets.to(own), estimator=DEBIASED)
+            similarity = similarities.mean().item()
+        return answer_means(rows) | {"cka": similarity}
 
 
 def circuit_measures(

@@ -12,6 +12,8 @@ from circuit_transfer.messages import quoted
 DEBIASED, BIASED = "debiased", "biased"
 ANSWER, ALL_POSITIONS = "answer", "all"
 POSITIONS = (ANSWER, ALL_POSITIONS)
+# Below, there is no CKA: the debiased estimator divides by zero.
+LEAST_SAMPLES = {DEBIASED: 4, BIASED: 2}
 # Below, the debiased CKA of a step is mostly noise: its standard deviation on
 # independent features is .23 at 8 of them, and .01 at 128.
 LEAST_FEATURES = 128

@@ -127,6 +127,20 @@ class ModelShape:
         """
         return self.forward_flops(tokens) + self._attention_flops(tokens)
 
+    @property
+    def head_share(self) -> float:
+        """The share of the heads' weights in the matrices of the layers."""
+        of_layer = 2 * self.d_model * self.d_head * (self.heads + self.kv_heads)
+        return self.layers * of_layer / self.matrices
+
+    def weight_flops(self, tokens: int) -> int:
+        """FLOPs of the gradients of all matrices of the layers, for a prompt.
+
+        In addition to the backward pass, where weights are trained. The gradients of
+        the embeddings and of the unembedding, which has one position, are left out.
+        """
+        return 2 * self.matrices * tokens
+
     def _attention_flops(self, tokens: int) -> int:
         # Queries times keys, weights times values: all pairs of positions are computed,
         # although half of them are masked.

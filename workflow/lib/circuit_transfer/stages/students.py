@@ -19,6 +19,7 @@ from circuit_transfer.artifacts.scores import read_scores
 from circuit_transfer.circuits.attribution import attribute
 from circuit_transfer.circuits.edge_attribution import attribute_edges
 from circuit_transfer.circuits.passes import measured_together
+from circuit_transfer.distillation.activations import enough_samples
 from circuit_transfer.distillation.measures import (
     answer_measures,
     circuit_measures,
@@ -26,6 +27,7 @@ from circuit_transfer.distillation.measures import (
     head_similarity,
     node_correlation,
 )
+from circuit_transfer.distillation.settings import DEBIASED
 from circuit_transfer.distillation.variants import Pair
 from circuit_transfer.models.edges import Graph, described_graph
 from circuit_transfer.models.loading import LOAD_OPTIONS, load_described, load_model
@@ -148,9 +150,11 @@ class Examination:
         """Return the mean CKA of the matched heads on the pairs of both models."""
         models, files = (student, teacher), self.tests[self.task]
         batches = read_shared(models, files, "test", **self.settings["held_out"])
+        positions = self.settings["positions"]
         if not batches or not self.matched:
             return None
-        positions = self.settings["positions"]
+        if not enough_samples(batches, positions, DEBIASED):
+            return None
         found = head_similarity(*models, batches, self.matched, positions)
         return _known(found.mean().item())
 

@@ -2,9 +2,9 @@
 
 Passes are counted, stage by stage (`workload`): one pass is one prompt through the
 model. FLOPs follow from them: two per parameter and token in the forward pass, two more
-in the backward pass, since parameters are frozen and only activations have gradients,
-and the products of queries, keys and values. Hours and memory are estimates; their
-formulas are in the docstrings.
+in the backward pass for the gradients of activations, two more for those of weights
+where a student is trained, and the products of queries, keys and values. Hours and
+memory are estimates; their formulas are in the docstrings.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +14,7 @@ from math import ceil
 import polars as pl
 
 from circuit_transfer.circuits.methods import Nodes
+from circuit_transfer.distillation.variants import EVERYTHING
 from circuit_transfer.models.shape import FLOAT32_BYTES, ModelShape
 from circuit_transfer.pruning.memory import LOSS_LOGITS, fitting_circuits
 from circuit_transfer.study.edge_costs import cached_bytes, edge_flops, edge_memory
@@ -100,14 +101,13 @@ def pass_counts(work: Iterable[Work], tokens: Mapping[str, int]) -> pl.DataFrame
 def work_flops(work: Work, shape: ModelShape, tokens: Mapping[str, int]) -> int:
     """Return the FLOPs of a job; `tokens` as in `pass_counts`."""
     passes = work.forwards + work.forward_backwards
-    of_edges = edge_flops(work.edges, shape)
-    # The gradient of a weight takes as much as that of what it is multiplied with.
-    gradients = work.forward_backwards * (1 + work.trained)
+    of_edges, trained = edge_flops(work.edges, shape), _trained_share(work, shape)
     whole = sum(
         pairs
         * (
             passes * (shape.forward_flops(tokens[task]) + of_edges * tokens[task])
-            + gradients * shape.backward_flops(tokens[task])
+            + work.forward_backwards * shape.backward_flops(tokens[task])
+            + work.forward_backwards * trained * shape.weight_flops(tokens[task])
         )
         for task, pairs in work.pairs.items()
     )
@@ -142,7 +142,8 @@ def work_memory(work: Work, shape: ModelShape, tokens: Mapping[str, int]) -> int
     edges = edge_memory(work.edges, shape, batch, longest)
     edges += cached_bytes(work.edges, shape, _prompt_tokens(work, tokens))
     numbers = logits + work.masks * shape.parameters
-    numbers += ceil(TRAINED_NUMBERS * work.trained * shape.parameters)
+    trained = _trained_share(work, shape) * shape.parameters
+    numbers += ceil(TRAINED_NUMBERS * trained)
     return shape.weight_bytes + nodes + edges + kept + numbers * FLOAT32_BYTES
 
 
@@ -280,6 +281,14 @@ def _summed(rows: Sequence[tuple], columns: Mapping) -> pl.DataFrame:
     return groups.agg(
         pl.col(each).max() if each in PEAKS else pl.col(each).sum() for each in columns
     )
+
+
+def _trained_share(work: Work, shape: ModelShape) -> float:
+    """Return the share of a model's weights that have gradients.
+
+    Where some heads are trained, those of all heads of their layers have.
+    """
+    return {"": 0.0, EVERYTHING: 1.0}.get(work.trained, shape.head_share)
 
 
 def _prompt_tokens(work: Work, tokens: Mapping[str, int]) -> int:

@@ -18,6 +18,7 @@ from circuit_transfer.study.distillation import (
     training_settings,
     unused_settings,
 )
+from circuit_transfer.study.distillation_pairs import check_pairs
 from circuit_transfer.study.head_checks import found, layers_and_heads
 from circuit_transfer.study.validation import nearest
 
@@ -55,6 +56,7 @@ def check_distillation(
     _check_matchings(config)
     _check_effective(section)
     _check_counts(config, directories)
+    check_pairs(config, directories)
     if "logits" in section["objectives"]:
         _check_vocabularies(config, directories)
 

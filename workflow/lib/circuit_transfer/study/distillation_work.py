@@ -10,7 +10,6 @@ from circuit_transfer.distillation.frames import PATHS
 from circuit_transfer.distillation.matchings import MATCHINGS
 from circuit_transfer.distillation.variants import (
     CKA,
-    EVERYTHING,
     LOGITS,
     VARIANTS,
 )
@@ -25,11 +24,6 @@ from circuit_transfer.study.work import EdgeWork, Work, available, in_a_pass
 
 # Groups of heads that path patching finds, each by patching every head.
 GROUPS = 4
-# About the share of a layer's weights that are of its heads: where some heads are
-# trained, the gradients of all of these are computed.
-ATTENTION = 1 / 3
-# Students are trained on every training pair that there is.
-ALL_PAIRS = 10**9
 
 
 def distillation_work(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
@@ -52,8 +46,9 @@ def _critical(config: Mapping, nodes: Nodes, model: str, task: str) -> Work:
     # The whole model, the means that ablate, and each head alone.
     forwards = 2 + n_heads
     if heads["by"] == PATHS:
-        # The pairs that it answers; both prompts for every group.
-        forwards += 1 + GROUPS * (2 + n_heads)
+        # The pairs that it answers; both prompts for every group; and every head once
+        # in the first group, but twice where other heads read it.
+        forwards += 1 + 2 * GROUPS + n_heads * (1 + 2 * (GROUPS - 1))
     return Work(
         stage="find_critical_heads",
         model=model,
@@ -90,12 +85,17 @@ def _training(
     config: Mapping, teacher: str, student: str, task: str, variant: str
 ) -> Iterator[Work]:
     how, settings = VARIANTS[variant], training_settings(config)
-    pairs = available(config, task, "train", ALL_PAIRS)
+    # All that there are; of a file, whose rows are not counted here, all that one
+    # training could take.
+    most = settings.steps * settings.batch_size
+    pairs = config["tasks"][task].get("train", most)
     tested = available(config, task, "test", config["evaluation"]["examples"])
     probes = 1 + ceil(settings.steps / settings.probe_every)
+    features = CKA in how.terms
     # Of the student, in passes of every training pair: those of the probes, and of
     # the features before the first step.
-    before = ceil((probes * tested + settings.queue) / pairs)
+    filled = features * min(settings.queue + settings.batch_size, pairs)
+    before = ceil((probes * tested + filled) / pairs)
     steps = ceil(settings.steps * min(settings.batch_size, pairs) / pairs)
     of_student = Work(
         stage="distil_student",
@@ -106,19 +106,18 @@ def _training(
         batch_size=settings.batch_size,
         copies=1,
         logits=2,
-        trained=1.0 if how.trains == EVERYTHING else ATTENTION,
+        trained=how.trains,
         writes_weights=True,
     )
     yield of_student
     # Its features are computed once, as those of the test pairs are; its logits in
     # every step.
-    features = CKA in how.terms
     yield replace(
         of_student,
         model=teacher,
-        forwards=1 + features + steps * (LOGITS in how.terms),
+        forwards=ceil(tested / pairs) + features + steps * (LOGITS in how.terms),
         forward_backwards=0,
-        trained=0.0,
+        trained="",
         writes_weights=False,
         beside=True,
     )
@@ -134,34 +133,37 @@ def _measuring(
     settings, tasks = measuring_settings(config), distilled_tasks(config)
     seeds = len(config[SECTION]["seeds"])
     batch_sizes = [in_a_pass(config[each]) for each in ("attribution", "evaluation")]
-    forwards, forward_backwards = 0, 0
+    tested = available(config, task, "test", settings["held_out"]["examples"])
     scoring = settings["node_scoring"] | settings["edge_scoring"]
+    # Prompts of one seed that scores take.
+    without, with_gradient, most = 0, 0, tested
     for method, how in scoring.items():
+        pairs = available(config, task, "train", how["examples"])
         steps = steps_of(method, how["ig_steps"])
-        without, with_gradient = method_passes(method, nodes[student], steps)
-        forwards += without + (how["ablation"] == "mean")
-        forward_backwards += with_gradient
+        passes = method_passes(method, nodes[student], steps)
+        without += pairs * (passes[0] + (how["ablation"] == "mean"))
+        with_gradient += pairs * passes[1]
+        most = max(most, pairs)
     # Whole and as a circuit with its means, and the matched heads.
-    own = len(tasks) + 4
-    every = (settings["held_out"], *scoring.values())
-    examples = max(each["examples"] for each in every)
+    own = tested * (len(tasks) + 4)
     kv = config["attribution"]["kv"] if settings["edge_scoring"] else None
     of_student = Work(
         stage="evaluate_student",
         model=student,
-        pairs={task: available(config, task, "train", examples)},
-        forwards=(1 + seeds) * own + seeds * forwards,
-        forward_backwards=seeds * forward_backwards,
+        pairs={task: most},
+        forwards=ceil(((1 + seeds) * own + seeds * without) / most),
+        forward_backwards=ceil(seeds * with_gradient / most),
         batch_size=max(batch_sizes),
         copies=3,
         logits=2,
         edges=EdgeWork(kv, nodes[student].edges, 1, 1) if kv else None,
     )
     yield of_student
+    # Its matched heads are compared with those of every student.
     yield replace(
         of_student,
         model=teacher,
-        forwards=own + 1 + seeds,
+        forwards=ceil((own + seeds * tested) / most),
         forward_backwards=0,
         edges=None,
         beside=True,

@@ -12,6 +12,7 @@ from circuit_transfer.messages import quoted
 from circuit_transfer.models.architectures import architecture_of
 from circuit_transfer.models.checkpoints import check_checkpoint, read_model_type
 from circuit_transfer.models.tokenizer_files import check_text_is_last
+from circuit_transfer.prompts.frame import SPLITS
 
 # A wildcard or a variable of Snakemake in a path, or a tag in its report, which does
 # not escape the descriptions of jobs.
@@ -45,6 +46,22 @@ def check_files(
             _check_checkpoint(f"models.{name}.path", models[name]["path"], directories)
         if "gguf" in models[name]:
             _check_file(f"models.{name}.gguf", models[name]["gguf"], directories)
+
+
+def rows_by_split(entry: Mapping, directories: Sequence[Path]) -> dict[str, int]:
+    """Return how many pairs the file of a task has, by split.
+
+    Of a long file nothing, since only its first rows are read before a run.
+
+    Args:
+        entry: of the task; the file has been checked.
+        directories: where a relative path may start.
+    """
+    path = next(path for each in directories if (path := each / entry["file"]).exists())
+    found = import_task(dict(entry), path, head=HEAD)
+    if len(found.prompts) + len(found.rejects) >= HEAD:
+        return {}
+    return {split: len(found.of_split(split).prompts) for split in SPLITS}
 
 
 def read_configuration(model: Mapping, directories: Sequence[Path]) -> dict:

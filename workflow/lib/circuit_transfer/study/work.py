@@ -69,8 +69,8 @@ class Work:
         masks: how many numbers there are in memory for every weight of the model, where
             weights have masks that are trained.
         edges: what it has to do with edges, if it has.
-        trained: the share of the model's weights that have gradients, and moments of an
-            optimiser.
+        trained: which weights have gradients, and moments of an optimiser, see
+            `distillation.variants.Variant`; none if empty.
         writes_weights: whether the job writes the weights, in float32.
     """
 
@@ -90,7 +90,7 @@ class Work:
     splits: bool = False
     masks: int = 0
     edges: EdgeWork | None = None
-    trained: float = 0.0
+    trained: str = ""
     writes_weights: bool = False
 
 

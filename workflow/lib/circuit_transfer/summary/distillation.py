@@ -1,6 +1,6 @@
 """Whether distilling a circuit helps: the method against its baselines and controls."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from circuit_transfer.summary.differences import SEEDS, is_shown
@@ -14,6 +14,8 @@ from circuit_transfer.summary.wording import (
 from circuit_transfer.tables.distillation import DistillationLevels
 from circuit_transfer.tables.distillation_statistics import (
     AGAINST,
+    METHOD,
+    METHOD_AGAINST,
     OTHERS,
     STEPS,
     STUDENT,
@@ -22,9 +24,10 @@ from circuit_transfer.tables.distillation_statistics import (
 from circuit_transfer.tables.transfers import LEVEL
 
 QUESTION = "Does distilling the circuit help?"
-METHOD = "matched-cka"
 # The differences of the page's table.
 SHOWN = ("accuracy", "circuit_accuracy", STEPS)
+# The measures that the terminal has room for.
+IN_TERMINAL = ("accuracy", "circuit_accuracy", STEPS, OTHERS, "cka")
 # A smaller difference of accuracies is not called better.
 LEAST = 0.03
 # What shows whether the circuit of a student is nearer to the teacher's.
@@ -59,6 +62,7 @@ def distillation_answer(
         return [Answer(f"{start} no student was trained: there are no usable pairs.")]
     return [
         _verdict(levels, start, accuracy),
+        *_controls(levels),
         _accuracies(levels, found, student),
         *_circuit(levels, variants),
         *_interference(levels, variants),
@@ -67,7 +71,7 @@ def distillation_answer(
 
 def _verdict(levels: DistillationLevels, start: str, accuracy: float) -> Answer:
     """Return whether the method is better than both baselines, in either measure."""
-    right, steps = (_tested(levels, name) for name in ("accuracy", STEPS))
+    right, steps = (_tested(levels, name, AGAINST) for name in ("accuracy", STEPS))
     if len(right) < len(AGAINST):
         return Answer(
             f"{start} whether matching heads helps is not tested: this takes the "
@@ -88,15 +92,37 @@ def _verdict(levels: DistillationLevels, start: str, accuracy: float) -> Answer:
         lead += " or ".join(better)
         limits = [*_only(better), *(_ceiling(levels) or _bounds(right))]
     lead = "; ".join([lead, *_worse(right), *limits])
+    return Answer(f"{start} {lead}.", _details(right, steps))
+
+
+def _controls(levels: DistillationLevels) -> Iterator[Answer]:
+    """Yield how the method compares with its controls and with plain fine-tuning."""
+    right, steps = (
+        _tested(levels, name, METHOD_AGAINST) for name in ("accuracy", STEPS)
+    )
+    if not right:
+        return
+    sides = {"higher than that of": 1, "lower than that of": -1}
+    names = {words: _beyond(right, side) for words, side in sides.items()}
+    shown = [name for found in names.values() for name in found]
+    names["not shown to differ from that of"] = [n for n in right if n not in shown]
+    clauses = [f"{words} {joined(found)}" for words, found in names.items() if found]
+    yield Answer(
+        f"The accuracy of {METHOD} is {'; '.join(clauses)}.", _details(right, steps)
+    )
+
+
+def _details(right: Rows, steps: Rows) -> str:
+    """Return the differences of the method's accuracy and steps, with their tests."""
     details = f"Accuracy of {METHOD} minus that of {_differences(right)}"
     if steps:
         details += f"; its steps minus those of {_differences(steps, decimals=0)}"
         details += _censored(steps)
-    return Answer(f"{start} {lead}.", f"{details}.")
+    return f"{details}."
 
 
-def _tested(levels: DistillationLevels, measure: str) -> Rows:
-    rows = {name: levels.difference(METHOD, name, measure) for name in AGAINST}
+def _tested(levels: DistillationLevels, measure: str, against: Iterable[str]) -> Rows:
+    rows = {name: levels.difference(METHOD, name, measure) for name in against}
     return {name: row for name, row in rows.items() if row}
 
 
@@ -199,8 +225,19 @@ def _circuit(levels: DistillationLevels, variants: Sequence[str]) -> Iterator[An
     ]
     if alone or near:
         of_circuit = [f"accuracy of the critical heads alone: {alone}"] if alone else []
-        lead, *details = (f"{each[0].upper()}{each[1:]}." for each in of_circuit + near)
+        parts = of_circuit + near + [*_moved(levels)]
+        lead, *details = (f"{each[0].upper()}{each[1:]}." for each in parts)
         yield Answer(lead, " ".join(details))
+
+
+def _moved(levels: DistillationLevels) -> Iterator[str]:
+    """Yield how much nearer to the teacher's the circuit is than before, tested."""
+    rows = {
+        name: levels.difference(METHOD, STUDENT, measure)
+        for measure, name in NEARNESS.items()
+    }
+    if known := {name: row for name, row in rows.items() if row}:
+        yield f"trained by {METHOD} minus before: {_differences(known)}"
 
 
 def _listed(levels: DistillationLevels, measure: str, names: Sequence[str]) -> str:

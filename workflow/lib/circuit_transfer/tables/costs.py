@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from circuit_transfer.models.shape import ModelShape
 
 COUNTS = dict.fromkeys(
-    ("forwards", "forward_backwards", "tokens", "backward_tokens"), pl.Int64
+    ("forwards", "forward_backwards", "tokens", "backward_tokens", "weight_tokens"),
+    pl.Int64,
 )
 # The columns that identify a row; `job` is the path of its job, the others are null in
 # stages without them.
@@ -59,11 +60,15 @@ def with_flops(rows: pl.DataFrame, shapes: Mapping[str, "ModelShape"]) -> pl.Dat
 
     Args:
         rows: see `COST_SCHEMA`; `tokens` are those of `forwards`, `backward_tokens`
-            those of `forward_backwards`.
+            those of `forward_backwards`, and `weight_tokens` those of them with
+            gradients of weights, null where no weights are trained.
         shapes: sizes of the models, by name.
     """
     columns = ("model", *COUNTS)
-    flops = [_flops(shapes[model], *counts) for model, *counts in _rows(rows, columns)]
+    flops = [
+        _flops(shapes[model], *(count or 0 for count in counts))
+        for model, *counts in _rows(rows, columns)
+    ]
     return rows.with_columns(flop=pl.Series(flops, dtype=pl.Float64))
 
 
@@ -77,6 +82,7 @@ def _flops(
     forward_backwards: int,
     tokens: int,
     backward_tokens: int,
+    weight_tokens: int,
 ) -> float:
     flops = 0.0
     if forwards:
@@ -85,7 +91,7 @@ def _flops(
         length = backward_tokens / forward_backwards
         both = shape.forward_flops(length) + shape.backward_flops(length)
         flops += forward_backwards * both
-    return flops
+    return flops + shape.weight_flops(weight_tokens)
 
 
 def flop_unit(flops: float) -> str:

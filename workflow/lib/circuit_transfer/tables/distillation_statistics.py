@@ -2,12 +2,14 @@
 
 Levels of one task are means over the seeds of a variant, with Student's interval; those
 over tasks have the interval of the cluster bootstrap, over tasks and seeds within.
-Differences are paired by task and seed. A student that never reaches the accuracy until
-which steps are counted enters with the steps of its whole training: that is the least
-that it can need. The number of such students is given with every number of steps.
+Differences are paired by task and seed: every variant minus each baseline, and the
+method minus its other baselines and controls; by some measures, every variant minus the
+student before. A student that never reaches the accuracy
+until which steps are counted enters with the steps of its whole training: that is the
+least that it can need. The number of such students is given with every number of steps.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,10 +35,15 @@ from circuit_transfer.tables.method_statistics import (
 # What stands beside the variants: both models as they are given.
 TEACHER, STUDENT = "teacher", "student before"
 REFERENCES = {TEACHER_STATE: TEACHER, BEFORE: STUDENT}
-# What every variant is compared with.
+METHOD = "matched-cka"
+# What every variant is compared with, and what the method alone is.
 AGAINST = ("ce-heads", "random-cka")
+METHOD_AGAINST = ("shuffled-cka", "random-heads", "fine-tune")
 STEPS, REACHED, OTHERS = "steps_to_accuracy", "reached", "other_accuracy"
 COSTS = ("seconds", "passes")
+# What trained students are compared by with the student before: whether they have
+# forgotten other tasks, and whether their circuit has moved towards the teacher's.
+MOVED = (OTHERS, "cka", "node_correlation", "edge_correlation")
 COMPARED = (
     *("accuracy", "circuit_accuracy", STEPS, "task_loss", OTHERS),
     *("cka", "node_correlation", "edge_correlation"),
@@ -58,7 +65,10 @@ COLUMNS = {
         pl.String,
         "how students are trained; teacher, student before: both models as given",
     ),
-    "against": (pl.String, "the variant that it is compared with"),
+    "against": (
+        pl.String,
+        "the variant that it is compared with, or the student before",
+    ),
     "seed": (pl.Int64, "the seed of a row of one"),
     "measure": (
         pl.String,
@@ -77,7 +87,9 @@ COLUMNS = {
     "p_permutation": (pl.Float64, "two-sided, sign flips over tasks x seeds"),
     "p_permutation_holm": (
         pl.Float64,
-        "adjusted by Holm, for all variants that are compared with one by a measure",
+        "adjusted by Holm for the family of the difference, by measure and task: all "
+        "variants minus the same one of ce-heads, random-cka and student before; "
+        "matched-cka minus shuffled-cka, random-heads and fine-tune",
     ),
     "p_wilcoxon": (pl.Float64, "Wilcoxon's signed ranks over tasks x seeds"),
     "p_wilcoxon_holm": (pl.Float64, "adjusted likewise"),
@@ -85,7 +97,7 @@ COLUMNS = {
     "p_tasks_holm": (pl.Float64, "adjusted likewise"),
     "least_p": (
         pl.Float64,
-        "the smallest p_permutation_holm of so many tasks x seeds and variants",
+        "the smallest p_permutation_holm of so many tasks x seeds and comparisons",
     ),
     "n_censored": (
         pl.Int64,
@@ -107,6 +119,8 @@ class Number(NamedTuple):
 
 
 AllCells = dict[Number, Cells]
+# A variant and what it is compared with.
+Compared = tuple[str, str]
 
 
 def distillation_statistics(
@@ -129,9 +143,10 @@ def distillation_statistics(
             for row in levels:
                 row["n_censored"] = _censored(cells, [number.variant], row["task"])
         rows += [number._asdict() | row for row in found]
+    variants = dict.fromkeys(number.variant for number in cells)
     for measure in COMPARED:
-        for against in AGAINST:
-            rows += _differences(cells, Number(against, measure), seed)
+        for family in _families(variants, measure):
+            rows += _differences(cells, family, measure, seed)
     return pl.DataFrame(rows, schema=SCHEMA).fill_nan(None)
 
 
@@ -199,25 +214,37 @@ def _censored(cells: AllCells, variants: Sequence[str], task: str) -> int:
     return len(never)
 
 
+def _families(variants: Iterable[str], measure: str) -> Iterator[list[Compared]]:
+    """Yield what is compared with what, those together that are adjusted together.
+
+    The method is better than both baselines, or than all, only if every test shows it:
+    for such a claim no adjustment over what it is compared with is needed (Berger 1982,
+    Multiparameter hypothesis testing and acceptance sampling).
+    """
+    trained = [name for name in variants if name not in REFERENCES.values()]
+    for against in (*AGAINST, *([STUDENT] if measure in MOVED else ())):
+        yield [(name, against) for name in trained if name != against]
+    yield [(METHOD, against) for against in METHOD_AGAINST]
+
+
 def _differences(
-    cells: AllCells, against: Number, seed: int
+    cells: AllCells, family: Iterable[Compared], measure: str, seed: int
 ) -> Iterator[dict[str, Any]]:
-    """Yield every variant minus one, on each task and over several, tested together."""
+    """Yield the differences of a family, on each task and over several."""
     together: dict[str, list[dict[str, Any]]] = {}
-    theirs = cells.get(against, {})
-    for number, ours in cells.items():
+    for variant, against in family:
+        ours, theirs = (
+            cells.get(Number(each, measure), {}) for each in (variant, against)
+        )
         common = sorted(ours.keys() & theirs.keys())
-        given = (against.variant, *REFERENCES.values())
-        if number.measure != against.measure or number.variant in given or not common:
-            continue
         paired = dict(zip(common, paired_cells(ours, theirs, mean=False), strict=True))
-        labels = {"row": DIFFERENCE, "against": against.variant, **number._asdict()}
+        labels = {"row": DIFFERENCE, "against": against}
+        labels |= Number(variant, measure)._asdict()
         for row in _means(paired, seed):
             task = row["task"]
             row |= labels | _tests(paired, task, seed)
-            if number.measure == STEPS:
-                both = [number.variant, against.variant]
-                row["n_censored"] = _censored(cells, both, task)
+            if measure == STEPS:
+                row["n_censored"] = _censored(cells, [variant, against], task)
             together.setdefault(task, []).append(row)
     for rows in together.values():
         for test in rows[0].keys() & TESTS:
