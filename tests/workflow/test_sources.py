@@ -1,6 +1,8 @@
 """The source files that determine the result of a stage."""
 
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -40,6 +42,26 @@ def test_every_module_that_python_imports_counts():
         counted = set(map(str, sources.source_files(SCRIPTS / f"{stage}.py")))
         assert set(files) <= counted, stage
     assert any("attribution" in file for file in imported["attribute_nodes"])
+
+
+def test_a_start_imports_no_package_that_takes_long():
+    rules = "".join(path.read_text() for path in sources.RULES.glob("*.smk"))
+    names = re.findall(r"^from (circuit_transfer[.\w]*) import", rules, re.M)
+    assert len(names) > 10
+    imports = "".join(f"import {name}\n" for name in sorted({*names}))
+    slow = {"torch", "transformers", "scipy.stats", "matplotlib"}
+    result = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"{imports}import sys; print({slow} & {{*sys.modules}})",
+        ],
+        env=os.environ | {"PYTHONPATH": str(HOME / "workflow/lib")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout == "set()\n"
 
 
 def modules(script: str, unused: tuple[str, ...] = ()) -> set[str]:
