@@ -83,6 +83,34 @@ def test_imports_inside_of_functions_count_and_those_for_types_do_not():
     assert "models/shape" not in modules("plot_break_even.py")
 
 
+LAST = "from circuit_transfer import jobs"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LAST,
+        f"{LAST}\nx = 'import' + 1\n",
+        f'{LAST}\nx = """\nimport circuit_transfer.models\n"""\n',
+        f"x = 1; {LAST}",
+        f"if x:\n    pass\nelse: {LAST}\ny = 2\n",
+        "from circuit_transfer import (  # those of jobs)\n    jobs,\n)\n",
+        "from circuit_transfer import \\\n    jobs\n",
+        f"def f():\n    try:\n        pass\n    finally:\n        {LAST}\n",
+        f"match x:\n    case 1:\n        {LAST}\n    case 2:\n        y\n",
+    ],
+    ids=[
+        *("alone", "before the word", "before a text", "on a line with another"),
+        *("in a branch", "over lines with a comment", "over lines", "in a function"),
+        "in a case",
+    ],
+)
+def test_imports_are_found_wherever_they_are_the_last(tmp_path, text):
+    (tmp_path / "stage.py").write_text(text)
+    names = {"circuit_transfer", "circuit_transfer.jobs"}
+    assert sources.library_modules(tmp_path / "stage.py").keys() == names
+
+
 def test_modules_imported_only_by_excluded_ones_are_excluded():
     assert {"models/hub", "models/checkpoints", "importers/own"} < modules(
         "write_prompts.py"

@@ -8,6 +8,7 @@ files instead.
 import ast
 import hashlib
 import os
+import re
 from collections.abc import Collection, Iterable, Iterator
 from functools import cache
 from itertools import chain
@@ -17,6 +18,8 @@ PACKAGE = "circuit_transfer"
 FOLDER = Path(__file__).parents[1]  # that contains the library
 SCRIPTS = FOLDER.parent / "scripts"  # of the stages
 RULES = FOLDER.parent / "rules"
+# From the word that every import has to the end of its line or list.
+_IMPORT = re.compile(rb"\bimport\b(?:\s*\([^)]*\))?.*")
 # Where a statement has others in it.
 _BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
 
@@ -129,7 +132,7 @@ def library_modules(
 def _imports(file: Path) -> frozenset[str]:
     """Return the modules of the library that a file imports directly."""
     names = set()
-    for node in _statements(ast.parse(file.read_bytes(), file)):
+    for node in _statements(_parsed(file)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
@@ -137,6 +140,16 @@ def _imports(file: Path) -> frozenset[str]:
             # A name imported from a package may be a module.
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return frozenset(name for name in names if _file(name))
+
+
+def _parsed(file: Path) -> ast.AST:
+    """Return the syntax tree of a file up to its last import: the rest takes longer."""
+    code = file.read_bytes()
+    end = max((found.end() for found in _IMPORT.finditer(code)), default=0)
+    try:
+        return ast.parse(code[:end], file)
+    except SyntaxError:  # the word was in a text
+        return ast.parse(code, file)
 
 
 def _statements(tree: ast.AST) -> Iterator[ast.AST]:
