@@ -165,6 +165,7 @@ def _statements(tree: ast.AST) -> Iterator[ast.AST]:
             yield from _statements(child)
 
 
+@cache
 def _file(module: str) -> Path | None:
     """Return the file of a module or package of the library; None for other names."""
     if module.partition(".")[0] != PACKAGE:
