@@ -1,15 +1,19 @@
 """The tiny study, run once for all tests that look at a finished study."""
 
+import fcntl
+import os
 import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import yaml
 from kill_loop import read_artefacts
 from opened_files import can_trace, tracing
+from planner import plan
 
 HOME = Path(__file__).parents[2]
 TINY = Path(__file__).with_name("tiny.yaml")
@@ -21,7 +25,6 @@ class Study:
     def __init__(self, folder: Path):
         self.folder = folder
         self.config = yaml.safe_load(TINY.read_text())
-        self.finished: dict[str, bytes] = {}
         # What `opened_files` reads.
         self.trace: Path | None = None
 
@@ -46,7 +49,10 @@ class Study:
 
     def planned(self) -> dict[str, int]:
         """Return how many jobs of each rule a run would start."""
-        result = self.snakemake("--dry-run", "--quiet", "host")
+        _, _, _, *arguments = self.command(
+            "--cores", "2", "--dry-run", "--quiet", "host"
+        )
+        result = plan(*arguments, folder=self.folder)
         assert result.returncode == 0, result.stderr
         text = result.stdout + result.stderr
         counts = re.findall(r"^(\w+) +(\d+)$", text.split("total")[0], re.MULTILINE)
@@ -57,21 +63,40 @@ class Study:
 
 
 @pytest.fixture(scope="session")
-def study(tmp_path_factory) -> Study:
-    """The tiny study, finished, and traced where that is possible: see `trace`."""
-    study = Study(tmp_path_factory.mktemp("study"))
-    study.trace = tmp_path_factory.mktemp("trace") if can_trace() else None
-    under = tracing(study.trace) if study.trace else []
-    result = study.snakemake(under=under)
-    assert result.returncode == 0, result.stdout + result.stderr
-    study.finished = read_artefacts(study.folder)
+def original(tmp_path_factory) -> Study:
+    """The tiny study, finished once for all processes of the tests.
+
+    It was traced where that is possible: see `trace`. Nothing else runs in its folder.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    study = Study(shared / "original")
+    study.trace = shared / "trace" if can_trace() else None
+    finished = shared / "original.finished"
+    with open(shared / "original.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not finished.exists():
+            for folder in filter(None, (study.folder, study.trace)):
+                folder.mkdir()
+            result = study.snakemake(under=tracing(study.trace) if study.trace else [])
+            assert result.returncode == 0, result.stdout + result.stderr
+            finished.touch()
     return study
 
 
 @pytest.fixture(scope="session")
-def undisturbed(study) -> dict[str, bytes]:
+def study(original, tmp_path_factory) -> Study:
+    """The tiny study, finished, in a copy that the tests of one process may change."""
+    folder = tmp_path_factory.mktemp("study") / "copy"
+    shutil.copytree(original.folder, folder)
+    return Study(folder)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(original) -> dict[str, bytes]:
     """What the tiny study ends in, whatever other tests make of it; see `damage`."""
-    return study.finished
+    return read_artefacts(original.folder)
 
 
 @pytest.fixture
@@ -82,7 +107,13 @@ def changed(study):
     study.config = config
 
 
+@pytest.fixture(scope="session")
+def study_in() -> Callable[[Path], Study]:
+    """A function that makes the tiny study in a folder, not run yet."""
+    return Study
+
+
 @pytest.fixture
-def new_study(tmp_path) -> Study:
+def new_study(study_in, tmp_path) -> Study:
     """The tiny study in a folder of its own, not run yet."""
-    return Study(tmp_path)
+    return study_in(tmp_path)

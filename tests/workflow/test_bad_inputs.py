@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
+from planner import plan
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
@@ -70,15 +71,18 @@ class Study:
         """Run Snakemake; return its exit code and all that it printed."""
         text = config if isinstance(config, str) else yaml.safe_dump(config)
         (self.folder / "study.yaml").write_text(text)
-        command = [sys.executable, "-m", "snakemake", "--cores", "2"]
-        command += ["--snakefile", str(HOME / "Snakefile"), "--directory", "."]
-        result = subprocess.run(
-            [*command, "--configfile", "study.yaml", *arguments],
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        command = ["--cores", "2", "--snakefile", str(HOME / "Snakefile")]
+        command += ["--directory", ".", "--configfile", "study.yaml", *arguments]
+        if "--dry-run" in arguments:
+            result = plan(*command, folder=self.folder)
+        else:
+            result = subprocess.run(
+                [sys.executable, "-m", "snakemake", *command],
+                cwd=self.folder,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
         return result.returncode, result.stdout + result.stderr
 
     def results(self) -> dict[str, bytes]:

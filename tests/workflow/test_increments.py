@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+import planner
 import pytest
 import yaml
 from gguf_models import tiny_model, write_gguf
@@ -39,23 +40,25 @@ class Repository:
         self.config = config
         self.comment = "A study."
 
-    def snakemake(self, *arguments: str) -> str:
-        """Run the workflow as a user would in this folder; return what it printed."""
-        text = yaml.safe_dump(self.config, sort_keys=False)
-        (self.folder / "config.yaml").write_text(f"# {self.comment}\n{text}")
+    def snakemake(self) -> None:
+        """Run the workflow as a user would in this folder."""
+        self._write_config()
         result = subprocess.run(
-            [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, *TARGETS],
+            [sys.executable, "-m", "snakemake", "--cores", "2", *TARGETS],
             cwd=self.folder,
             capture_output=True,
             text=True,
             check=False,
         )
         assert result.returncode == 0, result.stdout + result.stderr
-        return result.stdout
 
     def plan(self) -> dict[str, bool]:
         """Return for every result whether a run would make it again."""
-        _, *rows = self.snakemake("--summary").splitlines()
+        self._write_config()
+        arguments = ("--cores", "2", "--summary", *TARGETS)
+        result = planner.plan(*arguments, folder=self.folder)
+        assert result.returncode == 0, result.stdout + result.stderr
+        _, *rows = result.stdout.splitlines()
         plan = {}
         for row in rows:
             path, *_, update = row.split("\t")
@@ -63,6 +66,10 @@ class Repository:
             if not name.startswith("costs/"):
                 plan[name] = update == "update pending"
         return plan
+
+    def _write_config(self) -> None:
+        text = yaml.safe_dump(self.config, sort_keys=False)
+        (self.folder / "config.yaml").write_text(f"# {self.comment}\n{text}")
 
     def edit(self, path: str, old: str, new: str) -> None:
         """Replace the first occurrence of a text in a file."""

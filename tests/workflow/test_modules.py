@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import yaml
+from planner import plan
 
 HOME = Path(__file__).parents[2]
 PAGE = HOME / "workflow/docs/modules.md"
@@ -75,7 +76,10 @@ class Importer:
 
     def planned(self, *arguments: str) -> set[str]:
         """Return the rules that a run would use."""
-        text = self.printed("--cores", "2", "--dry-run", *arguments)
+        dry_run = ("--cores", "2", "--dry-run", *arguments)
+        result = plan(*dry_run, folder=self.folder)
+        text = result.stdout + result.stderr
+        assert result.returncode == 0, text
         table = re.search(r"^Job stats:\n.*?\n-+.*?\n(.*?)^total", text, re.M | re.S)
         return set(re.findall(r"^(\w+) +\d+$", table[1], re.M)) if table else set()
 

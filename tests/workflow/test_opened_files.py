@@ -30,15 +30,15 @@ load_described(describe_model(sys.argv[1]))
 pytestmark = pytest.mark.skipif(not can_trace(), reason="no strace that may trace")
 
 
-def test_every_stage_opens_only_what_it_declares(study):
-    declared, read = declared_by_jobs(study.folder), read_by_jobs(study.trace)
+def test_every_stage_opens_only_what_it_declares(original):
+    declared, read = declared_by_jobs(original.folder), read_by_jobs(original.trace)
     # Every job was watched, and was seen to read.
     assert declared.keys() == read.keys()
     undeclared = {
-        f"{Path(log).relative_to(study.folder)}: {file}"
+        f"{Path(log).relative_to(original.folder)}: {file}"
         for log, files in read.items()
         for file in files - declared[log]
-        for home in (study.folder, HOME)
+        for home in (original.folder, HOME)
         # A partial file is what the job itself writes, before it is renamed.
         if file.suffix != ".partial"
         and not file.is_relative_to(Path(sys.prefix).resolve())
@@ -46,8 +46,8 @@ def test_every_stage_opens_only_what_it_declares(study):
         and file.relative_to(home).parts[0] not in NEITHER
     }
     assert undeclared == set()
-    scores = study.result("logs/attribute_nodes/tiny-source/ioi/nap-ig-inputs.log")
-    weights = study.result("models/tiny-source/checkpoint/model.safetensors")
+    scores = original.result("logs/attribute_nodes/tiny-source/ioi/nap-ig-inputs.log")
+    weights = original.result("models/tiny-source/checkpoint/model.safetensors")
     assert weights in read[str(scores)]  # by a library that is not in Python
 
 

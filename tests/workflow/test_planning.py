@@ -80,7 +80,8 @@ def test_groups_are_accepted_and_refused_as_by_snakemake(tmp_path, arguments):
 
 def test_a_group_waits_for_what_is_outside_of_it(tmp_path):
     submit = ("--executor", "cluster-generic", "--cluster-generic-submit-cmd", SUBMIT)
-    result = snakemake(tmp_path, OURS + FORK, *submit)
+    impatient = ("--seconds-between-status-checks", "1")
+    result = snakemake(tmp_path, OURS + FORK, *submit, *impatient)
     said = result.stdout + result.stderr
     assert result.returncode == 0, said
     assert (tmp_path / "last").read_text() == "1\n2\n"

@@ -1,4 +1,4 @@
-"""The tiny study on a real Slurm: the same results, whatever becomes of its jobs."""
+"""A tiny study on a real Slurm: the same results, whatever becomes of its jobs."""
 
 import re
 import shutil
@@ -136,18 +136,48 @@ class Disturbance:
 
 
 @pytest.fixture(scope="module")
-def disturbed(slurm, study, tmp_path_factory):
-    """The tiny study, finished on Slurm in spite of a disturbance; and that one."""
-    on_slurm = type(study)(tmp_path_factory.mktemp("on-slurm"))
+def one_task(study_in):
+    """Makes the tiny study with one task: every rule, but no more jobs than needed.
+
+    A job of Slurm's takes seconds to start, and again for every job that it has.
+    """
+
+    def make(folder):
+        made = study_in(folder)
+        made.config["study"].update(tasks=["ioi"], siblings=[], families={})
+        return made
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def local(one_task, tmp_path_factory):
+    """The study, finished without Slurm."""
+    local = one_task(tmp_path_factory.mktemp("local"))
+    result = local.snakemake()
+    assert result.returncode == 0, result.stdout + result.stderr
+    return local
+
+
+@pytest.fixture(scope="module")
+def disturbed(slurm, one_task, tmp_path_factory):
+    """The study, finished on Slurm in spite of a disturbance; and that one."""
+    on_slurm = one_task(tmp_path_factory.mktemp("on-slurm"))
     disturbance = Disturbance()
     code, said = run(on_slurm, "slurm", *GROUPED, on_submission=disturbance)
     assert code == 0, said
     return on_slurm, disturbance.jobs, said
 
 
-def test_results_are_those_of_a_local_run_to_the_byte(disturbed, undisturbed):
+def test_every_rule_of_the_tiny_study_runs_on_slurm(disturbed, new_study):
     on_slurm, _, _ = disturbed
-    found = read_artefacts(on_slurm.folder)
+    logs = {path.stem for path in on_slurm.result("logs").iterdir()}
+    assert logs == new_study.planned().keys() - {"all"}
+
+
+def test_results_are_those_of_a_local_run_to_the_byte(disturbed, local):
+    on_slurm, _, _ = disturbed
+    found, undisturbed = map(read_artefacts, (on_slurm.folder, local.folder))
     assert found.keys() == undisturbed.keys()
     wrong = {key: damage(key, data, undisturbed) for key, data in found.items()}
     assert {key: why for key, why in wrong.items() if why} == {}
@@ -164,6 +194,9 @@ def test_jobs_that_run_models_have_a_gpu_and_only_they(disturbed):
         runs_models = name.startswith(("group_scores", "group_fits", "group_circuits"))
         gpu = "gres:gpu:1" if runs_models else None
         assert job_field(job, "TresPerJob") == gpu, name
+        # Of its many jobs as many at once as the profile has cores.
+        if name.startswith("group_summaries"):
+            assert job_field(job, "MinMemoryNode") == "8000M"
 
 
 def test_jobs_that_are_stopped_are_tried_again_with_more(disturbed):
@@ -176,14 +209,15 @@ def test_jobs_that_are_stopped_are_tried_again_with_more(disturbed):
     # Those that were stopped, and what was submitted in their place.
     memory = [job_field(job, "MinMemoryNode") for job in (cancelled, killed)]
     again = [job_field(job, "MinMemoryNode") for job in others[:2]]
-    assert (memory, again) == (["8000M"] * 2, ["16000M"] * 2)
+    # Prompts of two splits are tokenized at once.
+    assert (memory, again) == (["4000M"] * 2, ["8000M"] * 2)
 
 
 @pytest.fixture
-def copied(study, tmp_path):
+def copied(local, one_task, tmp_path):
     """A copy of the finished study without the pairs and scores of its target."""
-    copy = type(study)(tmp_path / "copy")
-    shutil.copytree(study.folder, copy.folder)
+    copy = one_task(tmp_path / "copy")
+    shutil.copytree(local.folder, copy.folder)
     for name in (PAIRS, SCORES):
         copy.result(name).unlink()
     return copy
@@ -195,7 +229,7 @@ SCORES = "scores/tiny-target/ioi/nap-ig-inputs.safetensors"
 REMOVED = ["--rerun-triggers", "mtime", "--", f"results/{SCORES}"]
 
 
-def test_the_generic_profile_tries_again_too(copied, study):
+def test_the_generic_profile_tries_again_too(copied, local):
     jobs = []
 
     def cancel_the_first(job):
@@ -209,7 +243,7 @@ def test_the_generic_profile_tries_again_too(copied, study):
     assert states == ["CANCELLED", "COMPLETED", "COMPLETED"]
     assert [job_field(job, "TresPerNode") for job in jobs][-1] == "gres:gpu:1"
     for name in (PAIRS, SCORES):
-        assert copied.result(name).read_bytes() == study.result(name).read_bytes()
+        assert copied.result(name).read_bytes() == local.result(name).read_bytes()
 
 
 def test_a_job_that_fails_shows_its_log(copied):

@@ -1,6 +1,8 @@
 """The source files that determine the result of a stage."""
 
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -42,6 +44,26 @@ def test_every_module_that_python_imports_counts():
     assert any("attribution" in file for file in imported["attribute_nodes"])
 
 
+def test_a_start_imports_no_package_that_takes_long():
+    rules = "".join(path.read_text() for path in sources.RULES.glob("*.smk"))
+    names = re.findall(r"^from (circuit_transfer[.\w]*) import", rules, re.M)
+    assert len(names) > 10
+    imports = "".join(f"import {name}\n" for name in sorted({*names}))
+    slow = {"torch", "transformers", "scipy.stats", "matplotlib"}
+    result = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"{imports}import sys; print({slow} & {{*sys.modules}})",
+        ],
+        env=os.environ | {"PYTHONPATH": str(HOME / "workflow/lib")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout == "set()\n"
+
+
 def modules(script: str, unused: tuple[str, ...] = ()) -> set[str]:
     """Return the library's modules that count for a stage."""
     _, *files = sources.source_files(SCRIPTS / script, unused)
@@ -59,6 +81,34 @@ def test_imports_inside_of_functions_count_and_those_for_types_do_not():
     assert "interventions/hooks" in modules("describe_model.py")
     assert "models/shape" in modules("summarise_costs.py")
     assert "models/shape" not in modules("plot_break_even.py")
+
+
+LAST = "from circuit_transfer import jobs"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LAST,
+        f"{LAST}\nx = 'import' + 1\n",
+        f'{LAST}\nx = """\nimport circuit_transfer.models\n"""\n',
+        f"x = 1; {LAST}",
+        f"if x:\n    pass\nelse: {LAST}\ny = 2\n",
+        "from circuit_transfer import (  # those of jobs)\n    jobs,\n)\n",
+        "from circuit_transfer import \\\n    jobs\n",
+        f"def f():\n    try:\n        pass\n    finally:\n        {LAST}\n",
+        f"match x:\n    case 1:\n        {LAST}\n    case 2:\n        y\n",
+    ],
+    ids=[
+        *("alone", "before the word", "before a text", "on a line with another"),
+        *("in a branch", "over lines with a comment", "over lines", "in a function"),
+        "in a case",
+    ],
+)
+def test_imports_are_found_wherever_they_are_the_last(tmp_path, text):
+    (tmp_path / "stage.py").write_text(text)
+    names = {"circuit_transfer", "circuit_transfer.jobs"}
+    assert sources.library_modules(tmp_path / "stage.py").keys() == names
 
 
 def test_modules_imported_only_by_excluded_ones_are_excluded():

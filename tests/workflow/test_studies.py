@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import yaml
+from planner import plan
 from transformers import AutoConfig
 
 from circuit_transfer.circuits.methods import Nodes
@@ -214,7 +215,10 @@ def snakemake(folder, study, *arguments):
 
 def planned_jobs(folder, study, *values):
     config = ["--config", *values] if values else []
-    result = snakemake(folder, study, "--dry-run", "--quiet", "host", *config)
+    shutil.copy(HOME / "config.yaml", folder)
+    arguments = ["--snakefile", str(HOME / "Snakefile"), "--configfile", str(study)]
+    arguments += ["--cores", "1", "--dry-run", "--quiet", "host", *config]
+    result = plan(*arguments, folder=folder, environment=NO_NETWORK)
     assert result.returncode == 0, result.stdout + result.stderr
     text = (result.stdout + result.stderr).split("total")[0]
     counts = re.findall(r"^(\w+) +(\d+)$", text, re.MULTILINE)

@@ -1,14 +1,11 @@
 import pytest
 
+from circuit_transfer.distillation.pairing import variant_pairs
 from circuit_transfer.distillation.settings import (
     DistillationSettings,
     distillation_settings,
 )
-from circuit_transfer.distillation.variants import (
-    VARIANTS,
-    variant_of,
-    variant_pairs,
-)
+from circuit_transfer.distillation.variants import VARIANTS, variant_of
 
 STUDENT = [f"a{layer}.h{head}" for layer in range(2) for head in range(4)]
 TEACHER = [f"a{layer}.h{head}" for layer in range(3) for head in range(4)]

@@ -8,14 +8,20 @@ files instead.
 import ast
 import hashlib
 import os
+import re
 from collections.abc import Collection, Iterable, Iterator
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 PACKAGE = "circuit_transfer"
 FOLDER = Path(__file__).parents[1]  # that contains the library
 SCRIPTS = FOLDER.parent / "scripts"  # of the stages
 RULES = FOLDER.parent / "rules"
+# From the word that every import has to the end of its line or list.
+_IMPORT = re.compile(rb"\bimport\b(?:\s*\([^)]*\))?.*")
+# Where a statement has others in it.
+_BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
 
 
 def put_first() -> None:
@@ -126,7 +132,7 @@ def library_modules(
 def _imports(file: Path) -> frozenset[str]:
     """Return the modules of the library that a file imports directly."""
     names = set()
-    for node in _run(ast.parse(file.read_bytes(), file)):
+    for node in _statements(_parsed(file)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
@@ -136,15 +142,30 @@ def _imports(file: Path) -> frozenset[str]:
     return frozenset(name for name in names if _file(name))
 
 
-def _run(tree: ast.AST) -> Iterator[ast.AST]:
-    """Yield the nodes of a syntax tree, except those in `if TYPE_CHECKING:`."""
+def _parsed(file: Path) -> ast.AST:
+    """Return the syntax tree of a file up to its last import: the rest takes longer."""
+    code = file.read_bytes()
+    end = max((found.end() for found in _IMPORT.finditer(code)), default=0)
+    try:
+        return ast.parse(code[:end], file)
+    except SyntaxError:  # the word was in a text
+        return ast.parse(code, file)
+
+
+def _statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield a syntax tree and its statements, except those in `if TYPE_CHECKING:`.
+
+    Expressions, most of a tree, hold no imports, and every start of a run waits for
+    this.
+    """
     yield tree
-    for child in ast.iter_child_nodes(tree):
+    for child in chain.from_iterable(getattr(tree, block, ()) for block in _BLOCKS):
         condition = getattr(child, "test", None)
         if getattr(condition, "id", None) != "TYPE_CHECKING":
-            yield from _run(child)
+            yield from _statements(child)
 
 
+@cache
 def _file(module: str) -> Path | None:
     """Return the file of a module or package of the library; None for other names."""
     if module.partition(".")[0] != PACKAGE:

@@ -7,6 +7,7 @@
 - `matchings`, `distances`, `matching`: from the student's critical heads to heads of
   the teacher;
 - `settings`, `variants`: how a student is trained, its baselines and its controls;
+- `pairing`: the pairs of heads that a variant works with;
 - `updates`: which parameters are trained, and nothing else;
 - `targets`, `loss`: the terms of the loss;
 - `training`: the training itself;

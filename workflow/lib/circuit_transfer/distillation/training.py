@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from circuit_transfer.distillation.activations import check_positions
 from circuit_transfer.distillation.loss import cka_loss, logit_loss, task_losses
 from circuit_transfer.distillation.measures import Probe
+from circuit_transfer.distillation.pairing import variant_pairs
 from circuit_transfer.distillation.settings import DistillationSettings
 from circuit_transfer.distillation.targets import Targets
 from circuit_transfer.distillation.updates import Updates, head_masks, shared_readers
@@ -29,7 +30,6 @@ from circuit_transfer.distillation.variants import (
     TASK,
     Pair,
     variant_of,
-    variant_pairs,
 )
 from circuit_transfer.interventions import answer_logits, captured
 from circuit_transfer.jobs.progress import activity, progress
@@ -134,7 +134,7 @@ def distil(
         resume: saves the training's progress, under the variant and the seed.
 
     Raises:
-        ValueError: a loss is not a number; or as `variants.variant_pairs` and
+        ValueError: a loss is not a number; or as `pairing.variant_pairs` and
             `updates.Updates`; or the logits of models with different vocabularies would
             be compared.
     """

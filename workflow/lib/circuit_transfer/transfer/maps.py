@@ -9,7 +9,7 @@ before any training: its type and depth, and what it represents.
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.stats import rankdata
+import scipy  # its `stats` only where it is used: every start of a run reads this file
 
 from circuit_transfer.models.nodes import is_mlp, node_layers
 from circuit_transfer.transfer.training_sets import leaves_out
@@ -40,7 +40,7 @@ TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "signed-sqrt": lambda scores: (
         np.sign(scores) * np.sqrt(np.abs(scores) / _largest(scores))
     ),
-    "rank": lambda scores: (rankdata(scores) - 1) / max(len(scores) - 1, 1),
+    "rank": lambda scores: (scipy.stats.rankdata(scores) - 1) / max(len(scores) - 1, 1),
 }
 
 
