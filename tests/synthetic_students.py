@@ -52,15 +52,16 @@ def rows(variant, task):
     names = {"teacher": TEACHER, "student": STUDENT, "task": task}
     for evaluated, right in ((task, 0.95), (other, 0.9)):
         labels = {**names, "state": TEACHER_STATE, "evaluated_task": evaluated}
-        yield labels | {"accuracy": right}
+        yield labels | {"accuracy": right, "task_loss": 1 - right}
     for seed in SEEDS:
         own = {**names, "variant": variant, "seed": seed, "evaluated_task": task}
         before = {"accuracy": 0.5, "circuit_accuracy": 0.4, "cka": 0.1}
         yield own | {"state": BEFORE} | before
         yield own | {"state": AFTER} | of_seed(variant, task, seed)
-        yield own | {"state": BEFORE, "evaluated_task": other, "accuracy": 0.6}
+        elsewhere = own | {"evaluated_task": other, "task_loss": 9.0}
+        yield elsewhere | {"state": BEFORE, "accuracy": 0.6}
         lost = 0.4 if variant == "fine-tune" else 0.55
-        yield own | {"state": AFTER, "evaluated_task": other, "accuracy": lost}
+        yield elsewhere | {"state": AFTER, "accuracy": lost}
 
 
 def measures(variants=tuple(VARIANTS), tasks=tuple(TASKS)):

@@ -45,7 +45,7 @@ rule evaluate_student:
         tests=paths(
             "split-pairs",
             model=STUDENT_AND_TEACHER,
-            task=distillation.distilled_tasks(config),
+            task=config["study"]["tasks"],
             split="test",
         ),
         nodes=lambda w: distillation_files.student_scores(study, w, "nodes"),
@@ -69,7 +69,7 @@ rule evaluate_student:
     resources:
         **model_resources("evaluate_student", "teacher", "student"),
     params:
-        tasks=distillation.distilled_tasks(config),
+        tasks=config["study"]["tasks"],
         seeds=config["distillation"]["seeds"],
         settings=distillation.measuring_settings(config),
         state=placed(job("evaluate_student").state),

@@ -63,6 +63,11 @@ def test_other_tasks_count_by_themselves(levels):
     assert levels.level(STUDENT, "other_accuracy")["value"] == pytest.approx(0.6)
     assert levels.level("fine-tune", "other_accuracy")["value"] == pytest.approx(0.4)
     assert levels.level("logits", "other_accuracy")["value"] == pytest.approx(0.55)
+    # Their loss of 9 is not in that of the task, 1 - accuracy.
+    assert levels.level("fine-tune", "task_loss")["value"] == pytest.approx(
+        1 - levels.level("fine-tune", "accuracy")["value"]
+    )
+    assert levels.level(TEACHER, "task_loss")["value"] == pytest.approx(0.05)
     one = study.measures(tasks=TASKS[:1]).filter(evaluated_task=TASKS[0])
     alone = DistillationLevels(distillation_statistics(one, steps=study.STEPS))
     assert not alone.level("logits", "other_accuracy")

@@ -16,7 +16,6 @@ from circuit_transfer.distillation.variants import (
 from circuit_transfer.study.distillation import (
     SECTION,
     distillations,
-    distilled_tasks,
     measuring_settings,
     training_settings,
 )
@@ -130,7 +129,7 @@ def _measuring(
 
     On every task the answers, on their own also the circuit and the matched heads.
     """
-    settings, tasks = measuring_settings(config), distilled_tasks(config)
+    settings, tasks = measuring_settings(config), config["study"]["tasks"]
     seeds = len(config[SECTION]["seeds"])
     batch_sizes = [in_a_pass(config[each]) for each in ("attribution", "evaluation")]
     tested = available(config, task, "test", settings["held_out"]["examples"])

@@ -27,7 +27,7 @@ NOTE = (
     "mean; faithfulness: as a share of the accuracy. steps to accuracy: until "
     "{accuracy:g} of the test pairs are right; a student that never reaches this "
     "counts with all {steps} steps, so that the mean is a lower bound wherever reached "
-    "is below 100 %. other accuracy: mean over the other distilled tasks, on which the "
+    "is below 100 %. other accuracy: mean over the other tasks, on which the "
     "student is not trained; below that before, training interferes. cka: of the "
     "matched heads, debiased, mean; node, edge correlation: of the scores of matched "
     "heads, and of the edges between them, with the teacher's. seconds, passes "

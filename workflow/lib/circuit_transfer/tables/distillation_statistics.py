@@ -41,6 +41,8 @@ AGAINST = ("ce-heads", "random-cka")
 METHOD_AGAINST = ("shuffled-cka", "random-heads", "fine-tune")
 STEPS, REACHED, OTHERS = "steps_to_accuracy", "reached", "other_accuracy"
 COSTS = ("seconds", "passes")
+# What is measured on the other tasks too.
+ANSWERS = ("accuracy", "right_above_wrong", "task_loss")
 # What trained students are compared by with the student before: whether they have
 # forgotten other tasks, and whether their circuit has moved towards the teacher's.
 MOVED = (OTHERS, "cka", "node_correlation", "edge_correlation")
@@ -76,7 +78,7 @@ COLUMNS = {
         "circuit_accuracy: with all but the critical heads ablated; faithfulness: its "
         "share of the accuracy; steps_to_accuracy: until distillation.accuracy, of a "
         "student that never reaches it all steps; reached: share of those that do; "
-        "other_accuracy: mean over the other distilled tasks; cka: mean over the "
+        "other_accuracy: mean over the other tasks; cka: mean over the "
         "matched heads, debiased; node_correlation, edge_correlation: of their scores "
         "and of the edges between them with the teacher's; seconds, passes: of one "
         "training",
@@ -167,7 +169,7 @@ def _numbers(measures: pl.DataFrame, steps: int) -> pl.DataFrame:
         pl.when(is_after).then("seed").alias("seed"),
         pl.when(is_trained).then(reached).alias(REACHED),
         pl.when(is_trained).then(pl.col(STEPS).fill_null(steps)).alias(STEPS),
-        pl.when(is_own).then("accuracy").alias("accuracy"),
+        *(pl.when(is_own).then(each).alias(each) for each in ANSWERS),
         pl.when(~is_own).then("accuracy").alias(OTHERS),
     )
     keys = ["variant", "task", "seed"]
