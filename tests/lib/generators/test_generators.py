@@ -1,6 +1,6 @@
 import csv
 import re
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from random import Random
 
@@ -430,6 +430,17 @@ def test_the_counterfactuals_of_boxes_change_what_they_say(words):
         words_of = re.findall(r"\w+|\W+", pair.clean)
         exchanged = "".join(names.get(each, each) for each in words_of)
         assert exchanged == pair.corrupted
+    for pair in drawn("entity-tracking", words, counterfactual="labels"):
+        both = (text.rsplit("Box ", 1) for text in (pair.clean, pair.corrupted))
+        (told, asked), (relabelled, same) = both
+        assert asked == same
+        # The objects stay, and so do the labels of all other boxes.
+        label = re.compile(r"(?<=Box )\w")
+        assert label.sub("", told) == label.sub("", relabelled)
+        changes = set(zip(label.findall(told), label.findall(relabelled), strict=True))
+        moved = {pair for pair in changes if pair[0] != pair[1]}
+        assert len(moved) == 2 and {pair[::-1] for pair in moved} == moved
+        assert asked[0] in chain.from_iterable(moved)
     for pair in drawn("entity-tracking", words, counterfactual="move"):
         ((move, other),) = differing(pair)
         # The last of the moves, into the box that is asked for.

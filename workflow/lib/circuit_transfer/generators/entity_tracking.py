@@ -16,7 +16,7 @@ BOXES = 7
 # From this number of options on there are all boxes, and up to so many moves.
 FULL = 4
 MOVES = 2
-QUESTION, OBJECTS, MOVE = "question", "objects", "move"
+QUESTION, OBJECTS, LABELS, MOVE = "question", "objects", "labels", "move"
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,18 @@ class Scene:
             tuple((names.get(thing, thing), *boxes) for thing, *boxes in self.moves),
         )
 
+    def relabelled(self, one: str, other: str) -> "Scene":
+        """Return the scene in which two boxes have exchanged their labels."""
+        names = {one: other, other: one}
+
+        def label(box: str) -> str:
+            return names.get(box, box)
+
+        return Scene(
+            tuple((thing, label(box)) for thing, box in self.placed),
+            tuple((thing, *map(label, boxes)) for thing, *boxes in self.moves),
+        )
+
     def with_last_moved(self, thing: str) -> "Scene":
         """Return the scene in which the last move is that of another object."""
         *before, (_, _, to) = self.moves
@@ -61,8 +73,9 @@ def _draw(
     counterfactual needs one.
 
     The counterfactual `question` asks for another box; in `objects` the right object
-    has changed places with another one; in `move` another object was moved last, into
-    the box of the question.
+    has changed places with another one; in `labels` two boxes have exchanged their
+    labels, so that the same question is about the other one; in `move` another object
+    was moved last, into the box of the question.
     """
     fewest = int(counterfactual == MOVE)
     moves = rng.randint(fewest, MOVES if options >= FULL else fewest)
@@ -75,6 +88,7 @@ def _draw(
     changed = {
         QUESTION: lambda: (scene, other),
         OBJECTS: lambda: (scene.exchanged(asked, other), other),
+        LABELS: lambda: (_relabelled(scene, asked, other), other),
         MOVE: lambda: (scene.with_last_moved(other), other),
     }
     things, boxes = zip(*scene.placed, strict=True)
@@ -97,6 +111,12 @@ def _scene(rng: Random, words: Words, objects: int, moves: int) -> Scene:
         done.append((thing, where[thing], empty))
         where[thing], empty = empty, where[thing]
     return Scene(placed, tuple(done))
+
+
+def _relabelled(scene: Scene, asked: str, other: str) -> Scene:
+    """Return the scene in which the boxes of two objects have each other's label."""
+    boxes = scene.boxes()
+    return scene.relabelled(boxes[asked], boxes[other])
 
 
 def _last_moved_first(scene: Scene, asked: str, other: str) -> tuple[str, str]:
@@ -141,4 +161,6 @@ def _vocabulary(words: Words) -> Iterator[str]:
     yield from (*words.letters[:BOXES], *_things(words))
 
 
-ENTITY_TRACKING = Generator(_draw, (QUESTION, OBJECTS, MOVE), _vocabulary, lookup=True)
+ENTITY_TRACKING = Generator(
+    _draw, (QUESTION, OBJECTS, LABELS, MOVE), _vocabulary, lookup=True
+)
