@@ -31,6 +31,10 @@ PLACES = {
     "joint-masks": "seed 2 of 2, weights *, edges *, divergence *, step * of *",
     "learned-circuits": "ablation 2 of 2, batch 2 of 2, circuit 1? of *",
     "weights": "circuit 9 of 9, side 2 of 2, batch 2 of 2",
+    "path-patching": "group 2 of 4, batch 2 of 2, head 4 of 4",
+    "distillation": "matched-cka, task loss *, cka *, accuracy *, step 6 of 6",
+    "distilled-logits": "logits, task loss *, accuracy * at step 4, step 6 of 6",
+    "students": "student 4 of 4, batch 2 of 2",
     "evaluation": "ablation 2 of 2, batch 2 of 2, circuit 7 of 7",
 }
 

@@ -135,13 +135,13 @@ PLANNED = {
         "find_heads": 1,
         "summarise_head_survival": 1,
     },
-    # Both models, both tasks; five matchings, and five seeds of eight variants.
+    # Both models, four tasks; five matchings, and five seeds of eight variants.
     "distillation": {
         "fit_alignment": None,
-        "find_critical_heads": 2 * 2,
-        "match_heads": 2 * 5,
-        "distil_student": 2 * 8 * 5,
-        "evaluate_student": 2 * 8,
+        "find_critical_heads": 2 * 4,
+        "match_heads": 4 * 5,
+        "distil_student": 4 * 8 * 5,
+        "evaluate_student": 4 * 8,
     },
     # The third model is there to be named.
     "distillation-llama-3": {

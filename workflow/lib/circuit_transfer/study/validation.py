@@ -55,7 +55,7 @@ def _read_schema(
     learned: tuple[str, ...],
 ) -> dict[str, Any]:
     """Read a schema, and fill in the methods that a configuration may name."""
-    schema = yaml.load(path.read_text(), _SAFE_LOADER)
+    schema = _SAFE_LOADER(path.read_text()).get_single_data()
     definitions = schema["$defs"]
     definitions["node_method"]["enum"] = [*methods]
     definitions["attributing_method"]["enum"] = [*attributing]
