@@ -287,6 +287,25 @@ def test_without_a_usable_pair_a_student_stays_as_it_is(study, tmp_path, caplog)
     assert json.loads((tmp_path / "cost.json").read_text()) == []
 
 
+def test_the_recorded_ancestors_are_beside_the_matched_heads(study, trained, tmp_path):
+    for model in BOTH:
+        name = f"{model}.parquet"
+        (tmp_path / name).write_bytes((trained.folder / name).read_bytes())
+    assert matched_heads(study, tmp_path)["ancestor"].is_null().all()
+    about = read_json(study.model("source"))
+    nodes = {node: about["nodes"][-1 - i] for i, node in enumerate(about["nodes"])}
+    lineage = {"relation": "pruned", "parent": "target", "teacher": None}
+    lineage |= {"nodes": nodes, "parent_lineage": None}
+    path = tmp_path / "descendant.json"
+    path.write_text(json.dumps(about | {"lineage": lineage}))
+    descendant = SimpleNamespace(
+        model=lambda name: path if name == "source" else study.model(name)
+    )
+    found = matched_heads(descendant, tmp_path)
+    heads = found["student_head"].to_list()
+    assert found["ancestor"].to_list() == [nodes[head] for head in heads]
+
+
 def with_pairs(study, folder, *, train=None, test=None):
     """The study with the first pairs of each split of task `a` alone."""
     for model in BOTH:

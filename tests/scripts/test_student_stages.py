@@ -105,7 +105,7 @@ def matched(tmp_path_factory):
     paths = []
     for task in study.TASKS:
         for method in METHODS:
-            row = (*MODELS.values(), task, "a0.h1", "a1.h0", 0.5, method, 1)
+            row = (*MODELS.values(), task, "a0.h1", "a1.h0", 0.5, method, 1, None)
             rows = [row] if task == study.TASKS[0] else []
             paths.append(folder / f"{task}-{method}.parquet")
             write_frame(pl.DataFrame(rows, MATCHED_COLUMNS, orient="row"), paths[-1])

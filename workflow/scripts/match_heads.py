@@ -33,6 +33,7 @@ from circuit_transfer.distillation.matchings import (
 )
 from circuit_transfer.distillation.settings import DEBIASED
 from circuit_transfer.jobs.stage import run_stage
+from circuit_transfer.models.lineage import nodes_in_ancestors
 from circuit_transfer.models.loading import load_described
 from circuit_transfer.models.nodes import is_mlp
 from circuit_transfer.stages.distillation import read_heads, read_shared
@@ -90,6 +91,7 @@ def match_heads(
         log.warning("nothing to compare heads by: no heads are matched")
     labels = {"teacher": teacher, "student": student, "task": task}
     named = {key: pl.lit(value) for key, value in labels.items()}
+    named["ancestor"] = _ancestors(models[0], teacher, found["student_head"])
     write_frame(found.with_columns(**named).select(*MATCHED_COLUMNS), matched_path)
     write_json(costs, cost_path)
 
@@ -129,6 +131,13 @@ def _of_heads(model: Mapping[str, Any], frame: pl.DataFrame) -> dict[str, Any]:
         "base": rows[names[0]]["base"],
         "ablated": np.array([rows[name]["ablated"] for name in names]),
     }
+
+
+def _ancestors(student: Mapping[str, Any], teacher: str, heads: pl.Series) -> pl.Series:
+    """Return the teacher's heads that a student's were made from, null if unknown."""
+    known = nodes_in_ancestors(student["nodes"], student.get("lineage"))
+    of_teacher = known.get(teacher, {})
+    return pl.Series([of_teacher.get(head) for head in heads], dtype=pl.String)
 
 
 def _add_activations(

@@ -7,9 +7,9 @@ import torch
 from students import CIRCUIT, MATCHED, emptied, lesson, planted, settings, taught
 
 from circuit_transfer.distillation.measures import (
+    Probe,
     answer_measures,
     circuit_measures,
-    head_similarity,
 )
 from circuit_transfer.distillation.training import Lesson, Training, distil
 from circuit_transfer.distillation.updates import head_masks
@@ -265,9 +265,9 @@ def test_cka_alone_restores_what_heads_compute_but_not_what_they_write(case):
     assert found.probes["cka"][-1] > found.probes["cka"][0] + 0.3
     assert measures["accuracy"] < 0.2
     pairs = [(head, head) for head in CIRCUIT]
-    both = [(each, each) for each in test]
-    similarity = head_similarity(student, teacher, both, pairs, "answer")
-    assert similarity.mean().item() == pytest.approx(found.probes["cka"][-1])
+    probe = Probe(teacher, [(each, each) for each in test], pairs, "answer")
+    assert probe(student)["cka"] == pytest.approx(found.probes["cka"][-1])
+    assert probe(teacher)["cka"] == pytest.approx(1)
 
 
 def test_a_circuit_of_other_heads_does_not_answer(case):

@@ -101,7 +101,7 @@ def test_a_task_without_training_says_so(statistics):
 
 def matched(heads):
     rows = [
-        ("t", "s", task, student, teacher, 0.1, method, 1)
+        ("t", "s", task, student, teacher, 0.1, method, 1, None)
         for (task, method), pairs in heads.items()
         for student, teacher in pairs.items()
     ]

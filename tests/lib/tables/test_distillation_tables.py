@@ -298,6 +298,23 @@ def test_agreement_is_the_share_of_heads_with_the_same_match():
     assert set(one.frame["task"]) == {"boxes"}
 
 
+def test_the_recorded_ancestors_stand_beside_the_methods():
+    known = {"a0.h0": "a0.h1", "a1.h0": "a2.h0", "a2.h0": None}
+    heads = pl.col("student_head").replace_strict(known)
+    frame = matched().with_columns(ancestor=heads)
+    table = matched_heads_table(frame, tasks=TASKS, methods=METHODS)
+    assert table.frame["ancestor"].to_list() == [*known.values()] * 2
+    assert "the student's was made from" in table.note
+    table = agreement_table(frame, tasks=TASKS, methods=METHODS)
+    found = {row[:2]: row[-1] for row in table.frame.rows()}
+    # Of the two heads whose ancestor is known.
+    assert found["boxes", "impact"] == 1 and found["beliefs", "cka"] == 0
+    assert found["mean", "random"] == 0.25
+    assert "made from" in table.note
+    table = agreement_table(matched(), tasks=TASKS, methods=METHODS)
+    assert "ancestor" not in table.frame.columns
+
+
 def test_without_matched_heads_the_tables_are_empty():
     empty = matched().clear()
     assert matched_heads_table(empty, tasks=TASKS, methods=METHODS).frame.is_empty()

@@ -30,12 +30,14 @@ MATCH_COLUMNS = {
     "method": pl.String,
     "rank": pl.Int64,
 }
-# A file for every matching, a row per critical head of the student.
+# A file for every matching, a row per critical head of the student. `ancestor` is the
+# teacher's head that it was made from, where the student's lineage records one.
 MATCHED_COLUMNS = {
     "teacher": pl.String,
     "student": pl.String,
     "task": pl.String,
     **MATCH_COLUMNS,
+    "ancestor": pl.String,
 }
 # States of a student: as it is given, and trained; and the teacher, for comparison.
 BEFORE, AFTER, TEACHER_STATE = "before", "after", "teacher"

@@ -4,6 +4,7 @@ Measured before and after the training, on pairs that it was not trained on.
 """
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 
 import numpy as np
 import polars as pl
@@ -63,7 +64,7 @@ def answer_means(rows: Sequence[Tensor]) -> dict[str, float]:
 
 
 class Probe:
-    """Measures a student on held-out pairs while it is trained."""
+    """Measures students on held-out pairs, while they are trained and afterwards."""
 
     def __init__(
         self,
@@ -72,7 +73,18 @@ class Probe:
         matched: Sequence[Pair],
         positions: str,
     ) -> None:
-        """Run the teacher; arguments as in `head_similarity`."""
+        """Run the teacher.
+
+        Args:
+            teacher: a causal language model.
+            batches: of the same prompts for both, see `transfer.shared_prompts`.
+            matched: names of heads of the student and of the teacher.
+            positions: see `activations.head_features`.
+
+        Raises:
+            ValueError: see `activations.check_positions`.
+        """
+        check_positions(batches, positions)
         self._own, others = zip(*batches, strict=True)
         self._heads, teachers = zip(*matched, strict=True)
         self._positions = positions
@@ -94,7 +106,8 @@ class Probe:
         if self._is_comparable:
             own = torch.cat(found, dim=1)
             similarities = cka(own, self._targets.to(own), estimator=DEBIASED)
-            similarity = similarities.mean().item()
+            mean = similarities.mean().item()
+            similarity = mean if isfinite(mean) else None
         return answer_means(rows) | {"cka": similarity}
 
 
@@ -129,35 +142,6 @@ def circuit_measures(
         "circuit_accuracy": circuit,
         "faithfulness": circuit / full if full else None,
     }
-
-
-def head_similarity(
-    student: nn.Module,
-    teacher: nn.Module,
-    batches: Sequence[tuple[PairBatch, PairBatch]],
-    pairs: Sequence[Pair],
-    positions: str,
-) -> Tensor:
-    """Return the debiased CKA of pairs of heads over all batches, `(pairs,)`.
-
-    Args:
-        student: a model.
-        teacher: another one.
-        batches: of the same prompts for both, see `transfer.shared_prompts`.
-        pairs: names of heads of the student and of the teacher.
-        positions: see `activations.head_features`.
-
-    Raises:
-        ValueError: see `activations.check_positions`.
-    """
-    check_positions(batches, positions)
-    models = zip((student, teacher), zip(*batches, strict=True), strict=True)
-    found = []
-    for (model, prompts), heads in zip(models, zip(*pairs, strict=True), strict=True):
-        runs = run_heads(model, prompts, heads, positions)
-        found.append(torch.cat([features for _, features in runs], dim=1))
-    own, other = found
-    return cka(own, other.to(own), estimator=DEBIASED)
 
 
 def steps_to(probes: pl.DataFrame, accuracy: float) -> int | None:

@@ -19,15 +19,13 @@ from circuit_transfer.artifacts.scores import read_scores
 from circuit_transfer.circuits.attribution import attribute
 from circuit_transfer.circuits.edge_attribution import attribute_edges
 from circuit_transfer.circuits.passes import measured_together
-from circuit_transfer.distillation.activations import enough_samples
 from circuit_transfer.distillation.measures import (
+    Probe,
     answer_measures,
     circuit_measures,
     edge_correlation,
-    head_similarity,
     node_correlation,
 )
-from circuit_transfer.distillation.settings import DEBIASED
 from circuit_transfer.distillation.variants import Pair
 from circuit_transfer.models.edges import Graph, described_graph
 from circuit_transfer.models.loading import LOAD_OPTIONS, load_described, load_model
@@ -108,7 +106,7 @@ class Examination:
             rows = self._answers(student, 0)
             own = rows[self.task]
             own |= self._circuit(student, 0)
-            own["cka"] = self._similarity(student, teacher)
+            own["cka"] = self._probe and self._probe(student)["cka"]
             scores = self._scores(student) if folder else self.scores[0]
             own |= self._correlations(scores)
         return [*rows.values()], costs
@@ -146,17 +144,18 @@ class Examination:
         found = circuit_measures(model, batches, heads, nodes)
         return {key: found[key] for key in ("circuit_accuracy", "faithfulness")}
 
-    def _similarity(self, student: nn.Module, teacher: nn.Module) -> float | None:
-        """Return the mean CKA of the matched heads on the pairs of both models."""
-        models, files = (student, teacher), self.tests[self.task]
-        batches = read_shared(models, files, "test", **self.settings["held_out"])
-        positions = self.settings["positions"]
+    @cached_property
+    def _probe(self) -> Probe | None:
+        """What compares the matched heads, on pairs of both models; None without some.
+
+        The teacher runs once for all students.
+        """
+        models = self._load(None), self._loaded_teacher
+        files, how = self.tests[self.task], self.settings["held_out"]
+        batches = read_shared(models, files, "test", **how)
         if not batches or not self.matched:
             return None
-        if not enough_samples(batches, positions, DEBIASED):
-            return None
-        found = head_similarity(*models, batches, self.matched, positions)
-        return _known(found.mean().item())
+        return Probe(models[1], batches, self.matched, self.settings["positions"])
 
     def _scores(self, student: nn.Module) -> Scores:
         """Score the nodes and edges of a student."""

@@ -158,11 +158,11 @@ def _measuring(
         edges=EdgeWork(kv, nodes[student].edges, 1, 1) if kv else None,
     )
     yield of_student
-    # Its matched heads are compared with those of every student.
+    # Its matched heads run once for all students.
     yield replace(
         of_student,
         model=teacher,
-        forwards=ceil((own + seeds * tested) / most),
+        forwards=ceil(own / most),
         forward_backwards=0,
         edges=None,
         beside=True,
