@@ -32,6 +32,7 @@ SETTINGS = {"intervention": "circuit", "epochs": 1, "learning_rate": 0.1}
 SETTINGS |= {"sparsity": 0.1}
 FIT = {"settings": SETTINGS, "batch_size": 4, "examples": 4}
 PRIOR = {"depth_width": 0.25, "temperature": 0.3}
+PRIOR |= {"correspondence": "cka", "threshold": None}
 TASKS = ("a", "b", "none")
 FAMILIES = {"first": ["a"], "second": ["b", "none"]}
 FAMILY = {"a": "first", "b": "second", "none": "second"}

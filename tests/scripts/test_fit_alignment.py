@@ -10,7 +10,8 @@ from circuit_transfer.artifacts.text import read_json
 from circuit_transfer.circuits.prepared import prepare
 from circuit_transfer.models.loading import load_model
 from circuit_transfer.prompts.batches import pair_batches
-from circuit_transfer.transfer.maps import node_prior, transformed
+from circuit_transfer.transfer.correspondences import node_prior
+from circuit_transfer.transfer.maps import transformed
 from circuit_transfer.transfer.objectives import FitSettings
 from circuit_transfer.transfer.trained_maps import Start
 from circuit_transfer.transfer.training import fit
@@ -18,6 +19,7 @@ from circuit_transfer.transfer.training import fit
 SETTINGS = {"intervention": "circuit", "epochs": 2, "learning_rate": 0.1}
 SETTINGS |= {"sparsity": 0.1}
 PRIOR = {"depth_width": 0.25, "temperature": 0.3}
+PRIOR |= {"correspondence": "cka", "threshold": None}
 MAPS = ("free", "depth-prior", "cka-prior", "prior-residual")
 LABELS = {"source": "source", "target": "target", "method": "nap"}
 

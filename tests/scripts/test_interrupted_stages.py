@@ -131,7 +131,12 @@ def aligning(study, folder, resume, **changes):
         seeds=[0, 1],
         maps=["free", "depth-prior", "prior-residual"],
         transform="max",
-        prior={"depth_width": 0.25, "temperature": 0.3},
+        prior={
+            "depth_width": 0.25,
+            "temperature": 0.3,
+            "correspondence": "cka",
+            "threshold": None,
+        },
         controls=["source-free"],
         settings=SETTINGS | changes,
         batch_size=2,

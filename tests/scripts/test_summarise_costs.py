@@ -72,6 +72,7 @@ def run(folder):
         jobs=list(costs),
         training={"all": ["a"]},
         map_name="free",
+        correspondence="cka",
     )
     return pl.read_csv(tables[0][0]), pl.read_parquet(folder / "break-even.parquet")
 

@@ -26,6 +26,7 @@ SIBLINGS = [["a", "b"]]
 SEEDS = (0, 1)
 FIT = {"intervention": "circuit", "epochs": 2, "learning_rate": 0.1, "sparsity": 0.1}
 PRIOR = {"depth_width": 0.25, "temperature": 0.3}
+PRIOR |= {"correspondence": "cka", "threshold": None}
 LABELS = {"source": "source", "target": "target", "method": "nap"}
 
 

@@ -30,6 +30,7 @@ from circuit_transfer.study import (
 from circuit_transfer.study.convergence import comparison_settings
 from circuit_transfer.study.drawings import drawn_scores, summarised_edges
 from circuit_transfer.study.learning import pruning_settings
+from circuit_transfer.study.map_checks import recorded_ancestors
 from circuit_transfer.study.origins import CHECKPOINT_FILES, Origins
 from circuit_transfer.study.paths import BENCHMARKS, LOGS, filled, job, path, paths
 from circuit_transfer.study.planted import (
@@ -101,7 +102,7 @@ PATHS = workflow.modifier.path_modifier
 FIRST = 1
 
 # Inputs that no rule makes have no prefix.
-study = Study(config)
+study = Study(config, recorded_ancestors(config, [Path("."), HOME]))
 origins = Origins(config, HOME, given=local, made=PATHS.replace_prefix)
 log_where_read(workflow, HOME, origins.found_at_home(study))
 model_resources = partial(model_resources, config)

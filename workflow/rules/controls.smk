@@ -1,6 +1,12 @@
 """Whether the source matters: controls, maps and tests, in tables and figures."""
 
 
+
+def maps_of_pair(w):
+    """Return the maps of a pair, the main one first."""
+    return study.maps_of(w.source, w.target)
+
+
 rule summarise_controls:
     input:
         statistics=path("statistics"),
@@ -57,7 +63,8 @@ rule summarise_maps:
     conda:
         "../../envs/figures.yaml"
     params:
-        **study.selected("maps", "methods", "controls", "ablation"),
+        **study.selected("methods", "controls", "ablation"),
+        maps=maps_of_pair,
     message:
         "Maps of {wildcards.source} to {wildcards.target}"
     script:
@@ -78,7 +85,8 @@ rule plot_maps:
     conda:
         "../../envs/figures.yaml"
     params:
-        **study.selected("maps", "methods", "ablation"),
+        **study.selected("methods", "ablation"),
+        maps=maps_of_pair,
     message:
         "Drawing the maps of {wildcards.source} to {wildcards.target}"
     script:
@@ -99,7 +107,8 @@ rule summarise_tests:
     conda:
         "../../envs/figures.yaml"
     params:
-        **study.selected("maps", "methods", "ablation"),
+        **study.selected("methods", "ablation"),
+        maps=maps_of_pair,
     message:
         "Tests of {wildcards.source} to {wildcards.target}"
     script:

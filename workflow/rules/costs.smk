@@ -26,6 +26,7 @@ rule summarise_costs:
         jobs=[each.name for each in COSTLY_JOBS],
         training=study.break_even_sets(),
         map_name=study.main_map,
+        correspondence=study.correspondence,
     message:
         "Adding up the costs of the study"
     script:

@@ -38,6 +38,7 @@ rule write_summary:
             "tasks", "methods", "edge_methods", "targets", "pairs", "maps", "seeds"
         )
         | (study.selected("learned_methods", "sizes") if study.learned_methods else {})
+        | ({"omitted": study.omitted_maps} if study.omitted_maps else {})
         | distillation_results.student_names(study),
         ablation=study.selected("ablation")["ablation"],
         sections=SUMMARISED,

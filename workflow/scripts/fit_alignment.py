@@ -9,22 +9,24 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from torch import nn
+import torch
 
 from circuit_transfer.artifacts.alignments import write_alignment
 from circuit_transfer.artifacts.descriptions import read_description
 from circuit_transfer.artifacts.frames import read_frame
 from circuit_transfer.artifacts.scores import read_scores
 from circuit_transfer.artifacts.text import write_json
-from circuit_transfer.circuits.passes import measured_together, shared_out
+from circuit_transfer.circuits.passes import shared_out
 from circuit_transfer.jobs.progress import progress
 from circuit_transfer.jobs.resume import NO_RESUME, Resume
 from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.models.loading import load_described
+from circuit_transfer.prompts.batches import PairBatch
 from circuit_transfer.prompts.pairs import select_pairs
+from circuit_transfer.stages.comparing import known_correspondences
 from circuit_transfer.stages.fitting import Fits, prepare_pairs
-from circuit_transfer.transfer.cka import compare_nodes
-from circuit_transfer.transfer.maps import SIMILARITY_MAPS, node_priors, transformed
+from circuit_transfer.transfer.correspondences import node_priors
+from circuit_transfer.transfer.maps import needed_correspondences, transformed
 from circuit_transfer.transfer.objectives import FitSettings
 from circuit_transfer.transfer.shared_prompts import shared_batches
 
@@ -49,7 +51,7 @@ def fit_alignment(
     seeds: Sequence[int],
     maps: Sequence[str],
     transform: str,
-    prior: Mapping[str, float],
+    prior: Mapping[str, Any],
     controls: Sequence[str],
     settings: Mapping[str, Any],
     batch_size: int,
@@ -120,7 +122,7 @@ def _prepare(
     models: Sequence[Mapping[str, Any]],
     data: Mapping[str, _Task],
     settings: Mapping[str, Any],
-    prior: Mapping[str, float],
+    prior: Mapping[str, Any],
     batch_size: int,
     **named: Any,
 ) -> tuple[Fits, Costs]:
@@ -130,38 +132,30 @@ def _prepare(
     pairs = {task: each.pairs for task, each in data.items()}
     how = {"batch_size": batch_size, "intervention": settings["intervention"]}
     prepared, cost = prepare_pairs(model, name, pairs, **how)
-    similarity, costs = None, []
-    if set(named["maps"]) & set(SIMILARITY_MAPS):
-        similarity, costs = _similarity(source, target, model, data, batch_size)
+    needed = needed_correspondences(named["maps"], prior["correspondence"])
+    known, costs = known_correspondences(
+        needed,
+        source,
+        target,
+        model,
+        lambda: _shared(data, batch_size, model.device),
+    )
     nodes = source["nodes"], target["nodes"]
-    priors = node_priors(named["maps"], *nodes, similarity, **prior)
+    priors = node_priors(named["maps"], *nodes, known, **prior)
     shape = (len(nodes[0]), len(nodes[1]))
     shared = {"settings": FitSettings(**settings), "shape": shape, "priors": priors}
     return Fits(model, name, prepared, **shared, **named), [cost, *costs]
 
 
-def _similarity(
-    source: Mapping[str, Any],
-    target: Mapping[str, Any],
-    model: nn.Module,
-    data: Mapping[str, _Task],
-    batch_size: int,
-) -> tuple[np.ndarray | None, Costs]:
-    """Compare the nodes of both models on prompts that both have; return its costs."""
-    shared = [
+def _shared(
+    data: Mapping[str, _Task], batch_size: int, device: torch.device
+) -> list[tuple[PairBatch, PairBatch]]:
+    """Return batches of the pairs of all training tasks that both models have."""
+    return [
         batches
         for task in data.values()
-        for batches in shared_batches(
-            task.source_pairs, task.pairs, batch_size, model.device
-        )
+        for batches in shared_batches(task.source_pairs, task.pairs, batch_size, device)
     ]
-    if not shared:
-        return None, []
-    source_model = load_described(source)
-    models = {source["model"]: source_model, target["model"]: model}
-    with measured_together("similarity", models) as costs:
-        similarity = compare_nodes(source_model, model, shared)
-    return similarity, costs
 
 
 if __name__ == "__main__":

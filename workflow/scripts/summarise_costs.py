@@ -43,6 +43,7 @@ def summarise_costs(
     jobs: Sequence[str],
     training: Mapping[str, Sequence[str]],
     map_name: str,
+    correspondence: str,
 ) -> None:
     """Read every job's costs and benchmark, and write what they come to.
 
@@ -56,6 +57,7 @@ def summarise_costs(
         jobs: the stage of every job and what it is of, `{stage}/{name}/{name}`.
         training: tasks of the training sets whose cost is reported; see `break_even`.
         map_name: the map whose training is counted.
+        correspondence: which one `prior-residual` begins with.
 
     Raises:
         ValueError: a file of costs is no JSON.
@@ -67,7 +69,8 @@ def summarise_costs(
     log.info("%d rows of costs of %d jobs", len(rows), len(frames))
     table = costs_table(rows, seconds)
     write_table(table, *costs_table_paths, title="What the study has cost")
-    balance = break_even(rows, training=training, map_name=map_name)
+    counted = {"map_name": map_name, "correspondence": correspondence}
+    balance = break_even(rows, training=training, **counted)
     write_frame(balance, break_even_path)
     title = "From how many new tasks on a transfer is cheaper"
     write_table(break_even_table(balance), *break_even_table_paths, title=title)

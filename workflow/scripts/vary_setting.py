@@ -71,7 +71,8 @@ def _subject(
     description = read_description(path)
     pairs = dict(zip(tasks, map(read_frame, pairs_paths), strict=True))
     model = load_described(description)
-    return Subject(description["model"], model, description["nodes"], pairs)
+    known = (description["nodes"], pairs, description.get("lineage"))
+    return Subject(description["model"], model, *known)
 
 
 def _hashable(kind: type, settings: Mapping[str, Any]) -> Any:

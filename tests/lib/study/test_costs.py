@@ -42,7 +42,7 @@ from circuit_transfer.tables.costs import COST_SCHEMA, with_flops
 from circuit_transfer.transfer.alignment import fit_maps
 from circuit_transfer.transfer.carried_gradients import carried_scores, stream_gradients
 from circuit_transfer.transfer.changes import run_both
-from circuit_transfer.transfer.cka import node_outputs
+from circuit_transfer.transfer.cka import node_changes, node_outputs
 from circuit_transfer.transfer.controls import CONTROLS, TARGET_ONLY, trained_controls
 from circuit_transfer.transfer.gradient_controls import other_gradients
 from circuit_transfer.transfer.maps import fits, fitted_maps
@@ -71,7 +71,7 @@ PUBLISHED = {
 METHODS = node_methods()
 TASKS = ["a", "b", "c"]
 FAMILIES = {"first": ["a", "b"]}
-MAPS = ["free", "depth-prior", "cka-prior", "prior-residual"]
+MAPS = ["free", "depth-prior", "cka-prior", "prior-residual", "matched"]
 TOKENS = {"a": 5, "b": 5, "c": 5}
 SEEDS = [0, 1]
 EXAMPLES = 7
@@ -100,6 +100,7 @@ CONFIG = {
     "alignment": {
         "map": "free",
         "compare": [*MAPS[1:], "stitched", "carried-gradients"],
+        "prior": {"correspondence": "cka"},
         "objective": "divergence",
         "transform": "max",
         "intervention": "circuit",
@@ -269,6 +270,7 @@ def test_alignment_passes_are_those_that_run(tiny_model, tiny_pairs, training_se
         if len(maps) > 1:
             shared = [(batch, batch) for part in parts.values() for batch in part]
             node_outputs(model, [each.clean for each, _ in shared], slice(None))
+            node_changes(model, [(each, each.clean >= 0) for each, _ in shared])
         for seed in SEEDS:
             fit_maps(
                 model,
@@ -283,7 +285,8 @@ def test_alignment_passes_are_those_that_run(tiny_model, tiny_pairs, training_se
     assert passes == expected(work)
     beside = [job for job in jobs if job.beside and list(job.pairs) == tasks]
     assert bool(beside) == leaves_out(training_set)
-    assert all((job.forwards, job.forward_backwards) == (1, 0) for job in beside)
+    # Of clean prompts, and of clean and corrupted ones.
+    assert all((job.forwards, job.forward_backwards) == (3, 0) for job in beside)
 
 
 def test_stitching_passes_are_those_that_run(tiny_model, tiny_pairs):

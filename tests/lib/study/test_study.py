@@ -33,6 +33,7 @@ CONFIG = {
     "alignment": {
         "map": "free",
         "compare": ["cka-prior", "stitched", "carried-gradients"],
+        "prior": {"correspondence": "cka"},
         "controls": ["source-free", "free-mask"],
     },
     "evaluation": {

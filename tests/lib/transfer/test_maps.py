@@ -2,13 +2,12 @@ import numpy as np
 import pytest
 
 from circuit_transfer.models.nodes import is_mlp, node_layers, node_names
+from circuit_transfer.transfer.correspondences import node_prior, node_priors
 from circuit_transfer.transfer.maps import (
     MAPS,
     TRANSFORMS,
     fits,
     fitted_maps,
-    node_prior,
-    node_priors,
     transformed,
 )
 
@@ -94,13 +93,15 @@ def test_models_of_one_layer_have_one_depth():
 def test_every_map_has_its_prior_where_it_can_be_known():
     settings = {"depth_width": 0.25, "temperature": 0.3}
     similarity = np.random.default_rng(1).random((len(SOURCE), len(TARGET)))
-    found = node_priors(MAPS, SOURCE, TARGET, similarity, **settings)
+    found = node_priors(MAPS, SOURCE, TARGET, {"cka": similarity}, **settings)
     assert set(found) == {"depth-prior", "cka-prior", "prior-residual"}
     assert np.array_equal(found["cka-prior"], found["prior-residual"])
     np.testing.assert_allclose(found["depth-prior"], plain_prior(), rtol=1e-5)
     assert not np.allclose(found["depth-prior"], found["cka-prior"])
-    assert set(node_priors(MAPS, SOURCE, TARGET, None, **settings)) == {"depth-prior"}
-    assert node_priors(["free"], SOURCE, TARGET, similarity, **settings) == {}
+    unknown = {"cka": None, "lineage": None}
+    found = node_priors(MAPS, SOURCE, TARGET, unknown, **settings)
+    assert set(found) == {"depth-prior"}
+    assert node_priors(["free"], SOURCE, TARGET, unknown, **settings) == {}
 
 
 def test_maps_are_compared_where_something_is_left_out():

@@ -36,14 +36,17 @@ class Alignment:
         """The names of the maps, that of the study's main map first."""
         return self.metadata["maps"]
 
+    def matrix(self, name: str, control: str = "none") -> np.ndarray:
+        """Return the matrix of a map or of its control, `(n_source, n_target)`."""
+        return self.tensors[tensor_name("alignment", name, control, self.maps)]
+
     def project(
         self, scores: np.ndarray, name: str | None = None, control: str = "none"
     ) -> np.ndarray:
         """Project transformed source scores `(n_source,)` by a map or its control."""
         name = name or self.maps[0]
-        key = tensor_name("alignment", name, control, self.maps)
         bias = self.tensors.get(tensor_name("bias", name, control, self.maps))
-        projected = scores @ self.tensors[key]
+        projected = scores @ self.matrix(name, control)
         return projected if bias is None else projected + bias
 
 

@@ -14,6 +14,7 @@ from circuit_transfer.study.edges import check_edges
 from circuit_transfer.study.file_checks import check_files, read_configuration
 from circuit_transfer.study.head_checks import check_named_heads
 from circuit_transfer.study.learning import attributing_methods, check_learning
+from circuit_transfer.study.map_checks import check_maps
 from circuit_transfer.study.relatives import check_relatives, with_relatives
 from circuit_transfer.study.validation import nearest
 
@@ -63,6 +64,7 @@ def check_config(config: Mapping, *directories: Path | str) -> None:
     check_relatives(models, lambda name: read_configuration(models[name], places))
     used = with_relatives(models, studied_models(config["study"], models))
     check_files(config, used, places)
+    check_maps(config, places)
     check_named_heads(config, places)
     check_distillation(config, used, places)
 

@@ -1,8 +1,8 @@
 """The sets of names of a study: tasks, methods, models, transfers, maps and seeds."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from typing import Any
@@ -26,6 +26,7 @@ from circuit_transfer.study.learning import (
     learning_methods,
     scoring_methods,
 )
+from circuit_transfer.study.map_checks import are_related, maps_by_lineage
 from circuit_transfer.transfer.training_sets import study_families, training_sets
 
 
@@ -34,9 +35,14 @@ class Names:
     """The names that a valid configuration selects, defaults filled in.
 
     Their sets keep the order of the configuration; tables show them in it.
+
+    Attributes:
+        config: the configuration.
+        recorded: see `map_checks.recorded_ancestors`.
     """
 
     config: Mapping[str, Any]
+    recorded: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def tasks(self) -> list[str]:
@@ -150,6 +156,27 @@ class Names:
     def maps(self) -> list[str]:
         """All maps, the main one first."""
         return list(dict.fromkeys([self.main_map, *self.compared]))
+
+    def maps_of(self, source: str, target: str) -> list[str]:
+        """Return the maps of a pair: those by lineage only of models that have one."""
+        if are_related(self.config["models"], self.recorded, source, target):
+            return self.maps
+        return [name for name in self.maps if name not in maps_by_lineage(self.config)]
+
+    @cached_property
+    def omitted_maps(self) -> list[list[str]]:
+        """The maps that a pair has none of, each as source, target and map."""
+        return [
+            [*pair, name]
+            for pair in self.transfers
+            for name in self.maps
+            if name not in self.maps_of(*pair)
+        ]
+
+    @property
+    def correspondence(self) -> str:
+        """Which nodes are alike where the training of a map begins with a prior."""
+        return self.config["alignment"]["prior"]["correspondence"]
 
     @cached_property
     def varied(self) -> list[dict[str, str]]:

@@ -55,10 +55,14 @@ def pairs_settings(config: Mapping, stage: str) -> dict[str, Any]:
     return {key: config[stage][key] for key in ["examples", "batch_size"]}
 
 
-def prior_settings(config: Mapping) -> dict[str, float]:
-    """Return what the priors of alignment maps need, see `maps.node_priors`."""
+def prior_settings(config: Mapping) -> dict[str, Any]:
+    """Return what maps need to know which nodes are alike.
+
+    See `correspondences.node_priors`.
+    """
     prior = config["alignment"]["prior"]
-    return {key: prior[key] for key in ["depth_width", "temperature"]}
+    keys = ["depth_width", "temperature", "correspondence", "threshold"]
+    return {key: prior[key] for key in keys}
 
 
 def fit_settings(config: Mapping) -> dict[str, Any]:

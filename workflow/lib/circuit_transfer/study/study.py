@@ -21,9 +21,10 @@ from circuit_transfer.study.paths import (
 from circuit_transfer.transfer.controls import trained_controls
 from circuit_transfer.transfer.maps import (
     CARRIED,
-    SIMILARITY_MAPS,
+    COMPARED,
     STITCHED,
     fitted_maps,
+    needed_correspondences,
 )
 from circuit_transfer.transfer.training_sets import (
     evaluated_training_sets,
@@ -190,11 +191,13 @@ class Study(Names):
 
     def fitted_maps(self, w) -> list[str]:
         """Return the maps that are fitted on a training set, the main one first."""
-        return fitted_maps(w.training_set, self.main_map, self.compared)
+        main, *compared = self.maps_of(w.source, w.target)
+        return fitted_maps(w.training_set, main, compared)
 
     def if_compared(self, w, files: list[str]) -> list[str]:
         """Return files only if a map of a training set compares nodes."""
-        return files if set(self.fitted_maps(w)) & set(SIMILARITY_MAPS) else []
+        needed = needed_correspondences(self.fitted_maps(w), self.correspondence)
+        return files if needed & COMPARED.keys() else []
 
     def trained_controls(self, w) -> list[str]:
         """Return the controls that are trained on a training set."""

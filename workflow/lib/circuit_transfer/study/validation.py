@@ -26,6 +26,7 @@ from circuit_transfer.distillation.frames import EFFECT, PATHS
 from circuit_transfer.distillation.matchings import MATCHINGS
 from circuit_transfer.distillation.variants import VARIANTS
 from circuit_transfer.messages import quoted
+from circuit_transfer.transfer.maps import CARRIED, MAPS, STITCHED
 
 # Every start of a run reads the schema. libyaml does so forty times as fast.
 _SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -66,6 +67,8 @@ def _read_schema(
     definitions["head_criterion"]["enum"] = [
         *(EFFECT, PATHS, *methods, *attributing, *learned)
     ]
+    definitions["map"]["enum"] = [*MAPS]
+    definitions["compared_map"]["enum"] = [*MAPS, STITCHED, CARRIED]
     definitions["matching"]["enum"] = [*MATCHINGS]
     definitions["variant"]["enum"] = [*VARIANTS]
     distillation = schema["properties"]["distillation"]["properties"]

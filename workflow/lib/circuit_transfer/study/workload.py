@@ -28,11 +28,13 @@ from circuit_transfer.study.work import Work, available, in_a_pass
 from circuit_transfer.transfer.controls import TARGET_ONLY, other_task, trained_controls
 from circuit_transfer.transfer.maps import (
     CARRIED,
-    SIMILARITY_MAPS,
+    CKA,
+    MATCHED,
     STITCHED,
     TRAINED_MAPS,
     fits,
     fitted_maps,
+    needed_correspondences,
 )
 from circuit_transfer.transfer.training_sets import (
     family_of,
@@ -42,13 +44,16 @@ from circuit_transfer.transfer.training_sets import (
 )
 
 COMPARING = "compare_steps"
+# How often both models run to compare their nodes, by correspondence: on the clean
+# prompts, or on the corrupted ones too.
+COMPARING_PASSES = {CKA: 1, MATCHED: 2}
 
 
 def study_work(config: Mapping, nodes: Mapping[str, Nodes]) -> list[Work]:
     """Return every job of a study that runs a model.
 
     A task is assumed to have as many usable pairs as requested, so that counts are
-    upper bounds where it has fewer.
+    upper bounds where it has fewer. A map by lineage is counted for every pair.
 
     Args:
         config: a valid configuration, defaults filled in.
@@ -182,15 +187,14 @@ def _alignments(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
         of_target = _fit(
             "fit_alignment", pair["target"], config, tasks, share, trained, written
         )
-        if set(maps).isdisjoint(SIMILARITY_MAPS):
-            yield of_target
-        else:
-            # Nodes are compared on one pass of the clean prompts through both models.
-            yield replace(of_target, forwards=of_target.forwards + 1)
+        needed = needed_correspondences(maps, settings["prior"]["correspondence"])
+        compared = sum(COMPARING_PASSES[each] for each in needed & {*COMPARING_PASSES})
+        yield replace(of_target, forwards=of_target.forwards + compared)
+        if compared:
             yield replace(
                 of_target,
                 model=pair["source"],
-                forwards=1,
+                forwards=compared,
                 forward_backwards=0,
                 written_bytes=0,
                 beside=True,

@@ -22,6 +22,7 @@ class Names:
         variants: how students are trained.
         accuracy: until which their steps are counted.
         steps: those of a training.
+        omitted: the maps that a pair has none of, each as source, target and map.
     """
 
     tasks: Sequence[str]
@@ -37,3 +38,9 @@ class Names:
     variants: Sequence[str] = ()
     accuracy: float = 0.0
     steps: int = 0
+    omitted: Sequence[Sequence[str]] = ()
+
+    def maps_of(self, source: str, target: str) -> list[str]:
+        """Return the maps of a pair, the main one first."""
+        omitted = [[*each] for each in self.omitted]
+        return [name for name in self.maps if [source, target, name] not in omitted]

@@ -1,6 +1,6 @@
 """What was left out: rejected rows, empty cells, and numbers that say little."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import polars as pl
 
@@ -15,7 +15,7 @@ NOTHING = (
 )
 REJECTED, LACKING, UNDEFINED = "rejected rows", "no pairs", "undefined faithfulness"
 SAME, FEW = "a single pair of prompts", "few pairs of prompts"
-COLLAPSED = "collapsed fits"
+COLLAPSED, UNRELATED = "collapsed fits", "maps by lineage"
 # Fewer distinct test pairs than this are called few.
 FEWEST = 10
 # By kind, the sentence that is about all of its places.
@@ -30,6 +30,8 @@ SENTENCES = {
     "{places}.",
     FEW: "Intervals are rough where distinct test pairs are few: {places}.",
     COLLAPSED: "{count} collapsed, so that their rankings mean little: {places}.",
+    UNRELATED: "Maps by lineage are left out for models of which none is recorded to "
+    "be made from the other, or both from a third one: {places}.",
 }
 NOUNS = {REJECTED: "row was,rows were", COLLAPSED: "fit,fits"}
 Row = tuple[str, str, str | None, int | None]
@@ -43,7 +45,10 @@ NOTE = "count: rows, or fits; reason: of rejected rows that of the file or token
 
 
 def left_out(
-    models: pl.DataFrame, rejects: pl.DataFrame, cpr: pl.DataFrame
+    models: pl.DataFrame,
+    rejects: pl.DataFrame,
+    cpr: pl.DataFrame,
+    omitted: Iterable[Sequence[str]] = (),
 ) -> pl.DataFrame:
     """Return what a study left out, a row for each kind and place; see `SCHEMA`.
 
@@ -51,8 +56,11 @@ def left_out(
         models: the table of models, a row per model and task, with numbers of pairs.
         rejects: the summary of rejected rows by `model`, `task` and `reason`.
         cpr: the areas of all circuits of one ablation.
+        omitted: the maps that a pair has none of, each as source, target and map.
     """
     rows = [*_rejected(rejects), *_lacking(models), *_undefined(cpr), *_collapsed(cpr)]
+    for source, target, name in omitted:
+        rows.append((UNRELATED, f"{source} → {target}", name, None))
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
 
 

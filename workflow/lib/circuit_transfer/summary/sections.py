@@ -100,7 +100,7 @@ def study_page(
             for anchor, section in parts.items()
         ),
         _costs(frames, figures.get("cost", ())),
-        _omissions(frames),
+        _omissions(frames, names),
     ]
     return page(_title(names), _introduction(names), sections, index)
 
@@ -267,11 +267,12 @@ def _source(frames: Frames, names: Names, figures: Sequence[Image]) -> Section:
             )
             for method in names.methods
         ]
-        answer += source.maps_answer(pair, maps=names.maps, methods=names.methods)
+        compared = {"maps": names.maps_of(**models_of), "methods": names.methods}
+        answer += source.maps_answer(pair, **compared)
         answer += source.floor(pair)
         arrow = " → ".join(models_of.values())
         tables[f"Differences to the controls, {arrow}"] = source.source_table(
-            pair, maps=names.maps, methods=names.methods
+            pair, **compared
         )
     return Section("source", source.QUESTION, answer, figures, tables)
 
@@ -312,8 +313,8 @@ def _costs(frames: Frames, figures: Sequence[Image]) -> Section:
     return Section("cost", costs.QUESTION, answer, [*figures, shares], table)
 
 
-def _omissions(frames: Frames) -> Section:
-    found = omissions.left_out(frames.models, frames.rejects, frames.cpr)
+def _omissions(frames: Frames, names: Names) -> Section:
+    found = omissions.left_out(frames.models, frames.rejects, frames.cpr, names.omitted)
     answer = omissions.omissions_answer(found)
     shares = omissions.rejected_shares(frames.models)
     bars = Bars("Share of the rows that a model can use, by model and task", shares)

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from circuit_transfer.tables.typesetting import EMPTY, Table
-from circuit_transfer.transfer.maps import SIMILARITY_MAPS, TRAINED_MAPS
+from circuit_transfer.transfer.maps import (
+    CKA,
+    COMPARED,
+    MAPS,
+    needed_correspondences,
+)
 
 if TYPE_CHECKING:
     # For type checkers only: the tables need no torch.
@@ -125,7 +130,11 @@ def costs_table(rows: pl.DataFrame, job_seconds: Mapping[str, float]) -> Table:
 
 
 def break_even(
-    rows: pl.DataFrame, *, training: Mapping[str, Sequence[str]], map_name: str
+    rows: pl.DataFrame,
+    *,
+    training: Mapping[str, Sequence[str]],
+    map_name: str,
+    correspondence: str = CKA,
 ) -> pl.DataFrame:
     """Return the number of tasks from which a transfer costs less than attribution.
 
@@ -134,6 +143,7 @@ def break_even(
             part of the study, stitch_alignment.
         training: tasks by training set: `all`, and those that leave out a family.
         map_name: the map whose training is counted.
+        correspondence: which one `prior-residual` begins with.
 
     Returns:
         One row per pair, method, `trained_on` and `unit`, see `BREAK_EVEN_SCHEMA`;
@@ -141,6 +151,7 @@ def break_even(
         Pairs and methods without a task scored in both models have no rows.
     """
     lines = []
+    parts = _parts(map_name, correspondence)
     fits = rows.filter(stage="fit_alignment")
     pairs = fits.select("source", "target", "method").unique(maintain_order=True)
     for source, target, method in pairs.iter_rows():
@@ -154,9 +165,7 @@ def break_even(
             if not both:
                 continue
             of_set = {
-                name: _fit_cost(
-                    fitted.filter(training_set=name), map_name, target, unit
-                )
+                name: _fit_cost(fitted.filter(training_set=name), *parts, target, unit)
                 + sum(further.get(task, 0.0) for task in tasks)
                 for name, tasks in training.items()
             }
@@ -184,13 +193,20 @@ def _by_task(rows: pl.DataFrame, target: str, unit: str) -> dict[str, float]:
     return {task: float(amount) for task, amount in sums.iter_rows()}
 
 
-def _fit_cost(rows: pl.DataFrame, map_name: str, target: str, unit: str) -> float:
-    """Return the cost of a map per seed: the shared preparation and its training."""
-    needed = ["prepare"] if map_name in TRAINED_MAPS else []
-    needed += ["similarity"] if map_name in SIMILARITY_MAPS else []
+def _parts(map_name: str, correspondence: str) -> tuple[str, list[str]]:
+    """Return the parts of the costs that are a map's: its own, and shared ones."""
+    needed = needed_correspondences([map_name], correspondence)
+    shared = [part for each, part in COMPARED.items() if each in needed]
+    return map_name, [*shared, *(["prepare"] if MAPS[map_name].trained else [])]
+
+
+def _fit_cost(
+    rows: pl.DataFrame, own: str, shared: Sequence[str], target: str, unit: str
+) -> float:
+    """Return the cost of a map per seed: what all seeds share, and its training."""
     rows = rows.with_columns(amount=_amount(unit, target))
-    prepared = rows.filter(pl.col("part").is_in(needed))["amount"].sum()
-    seeds = rows.filter(part=map_name).group_by("seed").agg(pl.col("amount").sum())
+    prepared = rows.filter(pl.col("part").is_in(shared))["amount"].sum()
+    seeds = rows.filter(part=own).group_by("seed").agg(pl.col("amount").sum())
     return float(prepared) + float(seeds["amount"].mean() or 0.0)
 
 

@@ -16,7 +16,7 @@ from torch import nn
 from circuit_transfer.circuits.prepared import Preparations
 from circuit_transfer.jobs.resume import NO_RESUME, Resume
 from circuit_transfer.transfer.controls import control_sources
-from circuit_transfer.transfer.maps import TRAINED_MAPS
+from circuit_transfer.transfer.maps import MAPS
 from circuit_transfer.transfer.objectives import FitSettings
 from circuit_transfer.transfer.trained_maps import Fit, Start
 from circuit_transfer.transfer.training import fit
@@ -72,8 +72,8 @@ def is_trained(name: str, sources: Mapping, priors: Mapping) -> bool:
 
     Arguments as in `fit_maps`.
     """
-    known = name == "free" or priors.get(name) is not None
-    return name in TRAINED_MAPS and bool(sources) and known
+    known = MAPS[name].correspondence is None or priors.get(name) is not None
+    return MAPS[name].trained and bool(sources) and known
 
 
 def _warn_of_collapse(
@@ -123,7 +123,9 @@ def _tensors(
     prior = priors.get(name)
     if sources and prior is not None:
         return {"alignment": prior}
-    why = "prompts tokenized for both models" if sources else "usable pairs"
-    log.warning("no training task has %s: the map %s is written as NaN", why, name)
+    why = "no training task has usable pairs"
+    if sources:
+        why = "it is not known which nodes of the models are alike"
+    log.warning("%s: the map %s is written as NaN", why, name)
     unknown = np.full(shape, np.nan, np.float32)
     return {"alignment": unknown, "initial": unknown}

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from circuit_transfer.models.nodes import is_mlp, node_layers
-from circuit_transfer.transfer.maps import same_type
+from circuit_transfer.transfer.correspondences import same_type
 from circuit_transfer.transfer.training_sets import leaves_out
 
 CONTROLS = (

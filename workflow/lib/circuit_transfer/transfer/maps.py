@@ -7,16 +7,59 @@ before any training: its type and depth, and what it represents.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import scipy  # its `stats` only where it is used: every start of a run reads this file
 
-from circuit_transfer.models.nodes import is_mlp, node_layers
 from circuit_transfer.transfer.training_sets import leaves_out
 
-MAPS = ("free", "depth-prior", "cka-prior", "prior-residual")
-TRAINED_MAPS = ("free", "prior-residual")
-SIMILARITY_MAPS = ("cka-prior", "prior-residual")
+# What a map knows of which target node a source node is like: type and depth, the
+# similarity of outputs, what is recorded of how the models were made, or a matching by
+# the similarity of changes. Of a trained map, the one that the configuration names.
+DEPTH, CKA, LINEAGE, MATCHED = "depth", "cka", "lineage", "matched"
+CHOSEN = "chosen"
+# How the scores that a map carries are completed, see `completed_maps`.
+FILLED, MEAN_GOLD = "filled", "mean-gold"
+
+
+@dataclass(frozen=True)
+class Map:
+    """What a map is made of.
+
+    Attributes:
+        correspondence: of which its matrix is, or which its training begins with; None
+            for a matrix of random numbers.
+        trained: whether the matrix is learned.
+        completed: how what it carries is completed: `filled`, where target nodes
+            without a counterpart get what the target's own runs say, `mean-gold`,
+            where it is added to the mean of gold scores, or None.
+    """
+
+    correspondence: str | None = None
+    trained: bool = False
+    completed: str | None = None
+
+    def known_by(self, chosen: str) -> str | None:
+        """Return its correspondence, where the configuration has chosen one."""
+        return chosen if self.correspondence == CHOSEN else self.correspondence
+
+
+MAPS = {
+    "free": Map(trained=True),
+    "depth-prior": Map(DEPTH),
+    "cka-prior": Map(CKA),
+    "prior-residual": Map(CHOSEN, trained=True),
+    "lineage": Map(LINEAGE),
+    "matched": Map(MATCHED),
+    "lineage-filled": Map(LINEAGE, completed=FILLED),
+    "matched-filled": Map(MATCHED, completed=FILLED),
+    "mean-gold-lineage": Map(LINEAGE, completed=MEAN_GOLD),
+    "mean-gold-matched": Map(MATCHED, completed=MEAN_GOLD),
+}
+TRAINED_MAPS = tuple(name for name, each in MAPS.items() if each.trained)
+# The correspondences for which both models run, and the part of a fit's costs they are.
+COMPARED = {CKA: "similarity", MATCHED: "matching"}
 # Compared with the maps, and computed for every task from runs of both models on its
 # prompts (`stitching`): of scores, and of gradients, by methods whose gradients are of
 # whole runs, so that the residual stream has them too.
@@ -64,71 +107,15 @@ def transformed(scores: np.ndarray, transform: str) -> np.ndarray:
     return TRANSFORMS[transform](scores).astype(np.float32)
 
 
-def node_prior(
-    source: Sequence[str],
-    target: Sequence[str],
-    *,
-    depth_width: float,
-    similarity: np.ndarray | None = None,
-    temperature: float = 1.0,
-) -> np.ndarray:
-    """Return how likely each target node is to do what each source node does.
-
-    Nodes of one type, heads or MLPs, are matched by relative depth (layer over last
-    layer) with a Gaussian kernel and, if given, by the similarity of their outputs:
-    `exp(-(depth difference)^2 / (2 depth_width^2)) * exp(similarity / temperature)`.
+def needed_correspondences(maps: Sequence[str], chosen: str) -> set[str]:
+    """Return which correspondences maps need.
 
     Args:
-        source: node names of the source model.
-        target: node names of the target model.
-        depth_width: of the kernel, as a share of the whole depth.
-        similarity: `(n_source, n_target)`, see `cka.node_similarity`.
-        temperature: of the similarity; lower is sharper.
-
-    Returns:
-        float32 `(n_source, n_target)`, each row sums to 1.
+        maps: names of maps; those that are no rows of the table need none.
+        chosen: the one that the configuration names, see `Map`.
     """
-    source_depth, target_depth = _relative_depth(source), _relative_depth(target)
-    distance = source_depth[:, None] - target_depth[None, :]
-    exponent = -np.square(distance) / (2 * depth_width**2)
-    if similarity is not None:
-        exponent = exponent + similarity / temperature
-    exponent = np.where(same_type(source, target), exponent, -np.inf)
-    weights = np.exp(exponent - exponent.max(axis=1, keepdims=True))
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
-
-
-def node_priors(
-    maps: Sequence[str],
-    source: Sequence[str],
-    target: Sequence[str],
-    similarity: np.ndarray | None,
-    *,
-    depth_width: float,
-    temperature: float,
-) -> dict[str, np.ndarray]:
-    """Return the prior of every map that has one, by map; see `node_prior`.
-
-    A map whose prior needs the similarity has none while that is unknown.
-    """
-    by_depth = node_prior(source, target, depth_width=depth_width)
-    priors = {"depth-prior": by_depth}
-    if similarity is not None:
-        by_similarity = node_prior(
-            source,
-            target,
-            depth_width=depth_width,
-            similarity=similarity,
-            temperature=temperature,
-        )
-        priors |= dict.fromkeys(SIMILARITY_MAPS, by_similarity)
-    return {name: matrix for name, matrix in priors.items() if name in maps}
-
-
-def same_type(source: Sequence[str], target: Sequence[str]) -> np.ndarray:
-    """Return where both nodes are heads or both MLPs, `(n_source, n_target)`."""
-    types = ([is_mlp(name) for name in names] for names in (source, target))
-    return np.equal.outer(*types)
+    found = {MAPS[name].known_by(chosen) for name in maps if name in MAPS}
+    return found - {None}
 
 
 def fitted_maps(training_set: str, main: str, compared: Sequence[str]) -> list[str]:
@@ -150,8 +137,3 @@ def fits(maps: Sequence[str], controls: Sequence[str]) -> list[tuple[str, str]]:
         for name in maps
         for control in ("none", *(controls if name in TRAINED_MAPS else ()))
     ]
-
-
-def _relative_depth(names: Sequence[str]) -> np.ndarray:
-    layers = np.array(node_layers(names), dtype=float)
-    return layers / max(layers.max(), 1)

@@ -13,10 +13,10 @@ import numpy as np
 import polars as pl
 
 from circuit_transfer.artifacts.alignments import Alignment, tensor_name
+from circuit_transfer.transfer.completed_maps import Completed
 from circuit_transfer.transfer.controls import (
     TARGET_ONLY,
     TRAINED_CONTROLS,
-    control_sources,
     depth_heuristic,
     mlps_first,
     other_task,
@@ -76,13 +76,13 @@ def projected_rankings(
     others = _other_families(task, list(sources), families)
     rows: list[Row] = []
     for fit in alignments:
-        vectors = _vectors(fit, sources)
-        rows += _aligned(fit, vectors[task])
+        maps = Completed(fit, sources, gold, _changes(stitched))
+        rows += _aligned(maps, task)
         if fit.metadata["training_set"] in zero_shot:
-            rows += _of_every_map(fit, vectors, task, others, controls)
-            rows += _stitched(fit, stitched, vectors, task, others)
-            rows += _of_first_map(fit, vectors[task], task)
-            rows += _supervised(fit, vectors, gold, task)
+            rows += _of_every_map(maps, task, others, controls)
+            rows += _stitched(maps, stitched, task, others)
+            rows += _of_first_map(maps, task)
+            rows += _supervised(maps, task)
     if alignments:
         rows += _untrained(alignments[0], sources[task])
     rows += _of_task(task, zero_shot, stitched, carried or {}, masks)
@@ -136,100 +136,87 @@ def _other_families(task: str, tasks: Sequence[str], families: Families) -> list
     return [each for each in tasks if family_of(each, families) != family]
 
 
-def _vectors(
-    fit: Alignment, sources: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    """Return the source scores of every task in the transform of a fit."""
-    transform = fit.metadata["transform"]
-    return {task: transformed(scores, transform) for task, scores in sources.items()}
+def _changes(stitched: Alignment | None) -> np.ndarray | None:
+    """Return how much the target's nodes change on the task, `(n_target,)`."""
+    return None if stitched is None else stitched.tensors["node-changes"]
 
 
-def _aligned(fit: Alignment, scores: np.ndarray) -> Iterator[Row]:
-    training_set = fit.metadata["training_set"]
+def _aligned(maps: Completed, task: str) -> Iterator[Row]:
+    fit = maps.fit
     for name in fit.maps:
-        yield training_set, name, "none", _seed(fit, name), fit.project(scores, name)
+        scores = maps.project(maps.vectors(name)[task], name)
+        yield fit.metadata["training_set"], name, "none", _seed(fit, name), scores
 
 
 def _of_every_map(
-    fit: Alignment,
-    vectors: Mapping[str, np.ndarray],
-    task: str,
-    others: Sequence[str],
-    controls: Sequence[str],
+    maps: Completed, task: str, others: Sequence[str], controls: Sequence[str]
 ) -> Iterator[Row]:
     """Give every map a constant, permuted scores, and those of another family.
 
     A trained map was retrained for the first two, an untrained one stays the same.
     """
+    fit = maps.fit
     training_set, seed = fit.metadata["training_set"], fit.metadata["seed"]
-    given = _other_sources(fit, vectors, task, others)
-    for name, (control, scores) in product(fit.maps, given.items()):
-        if control not in controls:
-            continue
-        retrained = name in TRAINED_MAPS and control in TRAINED_CONTROLS
-        row_seed = _seed(fit, name) if control == "source-free" else seed
-        projected = fit.project(scores, name, control if retrained else "none")
-        yield training_set, name, control, row_seed, projected
+    for name in fit.maps:
+        for control, scores in _other_sources(maps, name, task, others).items():
+            if control in controls:
+                row_seed = _seed(fit, name) if control == "source-free" else seed
+                projected = maps.project(scores, name, control)
+                yield training_set, name, control, row_seed, projected
 
 
 def _stitched(
-    fit: Alignment,
-    stitched: Alignment | None,
-    vectors: Mapping[str, np.ndarray],
-    task: str,
-    others: Sequence[str],
+    maps: Completed, stitched: Alignment | None, task: str, others: Sequence[str]
 ) -> Iterator[Row]:
     """Project by the task's own matrix, if it has one; it is the same for every fit."""
     if stitched is None:
         return
-    matrix = stitched.alignment
+    matrix, fit = stitched.alignment, maps.fit
     training_set, seed = fit.metadata["training_set"], fit.metadata["seed"]
-    yield training_set, STITCHED, "none", None, vectors[task] @ matrix
-    for control, scores in _other_sources(fit, vectors, task, others).items():
+    yield training_set, STITCHED, "none", None, maps.vectors()[task] @ matrix
+    for control, scores in _other_sources(maps, None, task, others).items():
         row_seed = None if control == "source-free" else seed
         yield training_set, STITCHED, control, row_seed, scores @ matrix
 
 
 def _other_sources(
-    fit: Alignment, vectors: Mapping[str, np.ndarray], task: str, others: Sequence[str]
+    maps: Completed, name: str | None, task: str, others: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    """Return the scores that replace a task's own in the controls of every map."""
-    seed = fit.metadata["seed"]
+    """Return the scores that replace a task's own in the controls of a map."""
+    seed, vectors = maps.fit.metadata["seed"], maps.vectors(name)
     shuffled = permuted(vectors[task], task=task, seed=seed, what="random-source")
-    given = {"source-free": _constant(fit, vectors), "random-source": shuffled}
+    given = {"source-free": maps.constant(name), "random-source": shuffled}
     known = [each for each in others if np.isfinite(vectors[each]).all()]
     if known:
         given["other-family"] = vectors[other_task(task, known, seed=seed)]
     return given
 
 
-def _of_first_map(fit: Alignment, scores: np.ndarray, task: str) -> Iterator[Row]:
+def _of_first_map(maps: Completed, task: str) -> Iterator[Row]:
     """Permute the first map's scores, or its columns; or take it before training."""
+    fit = maps.fit
     training_set, seed = fit.metadata["training_set"], fit.metadata["seed"]
-    name, matrix = fit.maps[0], fit.alignment
+    name = fit.maps[0]
+    scores = maps.vectors(name)[task]
     shuffled = permuted(scores, task=task, seed=seed, what="scrambled-source")
-    mixed_up = permuted_columns(matrix, task=task, seed=seed)
-    yield training_set, name, "scrambled-source", seed, fit.project(shuffled)
-    yield training_set, name, "permuted-alignment", seed, scores @ mixed_up
+    mixed_up = permuted_columns(fit.alignment, task=task, seed=seed)
+    yield training_set, name, "scrambled-source", seed, maps.project(shuffled, name)
+    by_others = maps.through(mixed_up, scores, name)
+    yield training_set, name, "permuted-alignment", seed, by_others
     if name in TRAINED_MAPS:
         yield None, name, "random-alignment", seed, scores @ fit.tensors["initial"]
 
 
-def _supervised(
-    fit: Alignment,
-    vectors: Mapping[str, np.ndarray],
-    gold: Mapping[str, np.ndarray],
-    task: str,
-) -> Iterator[Row]:
+def _supervised(maps: Completed, task: str) -> Iterator[Row]:
     """Predict from the gold scores of the training tasks: their mean, and by ridge."""
-    tasks = fit.metadata["tasks"]
+    tasks, vectors = maps.fit.metadata["tasks"], maps.vectors()
     if not tasks:
         return
-    training_set = fit.metadata["training_set"]
-    found = np.stack([transformed(gold[each], "max") for each in tasks])
+    training_set = maps.fit.metadata["training_set"]
     seen = np.stack([vectors[each] for each in tasks])
-    yield training_set, None, "mean-gold", None, found.mean(0)
-    yield training_set, None, "ridge", None, ridge(seen, found, vectors[task])
+    predicted = ridge(seen, maps.training_gold(), vectors[task])
+    yield training_set, None, "mean-gold", None, maps.mean_gold()
+    yield training_set, None, "ridge", None, predicted
 
 
 def _untrained(fit: Alignment, scores: np.ndarray) -> Iterator[Row]:
@@ -238,15 +225,6 @@ def _untrained(fit: Alignment, scores: np.ndarray) -> Iterator[Row]:
     spread = transformed(scores, "max") @ depth_heuristic(source, target)
     yield None, None, "depth-heuristic", None, spread
     yield None, None, "mlps-first", None, mlps_first(target)
-
-
-def _constant(fit: Alignment, vectors: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return the constant that replaced the source's scores in training."""
-    tasks = fit.metadata["tasks"]
-    if not tasks:
-        return np.full_like(next(iter(vectors.values())), np.nan)
-    seen = {each: vectors[each] for each in tasks}
-    return next(iter(control_sources("source-free", seen, seed=0).values()))
 
 
 def _of_task(

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from math import ceil
+from typing import Any
 
 import numpy as np
 
@@ -18,14 +19,16 @@ from circuit_transfer.study.sensitivity.settings import (
     first,
     groups,
 )
-from circuit_transfer.study.sensitivity.subjects import Study
+from circuit_transfer.study.sensitivity.subjects import Study, Subject
 from circuit_transfer.transfer.alignment import fit_maps
-from circuit_transfer.transfer.cka import compare_nodes
+from circuit_transfer.transfer.cka import COMPARISONS
 from circuit_transfer.transfer.controls import trained_controls
+from circuit_transfer.transfer.correspondences import node_priors, recorded_nodes
 from circuit_transfer.transfer.maps import (
-    SIMILARITY_MAPS,
+    COMPARED,
+    LINEAGE,
     fits,
-    node_priors,
+    needed_correspondences,
     transformed,
 )
 from circuit_transfer.transfer.shared_prompts import shared_batches
@@ -55,7 +58,7 @@ def fitted_alignments(
         tasks = training_tasks(training_set, study.tasks, study.families)
         # One training set at a time: its prepared batches take most of the memory.
         for group in groups(variants, PREPARED_BY):
-            prepared, similarity = _prepared(study, first(group), tasks)
+            prepared, known = _prepared(study, first(group), tasks)
             for same in groups(group, ("fit", *SCORED_BY)):
                 name, settings = next(iter(same.items()))
                 sources = {
@@ -63,7 +66,7 @@ def fitted_alignments(
                     for task in tasks
                 }
                 log.info("value %s: fitting on %s", name, training_set)
-                data = (prepared, sources, similarity)
+                data = (prepared, sources, known)
                 fitted = _fitted(study, settings, training_set, *data)
                 for each in same:
                     made[each] += fitted
@@ -72,7 +75,7 @@ def fitted_alignments(
 
 def _prepared(
     study: Study, settings: Settings, tasks: Sequence[str]
-) -> tuple[Preparations, np.ndarray | None]:
+) -> tuple[Preparations, dict[str, np.ndarray | None]]:
     """Run the target on the pairs of a training set; compare nodes if a map does."""
     source, target = study.source, study.target
     device, share = target.model.device, ceil(settings.examples / len(tasks))
@@ -82,8 +85,13 @@ def _prepared(
         for task, each in pairs.items()
     }
     prepared = prepare(target.model, batches, settings.training_ablation)
-    if settings.map not in SIMILARITY_MAPS:
-        return prepared, None
+    needed = needed_correspondences([settings.map], settings.prior["correspondence"])
+    known: dict[str, np.ndarray | None] = {}
+    if LINEAGE in needed:
+        known[LINEAGE] = recorded_nodes(*map(_description, (source, target)))
+    compared = [each for each in COMPARED if each in needed]
+    if not compared:
+        return prepared, known
     of_source = {t: select_pairs(source.pairs[t], "train", share) for t in tasks}
     shared = [
         each
@@ -92,8 +100,16 @@ def _prepared(
             of_source[task], pairs[task], settings.batch_size, device
         )
     ]
-    similarity = compare_nodes(source.model, target.model, shared) if shared else None
-    return prepared, similarity
+    if shared:
+        for each in compared:
+            known[each] = COMPARISONS[each](source.model, target.model, shared)
+    return prepared, known
+
+
+def _description(subject: Subject) -> dict[str, Any]:
+    """Return what a recorded correspondence is read from."""
+    known = {"model": subject.name, "nodes": subject.nodes}
+    return known | {"lineage": subject.lineage}
 
 
 def _fitted(
@@ -102,7 +118,7 @@ def _fitted(
     training_set: str,
     prepared: Preparations,
     sources: Scores,
-    similarity: np.ndarray | None,
+    known: Mapping[str, np.ndarray | None],
 ) -> list[Alignment]:
     """Fit one training set with every seed; as `artifacts.alignments` reads them."""
     nodes = {"source_nodes": study.source.nodes, "target_nodes": study.target.nodes}
@@ -111,7 +127,7 @@ def _fitted(
         for task, vector in sources.items()
         if task in prepared.tasks and np.isfinite(vector).all()
     }
-    priors = node_priors([settings.map], *nodes.values(), similarity, **settings.prior)
+    priors = node_priors([settings.map], *nodes.values(), known, **settings.prior)
     labels = {"training_set": training_set, "tasks": list(usable), **nodes}
     labels |= {"maps": [settings.map], "transform": settings.transform}
     alignments = []

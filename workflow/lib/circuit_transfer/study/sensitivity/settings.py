@@ -18,7 +18,8 @@ class Settings:
     Attributes:
         fit: how alignments are trained.
         map: how source scores become target scores.
-        prior: `depth_width` and `temperature` of the maps that begin with a prior.
+        prior: of the maps that know which nodes are alike, see
+            `correspondences.node_priors`.
         transform: of the source's scores.
         seeds: of the alignments.
         ig_steps: steps of the integrated gradients.
@@ -37,7 +38,7 @@ class Settings:
 
     fit: FitSettings
     map: str
-    prior: Mapping[str, float]
+    prior: Mapping[str, Any]
     transform: str
     seeds: Sequence[int]
     ig_steps: int

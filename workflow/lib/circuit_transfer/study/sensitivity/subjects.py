@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 from torch import nn
@@ -18,12 +19,14 @@ class Subject:
         model: with frozen parameters.
         nodes: the names of its nodes, in their order.
         pairs: by task, in the study's order, all usable pairs tokenized for it.
+        lineage: of the model, if it was made from another one, see `models.lineage`.
     """
 
     name: str
     model: nn.Module
     nodes: Sequence[str]
     pairs: Mapping[str, pl.DataFrame]
+    lineage: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
