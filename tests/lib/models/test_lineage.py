@@ -54,6 +54,7 @@ RELATED = [
     # Distilled as well, but the nodes are those of the parent.
     (WHOLE, CUT, "pruned"),
     (WHOLE, described("half", CUT, how="finetuned"), "pruned"),
+    (WHOLE, described("small", LATER, how="pruned"), "pruned"),
     (WHOLE, TAUGHT, "distilled"),
     (WHOLE, described("second", TAUGHT, how="finetuned"), "distilled"),
     (WHOLE, described("stranger"), "apart"),

@@ -2,9 +2,9 @@
 
 A *cell* is a family of tasks: the mean over its tasks and over seeds. Everything else
 is over cells, and so are the tests: tasks of a family share a circuit, and seeds are no
-further tasks. Two questions are separate. *What does the source add to the map?* is
-answered by replacing the source's scores (`GIVEN`). *Does the transfer tell more than
-the target's own forward passes?* is answered by the best of `TARGET_ONLY` in each cell.
+further tasks. Two questions are separate. Whether the source adds to the map is shown
+by replacing its scores (`WITHOUT_SOURCE`); whether the transfer knows more than forward
+passes of the target itself, by the best of `OF_TARGET` in each cell.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,25 +30,16 @@ from circuit_transfer.tables.equivalence import (
     units_needed,
 )
 from circuit_transfer.tables.measures import AREAS, SHOWN, Measure
+from circuit_transfer.transfer.controls import TARGET_ONLY, WITHOUT_SOURCE
 from circuit_transfer.transfer.maps import STITCHED
 from circuit_transfer.transfer.training_sets import ONE_PROTOCOL, PROTOCOLS, Families
 
-# What replaces the source's scores: of each row the first that was evaluated. Only the
-# main map has scrambled-source, the others random-source: both are shuffled scores.
-GIVEN = {
-    "constant": ("source-free",),
-    "shuffled": ("scrambled-source", "random-source"),
-    "other family": ("other-family",),
-    "no source": ("mean-gold",),
-}
-# Their mean, in each cell.
+# The mean of the controls that replace the source's scores, in each cell.
 ALL_GIVEN = "mean of controls"
 # Circuit and map of the controls from the target's own forward passes on the task.
-TARGET_ONLY = (("node-changes", None), ("self-stitched", None))
-TARGET_ONLY += (("source-free", STITCHED),)
+OF_TARGET = (*((name, None) for name in TARGET_ONLY), ("source-free", STITCHED))
 BEST_TARGET_ONLY = "best target-only"
-CONTROLS = (*(name for names in GIVEN.values() for name in names), "node-changes")
-CONTROLS += ("self-stitched",)
+GIVEN = tuple(name for names in WITHOUT_SOURCE.values() for name in names)
 # An effect below this is called equivalent to none.
 NEGLIGIBLE = 0.05
 TEST = "p_families"
@@ -115,6 +106,9 @@ COLUMNS = KEYS | VALUES
 SCHEMA = {name: dtype for name, (dtype, _) in COLUMNS.items()}
 DOCUMENTATION = {name: meaning for name, (_, meaning) in COLUMNS.items()}
 
+# The strictest last.
+PROTOCOL_ORDER = (*PROTOCOLS, *ONE_PROTOCOL)
+
 Pair = tuple[str, str]
 # Differences by family.
 ByFamily = dict[str, float]
@@ -161,7 +155,7 @@ def source_use(
         "pair": [*relations],
         "method": methods,
         "map": maps,
-        "protocol": [*PROTOCOLS, *ONE_PROTOCOL],
+        "protocol": PROTOCOL_ORDER,
         "measure": AREAS,
     }
     return pl.DataFrame(_sorted(rows, orders), schema=SCHEMA).fill_nan(None)
@@ -210,12 +204,12 @@ def _differences(
         return family_differences(cells[ours], other, families)
 
     given = {}
-    for names in GIVEN.values():
+    for names in WITHOUT_SOURCE.values():
         found = {each: minus(each, ours.map) or minus(each, None) for each in names}
         given |= dict([each for each in found.items() if each[1]][:1])
     yield from given.items()
     yield ALL_GIVEN, _over(given.values(), np.mean)
-    others = [minus(*each) for each in TARGET_ONLY]
+    others = [minus(*each) for each in OF_TARGET]
     yield BEST_TARGET_ONLY, _over(others, min if measure.higher else max)
 
 
@@ -284,7 +278,7 @@ def _tested(
         row = names | {"control": control, "n_pairs": len(by_pair)}
         values = np.array([by_family[family] for family in sorted(by_family)])
         rows.append(row | _statistics(values, measure))
-    given = [row for row in rows if row["control"] in CONTROLS]
+    given = [row for row in rows if row["control"] in GIVEN]
     adjust(given, TEST)
     return rows
 
@@ -306,3 +300,13 @@ def _statistics(values: np.ndarray, measure: Measure) -> dict[str, Any]:
         "equivalent": bound < NEGLIGIBLE,
         "families_needed": units_needed(gains),
     }
+
+
+def strictest(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of the strictest protocol: with the family left out of training.
+
+    Args:
+        frame: see `source_use`.
+    """
+    known = [each for each in PROTOCOL_ORDER if each in frame["protocol"]]
+    return frame.filter(pl.col("protocol").is_in(known[-1:]))

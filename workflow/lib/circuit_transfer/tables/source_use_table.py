@@ -7,11 +7,12 @@ from circuit_transfer.tables.measures import SHOWN
 from circuit_transfer.tables.source_use import (
     ALL_GIVEN,
     BEST_TARGET_ONLY,
-    CONTROLS,
+    GIVEN,
     KEYS,
     NEGLIGIBLE,
 )
 from circuit_transfer.tables.typesetting import Table
+from circuit_transfer.transfer.controls import TARGET_ONLY
 
 LONGEST = 1000  # rows that a page shows
 NOTE = (
@@ -44,7 +45,8 @@ def source_use_table(frame: pl.DataFrame) -> Table:
         pl.col("measure").replace(names),
         pl.col("equivalent").replace_strict(said, return_dtype=pl.String),
     )
-    terms = [*MEASURE_EXPLANATIONS, *rows["map"].unique(maintain_order=True), *CONTROLS]
+    terms = [*MEASURE_EXPLANATIONS, *rows["map"].unique(maintain_order=True), *GIVEN]
+    terms += TARGET_ONLY
     return Table(
         rows,
         labels=len(KEYS),
