@@ -2,7 +2,10 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
+
+import numpy as np
 
 from circuit_transfer.artifacts.files import atomic
 from circuit_transfer.artifacts.frames import read_frame
@@ -53,33 +56,35 @@ def summarise_source_use(
         transform: of scores, before they are correlated.
     """
     models = {each["model"]: each for each in map(read_json, models_paths)}
-    relations = {
-        (source, target): relation(models[source], models[target])
-        for source, target in pairs
+    relations = {(one, two): relation(models[one], models[two]) for one, two in pairs}
+    scores = _scores(scores_paths, tasks, transform)
+    known = {"tasks": tasks, "families": families}
+    similarities = {
+        (*pair, method): task_similarity(*(scores[m, method] for m in pair), **known)
+        for pair, method in product(relations, methods)
     }
-    scores = {}
-    for file in map(read_scores, scores_paths):
-        place = tuple(file.metadata[key] for key in ("model", "method", "task"))
-        scores[place] = transformed(file.scores, transform)
-    similarities = {}
-    for *pair, method in ((*pair, method) for pair in pairs for method in methods):
-        of_models = ([scores.get((m, method, task)) for task in tasks] for m in pair)
-        similarity = task_similarity(*of_models, tasks=tasks, families=families)
-        similarities[*pair, method] = similarity
     cpr = read_frame(cpr_path, [*AREAS, "ablation"]).filter(ablation=ablation)
-    frame = source_use(
-        named_rows(cpr, families),
-        relations=relations,
-        similarities=similarities,
-        families=families,
-        methods=methods,
-        maps=maps,
-    )
+    names = {"families": families, "methods": methods, "maps": maps}
+    found = {"relations": relations, "similarities": similarities}
+    frame = source_use(named_rows(cpr, families), **found, **names)
     log.info("%d differences of %d pairs", len(frame), len(pairs))
     with atomic(source_use_path) as partial:
         frame.write_parquet(partial, metadata=DOCUMENTATION)
-    title = "Whether transfers use their source, over families"
-    write_table(source_use_table(frame), *tables_paths, title=title)
+    table = source_use_table(frame)
+    write_table(table, *tables_paths, title="Source use, over families of tasks")
+
+
+def _scores(
+    paths: Iterable[Path | str], tasks: Sequence[str], transform: str
+) -> dict[tuple[str, str], list[np.ndarray | None]]:
+    """Return by model and method the transformed scores of every task."""
+    found: dict[tuple[str, str], list[np.ndarray | None]] = {}
+    for file in map(read_scores, paths):
+        place = (file.metadata["model"], file.metadata["method"])
+        of_tasks = found.setdefault(place, [None] * len(tasks))
+        task = tasks.index(file.metadata["task"])
+        of_tasks[task] = transformed(file.scores, transform)
+    return found
 
 
 if __name__ == "__main__":
