@@ -199,6 +199,25 @@ def test_results_of_transfers():
     assert not any("benchmark" in each or "startup" in each for each in found)
 
 
+def test_source_use_is_tested_where_controls_have_several_families():
+    figures = ("source-use", "source-use-by-similarity")
+    assert results_of(study(), "families") == [
+        "results/tables/source-use.csv",
+        *(
+            f"results/figures/{figure}/{method}.png"
+            for figure in figures
+            for method in ("nap-ig-inputs", "exact")
+        ),
+    ]
+    for without in (
+        study(study_tasks=["add", "sub"]),
+        study(alignment_controls=["free-mask", "depth-heuristic"]),
+        study(study_transfers=[], study_models=["small"]),
+    ):
+        assert not any("source-use" in file for file in results(without))
+    assert study(alignment_controls=["node-changes"]).tests_families
+
+
 def test_the_page_shows_figures_of_the_first_method_and_links_to_all():
     folder = "results/figures"
     assert summarised_figures(study()) == [
@@ -207,6 +226,7 @@ def test_the_page_shows_figures_of_the_first_method_and_links_to_all():
         f"{folder}/curves-by-pair.png",
         f"{folder}/edge-curves/large/eap.png",
         f"{folder}/maps/small/large.png",
+        f"{folder}/source-use/nap-ig-inputs.png",
         f"{folder}/break-even/small/large.png",
     ]
     alone = study(study_transfers=[], study_models=["small"])

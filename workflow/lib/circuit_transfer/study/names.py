@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import product
+from itertools import chain, product
 from typing import Any
 
 from circuit_transfer.circuits.methods import (
@@ -27,6 +27,7 @@ from circuit_transfer.study.learning import (
     scoring_methods,
 )
 from circuit_transfer.study.map_checks import are_related, maps_by_lineage
+from circuit_transfer.transfer.controls import TARGET_ONLY, WITHOUT_SOURCE
 from circuit_transfer.transfer.training_sets import study_families, training_sets
 
 
@@ -136,6 +137,12 @@ class Names:
     def families(self) -> dict[str, list[str]]:
         """The families of the tasks."""
         return study_families(self.tasks, self.config["study"]["families"])
+
+    @cached_property
+    def tests_families(self) -> bool:
+        """Whether transfers are compared with controls over several families."""
+        asked = {*self.controls} & {*TARGET_ONLY, *chain(*WITHOUT_SOURCE.values())}
+        return bool(self.transfers and len(self.families) > 1 and asked)
 
     @cached_property
     def training_sets(self) -> list[str]:

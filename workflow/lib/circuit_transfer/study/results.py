@@ -67,6 +67,7 @@ def _parts(study: Study) -> list[str]:
     parts += ["discogp"] if "discogp" in study.learned_methods else []
     parts += ["nodes"] if study.methods else []
     parts += ["distillation"] if study.distillations else []
+    parts += ["families"] if study.tests_families else []
     if study.transfers:
         return [*parts, "transfers"]
     return [*parts, "attribution"] if study.methods else parts

@@ -32,13 +32,13 @@ class Shown:
     """A figure or a table.
 
     Attributes:
-        part: what asks for it: every `study`; one with `transfers`, or without
-            (`attribution`, of nodes); one that scores `nodes` or `edges`, finds
-            edges that are `drawn`, by attribution or by learning, has `learned`
-            circuits, or such of weights (`discogp`), trains students (`distillation`),
-            varies settings (`sensitivity`), compares numbers of steps (`convergence`),
-            imports `circuits` or has `planted` models; or targets of their own,
-            `benchmark` with `scaling`, `startup`.
+        part: what asks for it: every `study`; one with `transfers`, with such that are
+            compared over `families`, or without (`attribution`, of nodes); one that
+            scores `nodes` or `edges`, finds edges that are `drawn`, by attribution or
+            by learning, has `learned` circuits, or such of weights (`discogp`), trains
+            students (`distillation`), varies settings (`sensitivity`), compares numbers
+            of steps (`convergence`), imports `circuits` or has `planted` models; or
+            targets of their own, `benchmark` with `scaling`, `startup`.
         category: the question under which the report shows it.
         folders: the wildcards in its path, after its name.
         caption: the file of its caption, where that is not its name.
@@ -70,6 +70,8 @@ FIGURES = {
     "completeness": Shown("transfers", FAITHFUL, _PAIR),
     "controls": Shown("transfers", SOURCE, _PAIR),
     "maps": Shown("transfers", SOURCE, _PAIR),
+    "source-use": Shown("families", SOURCE, "{method}"),
+    "source-use-by-similarity": Shown("families", SOURCE, "{method}"),
     "correlations": Shown("transfers", SOURCE, _PAIR),
     "stability": Shown("transfers", CIRCUITS, _FIT),
     "node-map": Shown("transfers", CIRCUITS, _FIT),
@@ -116,6 +118,7 @@ TABLES = {
     "controls": Shown("transfers", SOURCE, _PAIR),
     "maps": Shown("transfers", SOURCE, _PAIR),
     "tests": Shown("transfers", SOURCE, _PAIR),
+    "source-use": Shown("families", SOURCE),
     "correlations": Shown("transfers", SOURCE, _PAIR),
     "sensitivity": Shown("sensitivity", SETTINGS),
     "convergence": Shown("convergence", SETTINGS),
@@ -136,6 +139,7 @@ SUMMARISED = {
     "distillation": ("distillation", "Accuracy and CKA over the steps of the training"),
     "matched-heads": ("distillation", "Which heads are matched, by every method"),
     "maps": ("source", "Every map by the source scores that it is given"),
+    "source-use": ("source", "Real source scores minus controls, over families"),
     "break-even": ("cost", "Cost of a number of new tasks"),
 }
 

@@ -49,11 +49,7 @@ def differences(cpr: pl.DataFrame, *, seed: int = 0) -> Iterator[dict[str, Any]]
 def _differences(
     cpr: pl.DataFrame, measure: str, seed: int
 ) -> Iterator[dict[str, Any]]:
-    cells: dict[Circuit, Cells] = {}
-    names = Circuit._fields
-    for row in cpr.sort(*names, "task", "seed", measure).iter_rows(named=True):
-        of_task = cells.setdefault(Circuit(*(row[name] for name in names)), {})
-        of_task.setdefault(row["task"], {})[row["seed"]] = row[measure]
+    cells = circuit_cells(cpr, measure)
     together: dict[Key, list[dict[str, Any]]] = {}
     for ours in cells:
         if ours.circuit not in ZERO_SHOT:
@@ -75,6 +71,22 @@ def _differences(
         for test in TESTS:
             adjust(rows, test)
         yield from rows
+
+
+def circuit_cells(cpr: pl.DataFrame, measure: str) -> dict[Circuit, Cells]:
+    """Return a measure of every circuit by task and seed.
+
+    Args:
+        cpr: the area of every circuit, with `circuit` and `protocol` (`named_rows`).
+        measure: the column.
+    """
+    cells: dict[Circuit, Cells] = {}
+    names = Circuit._fields
+    # In a fixed order: sums depend on it in the last digit, and files must not.
+    for row in cpr.sort(*names, "task", "seed", measure).iter_rows(named=True):
+        of_task = cells.setdefault(Circuit(*(row[name] for name in names)), {})
+        of_task.setdefault(row["task"], {})[row["seed"]] = row[measure]
+    return cells
 
 
 def adjust(rows: Sequence[dict[str, Any]], test: str) -> None:

@@ -34,6 +34,14 @@ CONTROLS = (
 # change (`changes.change_scores`), and the target stitched to itself (`stitching`).
 TARGET_ONLY = ("node-changes", "self-stitched")
 TRAINED_CONTROLS = ("source-free", "random-source")
+# By what replaces the source's scores of a task, the controls that do so: of those with
+# shuffled scores the main map has both, the others the second.
+WITHOUT_SOURCE = {
+    "a constant": ("source-free",),
+    "shuffled scores": ("scrambled-source", "random-source"),
+    "another family's scores": ("other-family",),
+    "mean gold scores": ("mean-gold",),
+}
 RIDGE_STRENGTH = 0.1
 
 

@@ -1,0 +1,13 @@
+"""Draw whether transfers use their source, by how similar tasks are in both models."""
+
+from circuit_transfer.figures.source_use import source_use_by_similarity
+from circuit_transfer.jobs.stage import run_stage
+from circuit_transfer.stages.drawing import figure_stage
+from circuit_transfer.tables.source_use import SCHEMA
+
+plot_source_use_by_similarity = figure_stage(
+    source_use_by_similarity, source_use=tuple(SCHEMA)
+)
+
+if __name__ == "__main__":
+    run_stage(plot_source_use_by_similarity, snakemake)
