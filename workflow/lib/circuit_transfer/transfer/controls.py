@@ -34,6 +34,10 @@ CONTROLS = (
 # change (`changes.change_scores`), and the target stitched to itself (`stitching`).
 TARGET_ONLY = ("node-changes", "self-stitched")
 TRAINED_CONTROLS = ("source-free", "random-source")
+# Controls of the control `ridge`: the same regression, given other source scores.
+RIDGE_CONTROLS = {
+    name: f"ridge-{name}" for name in ("scrambled-source", "other-family")
+}
 RIDGE_STRENGTH = 0.1
 
 

@@ -14,6 +14,7 @@ import polars as pl
 
 from circuit_transfer.artifacts.alignments import Alignment, tensor_name
 from circuit_transfer.transfer.controls import (
+    RIDGE_CONTROLS,
     TARGET_ONLY,
     TRAINED_CONTROLS,
     control_sources,
@@ -82,7 +83,7 @@ def projected_rankings(
             rows += _of_every_map(fit, vectors, task, others, controls)
             rows += _stitched(fit, stitched, vectors, task, others)
             rows += _of_first_map(fit, vectors[task], task)
-            rows += _supervised(fit, vectors, gold, task)
+            rows += _supervised(fit, vectors, gold, task, others)
     if alignments:
         rows += _untrained(alignments[0], sources[task])
     rows += _of_task(task, zero_shot, stitched, carried or {}, masks)
@@ -207,7 +208,7 @@ def _of_first_map(fit: Alignment, scores: np.ndarray, task: str) -> Iterator[Row
     """Permute the first map's scores, or its columns; or take it before training."""
     training_set, seed = fit.metadata["training_set"], fit.metadata["seed"]
     name, matrix = fit.maps[0], fit.alignment
-    shuffled = permuted(scores, task=task, seed=seed, what="scrambled-source")
+    shuffled = _scrambled(fit, scores, task)
     mixed_up = permuted_columns(matrix, task=task, seed=seed)
     yield training_set, name, "scrambled-source", seed, fit.project(shuffled)
     yield training_set, name, "permuted-alignment", seed, scores @ mixed_up
@@ -215,21 +216,36 @@ def _of_first_map(fit: Alignment, scores: np.ndarray, task: str) -> Iterator[Row
         yield None, name, "random-alignment", seed, scores @ fit.tensors["initial"]
 
 
+def _scrambled(fit: Alignment, scores: np.ndarray, task: str) -> np.ndarray:
+    seed = fit.metadata["seed"]
+    return permuted(scores, task=task, seed=seed, what="scrambled-source")
+
+
 def _supervised(
     fit: Alignment,
     vectors: Mapping[str, np.ndarray],
     gold: Mapping[str, np.ndarray],
     task: str,
+    others: Sequence[str],
 ) -> Iterator[Row]:
-    """Predict from the gold scores of the training tasks: their mean, and by ridge."""
+    """Predict from the gold scores of the training tasks: their mean, and by ridge.
+
+    The regression has controls of its own: it is given other scores than the task's.
+    """
     tasks = fit.metadata["tasks"]
     if not tasks:
         return
-    training_set = fit.metadata["training_set"]
+    training_set, seed = fit.metadata["training_set"], fit.metadata["seed"]
     found = np.stack([transformed(gold[each], "max") for each in tasks])
     seen = np.stack([vectors[each] for each in tasks])
     yield training_set, None, "mean-gold", None, found.mean(0)
     yield training_set, None, "ridge", None, ridge(seen, found, vectors[task])
+    given = _other_sources(fit, vectors, task, others) | {
+        "scrambled-source": _scrambled(fit, vectors[task], task)
+    }
+    for control in sorted(given.keys() & RIDGE_CONTROLS):
+        predicted = ridge(seen, found, given[control])
+        yield training_set, None, RIDGE_CONTROLS[control], seed, predicted
 
 
 def _untrained(fit: Alignment, scores: np.ndarray) -> Iterator[Row]:
