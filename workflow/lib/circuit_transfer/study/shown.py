@@ -36,7 +36,8 @@ class Shown:
             (`attribution`, of nodes); one that scores `nodes` or `edges`, finds
             edges that are `drawn`, by attribution or by learning, has `learned`
             circuits, or such of weights (`discogp`), trains students (`distillation`),
-            varies settings (`sensitivity`), compares numbers of steps (`convergence`),
+            varies settings (`sensitivity`), among them `training-families`, compares
+            numbers of steps (`convergence`),
             imports `circuits` or has `planted` models; or targets of their own,
             `benchmark` with `scaling`, `startup`.
         category: the question under which the report shows it.
@@ -82,6 +83,7 @@ FIGURES = {
     "losses": Shown("transfers", TRAINING, _FIT),
     "break-even": Shown("transfers", COST, _PAIR),
     "sensitivity": Shown("sensitivity", SETTINGS, _VARIED),
+    "training-families": Shown("training-families", SETTINGS),
     "convergence": Shown("convergence", SETTINGS, "{model}"),
     "benchmark": Shown("benchmark", SPEED, "{benchmark}"),
     "benchmark-scaling": Shown("scaling", SPEED, "{benchmark}"),
@@ -118,6 +120,7 @@ TABLES = {
     "tests": Shown("transfers", SOURCE, _PAIR),
     "correlations": Shown("transfers", SOURCE, _PAIR),
     "sensitivity": Shown("sensitivity", SETTINGS),
+    "training-families": Shown("training-families", SETTINGS),
     "convergence": Shown("convergence", SETTINGS),
     "planted": Shown("planted", PLANTED),
     "benchmark": Shown("benchmark", SPEED),

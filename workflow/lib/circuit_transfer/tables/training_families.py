@@ -51,11 +51,12 @@ TESTED = {
 }
 NOTE = (
     "CPR of circuits that were found without the task's family, by alignments that "
-    "were trained on so many of the other families, drawn by seed, with equally many pairs; "
-    "the task's own source scores minus other ones. Mean over families, of each the "
-    "mean over its tasks and seeds. In brackets the 95 % interval over families "
-    "(bootstrap); p families: two-sided sign-flip test over families, holm: adjusted "
-    "for the controls of one number; p least: the smallest that so many families give."
+    "were trained on so many of the other families, drawn by seed, with equally many "
+    "pairs: from the task's own source scores (real), and minus that from other ones. "
+    "Means over families, of each over its tasks and seeds. In brackets the 95 % "
+    "interval over families (bootstrap). p families: two-sided sign-flip test over "
+    "families; holm: adjusted for the controls of one number; p least: the smallest "
+    "that so many families can give."
 )
 EXPLANATIONS = {
     CONSTANT: "trained and applied with a constant in place of all source scores",
