@@ -22,7 +22,7 @@ SETTINGS = {
     },
     "evaluation": {"circuits": {"own": CIRCUIT}},
     "distillation": {"teacher": "llama-medium", "student": "llama-small"},
-    "sensitivity": {"sparsity": [0.1, 1.0], "ig_steps": [5]},
+    "sensitivity": {"sparsity": [0.1, 1.0], "ig_steps": [5], "training_families": [1]},
 }
 WILDCARDS = {
     "model": "llama-small",

@@ -6,9 +6,11 @@ from evaluate_random import evaluate_random
 from fit_alignment import fit_alignment
 from matplotlib.image import imread
 from plot_sensitivity import plot_sensitivity
+from plot_training_families import plot_training_families
 from polars.testing import assert_frame_equal
 from summarise_faithfulness import summarise_faithfulness
 from summarise_sensitivity import summarise_sensitivity
+from summarise_training_families import summarise_training_families
 from vary_setting import vary_setting
 
 from circuit_transfer.artifacts.frames import read_frame
@@ -211,6 +213,37 @@ def test_the_table_has_a_row_for_every_value(study, varied, evaluation, tmp_path
     lacking = [value == "zero" for *_, value in places]
     assert rows["gold"].is_null().to_list() == lacking
     assert "configured" in tables[2].read_text()
+
+
+def test_numbers_of_training_families_are_tabulated_and_drawn(
+    study, evaluation, tmp_path
+):
+    areas, _ = vary(study, tmp_path, evaluation, "training_families", [1])
+    values = areas.select("value", "configured").unique(maintain_order=True)
+    assert values.rows() == [("all", True), ("1", False)]
+    tables = [tmp_path / f"families.{suffix}" for suffix in ("csv", "tex", "html")]
+    figures = [tmp_path / f"families.{suffix}" for suffix in ("pdf", "png")]
+    paths = [tmp_path / "training_families.parquet"]
+    summarise_training_families(paths, tables, families=FAMILIES)
+    rows = pl.read_csv(tables[0])
+    expected = [
+        ("free", ["constant", "shuffled", "other family"]),
+        ("ridge", ["shuffled", "other family", "mean gold"]),
+    ]
+    assert rows.select("map", "training_families", "against").rows() == [
+        (name, number, other)
+        for name, others in expected
+        for number in ("1", "all")
+        for other in others
+    ]
+    # One family besides the evaluated one: as many as there are.
+    numbers = rows.drop("training_families")
+    one, of_all = (
+        numbers.filter(rows["training_families"] == each) for each in ("1", "all")
+    )
+    assert_frame_equal(one, of_all)
+    plot_training_families(paths, figures, families=FAMILIES)
+    assert imread(figures[1]).std() > 0
 
 
 @pytest.mark.parametrize("setting", ["sparsity", "ablation"])

@@ -89,11 +89,14 @@ def test_the_page_answers_every_question_without_another_file(study):
 
 
 def test_sensitivity_is_run_where_it_is_asked_for(changed):
-    changed.config["sensitivity"] = {"sparsity": [0.01, 1.0]}
+    changed.config["sensitivity"] = {"sparsity": [0.01, 1.0], "training_families": [1]}
     result = changed.snakemake("--", "sensitivity")
     assert result.returncode == 0, result.stdout + result.stderr
     table = pl.read_csv(changed.result("tables/sensitivity.csv"))
-    assert set(table["value"].cast(pl.String)) >= {"0.01", "0.1", "1.0"}
+    assert set(table["value"].cast(pl.String)) >= {"0.01", "0.1", "1.0", "1", "all"}
+    table = pl.read_csv(changed.result("tables/training-families.csv"))
+    assert set(table["map"]) == {"free", "ridge"}
+    assert changed.result("figures/training-families.png").is_file()
     figure = changed.result(f"figures/sensitivity/{PAIR}/{METHOD}/sparsity.png")
     assert figure.read_bytes().startswith(b"\x89PNG")
 

@@ -70,6 +70,49 @@ rule summarise_sensitivity:
         "../scripts/summarise_sensitivity.py"
 
 
+rule summarise_training_families:
+    input:
+        areas=study.every(path("sensitivity"), setting=["training_families"]),
+    output:
+        table("training-families"),
+    log:
+        job("summarise_training_families").log,
+    benchmark:
+        job("summarise_training_families").benchmark
+    group:
+        "summaries"
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        **study.selected("families"),
+    message:
+        "Tabulating what maps owe to their source by number of training families"
+    script:
+        "../scripts/summarise_training_families.py"
+
+
+rule plot_training_families:
+    input:
+        areas=study.every(path("sensitivity"), setting=["training_families"]),
+    output:
+        figure("training-families"),
+    log:
+        job("plot_training_families").log,
+    benchmark:
+        job("plot_training_families").benchmark
+    group:
+        "summaries"
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        **study.selected("families"),
+    message:
+        "Drawing what maps reach by number of training families"
+    script:
+        "../scripts/plot_training_families.py"
+
+
 rule sensitivity:
     input:
         results_of(study, "sensitivity"),
+        results_of(study, "training-families"),

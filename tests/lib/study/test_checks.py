@@ -486,6 +486,24 @@ def test_methods_without_steps_have_no_numbers_of_them(folder):
         check_config(steps_compared(5, methods=("nap", "exact")), folder)
 
 
+@pytest.mark.parametrize(
+    ("families", "others"),
+    [
+        ({}, "2; expected at most 2"),
+        ({"one": ["ioi", "mcqa", "mine"]}, "0; expected t"),
+    ],
+)
+def test_no_more_families_are_trained_on_than_there_are(folder, families, others):
+    study = {"tasks": ["ioi", "mcqa", "mine"], "families": families}
+    config = CONFIG | {"study": CONFIG["study"] | study}
+    message = "^sensitivity.training_families: 3, but without the evaluated one the "
+    with pytest.raises(ValueError, match=f"{message}study has {others}"):
+        check_config(config | {"sensitivity": {"training_families": [1, 3]}}, folder)
+    if not families:
+        config["sensitivity"] = {"training_families": [2, 1]}
+        check_config(config, folder)
+
+
 def test_grids_of_the_sensitivity_must_increase_too(folder):
     config = CONFIG | {"sensitivity": {"proportions": {"dense": [0.1, 0.1]}}}
     with pytest.raises(ValueError, match=r"^sensitivity.proportions.dense: 0.1 comes"):

@@ -185,6 +185,18 @@ def test_numbers_of_steps_are_compared_where_there_are_several():
     assert "compare_steps" not in costly(without)
 
 
+def test_numbers_of_training_families_have_results_of_their_own():
+    sensitivity = {"sparsity": [0.1], "training_families": [1]}
+    found = Study({**CONFIG, "sensitivity": sensitivity})
+    own = [
+        "results/tables/training-families.csv",
+        "results/figures/training-families.png",
+    ]
+    assert results_of(found, "training-families") == own
+    assert set(own) <= set(results(found))
+    assert results_of(study(), "training-families") == []
+
+
 def test_results_of_transfers():
     found = results(study())
     assert found[0] == "results/summary.html"

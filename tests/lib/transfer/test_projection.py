@@ -8,6 +8,7 @@ from circuit_transfer.artifacts.alignments import Alignment
 from circuit_transfer.models.nodes import node_names
 from circuit_transfer.transfer.controls import (
     CONTROLS,
+    RIDGE_CONTROLS,
     depth_heuristic,
     mlps_first,
     permuted,
@@ -342,3 +343,23 @@ def test_without_alignments_there_is_nothing_to_rank():
     found = project([], [])
     assert found.is_empty()
     assert found.schema == RANKING_SCHEMA
+
+
+@pytest.mark.parametrize("training_set", ZERO_SHOT)
+def test_ridge_has_controls_that_are_given_other_scores(training_set):
+    asked = ["ridge", *RIDGE_CONTROLS.values()]
+    rankings = project(controls=asked)
+    tasks = training_tasks(training_set, TASKS, FAMILIES)
+    seen = np.stack([transformed(SOURCES[each], "max") for each in tasks])
+    found = np.stack([transformed(GOLD[each], "max") for each in tasks])
+    for seed in SEEDS:
+        shuffled = permuted(SCALED, task="a", seed=seed, what="scrambled-source")
+        given = {"ridge-scrambled-source": shuffled}
+        given["ridge-other-family"] = transformed(SOURCES["c"], "max")  # the only one
+        for control, scores in given.items():
+            predicted = scores_of(rankings, training_set, None, control, seed)
+            expected = ridge(seen, found, scores)
+            np.testing.assert_allclose(predicted, expected, rtol=1e-5)
+            real = scores_of(rankings, training_set, None, "ridge", None)
+            assert len(tasks) == 1 or not np.allclose(predicted, real)
+    assert not set(RIDGE_CONTROLS.values()) & set(project()["control"])

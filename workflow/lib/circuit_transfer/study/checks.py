@@ -17,6 +17,7 @@ from circuit_transfer.study.learning import attributing_methods, check_learning
 from circuit_transfer.study.map_checks import check_maps
 from circuit_transfer.study.relatives import check_relatives, with_relatives
 from circuit_transfer.study.validation import nearest
+from circuit_transfer.transfer.training_sets import study_families
 
 # Columns in addition to those of the tasks in the tables.
 RESERVED = ("mean", "method", "circuit")
@@ -48,6 +49,7 @@ def check_config(config: Mapping, *directories: Path | str) -> None:
     check_learning(config)
     check_edges(config)
     check_step_counts(config)
+    check_training_families(config)
     for name, model in config["models"].items():
         check_model(f"models.{name}", model)
     for name, task in config["tasks"].items():
@@ -82,6 +84,19 @@ def studied_targets(study: Mapping, models: Mapping) -> list[str]:
     """Return the models whose circuits are measured: all targets, else all models."""
     targets = dict.fromkeys(pair["target"] for pair in study["transfers"])
     return list(targets) or studied_models(study, models)
+
+
+def check_training_families(config: Mapping) -> None:
+    """Check that there are as many families besides one as training shall have."""
+    numbers = config["sensitivity"].get("training_families", [])
+    study = config["study"]
+    others = len(study_families(study["tasks"], study["families"])) - 1
+    if max(numbers, default=0) > others:
+        left = f"at most {others}" if others else "tasks of several families"
+        raise ValueError(
+            f"sensitivity.training_families: {max(numbers)}, but without the evaluated "
+            f"one the study has {others}; expected {left}"
+        )
 
 
 def check_study(study: Mapping, models: Mapping, tasks: Mapping) -> None:

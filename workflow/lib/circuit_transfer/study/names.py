@@ -198,6 +198,11 @@ class Names:
             if setting != "ig_steps" or takes_steps(method)
         ]
 
+    @property
+    def varied_families(self) -> list[dict[str, str]]:
+        """Those of them that vary the number of training families."""
+        return [each for each in self.varied if each["setting"] == "training_families"]
+
     @cached_property
     def compared_methods(self) -> list[str]:
         """The methods of which numbers of steps are compared."""

@@ -60,7 +60,8 @@ def first_methods(study: Study) -> dict[str, list[str]]:
 
 def _parts(study: Study) -> list[str]:
     """Return the parts that a study has, see `shown`."""
-    parts = ["study", "circuits", "sensitivity", "convergence", "planted"]
+    parts = ["study", "circuits", "sensitivity", "training-families"]
+    parts += ["convergence", "planted"]
     parts += ["edges"] if study.edge_methods else []
     parts += ["drawn"] if study.finds_edges else []
     parts += ["learned"] if study.learned_methods else []
@@ -80,6 +81,7 @@ def _shown(study: Study, part: str) -> Iterator[tuple[str, str]]:
         "learned": study.learned_methods,
         "circuits": study.circuits,
         "sensitivity": study.varied,
+        "training-families": study.varied_families,
         "convergence": study.compared_methods,
         "planted": [*planted_scores(study), *planted_masks(study)],
         "benchmark": study.config["benchmark"],

@@ -36,9 +36,10 @@ class Shown:
             compared over `families`, or without (`attribution`, of nodes); one that
             scores `nodes` or `edges`, finds edges that are `drawn`, by attribution or
             by learning, has `learned` circuits, or such of weights (`discogp`), trains
-            students (`distillation`), varies settings (`sensitivity`), compares numbers
-            of steps (`convergence`), imports `circuits` or has `planted` models; or
-            targets of their own, `benchmark` with `scaling`, `startup`.
+            students (`distillation`), varies settings (`sensitivity`), among them
+            `training-families`, compares numbers of steps (`convergence`), imports
+            `circuits` or has `planted` models; or targets of their own, `benchmark`
+            with `scaling`, `startup`.
         category: the question under which the report shows it.
         folders: the wildcards in its path, after its name.
         caption: the file of its caption, where that is not its name.
@@ -84,6 +85,7 @@ FIGURES = {
     "losses": Shown("transfers", TRAINING, _FIT),
     "break-even": Shown("transfers", COST, _PAIR),
     "sensitivity": Shown("sensitivity", SETTINGS, _VARIED),
+    "training-families": Shown("training-families", SETTINGS),
     "convergence": Shown("convergence", SETTINGS, "{model}"),
     "benchmark": Shown("benchmark", SPEED, "{benchmark}"),
     "benchmark-scaling": Shown("scaling", SPEED, "{benchmark}"),
@@ -121,6 +123,7 @@ TABLES = {
     "source-use": Shown("families", SOURCE),
     "correlations": Shown("transfers", SOURCE, _PAIR),
     "sensitivity": Shown("sensitivity", SETTINGS),
+    "training-families": Shown("training-families", SETTINGS),
     "convergence": Shown("convergence", SETTINGS),
     "planted": Shown("planted", PLANTED),
     "benchmark": Shown("benchmark", SPEED),

@@ -42,6 +42,10 @@ WITHOUT_SOURCE = {
     "another family's scores": ("other-family",),
     "mean gold scores": ("mean-gold",),
 }
+# Controls of the control `ridge`: the same regression, given other source scores.
+RIDGE_CONTROLS = {
+    name: f"ridge-{name}" for name in ("scrambled-source", "other-family")
+}
 RIDGE_STRENGTH = 0.1
 
 

@@ -15,6 +15,7 @@ import polars as pl
 from circuit_transfer.artifacts.alignments import Alignment, tensor_name
 from circuit_transfer.transfer.completed_maps import Completed
 from circuit_transfer.transfer.controls import (
+    RIDGE_CONTROLS,
     TARGET_ONLY,
     TRAINED_CONTROLS,
     depth_heuristic,
@@ -82,7 +83,7 @@ def projected_rankings(
             rows += _of_every_map(maps, task, others, controls)
             rows += _stitched(maps, stitched, task, others)
             rows += _of_first_map(maps, task)
-            rows += _supervised(maps, task)
+            rows += _supervised(maps, task, others)
     if alignments:
         rows += _untrained(alignments[0], sources[task])
     rows += _of_task(task, zero_shot, stitched, carried or {}, masks)
@@ -198,7 +199,7 @@ def _of_first_map(maps: Completed, task: str) -> Iterator[Row]:
     training_set, seed = fit.metadata["training_set"], fit.metadata["seed"]
     name = fit.maps[0]
     scores = maps.vectors(name)[task]
-    shuffled = permuted(scores, task=task, seed=seed, what="scrambled-source")
+    shuffled = _scrambled(fit, scores, task)
     mixed_up = permuted_columns(fit.alignment, task=task, seed=seed)
     yield training_set, name, "scrambled-source", seed, maps.project(shuffled, name)
     by_others = maps.through(mixed_up, scores, name)
@@ -207,16 +208,29 @@ def _of_first_map(maps: Completed, task: str) -> Iterator[Row]:
         yield None, name, "random-alignment", seed, scores @ fit.tensors["initial"]
 
 
-def _supervised(maps: Completed, task: str) -> Iterator[Row]:
-    """Predict from the gold scores of the training tasks: their mean, and by ridge."""
-    tasks, vectors = maps.fit.metadata["tasks"], maps.vectors()
-    if not tasks:
+def _scrambled(fit: Alignment, scores: np.ndarray, task: str) -> np.ndarray:
+    seed = fit.metadata["seed"]
+    return permuted(scores, task=task, seed=seed, what="scrambled-source")
+
+
+def _supervised(maps: Completed, task: str, others: Sequence[str]) -> Iterator[Row]:
+    """Predict from the gold scores of the training tasks: their mean, and by ridge.
+
+    The regression has controls of its own: it is given other scores than the task's.
+    """
+    fit, vectors = maps.fit, maps.vectors()
+    if not (tasks := fit.metadata["tasks"]):
         return
-    training_set = maps.fit.metadata["training_set"]
+    training_set, seed = fit.metadata["training_set"], fit.metadata["seed"]
+    found, scores = maps.training_gold(), vectors[task]
     seen = np.stack([vectors[each] for each in tasks])
-    predicted = ridge(seen, maps.training_gold(), vectors[task])
     yield training_set, None, "mean-gold", None, maps.mean_gold()
-    yield training_set, None, "ridge", None, predicted
+    yield training_set, None, "ridge", None, ridge(seen, found, scores)
+    given = _other_sources(maps, None, task, others)
+    given |= {"scrambled-source": _scrambled(fit, scores, task)}
+    for control in sorted(given.keys() & RIDGE_CONTROLS):
+        predicted = ridge(seen, found, given[control])
+        yield training_set, None, RIDGE_CONTROLS[control], seed, predicted
 
 
 def _untrained(fit: Alignment, scores: np.ndarray) -> Iterator[Row]:

@@ -1,7 +1,8 @@
 """Alignments of a pair of models on every training set, under every variant."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from math import ceil
 from typing import Any
 
@@ -14,6 +15,7 @@ from circuit_transfer.prompts.batches import pair_batches
 from circuit_transfer.prompts.pairs import select_pairs
 from circuit_transfer.study.sensitivity.scores import SCORED_BY, Scores
 from circuit_transfer.study.sensitivity.settings import (
+    Compared,
     Settings,
     Variants,
     first,
@@ -24,6 +26,7 @@ from circuit_transfer.transfer.alignment import fit_maps
 from circuit_transfer.transfer.cka import COMPARISONS
 from circuit_transfer.transfer.controls import trained_controls
 from circuit_transfer.transfer.correspondences import node_priors, recorded_nodes
+from circuit_transfer.transfer.family_draws import drawn_tasks
 from circuit_transfer.transfer.maps import (
     COMPARED,
     LINEAGE,
@@ -32,34 +35,38 @@ from circuit_transfer.transfer.maps import (
     transformed,
 )
 from circuit_transfer.transfer.shared_prompts import shared_batches
-from circuit_transfer.transfer.training_sets import training_sets, training_tasks
+from circuit_transfer.transfer.training_sets import family_sets, training_sets
 
 log = logging.getLogger(__name__)
 
-CONTROLS = ("source-free",)
 # The settings that the prepared batches of training depend on.
 PREPARED_BY = ("examples", "training_ablation")
 
 
 def fitted_alignments(
-    study: Study, variants: Variants, scores: Mapping[str, Scores]
+    study: Study,
+    variants: Variants,
+    scores: Mapping[str, Scores],
+    compared: Compared,
 ) -> dict[str, list[Alignment]]:
-    """Fit the main map and source-free on every training set but `all`, by variant.
+    """Fit the main map and its control on every training set but `all`, by variant.
 
     Args:
         study: the models and the tasks.
         variants: settings by name.
         scores: by variant, the source's on every task.
+        compared: of it, the controls, and whether only some training sets are fitted.
     """
     made: dict[str, list[Alignment]] = {name: [] for name in variants}
-    names = training_sets(study.tasks, study.families)
+    sets = family_sets if compared.only_family_sets else training_sets
+    names = sets(study.tasks, study.families)
     fitted_sets = [name for name in names if name != "all"]
     for training_set in progress(fitted_sets, len(fitted_sets), "training set"):
-        tasks = training_tasks(training_set, study.tasks, study.families)
+        controls = trained_controls(training_set, compared.controls)
         # One training set at a time: its prepared batches take most of the memory.
-        for group in groups(variants, PREPARED_BY):
+        for tasks, group in _prepared_together(study, variants, training_set):
             prepared, known = _prepared(study, first(group), tasks)
-            for same in groups(group, ("fit", *SCORED_BY)):
+            for same in groups(group, ("fit", "seeds", *SCORED_BY)):
                 name, settings = next(iter(same.items()))
                 sources = {
                     task: transformed(scores[name][task], settings.transform)
@@ -67,10 +74,31 @@ def fitted_alignments(
                 }
                 log.info("value %s: fitting on %s", name, training_set)
                 data = (prepared, sources, known)
-                fitted = _fitted(study, settings, training_set, *data)
+                fitted = _fitted(study, settings, training_set, controls, *data)
                 for each in same:
                     made[each] += fitted
     return made
+
+
+def _prepared_together(
+    study: Study, variants: Variants, training_set: str
+) -> Iterator[tuple[Sequence[str], Variants]]:
+    """Yield tasks of a training set, and the variants with the seeds that have them.
+
+    A draw of families may differ from seed to seed.
+    """
+    for group in groups(variants, PREPARED_BY):
+        seeds: dict[tuple[str, ...], dict[str, list[int]]] = {}
+        for name, settings in group.items():
+            place = (training_set, study.tasks, study.families)
+            for seed in settings.seeds:
+                tasks = drawn_tasks(*place, settings.training_families, seed=seed)
+                seeds.setdefault(tuple(tasks), {}).setdefault(name, []).append(seed)
+        for tasks, own in seeds.items():
+            yield (
+                tasks,
+                {n: replace(group[n], seeds=tuple(each)) for n, each in own.items()},
+            )
 
 
 def _prepared(
@@ -116,6 +144,7 @@ def _fitted(
     study: Study,
     settings: Settings,
     training_set: str,
+    controls: Sequence[str],
     prepared: Preparations,
     sources: Scores,
     known: Mapping[str, np.ndarray | None],
@@ -131,7 +160,7 @@ def _fitted(
     labels = {"training_set": training_set, "tasks": list(usable), **nodes}
     labels |= {"maps": [settings.map], "transform": settings.transform}
     alignments = []
-    requested = fits([settings.map], trained_controls(training_set, CONTROLS))
+    requested = fits([settings.map], controls)
     for seed in progress(settings.seeds, len(settings.seeds), "seed"):
         fitted = fit_maps(
             study.target.model,

@@ -14,7 +14,6 @@ from circuit_transfer.circuits.faithfulness import evaluate_circuits
 from circuit_transfer.jobs.progress import progress
 from circuit_transfer.prompts.batches import fitting_batches
 from circuit_transfer.prompts.pairs import select_pairs
-from circuit_transfer.study.sensitivity.alignments import CONTROLS
 from circuit_transfer.study.sensitivity.scores import Scores
 from circuit_transfer.study.sensitivity.settings import (
     Settings,
@@ -24,6 +23,7 @@ from circuit_transfer.study.sensitivity.settings import (
 )
 from circuit_transfer.study.sensitivity.subjects import Study
 from circuit_transfer.transfer.controls import random_scores
+from circuit_transfer.transfer.family_draws import ALL
 from circuit_transfer.transfer.projection import projected_rankings
 from circuit_transfer.transfer.training_sets import zero_shot_sets
 
@@ -39,15 +39,18 @@ def node_rankings(
     sources: Scores,
     gold: Scores,
     alignments: Sequence[Alignment],
+    controls: Sequence[str],
 ) -> dict[str, pl.DataFrame]:
     """Rank the target's nodes by gold, random and projected scores, by task.
 
     Args:
         study: the models and the tasks.
-        settings: of them, the number of random rankings.
+        settings: of them, the number of random rankings, and whether families are
+            drawn.
         sources: the source's scores, by task.
         gold: the target's own scores, by task.
         alignments: of all training sets and seeds.
+        controls: of the alignments.
     """
     n_nodes = len(study.target.nodes)
     random = [
@@ -57,7 +60,11 @@ def node_rankings(
     rankings = {}
     for task in study.tasks:
         known = [{"kind": "gold", "seed": None, "scores": gold[task].tolist()}, *random]
-        aligned = _aligned_rankings(study, task, sources, gold, alignments)
+        data = (sources, gold, alignments, controls)
+        if settings.training_families == ALL:
+            aligned = _aligned_rankings(study, task, *data)
+        else:
+            aligned = _of_every_draw(study, task, *data)
         schema = {"kind": pl.String} | {
             k: aligned.schema[k] for k in ("seed", "scores")
         }
@@ -111,6 +118,7 @@ def _aligned_rankings(
     sources: Scores,
     gold: Scores,
     alignments: Sequence[Alignment],
+    controls: Sequence[str],
 ) -> pl.DataFrame:
     """Project a task's source scores by the alignments of its own training sets.
 
@@ -125,8 +133,32 @@ def _aligned_rankings(
         gold,
         fitted,
         [],
-        controls=CONTROLS,
+        controls=controls,
         families=study.families,
+    )
+
+
+def _of_every_draw(
+    study: Study,
+    task: str,
+    sources: Scores,
+    gold: Scores,
+    alignments: Sequence[Alignment],
+    controls: Sequence[str],
+) -> pl.DataFrame:
+    """Project a task's source scores by alignments that have families of their own.
+
+    What else is the same for all seeds then depends on the seed, since that draws the
+    families.
+    """
+    by_seed: dict[int, list[Alignment]] = {}
+    for each in alignments:
+        by_seed.setdefault(each.metadata["seed"], []).append(each)
+    return pl.concat(
+        _aligned_rankings(study, task, sources, gold, fitted, controls).with_columns(
+            pl.col("seed").fill_null(seed)
+        )
+        for seed, fitted in by_seed.items()
     )
 
 

@@ -4,11 +4,39 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from circuit_transfer.transfer.controls import RIDGE_CONTROLS
+from circuit_transfer.transfer.family_draws import ALL
 from circuit_transfer.transfer.objectives import FitSettings
 
 ABLATED = ("attribution_ablation", "training_ablation", "evaluation_ablation")
 
 Variants = Mapping[str, "Settings"]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What every value of a setting is measured by.
+
+    Attributes:
+        controls: of the alignments, see `transfer.controls`.
+        only_family_sets: whether only alignments without the task's family are fitted.
+    """
+
+    controls: Sequence[str]
+    only_family_sets: bool = False
+
+
+COMPARED = Compared(("source-free",))
+# Of the settings for which that is not enough.
+COMPARED_BY_SETTING = {
+    "training_families": Compared(
+        (
+            *("source-free", "scrambled-source", "other-family"),
+            *("mean-gold", "ridge", *RIDGE_CONTROLS.values()),
+        ),
+        only_family_sets=True,
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -31,6 +59,8 @@ class Settings:
         measured_examples: test pairs per task.
         measuring_batch_size: pairs in one pass of the evaluation.
         random_rankings: of the target's nodes.
+        training_families: how many families an alignment that leaves out one is trained
+            on, see `family_draws`; `all` others by default.
         attribution_ablation: what replaces a node's output, for the scores.
         training_ablation: the same in training.
         evaluation_ablation: the same in the evaluation of circuits.
@@ -50,6 +80,7 @@ class Settings:
     measured_examples: int
     measuring_batch_size: int | str
     random_rankings: int
+    training_families: int | str = ALL
     attribution_ablation: str = "counterfactual"
     training_ablation: str = "counterfactual"
     evaluation_ablation: str = "counterfactual"

@@ -12,12 +12,16 @@ from circuit_transfer.study.sensitivity.alignments import fitted_alignments
 from circuit_transfer.study.sensitivity.curves import faithfulness_curves, node_rankings
 from circuit_transfer.study.sensitivity.scores import Scores, node_scores
 from circuit_transfer.study.sensitivity.settings import (
+    COMPARED,
+    COMPARED_BY_SETTING,
+    Compared,
     Settings,
     Variants,
     settings_by_value,
 )
 from circuit_transfer.study.sensitivity.subjects import Study
 from circuit_transfer.tables.curves import KEYS, MEASURES, named_rows, summarise
+from circuit_transfer.transfer.training_sets import study_protocols
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +38,9 @@ def run(
     """Run a study with every value of one setting, all others as configured.
 
     Gold circuits (of the target's own scores), random and aligned ones, these in
-    distribution and zero-shot under both protocols, and the control source-free.
+    distribution and zero-shot under both protocols, and the control source-free. Where
+    the number of training families is varied, only what was trained without the task's
+    family, and more controls, see `settings.COMPARED_BY_SETTING`.
 
     Args:
         study: the models, the tasks and the method.
@@ -50,16 +56,24 @@ def run(
     """
     variants = settings_by_value(settings, setting, values)
     supported = {n: each for n, each in variants.items() if _supports(study, each)}
-    curves, costs = _curves(study, supported)
+    compared = COMPARED_BY_SETTING.get(setting, COMPARED)
+    curves, costs = _curves(study, supported, compared)
     parts = [pl.DataFrame(schema=SCHEMA)]
     for name, each in variants.items():
         varied = {"setting": setting, "value": name, "configured": each == settings}
         areas = _areas(study, curves[name]) if name in supported else _empty(study)
         parts.append(_labelled(areas, study, varied))
-    return pl.concat(parts), [cost for cost in costs if _has_passes(cost)]
+    areas = pl.concat(parts)
+    if compared.only_family_sets:
+        # A task that is a family by itself has the same training set for both.
+        *_, left_out = study_protocols(study.families)
+        areas = areas.filter(pl.col("protocol").fill_null(left_out) == left_out)
+    return areas, [cost for cost in costs if _has_passes(cost)]
 
 
-def _curves(study: Study, variants: Variants) -> tuple[dict[str, pl.DataFrame], Costs]:
+def _curves(
+    study: Study, variants: Variants, compared: Compared
+) -> tuple[dict[str, pl.DataFrame], Costs]:
     """Score, fit and evaluate all variants; return the curves by variant, and costs."""
     models = {each.name: each.model for each in (study.source, study.target)}
     costs: Costs = []
@@ -70,11 +84,13 @@ def _curves(study: Study, variants: Variants) -> tuple[dict[str, pl.DataFrame], 
         costs.append(cost)
     of_source, of_target = scores[study.source.name], scores[study.target.name]
     with measured_together("fit", models) as both:
-        fitted = fitted_alignments(study, variants, of_source)
+        fitted = fitted_alignments(study, variants, of_source, compared)
     costs += both
     with measured("evaluate", study.target.name, study.target.model) as cost:
         rankings = {
-            n: node_rankings(study, each, of_source[n], of_target[n], fitted[n])
+            n: node_rankings(
+                study, each, of_source[n], of_target[n], fitted[n], compared.controls
+            )
             for n, each in variants.items()
         }
         curves = faithfulness_curves(study, variants, rankings)
