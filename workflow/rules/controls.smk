@@ -1,7 +1,6 @@
 """Whether the source matters: controls, maps and tests, in tables and figures."""
 
 
-
 def maps_of_pair(w):
     """Return the maps of a pair, the main one first."""
     return study.maps_of(w.source, w.target)
