@@ -450,6 +450,14 @@ CHANGES = {
         setting("alignment", sparsity=0.2),
         ["alignments/*", "masks/*", *SHOWN, *TRANSFERRED],
     ),
+    "the threshold of matched nodes": Change(
+        setting("alignment", prior={"threshold": 0.5}),
+        ["alignments/*", *SHOWN, *TRANSFERRED],
+    ),
+    "the correspondence that a trained map begins with": Change(
+        setting("alignment", prior={"correspondence": "matched"}),
+        ["alignments/*", *SHOWN, *TRANSFERRED, *COSTS],
+    ),
     "an untrained control added": Change(add_a_control("mlps-first"), TRANSFERRED),
     # It is trained beside the alignments that have not seen a task.
     "a trained control added": Change(

@@ -71,7 +71,7 @@ PUBLISHED = {
 METHODS = node_methods()
 TASKS = ["a", "b", "c"]
 FAMILIES = {"first": ["a", "b"]}
-MAPS = ["free", "depth-prior", "cka-prior", "prior-residual", "matched"]
+MAPS = ["free", "depth-prior", "cka-prior", "prior-residual"]
 TOKENS = {"a": 5, "b": 5, "c": 5}
 SEEDS = [0, 1]
 EXAMPLES = 7
@@ -251,7 +251,9 @@ def test_alignment_passes_are_those_that_run(tiny_model, tiny_pairs, training_se
     model = tiny_model("llama").requires_grad_(False)
     tasks = training_tasks(training_set, TASKS, FAMILIES)
     sets = training_sets(TASKS, FAMILIES)
-    jobs = jobs_of(tiny_model, "fit_alignment")
+    maps = [*MAPS[1:], "matched"]
+    config = CONFIG | {"alignment": CONFIG["alignment"] | {"compare": maps}}
+    jobs = jobs_of(tiny_model, "fit_alignment", config)
     # For one method; where nodes are compared, the source runs beside the target.
     jobs = jobs[: len(sets) + sum(leaves_out(each) for each in sets)]
     of_target = [job for job in jobs if not job.beside]
@@ -264,7 +266,7 @@ def test_alignment_passes_are_those_that_run(tiny_model, tiny_pairs, training_se
     generator = np.random.default_rng(0)
     sources = {t: generator.random(n_nodes, np.float32) for t in tasks}
     settings = FitSettings("circuit", 2, 0.1, 0.1)
-    maps = fitted_maps(training_set, "free", MAPS[1:])
+    maps = fitted_maps(training_set, "free", maps)
     with counted(model) as passes:
         prepared = prepare(model, parts)
         if len(maps) > 1:
@@ -280,7 +282,7 @@ def test_alignment_passes_are_those_that_run(tiny_model, tiny_pairs, training_se
                 fits(maps, trained_controls(training_set, CONTROLS)),
                 shape=(n_nodes, n_nodes),
                 seed=seed,
-                priors=dict.fromkeys(MAPS[1:], np.eye(n_nodes, dtype=np.float32)),
+                priors=dict.fromkeys(maps, np.eye(n_nodes, dtype=np.float32)),
             )
     assert passes == expected(work)
     beside = [job for job in jobs if job.beside and list(job.pairs) == tasks]

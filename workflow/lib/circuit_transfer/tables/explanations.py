@@ -48,7 +48,20 @@ MAP_EXPLANATIONS = {
     "depth-prior": "no training: scores are assigned to nodes of the same type at "
     "similar relative depth",
     "cka-prior": "depth-prior, weighted by the similarity of the nodes' outputs (CKA)",
-    "prior-residual": "trained matrix regularised towards cka-prior",
+    "prior-residual": "trained matrix regularised towards an untrained correspondence "
+    "of nodes, by default that of cka-prior",
+    "lineage": "no training: from node to node as recorded when one model was made "
+    "from the other, or both from a third one; 0 for other nodes",
+    "matched": "no training: nodes are matched one to one by what changes in them "
+    "between clean and corrupted prompts (debiased CKA); 0 for other nodes",
+    "lineage-filled": "lineage, and for target nodes without a counterpart how much "
+    "they change (as node-changes)",
+    "matched-filled": "matched, and for target nodes without a counterpart how much "
+    "they change (as node-changes)",
+    "mean-gold-lineage": "the target's mean gold scores of the training tasks, plus "
+    "what the source's scores are beyond their own mean, mapped by lineage; a "
+    "constant source gives mean-gold",
+    "mean-gold-matched": "the same, mapped by matched",
     "stitched": "computed for every task from forward passes of both models on its "
     "prompts: a target node receives a source node's score to the extent that their "
     "outputs change in the same way between corrupted and clean prompts",
