@@ -161,6 +161,7 @@ SUMMARIES = [
     *("tables/scaling/*", "figures/recovery", "figures/curves-by-*"),
     *(f"figures/{each}/*" for each in ("transfer-matrix", "controls", "maps")),
     *("figures/completeness/*", "figures/break-even/*", "summary"),
+    *("tables/source-use", "figures/source-use/*", "figures/source-use-by-*"),
 ]
 # What lists the models, and their pairs and rejected rows.
 LISTED = ["tables/models", "tables/rejects*"]
@@ -532,6 +533,7 @@ CHANGES = {
         [
             *("tables/statistics*", "tables/curve-intervals", *MEASURED, *LISTED),
             *("tables/scaling/*", "figures/recovery"),
+            *("tables/source-use", "figures/source-use/*", "figures/source-use-by-*"),
             *(f"tables/{each}/*" for each in ("leaderboard", "controls", "tests")),
             *("tables/maps/*", "figures/curves-by-*", "figures/completeness/*"),
             *("tables/top-nodes/*", "figures/controls/*", "figures/maps/*", "summary"),

@@ -22,6 +22,7 @@ rule write_summary:
             if study.learned_methods
         ],
         students=distillation_results.summarised_students(study),
+        source_use=paths("source-use") if study.tests_families else [],
         figures=summarised_figures(study),
     output:
         summary=path("summary"),

@@ -35,6 +35,7 @@ def write_summary(
     drawings_paths: Iterable[Path | str],
     drawn_paths: Iterable[Path | str],
     students_paths: Iterable[Path | str],
+    source_use_paths: Sequence[Path | str],
     summary_path: Path | str,
     *,
     names: Mapping[str, Any],
@@ -44,11 +45,9 @@ def write_summary(
 ) -> None:
     """Read what the study has found, and write the page, above all that it links to.
 
-    Frames and tables (CSV) are those of `Frames`: methods and the highest nodes and
-    edges one for each target, students one for each teacher and student, if there are
-    any. Figures are PNG files, drawings SVG files, of which `drawn` are the tables of
-    edges. `names` are what the study is of, `sections` by the name of a figure its
-    section and title, and `index` has by topic the linked files.
+    Frames and tables (CSV) are those of `Frames`. Figures are PNG files, drawings SVG
+    files, of which `drawn` are the tables of edges. By the name of a figure, `sections`
+    has its section and title; `index` has by topic the linked files.
     """
     study = Names(**names)
     measured = map(read_frame, (statistics_path, cpr_path, *edges_paths))
@@ -65,6 +64,7 @@ def write_summary(
         top_edges=_by_target(study, top_edges_paths, TOP_EDGES),
         methods=dict(zip(study.targets, map(read_frame, methods_paths), strict=False)),
         students=dict(_by_pair(study, students_paths)),
+        source_use=next(map(read_frame, source_use_paths), None),
     )
     drawings = _drawings(drawings_paths, drawn_paths, summary_path)
     figures = _figures(figures_paths, summary_path, sections, drawings)

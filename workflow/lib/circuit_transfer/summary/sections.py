@@ -16,6 +16,7 @@ from circuit_transfer.summary import (
     nodes,
     omissions,
     source,
+    source_use,
 )
 from circuit_transfer.summary.names import Names
 from circuit_transfer.summary.page import Bars, Drawing, Image, Section, page
@@ -54,6 +55,7 @@ class Frames:
         top_edges: by target, the table of its highest edges; empty without any.
         methods: by target, the statistics of all methods, if circuits are learned.
         students: by teacher and student, the statistics of the trained students.
+        source_use: differences to controls over families; None without several.
     """
 
     statistics: pl.DataFrame
@@ -67,6 +69,7 @@ class Frames:
     top_edges: Mapping[str, pl.DataFrame]
     methods: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     students: Mapping[tuple[str, str], pl.DataFrame] = field(default_factory=dict)
+    source_use: pl.DataFrame | None = None
 
 
 def study_page(
@@ -274,6 +277,10 @@ def _source(frames: Frames, names: Names, figures: Sequence[Image]) -> Section:
         tables[f"Differences to the controls, {arrow}"] = source.source_table(
             pair, **compared
         )
+    if frames.source_use is not None:
+        answer += source_use.source_use_answer(frames.source_use)
+        overview = source_use.source_use_overview(frames.source_use)
+        tables["Differences to the controls, over families"] = overview
     return Section("source", source.QUESTION, answer, figures, tables)
 
 
