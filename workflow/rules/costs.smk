@@ -25,7 +25,7 @@ rule summarise_costs:
     params:
         jobs=[each.name for each in COSTLY_JOBS],
         training=study.break_even_sets(),
-        map_name=study.main_map,
+        maps=study.maps,
         correspondence=study.correspondence,
     message:
         "Adding up the costs of the study"

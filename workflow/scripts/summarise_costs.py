@@ -42,7 +42,7 @@ def summarise_costs(
     *,
     jobs: Sequence[str],
     training: Mapping[str, Sequence[str]],
-    map_name: str,
+    maps: Sequence[str],
     correspondence: str,
 ) -> None:
     """Read every job's costs and benchmark, and write what they come to.
@@ -56,7 +56,7 @@ def summarise_costs(
         break_even_table_paths: one path per format.
         jobs: the stage of every job and what it is of, `{stage}/{name}/{name}`.
         training: tasks of the training sets whose cost is reported; see `break_even`.
-        map_name: the map whose training is counted.
+        maps: the main map, and those that it is compared with.
         correspondence: which one `prior-residual` begins with.
 
     Raises:
@@ -69,7 +69,7 @@ def summarise_costs(
     log.info("%d rows of costs of %d jobs", len(rows), len(frames))
     table = costs_table(rows, seconds)
     write_table(table, *costs_table_paths, title="What the study has cost")
-    counted = {"map_name": map_name, "correspondence": correspondence}
+    counted = {"maps": maps, "correspondence": correspondence}
     balance = break_even(rows, training=training, **counted)
     write_frame(balance, break_even_path)
     title = "From how many new tasks on a transfer is cheaper"

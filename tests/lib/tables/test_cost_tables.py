@@ -67,8 +67,8 @@ ROWS = [
 ]
 
 
-def balance(rows=ROWS, map_name="free"):
-    return break_even(frame(rows), training=TRAINING, map_name=map_name)
+def balance(rows=ROWS, *maps):
+    return break_even(frame(rows), training=TRAINING, maps=maps or ["free"])
 
 
 def cell(balance, trained_on, unit):
@@ -183,10 +183,31 @@ def test_a_source_that_costs_no_less_never_pays(seconds):
 
 @pytest.mark.parametrize(
     "map_name, training",
-    [("depth-prior", 4), ("cka-prior", 54), ("prior-residual", 59)],
+    [("depth-prior", 0), ("cka-prior", 50), ("prior-residual", 59)],
 )
 def test_a_map_costs_what_it_needs(map_name, training):
-    assert cell(balance(map_name=map_name), ALL, "seconds")[1] == training
+    assert cell(balance(ROWS, map_name), ALL, "seconds")[1] == training
+
+
+def test_compared_maps_cost_what_they_need():
+    left_out = [
+        fit(f"without-family-{name}", part, (6, 0), seconds)
+        for name, seconds in (("x", 2.0), ("y", 4.0))
+        for part in ("matching", "prepare")
+    ]
+    names = ("lineage", "matched", "matched-filled", "mean-gold-matched", "stitched")
+    found = balance([*ROWS, *left_out, *STITCHES], "free", *names)
+    ways = found["trained_on"].unique(maintain_order=True).to_list()
+    assert ways == [ALL, FAMILY, NOTHING, *(f"{FAMILY} ({name})" for name in names[:4])]
+    costs = [cell(found, each, "seconds") for each in ways[3:]]
+    # Nothing; the mean of 2 and 4; the same, and 1.5 more a task; the same as the
+    # second, and scores of b (3 and 8) or a (1 and 4).
+    assert costs[0] == [6, 0, 2, 0]
+    assert costs[1] == [6, 3, 2, pytest.approx(3 / 4)]
+    assert costs[2] == [6, 3, 3.5, pytest.approx(3 / 2.5)]
+    assert costs[3] == [6, 3 + (11 + 5) / 2, 2, pytest.approx(11 / 4)]
+    without = balance([*ROWS, *left_out], "free", *names)["trained_on"]
+    assert f"{FAMILY} (matched-filled)" not in without.to_list()
 
 
 def test_methods_and_pairs_are_separate():

@@ -5,6 +5,7 @@ computed from the passes and the sizes of the models, see `models.shape.ModelSha
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from math import floor, inf
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,9 @@ from circuit_transfer.tables.typesetting import EMPTY, Table
 from circuit_transfer.transfer.maps import (
     CKA,
     COMPARED,
+    FILLED,
     MAPS,
+    MEAN_GOLD,
     needed_correspondences,
 )
 
@@ -56,7 +59,10 @@ BREAK_EVEN_NOTE = (
     f"{EMPTY}: never. target passes: prompts run through the target, with or without a "
     f"backward pass; seconds: computing only. {FAMILY}: mean over the families left "
     f"out. {NOTHING}: no training; a further task needs attribution on the source and "
-    "the forward passes of both models for the stitched map."
+    f"the forward passes of both models for the stitched map. {FAMILY} (map): of a map "
+    "that is compared with the first one; it takes scores of its training tasks only "
+    "where it is trained, or added to mean gold scores, then those of the target too; "
+    "filled up, it needs the passes of the stitched map as well."
 )
 
 
@@ -133,7 +139,7 @@ def break_even(
     rows: pl.DataFrame,
     *,
     training: Mapping[str, Sequence[str]],
-    map_name: str,
+    maps: Sequence[str],
     correspondence: str = CKA,
 ) -> pl.DataFrame:
     """Return the number of tasks from which a transfer costs less than attribution.
@@ -142,7 +148,7 @@ def break_even(
         rows: costs with `flop` of the stages attribute_nodes, fit_alignment and, if
             part of the study, stitch_alignment.
         training: tasks by training set: `all`, and those that leave out a family.
-        map_name: the map whose training is counted.
+        maps: the main map, and those that it is compared with.
         correspondence: which one `prior-residual` begins with.
 
     Returns:
@@ -151,34 +157,86 @@ def break_even(
         Pairs and methods without a task scored in both models have no rows.
     """
     lines = []
-    parts = _parts(map_name, correspondence)
     fits = rows.filter(stage="fit_alignment")
     pairs = fits.select("source", "target", "method").unique(maintain_order=True)
-    for source, target, method in pairs.iter_rows():
-        fitted = fits.filter(source=source, target=target, method=method)
-        scored = rows.filter(stage="attribute_nodes", method=method)
-        stitches = rows.filter(stage="stitch_alignment", source=source, target=target)
+    for place in pairs.iter_rows():
         for unit in UNITS:
-            gold = _by_task(scored.filter(model=target), target, unit)
-            further = _by_task(scored.filter(model=source), target, unit)
-            both = sorted(gold.keys() & further.keys())
-            if not both:
-                continue
-            of_set = {
-                name: _fit_cost(fitted.filter(training_set=name), *parts, target, unit)
-                + sum(further.get(task, 0.0) for task in tasks)
-                for name, tasks in training.items()
-            }
-            per_task = (_mean(gold[t] for t in both), _mean(further[t] for t in both))
-            for trained_on, cost in _trainings(of_set):
-                labels = (source, target, method, trained_on, unit)
-                lines.append((*labels, *_balance(*per_task, cost)))
-            stitched = _by_task(stitches, target, unit)
-            if both and set(both) <= stitched.keys():
-                more = _mean(further[task] + stitched[task] for task in both)
-                labels = (source, target, method, NOTHING, unit)
-                lines.append((*labels, *_balance(per_task[0], more, 0.0)))
+            transfer = _transfer(rows, *place, unit)
+            for trained_on, *amounts in transfer.ways(training, maps, correspondence):
+                lines.append((*place, trained_on, unit, *_balance(*amounts)))
     return pl.DataFrame(lines, schema=BREAK_EVEN_SCHEMA, orient="row")
+
+
+@dataclass(frozen=True)
+class _Transfer:
+    """The costs of one pair and method, in one unit.
+
+    Attributes:
+        fits: of the alignments, with the `amount`.
+        gold: of attribution on the target, by task.
+        source: of attribution on the source, by task.
+        stitches: of the runs that stitched maps are made from, by task.
+    """
+
+    fits: pl.DataFrame
+    gold: Mapping[str, float]
+    source: Mapping[str, float]
+    stitches: Mapping[str, float]
+
+    def ways(
+        self,
+        training: Mapping[str, Sequence[str]],
+        maps: Sequence[str],
+        correspondence: str,
+    ) -> Iterator[tuple[str, float, float, float]]:
+        """Yield every way of transfer: gold, a further task, and training before."""
+        tasks = sorted(self.gold.keys() & self.source.keys())
+        if not tasks:
+            return
+        gold = _mean(self.gold[task] for task in tasks)
+        source = _mean(self.source[task] for task in tasks)
+        main, *compared = maps
+        for trained_on, cost in _trainings(self._costs(main, training, correspondence)):
+            yield trained_on, gold, source, cost
+        stitched = 0.0
+        if has_stitched := set(tasks) <= self.stitches.keys():
+            stitched = _mean(self.stitches[task] for task in tasks)
+            yield NOTHING, gold, source + stitched, 0.0
+        for name in compared:
+            is_filled = name in MAPS and MAPS[name].completed == FILLED
+            if name not in MAPS or (is_filled and not has_stitched):
+                continue
+            costs = dict(_trainings(self._costs(name, training, correspondence)))
+            if FAMILY in costs:
+                further = source + (stitched if is_filled else 0.0)
+                yield f"{FAMILY} ({name})", gold, further, costs[FAMILY]
+
+    def _costs(
+        self, name: str, training: Mapping[str, Sequence[str]], correspondence: str
+    ) -> dict[str, float]:
+        """Return the cost of a map by training set: its fit, and scores it takes."""
+        form, of_set = MAPS[name], {}
+        taken = [self.source] if form.trained or form.completed == MEAN_GOLD else []
+        taken += [self.gold] if form.completed == MEAN_GOLD else []
+        for training_set, tasks in training.items():
+            fits = self.fits.filter(training_set=training_set)
+            scores = sum(each.get(task, 0.0) for each in taken for task in tasks)
+            of_set[training_set] = _fit_cost(fits, name, correspondence) + scores
+        return of_set
+
+
+def _transfer(
+    rows: pl.DataFrame, source: str, target: str, method: str, unit: str
+) -> _Transfer:
+    rows = rows.with_columns(amount=_amount(unit, target))
+    scored = rows.filter(stage="attribute_nodes", method=method)
+    pair = {"source": source, "target": target}
+    return _Transfer(
+        rows.filter(stage="fit_alignment", method=method, **pair),
+        _by_task(scored.filter(model=target)),
+        _by_task(scored.filter(model=source)),
+        _by_task(rows.filter(stage="stitch_alignment", **pair)),
+    )
 
 
 def _amount(unit: str, target: str) -> pl.Expr:
@@ -188,25 +246,18 @@ def _amount(unit: str, target: str) -> pl.Expr:
     return pl.col(unit.lower())
 
 
-def _by_task(rows: pl.DataFrame, target: str, unit: str) -> dict[str, float]:
-    sums = rows.group_by("task").agg(_amount(unit, target).sum())
+def _by_task(rows: pl.DataFrame) -> dict[str, float]:
+    sums = rows.group_by("task").agg(pl.col("amount").sum())
     return {task: float(amount) for task, amount in sums.iter_rows()}
 
 
-def _parts(map_name: str, correspondence: str) -> tuple[str, list[str]]:
-    """Return the parts of the costs that are a map's: its own, and shared ones."""
-    needed = needed_correspondences([map_name], correspondence)
-    shared = [part for each, part in COMPARED.items() if each in needed]
-    return map_name, [*shared, *(["prepare"] if MAPS[map_name].trained else [])]
-
-
-def _fit_cost(
-    rows: pl.DataFrame, own: str, shared: Sequence[str], target: str, unit: str
-) -> float:
+def _fit_cost(rows: pl.DataFrame, name: str, correspondence: str) -> float:
     """Return the cost of a map per seed: what all seeds share, and its training."""
-    rows = rows.with_columns(amount=_amount(unit, target))
+    needed = needed_correspondences([name], correspondence)
+    shared = [part for each, part in COMPARED.items() if each in needed]
+    shared += ["prepare"] if MAPS[name].trained else []
     prepared = rows.filter(pl.col("part").is_in(shared))["amount"].sum()
-    seeds = rows.filter(part=own).group_by("seed").agg(pl.col("amount").sum())
+    seeds = rows.filter(part=name).group_by("seed").agg(pl.col("amount").sum())
     return float(prepared) + float(seeds["amount"].mean() or 0.0)
 
 
