@@ -6,6 +6,7 @@ from dataclasses import replace
 from math import ceil
 
 import numpy as np
+import polars as pl
 
 from circuit_transfer.artifacts.alignments import Alignment, tensor_name
 from circuit_transfer.circuits.prepared import Preparations, prepare
@@ -20,7 +21,7 @@ from circuit_transfer.study.sensitivity.settings import (
     first,
     groups,
 )
-from circuit_transfer.study.sensitivity.subjects import Study
+from circuit_transfer.study.sensitivity.subjects import Study, Subject
 from circuit_transfer.transfer.alignment import fit_maps
 from circuit_transfer.transfer.cka import compare_nodes
 from circuit_transfer.transfer.controls import trained_controls
@@ -32,7 +33,11 @@ from circuit_transfer.transfer.maps import (
     transformed,
 )
 from circuit_transfer.transfer.shared_prompts import shared_batches
-from circuit_transfer.transfer.training_sets import family_sets, training_sets
+from circuit_transfer.transfer.training_sets import (
+    family_sets,
+    training_sets,
+    training_tasks,
+)
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +67,10 @@ def fitted_alignments(
         controls = trained_controls(training_set, compared.controls)
         # One training set at a time: its prepared batches take most of the memory.
         for tasks, group in _prepared_together(study, variants, training_set):
-            prepared, similarity = _prepared(study, first(group), tasks)
+            settings = first(group)
+            size = _batch_size(study, settings, training_set, tasks)
+            settings = replace(settings, batch_size=size)
+            prepared, similarity = _prepared(study, settings, tasks)
             for same in groups(group, ("fit", "seeds", *SCORED_BY)):
                 name, settings = next(iter(same.items()))
                 sources = {
@@ -98,13 +106,42 @@ def _prepared_together(
             )
 
 
+def _batch_size(
+    study: Study, settings: Settings, training_set: str, tasks: Sequence[str]
+) -> int:
+    """Return the batch size by which some tasks of a set take as many steps as all.
+
+    Batches are of one task and of prompts of one length, so that equally many pairs of
+    fewer tasks would fill fewer batches.
+    """
+    known = training_tasks(training_set, study.tasks, study.families)
+    if list(tasks) == known:
+        return settings.batch_size
+
+    def steps(of: Sequence[str], size: int) -> int:
+        pairs = _pairs(study.target, settings, of).values()
+        return sum(len(pair_batches(each, size)) for each in pairs)
+
+    wanted = steps(known, settings.batch_size)
+    sizes = range(settings.batch_size, 0, -1)
+    return min(sizes, key=lambda size: abs(steps(tasks, size) - wanted))
+
+
+def _pairs(
+    subject: Subject, settings: Settings, tasks: Sequence[str]
+) -> dict[str, pl.DataFrame]:
+    """Return the pairs of a fit, shared evenly by its tasks."""
+    share = ceil(settings.examples / len(tasks))
+    return {task: select_pairs(subject.pairs[task], "train", share) for task in tasks}
+
+
 def _prepared(
     study: Study, settings: Settings, tasks: Sequence[str]
 ) -> tuple[Preparations, np.ndarray | None]:
     """Run the target on the pairs of a training set; compare nodes if a map does."""
     source, target = study.source, study.target
-    device, share = target.model.device, ceil(settings.examples / len(tasks))
-    pairs = {t: select_pairs(target.pairs[t], "train", share) for t in tasks}
+    device = target.model.device
+    pairs, of_source = (_pairs(each, settings, tasks) for each in (target, source))
     batches = {
         task: pair_batches(each, settings.batch_size, device)
         for task, each in pairs.items()
@@ -112,7 +149,6 @@ def _prepared(
     prepared = prepare(target.model, batches, settings.training_ablation)
     if settings.map not in SIMILARITY_MAPS:
         return prepared, None
-    of_source = {t: select_pairs(source.pairs[t], "train", share) for t in tasks}
     shared = [
         each
         for task in tasks
