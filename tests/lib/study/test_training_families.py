@@ -107,6 +107,22 @@ def test_alignments_are_trained_on_the_drawn_families(study, scores, n_families)
     assert (one_seed[0] == one_seed[1]) == (n_families == 3)
 
 
+def test_fewer_families_take_as_many_steps(study, scores):
+    # Pairs of five and seven tokens alternate, so a task of n has n / 2 of each.
+    settings = replace(SETTINGS, batch_size=6, seeds=(0,))
+    compared = COMPARED_BY_SETTING["training_families"]
+    variants = {str(n): settings.changed("training_families", n) for n in (1, 3)}
+    sources = dict.fromkeys(variants, scores["small"])
+    found = fitted_alignments(study, variants, sources, compared)
+    for one, of_all in zip(found["1"], found["3"], strict=True):
+        assert len(one.metadata["tasks"]) in (1, 2)
+        # Two pairs of each of three tasks, or of four: one of each length.
+        n_tasks = len(of_all.metadata["tasks"])
+        assert len(of_all.tensors["loss"]) == 2 * n_tasks
+        # Six pairs of one task, or of two: pair by pair. Batches of six are 2 or 4.
+        assert len(one.tensors["loss"]) == 6
+
+
 def test_all_other_families_give_the_fit_that_leaves_one_out(study, scores):
     today = fitted_alignments(
         study, {"one": SETTINGS}, {"one": scores["small"]}, COMPARED

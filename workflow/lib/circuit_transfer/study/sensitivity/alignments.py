@@ -7,6 +7,7 @@ from math import ceil
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from circuit_transfer.artifacts.alignments import Alignment, tensor_name
 from circuit_transfer.circuits.prepared import Preparations, prepare
@@ -35,7 +36,11 @@ from circuit_transfer.transfer.maps import (
     transformed,
 )
 from circuit_transfer.transfer.shared_prompts import shared_batches
-from circuit_transfer.transfer.training_sets import family_sets, training_sets
+from circuit_transfer.transfer.training_sets import (
+    family_sets,
+    training_sets,
+    training_tasks,
+)
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +70,10 @@ def fitted_alignments(
         controls = trained_controls(training_set, compared.controls)
         # One training set at a time: its prepared batches take most of the memory.
         for tasks, group in _prepared_together(study, variants, training_set):
-            prepared, known = _prepared(study, first(group), tasks)
+            settings = first(group)
+            size = _batch_size(study, settings, training_set, tasks)
+            settings = replace(settings, batch_size=size)
+            prepared, known = _prepared(study, settings, tasks)
             for same in groups(group, ("fit", "seeds", *SCORED_BY)):
                 name, settings = next(iter(same.items()))
                 sources = {
@@ -101,13 +109,42 @@ def _prepared_together(
             )
 
 
+def _batch_size(
+    study: Study, settings: Settings, training_set: str, tasks: Sequence[str]
+) -> int:
+    """Return the batch size by which some tasks of a set take as many steps as all.
+
+    Batches are of one task and of prompts of one length, so that equally many pairs of
+    fewer tasks would fill fewer batches.
+    """
+    known = training_tasks(training_set, study.tasks, study.families)
+    if list(tasks) == known:
+        return settings.batch_size
+
+    def steps(of: Sequence[str], size: int) -> int:
+        pairs = _pairs(study.target, settings, of).values()
+        return sum(len(pair_batches(each, size)) for each in pairs)
+
+    wanted = steps(known, settings.batch_size)
+    sizes = range(settings.batch_size, 0, -1)
+    return min(sizes, key=lambda size: abs(steps(tasks, size) - wanted))
+
+
+def _pairs(
+    subject: Subject, settings: Settings, tasks: Sequence[str]
+) -> dict[str, pl.DataFrame]:
+    """Return the pairs of a fit, shared evenly by its tasks."""
+    share = ceil(settings.examples / len(tasks))
+    return {task: select_pairs(subject.pairs[task], "train", share) for task in tasks}
+
+
 def _prepared(
     study: Study, settings: Settings, tasks: Sequence[str]
 ) -> tuple[Preparations, dict[str, np.ndarray | None]]:
     """Run the target on the pairs of a training set; compare nodes if a map does."""
     source, target = study.source, study.target
-    device, share = target.model.device, ceil(settings.examples / len(tasks))
-    pairs = {t: select_pairs(target.pairs[t], "train", share) for t in tasks}
+    device = target.model.device
+    pairs, of_source = (_pairs(each, settings, tasks) for each in (target, source))
     batches = {
         task: pair_batches(each, settings.batch_size, device)
         for task, each in pairs.items()
@@ -120,7 +157,6 @@ def _prepared(
     compared = [each for each in COMPARED if each in needed]
     if not compared:
         return prepared, known
-    of_source = {t: select_pairs(source.pairs[t], "train", share) for t in tasks}
     shared = [
         each
         for task in tasks
