@@ -83,7 +83,7 @@ PLANNED = {
         f"{SLURM} --resources gpu=0",
         f"{SLURM} {MORE_MEMORY}",
     ],
-    TRAIN: [TRAIN],
+    TRAIN: [TRAIN, TRAIN.replace("embedded", "relatives")],
     "make setup": ["make setup"],
     "make test": ["make test"],
     "make benchmark": ["make benchmark"],
@@ -99,6 +99,8 @@ ELSEWHERE = {
         for name in ("distillation", "distillation-llama-3")
     },
     **{f"{STUDIES}/{name}.yaml": PLANS for name in ("smollm2", "edges", "learned")},
+    f"{STUDIES}/relatives.yaml": PLANS,
+    f"{STUDIES}/training-families.yaml -- sensitivity": PLANS,
     "snakemake --report": (
         "test_modules.py::test_results_are_those_of_the_study_by_itself"
     ),

@@ -28,6 +28,7 @@ ESTIMATED = (*PUBLISHED, "gpt2-edges", "distillation-llama-3")
 # With six tasks there are 6 training sets of one, 6 without one, 2 without a family of
 # several, and all: 15. Two of the three methods have gradients to carry.
 SIX, METHODS, WITH_GRADIENTS = 6, 3, 2
+THIRTEEN = 13  # of the relatives
 PLANNED = {
     "llama-3": {
         "download_model": 3,
@@ -152,6 +153,19 @@ PLANNED = {
         "distil_student": 2 * 8 * 5,
         "evaluate_student": 2 * 8,
     },
+    # Six models, ten transfers and thirteen tasks, of which two are one family: 13
+    # training sets of one, 13 without one, 1 without the family, and all.
+    "relatives": {
+        "attribute_nodes": 6 * THIRTEEN,
+        "stitch_alignment": 10 * THIRTEEN,
+        "carry_gradients": 10 * THIRTEEN,
+        "fit_alignment": 10 * 28,
+        "fit_free_mask": None,
+        "evaluate_aligned": 10 * THIRTEEN,
+        "summarise_source_use": 1,
+    },
+    "training-families": {"attribute_nodes": 4 * THIRTEEN, "fit_alignment": 3 * 28},
+    "train-relatives": {"train_model": 6, "fit_alignment": None},
     # Sixteen models; each by six methods of edges on the task that it answers.
     "planted": {"plant_model": 16, "score_planted": 1},
     "planted-learned": {"plant_model": 8, "score_planted": 1},
