@@ -1,11 +1,6 @@
 """Whether the source matters: controls, maps and tests, in tables and figures."""
 
 
-def maps_of_pair(w):
-    """Return the maps of a pair, the main one first."""
-    return study.maps_of(w.source, w.target)
-
-
 rule summarise_controls:
     input:
         statistics=path("statistics"),
@@ -63,7 +58,7 @@ rule summarise_maps:
         "../../envs/figures.yaml"
     params:
         **study.selected("methods", "controls", "ablation"),
-        maps=maps_of_pair,
+        maps=lambda w: study.maps_of(w.source, w.target),
     message:
         "Maps of {wildcards.source} to {wildcards.target}"
     script:
@@ -85,7 +80,7 @@ rule plot_maps:
         "../../envs/figures.yaml"
     params:
         **study.selected("methods", "ablation"),
-        maps=maps_of_pair,
+        maps=lambda w: study.maps_of(w.source, w.target),
     message:
         "Drawing the maps of {wildcards.source} to {wildcards.target}"
     script:
@@ -107,7 +102,7 @@ rule summarise_tests:
         "../../envs/figures.yaml"
     params:
         **study.selected("methods", "ablation"),
-        maps=maps_of_pair,
+        maps=lambda w: study.maps_of(w.source, w.target),
     message:
         "Tests of {wildcards.source} to {wildcards.target}"
     script:
