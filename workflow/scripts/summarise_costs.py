@@ -57,7 +57,7 @@ def summarise_costs(
         jobs: the stage of every job and what it is of, `{stage}/{name}/{name}`.
         training: tasks of the training sets whose cost is reported; see `break_even`.
         maps: the main map, and those that it is compared with.
-        correspondence: which one `prior-residual` begins with.
+        correspondence: which one residual maps begin with.
 
     Raises:
         ValueError: a file of costs is no JSON.

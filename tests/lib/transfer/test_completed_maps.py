@@ -21,6 +21,7 @@ GOLD = {
 }
 CHANGES = np.array([8.0, 2.0, 4.0], np.float32)
 MEAN_GOLD = np.array([0.125, 0.75, -0.4], np.float32)
+ADDED_TO_GOLD = ["mean-gold-lineage", "mean-gold-matched", "mean-gold-residual"]
 FAMILIES = {task: [task] for task in SOURCES}
 
 
@@ -71,7 +72,7 @@ def test_without_changes_what_is_filled_is_unknown():
     assert np.isnan(rankings("lineage-filled", stitched=False)["none"]).all()
 
 
-@pytest.mark.parametrize("name", ["mean-gold-lineage", "mean-gold-matched"])
+@pytest.mark.parametrize("name", ADDED_TO_GOLD)
 def test_what_is_beyond_the_mean_of_the_source_is_added_to_mean_gold(name):
     found = rankings(name)
     largest = {task: transformed(each, "max") for task, each in SOURCES.items()}
@@ -87,7 +88,7 @@ def test_what_is_beyond_the_mean_of_the_source_is_added_to_mean_gold(name):
     assert any(np.allclose(found["random-source"], each) for each in possible)
 
 
-@pytest.mark.parametrize("name", ["mean-gold-lineage", "mean-gold-matched"])
+@pytest.mark.parametrize("name", ADDED_TO_GOLD)
 def test_a_constant_source_gives_mean_gold_exactly(name):
     expected = np.stack([transformed(GOLD[task], "max") for task in "bc"]).mean(0)
     found = rankings(name)["source-free"]

@@ -174,7 +174,7 @@ def test_a_threshold_drops_the_pairs_below_it():
 
 
 @pytest.mark.parametrize("chosen", ["cka", "lineage", "matched"])
-def test_a_trained_map_begins_with_the_correspondence_that_is_chosen(chosen):
+def test_residual_maps_have_the_correspondence_that_is_chosen(chosen):
     known = {"cka": SIMILARITY, "matched": SIMILARITY, "lineage": np.eye(3, 4)}
     found = node_priors(
         MAPS,
@@ -188,7 +188,8 @@ def test_a_trained_map_begins_with_the_correspondence_that_is_chosen(chosen):
     )
     assert set(found) == set(MAPS) - {"free"}
     of_map = {"cka": "cka-prior", "lineage": "lineage", "matched": "matched"}[chosen]
-    assert np.array_equal(found["prior-residual"], found[of_map])
+    for name in ("prior-residual", "mean-gold-residual"):
+        assert np.array_equal(found[name], found[of_map])
     assert MAPS["prior-residual"].correspondence == CHOSEN
     assert found["matched"].sum() == 1
     assert np.array_equal(found["mean-gold-lineage"], np.eye(3, 4))

@@ -149,7 +149,7 @@ def break_even(
             part of the study, stitch_alignment.
         training: tasks by training set: `all`, and those that leave out a family.
         maps: the main map, and those that it is compared with.
-        correspondence: which one `prior-residual` begins with.
+        correspondence: which one residual maps begin with.
 
     Returns:
         One row per pair, method, `trained_on` and `unit`, see `BREAK_EVEN_SCHEMA`;

@@ -62,6 +62,8 @@ MAP_EXPLANATIONS = {
     "what the source's scores are beyond their own mean, mapped by lineage; a "
     "constant source gives mean-gold",
     "mean-gold-matched": "the same, mapped by matched",
+    "mean-gold-residual": "the same, mapped by the correspondence that prior-residual "
+    "begins with",
     "stitched": "computed for every task from forward passes of both models on its "
     "prompts: a target node receives a source node's score to the extent that their "
     "outputs change in the same way between corrupted and clean prompts",

@@ -16,7 +16,7 @@ from circuit_transfer.transfer.training_sets import leaves_out
 
 # What a map knows of which target node a source node is like: type and depth, the
 # similarity of outputs, what is recorded of how the models were made, or a matching by
-# the similarity of changes. Of a trained map, the one that the configuration names.
+# the similarity of changes. Of residual maps, the one that the configuration names.
 DEPTH, CKA, LINEAGE, MATCHED = "depth", "cka", "lineage", "matched"
 CHOSEN = "chosen"
 # How the scores that a map carries are completed, see `completed_maps`.
@@ -56,6 +56,7 @@ MAPS = {
     "matched-filled": Map(MATCHED, completed=FILLED),
     "mean-gold-lineage": Map(LINEAGE, completed=MEAN_GOLD),
     "mean-gold-matched": Map(MATCHED, completed=MEAN_GOLD),
+    "mean-gold-residual": Map(CHOSEN, completed=MEAN_GOLD),
 }
 TRAINED_MAPS = tuple(name for name, each in MAPS.items() if each.trained)
 # The correspondences for which both models run, and the part of a fit's costs they are.
