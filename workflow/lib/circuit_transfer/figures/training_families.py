@@ -98,7 +98,7 @@ def _draw_lines(axes: Axes, means: pl.DataFrame) -> None:
 def _levels(means: pl.DataFrame) -> Iterator[tuple[float, float, float, float]]:
     """Yield every number of families, the mean and the ends of its interval.
 
-    All families, asked for by their number as well, are one point.
+    All families, also where their number is given, are one point.
     """
     for (number,), of_number in means.group_by("number", maintain_order=True):
         of_family = of_number.unique("family", maintain_order=True)["cpr"].to_numpy()
