@@ -58,9 +58,11 @@ def training_families_figure(areas: pl.DataFrame, families: Families) -> Figure:
         axes, shown, strict=True
     ):
         _draw_lines(panel, of_fit)
-        panel.set_title(f"{source} → {target}, {method}: {name}")
+        # In two lines: names of models are long.
+        panel.set_title(f"{source} → {target}\n{name}, {method}")
         panel.set_xlabel("training families")
-        panel.set_ylabel("CPR")
+        if panel.get_subplotspec().is_first_col():
+            panel.set_ylabel("CPR")
     legends = [panel.get_legend_handles_labels() for panel in axes]
     handles = {
         name: handle for legend in legends for handle, name in zip(*legend, strict=True)
