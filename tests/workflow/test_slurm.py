@@ -172,7 +172,10 @@ def disturbed(slurm, one_task, tmp_path_factory):
 def test_every_rule_of_the_tiny_study_runs_on_slurm(disturbed, new_study):
     on_slurm, _, _ = disturbed
     logs = {path.stem for path in on_slurm.result("logs").iterdir()}
-    assert logs == new_study.planned().keys() - {"all"}
+    # With one task there are no families to compare over.
+    planned = new_study.planned()
+    over_families = {rule for rule in planned if "source_use" in rule}
+    assert logs == planned.keys() - {"all"} - over_families
 
 
 def test_results_are_those_of_a_local_run_to_the_byte(disturbed, local):

@@ -79,7 +79,7 @@ def test_the_page_answers_every_question_without_another_file(study):
         "What was left out?",
     ):
         assert f">{question}</a></h2>" in page
-    assert page.count('<img src="data:image/png;base64,') == 6
+    assert page.count('<img src="data:image/png;base64,') == 7
     # A drawing of every task, in the page itself.
     assert page.count("<svg") == 3
     assert not re.search(r"https?:|<script|<link|url\(", page)

@@ -73,7 +73,8 @@ def evaluate_student(
     rows = _labelled(finished.parts, seeds, variant)
     labels = {"teacher": teacher, "student": student, "task": task}
     write_frame(_frame(rows, labels, trained), measures_path)
-    write_json(finished.joined("costs"), cost_path)
+    _, probing = examination.probed
+    write_json([*finished.joined("costs"), *probing], cost_path)
     resume.remove()
 
 

@@ -33,6 +33,11 @@ CONFIG = {
         "theirs": {"mib": "ioi", "path": "mib"},
     },
     "attribution": {"ablation": "counterfactual", "grid": "right", "verify": 0},
+    "alignment": {
+        "map": "free",
+        "compare": [],
+        "prior": {"correspondence": "cka"},
+    },
     "pruning": {"sizes": [0.1, 0.05], "ablation": "counterfactual"},
     "sensitivity": {},
     "benchmark": {},

@@ -32,7 +32,7 @@ SETS = {"a": "without-family-x", "d": "without-d"}
 SETTINGS = Settings(
     fit=FitSettings("circuit", epochs=1, learning_rate=0.1, sparsity=0.1),
     map="free",
-    prior={"depth_width": 0.25, "temperature": 0.3},
+    prior={"depth_width": 0.25, "temperature": 0.3, "correspondence": "cka"},
     transform="max",
     seeds=(0, 1),
     ig_steps=1,

@@ -100,13 +100,13 @@ class Examination:
             part: name of the costs.
             folder: of its checkpoint; None for the student before.
         """
-        student, teacher = self._load(folder), self._loaded_teacher
-        models = {self.student["model"]: student, self.teacher["model"]: teacher}
-        with measured_together(part, models) as costs:
+        student = self._load(folder)
+        probe, _ = self.probed
+        with measured_together(part, {self.student["model"]: student}) as costs:
             rows = self._answers(student, 0)
             own = rows[self.task]
             own |= self._circuit(student, 0)
-            own["cka"] = self._probe and self._probe(student)["cka"]
+            own["cka"] = probe and probe(student)["cka"]
             scores = self._scores(student) if folder else self.scores[0]
             own |= self._correlations(scores)
         return [*rows.values()], costs
@@ -145,17 +145,20 @@ class Examination:
         return {key: found[key] for key in ("circuit_accuracy", "faithfulness")}
 
     @cached_property
-    def _probe(self) -> Probe | None:
-        """What compares the matched heads, on pairs of both models; None without some.
+    def probed(self) -> tuple[Probe | None, Rows]:
+        """What compares the matched heads, and what it cost to run the teacher's.
 
-        The teacher runs once for all students.
+        On pairs of both models, once for all students; None without some.
         """
         models = self._load(None), self._loaded_teacher
         files, how = self.tests[self.task], self.settings["held_out"]
         batches = read_shared(models, files, "test", **how)
         if not batches or not self.matched:
-            return None
-        return Probe(models[1], batches, self.matched, self.settings["positions"])
+            return None, []
+        heads, positions = self.matched, self.settings["positions"]
+        with measured_together("probe", {self.teacher["model"]: models[1]}) as costs:
+            probe = Probe(models[1], batches, heads, positions)
+        return probe, costs
 
     def _scores(self, student: nn.Module) -> Scores:
         """Score the nodes and edges of a student."""
