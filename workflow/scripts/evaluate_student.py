@@ -73,8 +73,7 @@ def evaluate_student(
     rows = _labelled(finished.parts, seeds, variant)
     labels = {"teacher": teacher, "student": student, "task": task}
     write_frame(_frame(rows, labels, trained), measures_path)
-    _, probing = examination.probed
-    write_json([*finished.joined("costs"), *probing], cost_path)
+    write_json([*finished.joined("costs"), *examination.probed[1]], cost_path)
     resume.remove()
 
 

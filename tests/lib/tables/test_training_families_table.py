@@ -162,7 +162,7 @@ def test_the_figure_has_a_panel_per_map_and_pair_and_a_line_per_source(tmp_path)
     figure = training_families_figure(areas, FAMILIES)
     titles = [axes.get_title() for axes in figure.axes]
     assert titles == [
-        f"small → {target}, nap: {name}"
+        f"small → {target}\n{name}, nap"
         for target in ("big", "else")
         for name in ("free", "ridge")
     ]
