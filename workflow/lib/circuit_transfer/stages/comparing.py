@@ -12,7 +12,7 @@ from circuit_transfer.models.loading import load_described
 from circuit_transfer.prompts.batches import PairBatch
 from circuit_transfer.transfer.cka import COMPARISONS
 from circuit_transfer.transfer.correspondences import recorded_nodes
-from circuit_transfer.transfer.maps import COMPARED, LINEAGE
+from circuit_transfer.transfer.maps import COST_PARTS, LINEAGE
 
 log = logging.getLogger(__name__)
 Prompts = Sequence[tuple[PairBatch, PairBatch]]
@@ -44,14 +44,14 @@ def known_correspondences(
         known[LINEAGE] = recorded_nodes(source, target)
         if known[LINEAGE] is None:
             log.warning("no node of one model is recorded to be one of the other")
-    compared = [each for each in COMPARED if each in needed]
+    compared = [each for each in COST_PARTS if each in needed]
     shared = prompts() if compared else []
     if not shared:
         return known, costs
     source_model = load_described(source)
     models = {source["model"]: source_model, target["model"]: model}
     for each in compared:
-        with measured_together(COMPARED[each], models) as cost:
+        with measured_together(COST_PARTS[each], models) as cost:
             known[each] = COMPARISONS[each](source_model, model, shared)
         costs += cost
     return known, costs

@@ -21,7 +21,7 @@ from circuit_transfer.study.paths import (
 from circuit_transfer.transfer.controls import trained_controls
 from circuit_transfer.transfer.maps import (
     CARRIED,
-    COMPARED,
+    COST_PARTS,
     STITCHED,
     fitted_maps,
     needed_correspondences,
@@ -197,7 +197,7 @@ class Study(Names):
     def if_compared(self, w, files: list[str]) -> list[str]:
         """Return files only if a map of a training set compares nodes."""
         needed = needed_correspondences(self.fitted_maps(w), self.correspondence)
-        return files if needed & COMPARED.keys() else []
+        return files if needed & COST_PARTS.keys() else []
 
     def trained_controls(self, w) -> list[str]:
         """Return the controls that are trained on a training set."""

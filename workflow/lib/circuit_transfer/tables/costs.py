@@ -14,7 +14,7 @@ import polars as pl
 from circuit_transfer.tables.typesetting import EMPTY, Table
 from circuit_transfer.transfer.maps import (
     CKA,
-    COMPARED,
+    COST_PARTS,
     FILLED,
     MAPS,
     MEAN_GOLD,
@@ -254,7 +254,7 @@ def _by_task(rows: pl.DataFrame) -> dict[str, float]:
 def _fit_cost(rows: pl.DataFrame, name: str, correspondence: str) -> float:
     """Return the cost of a map per seed: what all seeds share, and its training."""
     needed = needed_correspondences([name], correspondence)
-    shared = [part for each, part in COMPARED.items() if each in needed]
+    shared = [part for each, part in COST_PARTS.items() if each in needed]
     shared += ["prepare"] if MAPS[name].trained else []
     prepared = rows.filter(pl.col("part").is_in(shared))["amount"].sum()
     seeds = rows.filter(part=name).group_by("seed").agg(pl.col("amount").sum())

@@ -60,7 +60,7 @@ MAPS = {
 }
 TRAINED_MAPS = tuple(name for name, each in MAPS.items() if each.trained)
 # The correspondences for which both models run, and the part of a fit's costs they are.
-COMPARED = {CKA: "similarity", MATCHED: "matching"}
+COST_PARTS = {CKA: "similarity", MATCHED: "matching"}
 # Compared with the maps, and computed for every task from runs of both models on its
 # prompts (`stitching`): of scores, and of gradients, by methods whose gradients are of
 # whole runs, so that the residual stream has them too.

@@ -29,7 +29,7 @@ from circuit_transfer.transfer.controls import trained_controls
 from circuit_transfer.transfer.correspondences import node_priors, recorded_nodes
 from circuit_transfer.transfer.family_draws import drawn_tasks
 from circuit_transfer.transfer.maps import (
-    COMPARED,
+    COST_PARTS,
     LINEAGE,
     fits,
     needed_correspondences,
@@ -154,7 +154,7 @@ def _prepared(
     known: dict[str, np.ndarray | None] = {}
     if LINEAGE in needed:
         known[LINEAGE] = recorded_nodes(*map(_description, (source, target)))
-    compared = [each for each in COMPARED if each in needed]
+    compared = [each for each in COST_PARTS if each in needed]
     if not compared:
         return prepared, known
     shared = [
