@@ -170,6 +170,58 @@ class Names:
             return self.maps
         return [name for name in self.maps if name not in maps_by_lineage(self.config)]
 
+    @property
+    def edge_transfers(self) -> list[str]:
+        """The methods whose scores of edges are transferred."""
+        return self._edge_alignment.get("methods", []) if self.transfers else []
+
+    @property
+    def transferred_methods(self) -> list[str]:
+        """The methods whose scores are transferred, those of nodes first."""
+        return [*self.methods, *self.edge_transfers]
+
+    @property
+    def ranking(self) -> str:
+        """Which scores of edges are transferred: `absolute` or `signed` ones."""
+        return self._edge_alignment.get("ranking", "absolute")
+
+    @cached_property
+    def edge_maps(self) -> list[str]:
+        """All maps of scores of edges, the main one first."""
+        of_edges = self._edge_alignment
+        names = [of_edges["map"], *of_edges["compare"]] if self.edge_transfers else []
+        return list(dict.fromkeys(names))
+
+    @property
+    def edge_controls(self) -> list[str]:
+        """What a transfer of scores of edges is compared with."""
+        return self._edge_alignment["controls"] if self.edge_transfers else []
+
+    @property
+    def _edge_alignment(self) -> Mapping[str, Any]:
+        return self.config["alignment"].get("edges", {})
+
+    def maps_by_method(
+        self, source: str | None = None, target: str | None = None
+    ) -> dict[str, list[str]]:
+        """Return the maps of every transferred method, the main one first.
+
+        Args:
+            source: of a pair, for the maps that it has; None for all maps.
+            target: likewise.
+        """
+        maps = self.maps_of(source, target) if source else self.maps
+        omitted = [name for name in self.maps if name not in maps]
+        of_edges = [name for name in self.edge_maps if name not in omitted]
+        found = dict.fromkeys(self.methods, maps)
+        return found | dict.fromkeys(self.edge_transfers, of_edges)
+
+    @property
+    def controls_by_method(self) -> dict[str, list[str]]:
+        """The controls of every transferred method."""
+        found = dict.fromkeys(self.methods, self.controls)
+        return found | dict.fromkeys(self.edge_transfers, self.edge_controls)
+
     @cached_property
     def omitted_maps(self) -> list[list[str]]:
         """The maps that a pair has none of, each as source, target and map."""
@@ -254,6 +306,7 @@ class Names:
             "ablation": self.config["evaluation"]["ablations"][0],
             "controls": self.controls,
             "edge_methods": self.edge_methods,
+            "edge_ranking": self.ranking,
             "learned_methods": self.learned_methods,
             "families": self.families,
             "filters": self.filters,
@@ -267,6 +320,7 @@ class Names:
             "siblings": self.config["study"]["siblings"],
             "targets": self.targets,
             "tasks": self.tasks,
+            "transferred_methods": self.transferred_methods,
             "transfers": self.config["study"]["transfers"],
         }
         return {key: values[key] for key in keys}

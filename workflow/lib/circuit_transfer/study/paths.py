@@ -54,7 +54,13 @@ PATTERNS = {
     "random-edges": "results/faithfulness/edges/{target}/{task}/random.parquet",
     "lifted": "results/faithfulness/lifted/{target}/{task}/{method}.parquet",
     "aligned": "results/faithfulness/aligned/{source}/{target}/{task}/{method}.parquet",
+    "aligned-edges": "results/faithfulness/aligned-edges/{source}/{target}/{task}/"
+    "{edge_method}.parquet",
     "imported": "results/faithfulness/imported/{target}/{task}/{circuit}.parquet",
+    "edge-alignment": "results/edge-alignments/{source}/{target}/{edge_method}/"
+    "{training_set}/seed-{seed}.safetensors",
+    "edge-projections": "results/edge-projections/{source}/{target}/{task}/"
+    "{edge_method}.parquet",
     "projections": "results/projections/{source}/{target}/{task}/{method}.parquet",
     "edge-importances": "results/mib/{edge_method}/{task}_{model}/importances.{suffix}",
     "importances": "results/mib/{method}/{task}_{model}/importances.{suffix}",

@@ -89,7 +89,15 @@ class Study(Names):
     def measured(self) -> dict[str, list[str]]:
         """Return the files of all measured circuits, by kind."""
         kinds = ("gold", "random", "aligned", "imported")
-        return {kind: self.every(path(kind)) for kind in kinds}
+        files = {kind: self.every(path(kind)) for kind in kinds}
+        if not self.edge_transfers:
+            return files
+        own = {"edge_method": self.edge_transfers}
+        return files | {
+            "gold_edges": self.every(path("edge-faithfulness"), **own),
+            "random_edges": self.every(path("random-edges")),
+            "aligned_edges": self.every(path("aligned-edges"), **own),
+        }
 
     def measured_edges(self) -> dict[str, list[str]]:
         """Return the files of all measured circuits of edges, and of nodes, by kind.
