@@ -47,7 +47,7 @@ from circuit_transfer.circuits import edge_runs, runs
 from circuit_transfer.distillation import path_patching
 from circuit_transfer.jobs.resume import NO_RESUME, Resume
 from circuit_transfer.prompts.frame import MARKS
-from circuit_transfer.transfer import training as map_training
+from circuit_transfer.transfer import node_training
 
 SETTINGS = {"intervention": "circuit", "epochs": 3, "learning_rate": 0.1}
 SETTINGS |= {"sparsity": 0.1, "proportions": [0.2, 0.5, 1.0]}
@@ -521,7 +521,7 @@ def run(stage, study, folder, resume) -> None:
     torch.set_num_threads(1)
     function, changes = STAGES[stage]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(map_training, "rows_per_pass", lambda *_: 4)
+        patch.setattr(node_training, "rows_per_pass", lambda *_: 4)
         patch.setattr(runs, "rows_per_pass", lambda *_: 1)
         patch.setattr(path_patching, "rows_per_pass", lambda *_: 1)
         patch.setattr(edge_runs, "ACTIVATIONS", {"cpu": 1})
