@@ -6,10 +6,9 @@ import torch
 from small_fits import AREA, PRIOR, SETTINGS, SOURCES, N, only, train, under_masks
 
 from circuit_transfer.interventions import run_captured
+from circuit_transfer.transfer import node_training
 from circuit_transfer.transfer.node_training import fit
-from circuit_transfer.transfer.objectives import (
-    alignment_loss,
-)
+from circuit_transfer.transfer.objectives import alignment_loss
 from circuit_transfer.transfer.trained_maps import Start, initial_alignment
 
 
@@ -81,10 +80,7 @@ def test_maps_that_are_trained_side_by_side_are_those_trained_alone(
     ]
     for rows in (2**20, 4, 1):
         # All in one pass, two at a time, one by one.
-        monkeypatch.setattr(
-            "circuit_transfer.transfer.node_training.rows_per_pass",
-            lambda *_, n=rows: n,
-        )
+        monkeypatch.setattr(node_training, "rows_per_pass", lambda *_, n=rows: n)
         together = fit(model, prepared, starts, settings, n_target=N, seed=0)
         for found, expected in zip(together, alone, strict=True):
             assert found.tensors().keys() == expected.tensors().keys()

@@ -68,9 +68,8 @@ def test_the_relative_weight_is_in_units_of_the_empty_circuit_s_divergence(
     (prepared,) = prepare(model, {"a": pair_batches(tiny_pairs(3)[::2], 3)})
     mask = torch.rand(2, N, generator=torch.Generator().manual_seed(0))
     relative = replace(SETTINGS, objective="relative-divergence", sparsity=0.5)
-    loss, divergence = alignment_loss(
-        under_masks(model, relative), prepared, mask, relative
-    )
+    run = under_masks(model)
+    loss, divergence = alignment_loss(run, prepared, mask, relative)
     full, empty = (
         reference.run(model, ids)[0][:, -1].log_softmax(-1)
         for ids in (prepared.batch.clean, prepared.batch.corrupted)
@@ -78,7 +77,7 @@ def test_the_relative_weight_is_in_units_of_the_empty_circuit_s_divergence(
     unit = (full.exp() * (full - empty)).sum(1).mean()
     assert unit > 1e-3
     torch.testing.assert_close(loss - divergence, 0.5 * unit * mask.mean(1))
-    _, plain = alignment_loss(under_masks(model, SETTINGS), prepared, mask, SETTINGS)
+    _, plain = alignment_loss(run, prepared, mask, SETTINGS)
     assert torch.equal(divergence, plain)
 
 
@@ -91,9 +90,8 @@ def test_the_divergence_reaches_every_head_and_mlp(
     (prepared,) = prepare(model, {"a": pair_batches(tiny_pairs(1), 1)})
     settings = replace(SETTINGS, intervention=intervention, sparsity=0.0)
     mask = torch.full((N,), 0.5, requires_grad=True)
-    loss, divergence = alignment_loss(
-        under_masks(model, settings), prepared, mask, settings
-    )
+    run = under_masks(model, settings)
+    loss, divergence = alignment_loss(run, prepared, mask, settings)
     assert torch.equal(loss, divergence)
     (gradient,) = torch.autograd.grad(loss, mask)
     assert (gradient.abs() > 1e-4 * gradient.abs().max()).all()
