@@ -103,7 +103,7 @@ class TrainedEdgeMap:
         if self.has_prior:
             self._place_at(start.prior, settings.prior_scale)
         self.initial = [
-            (anchor + noise.to(device)) * allowed
+            (anchor + noise.to(device)).where(allowed, 0.0)
             for anchor, noise, allowed in zip(
                 self.anchors, self._noise(settings), self._allowed, strict=True
             )
