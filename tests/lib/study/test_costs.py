@@ -101,6 +101,7 @@ CONFIG = {
         "map": "free",
         "compare": [*MAPS[1:], "stitched", "carried-gradients"],
         "prior": {"correspondence": "cka"},
+        "edges": {"methods": []},
         "objective": "divergence",
         "transform": "max",
         "intervention": "circuit",
