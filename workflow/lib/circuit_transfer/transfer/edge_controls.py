@@ -4,6 +4,7 @@ import numpy as np
 import scipy  # its `sparse` only where it is used: every start of a run reads this file
 
 from circuit_transfer.models.edges import Graph
+from circuit_transfer.transfer.controls import TRAINED_CONTROLS
 
 # How far the sums may be off, as a share of the largest, and after how many rounds.
 CLOSE, MOST_ROUNDS = 1e-9, 100_000
@@ -76,3 +77,30 @@ def _possible(matrix: np.ndarray, legal: np.ndarray) -> np.ndarray:
 
 def _ratio(wanted: np.ndarray, found: np.ndarray) -> np.ndarray:
     return np.divide(wanted, found, out=np.zeros_like(wanted), where=found > 0)
+
+
+# All controls of edges: those of nodes, random edges in place of every circuit of the
+# main map (`circuits.edge_controls.grown_circuits`), and the scores above.
+DEGREE_SOURCE, RANDOM_EFFECTIVE = "degree-source", "random-effective"
+EDGE_CONTROLS = (
+    "random-alignment",
+    "scrambled-source",
+    "permuted-alignment",
+    DEGREE_SOURCE,
+    "depth-heuristic",
+    "source-free",
+    "random-source",
+    "other-family",
+    "mean-gold",
+    "ridge",
+    RANDOM_EFFECTIVE,
+    "node-changes",
+    "edge-changes",
+    "self-stitched",
+    "free-mask",
+)
+# Scores from the target's own activations on a task, without a source: how much nodes
+# change, lifted to their edges, how much edges do (`edge_stitching`), and the target
+# stitched to itself.
+EDGE_TARGET_ONLY = ("node-changes", "edge-changes", "self-stitched")
+TRAINED_EDGE_CONTROLS = (*TRAINED_CONTROLS, DEGREE_SOURCE)
