@@ -9,7 +9,7 @@ from circuit_transfer.study.validation import nearest
 from circuit_transfer.transfer.edge_controls import (
     EDGE_CONTROLS,
     EDGE_TARGET_ONLY,
-    EDGE_TRAINED_CONTROLS,
+    TRAINED_EDGE_CONTROLS,
 )
 from circuit_transfer.transfer.maps import CARRIED, FILLED, MAPS, STITCHED
 from circuit_transfer.transfer.training_sets import leaves_out
@@ -51,7 +51,7 @@ def trained_edge_controls(training_set: str, controls: Sequence[str]) -> list[st
 
     As at nodes, and of scores in which every writer and reader keeps its total.
     """
-    trained = EDGE_TRAINED_CONTROLS if leaves_out(training_set) else ()
+    trained = TRAINED_EDGE_CONTROLS if leaves_out(training_set) else ()
     return [name for name in trained if name in controls]
 
 

@@ -7,7 +7,8 @@ itself. Plain arithmetic on score vectors and alignment matrices; no model is ne
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from circuit_transfer.transfer.correspondences import same_type
 from circuit_transfer.transfer.edge_maps import permutation_within
 from circuit_transfer.transfer.training_sets import leaves_out
 
+Map = TypeVar("Map")
 CONTROLS = (
     "random-alignment",
     "scrambled-source",
@@ -85,10 +87,29 @@ def permuted(
     return scores[permutation_within(kinds, _generator(what, task, seed))]
 
 
-def permuted_columns(alignment: np.ndarray, *, task: str, seed: int) -> np.ndarray:
+def columns_in_any_order(
+    alignment: np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
     """Return a matrix `(n_source, n_target)` with its columns in a random order."""
-    generator = _generator("permuted-alignment", task, seed)
     return alignment[:, generator.permutation(alignment.shape[1])]
+
+
+def permuted_columns(
+    alignment: Map,
+    *,
+    task: str,
+    seed: int,
+    mix: Callable[[Map, np.random.Generator], Map] = columns_in_any_order,
+) -> Map:
+    """Return a map with its columns in a random order of a task's own.
+
+    Args:
+        alignment: a matrix `(n_source, n_target)`, or a map of edges.
+        task: the task.
+        seed: of the order.
+        mix: how the columns of such a map are put in the order of a generator.
+    """
+    return mix(alignment, _generator("permuted-alignment", task, seed))
 
 
 def control_sources(

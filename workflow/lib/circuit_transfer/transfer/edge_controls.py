@@ -103,4 +103,4 @@ EDGE_CONTROLS = (
 # change, lifted to their edges, how much edges do (`edge_stitching`), and the target
 # stitched to itself.
 EDGE_TARGET_ONLY = ("node-changes", "edge-changes", "self-stitched")
-EDGE_TRAINED_CONTROLS = (*TRAINED_CONTROLS, DEGREE_SOURCE)
+TRAINED_EDGE_CONTROLS = (*TRAINED_CONTROLS, DEGREE_SOURCE)
