@@ -12,9 +12,9 @@ from circuit_transfer.models.loading import load_model
 from circuit_transfer.prompts.batches import pair_batches
 from circuit_transfer.transfer.correspondences import node_prior
 from circuit_transfer.transfer.maps import transformed
+from circuit_transfer.transfer.node_training import fit
 from circuit_transfer.transfer.objectives import FitSettings
 from circuit_transfer.transfer.trained_maps import Start
-from circuit_transfer.transfer.training import fit
 
 SETTINGS = {"intervention": "circuit", "epochs": 2, "learning_rate": 0.1}
 SETTINGS |= {"sparsity": 0.1}

@@ -33,6 +33,7 @@ from export_mib import export_mib
 from find_critical_heads import find_critical_heads
 from find_heads import find_heads
 from fit_alignment import fit_alignment
+from fit_edge_alignment import fit_edge_alignment
 from fit_free_mask import fit_free_mask
 from learn_edges import learn_edges
 from match_heads import match_heads
@@ -47,10 +48,13 @@ from circuit_transfer.circuits import edge_runs, runs
 from circuit_transfer.distillation import path_patching
 from circuit_transfer.jobs.resume import NO_RESUME, Resume
 from circuit_transfer.prompts.frame import MARKS
-from circuit_transfer.transfer import training as map_training
+from circuit_transfer.transfer import edge_training, node_training
 
 SETTINGS = {"intervention": "circuit", "epochs": 3, "learning_rate": 0.1}
 SETTINGS |= {"sparsity": 0.1, "proportions": [0.2, 0.5, 1.0]}
+EDGE_SETTINGS = {k: v for k, v in SETTINGS.items() if k != "intervention"}
+PRIOR = {"depth_width": 0.25, "temperature": 0.3}
+PRIOR |= {"correspondence": "cka", "threshold": None}
 ENTRY = {"architecture": "llama", "layers": 1, "heads": 2, "kv_heads": 1}
 ENTRY |= {"d_model": 16, "d_mlp": 16, "learning_rate": 0.01, "batch_size": 8}
 ENTRY |= {"warmup_steps": 4, "decay_steps": 10, "max_steps": 30, "probe_every": 5}
@@ -131,12 +135,7 @@ def aligning(study, folder, resume, **changes):
         seeds=[0, 1],
         maps=["free", "depth-prior", "prior-residual"],
         transform="max",
-        prior={
-            "depth_width": 0.25,
-            "temperature": 0.3,
-            "correspondence": "cka",
-            "threshold": None,
-        },
+        prior=PRIOR,
         controls=["source-free"],
         settings=SETTINGS | changes,
         batch_size=2,
@@ -145,6 +144,35 @@ def aligning(study, folder, resume, **changes):
         source="source",
         target="target",
         method="nap",
+        training_set="all",
+    )
+
+
+def aligning_edges(study, folder, resume, **changes):
+    """Two seeds of four maps of edges on two tasks, three circuits in a pass."""
+    fit_edge_alignment(
+        _model(study, "source"),
+        _model(study, "target"),
+        [study / f"edges/source-{task}/scores.safetensors" for task in "ab"],
+        [_pairs(study, "target", task) for task in "ab"],
+        [_pairs(study, "source", task) for task in "ab"],
+        [folder / f"seed-{seed}.safetensors" for seed in (0, 1)],
+        folder / "cost.json",
+        tasks=["a", "b"],
+        seeds=[0, 1],
+        maps=["free", "depth-prior", "prior-residual"],
+        transform="sum",
+        ranking="absolute",
+        prior=PRIOR,
+        controls=["degree-source"],
+        settings=EDGE_SETTINGS | changes,
+        kv="kv-head",
+        batch_size=2,
+        examples=6,
+        resume=resume,
+        source="source",
+        target="target",
+        edge_method="eap",
         training_set="all",
     )
 
@@ -186,20 +214,30 @@ def evaluating(study, folder, resume):
     )
 
 
-def scoring_edges(study, folder, resume, *, method="eap", examples=True):
+def scoring_edges(
+    study,
+    folder,
+    resume,
+    *,
+    method="eap",
+    examples=True,
+    model="target",
+    task="a",
+    kv="query-head",
+):
     """Four batches of one pair."""
     attribute_edges(
-        _model(study, "target"),
-        _pairs(study, "target", "a"),
+        _model(study, model),
+        _pairs(study, model, task),
         folder / "scores.safetensors",
         folder / "cost.json",
-        task="a",
+        task=task,
         edge_method=method,
         examples=4,
         batch_size=1,
         ig_steps=2,
         ablation="counterfactual",
-        kv="query-head",
+        kv=kv,
         keep_examples=examples,
         resume=resume,
     )
@@ -466,6 +504,8 @@ STAGES = {
     "steps": (comparing, {}),
     "divergence": (aligning, {}),
     "area": (aligning, {"objective": "area"}),
+    "edge-maps": (aligning_edges, {}),
+    "edge-maps-area": (aligning_edges, {"objective": "area"}),
     "free-mask": (masking, {}),
     "evaluation": (evaluating, {}),
     "edges": (scoring_edges, {}),
@@ -496,6 +536,9 @@ def edge_scores(study):
     edges = study.folder / "edges"
     for stage in (scoring_edges, learning):
         stage(study.folder, edges, NO_RESUME)
+    for task in "ab":
+        source = {"model": "source", "task": task, "kv": "kv-head"}
+        scoring_edges(study.folder, edges / f"source-{task}", NO_RESUME, **source)
     learning(study.folder, edges / "discogp", NO_RESUME, method="discogp")
     finding_critical_heads(study.folder, edges, NO_RESUME)
     mark_pairs(study.folder)
@@ -521,10 +564,11 @@ def run(stage, study, folder, resume) -> None:
     torch.set_num_threads(1)
     function, changes = STAGES[stage]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(map_training, "rows_per_pass", lambda *_: 4)
+        patch.setattr(node_training, "rows_per_pass", lambda *_: 4)
         patch.setattr(runs, "rows_per_pass", lambda *_: 1)
         patch.setattr(path_patching, "rows_per_pass", lambda *_: 1)
         patch.setattr(edge_runs, "ACTIVATIONS", {"cpu": 1})
+        patch.setattr(edge_training, "circuits_at_once", lambda *_: 3)
         function(study, folder, resume, **changes)
 
 

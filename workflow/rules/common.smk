@@ -29,6 +29,7 @@ from circuit_transfer.study import (
 )
 from circuit_transfer.study.convergence import comparison_settings
 from circuit_transfer.study.drawings import drawn_scores, summarised_edges
+from circuit_transfer.study.edge_transfers import edge_fit_settings
 from circuit_transfer.study.learning import pruning_settings
 from circuit_transfer.study.map_checks import recorded_ancestors
 from circuit_transfer.study.origins import CHECKPOINT_FILES, Origins

@@ -18,6 +18,7 @@ from circuit_transfer.benchmarking.cases import (
 )
 from circuit_transfer.benchmarking.entries import (
     EDGE_CIRCUITS,
+    EDGE_MAP_STEP,
     EXACT_EDGES,
     FORWARD,
     FORWARD_BACKWARD,
@@ -179,8 +180,8 @@ def test_the_ideals_are_those_of_the_specification(model, batch):
 def test_the_ideals_of_edges_are_those_of_the_specification(model, batch):
     by_name = {case.name: case for case in cases(model, batch, WITH_EDGES)}
     names = ["eap", "eap-ig-inputs", EDGE_CIRCUITS, WHOLE_EDGE_CIRCUIT, EXACT_EDGES]
-    names.append(PRUNING_STEP)
-    assert list(by_name)[-6:] == names
+    names += [PRUNING_STEP, EDGE_MAP_STEP]
+    assert list(by_name)[-7:] == names
     found = [
         (case.forwards, case.forward_backwards, case.limit, case.memory_limit)
         for case in map(by_name.get, names)
@@ -196,6 +197,7 @@ def test_the_ideals_of_edges_are_those_of_the_specification(model, batch):
         (1, 0, 1.3, None),
         (edges, 0, 0.3, None),
         (0, 1, 1.5, 2.3),
+        (0, 1, 1.8, 2.3),
     ]
     for name in names:
         by_name[name].run()

@@ -11,7 +11,7 @@ from circuit_transfer.circuits.passes import measured
 from circuit_transfer.models.edges import KV_HEAD, config_graph
 from circuit_transfer.models.shape import model_shape
 from circuit_transfer.prompts.batches import pair_batches
-from circuit_transfer.pruning import training
+from circuit_transfer.pruning import side_by_side, training
 from circuit_transfer.pruning.learned import learn_edges
 from circuit_transfer.pruning.memory import circuit_bytes, fitting_circuits
 
@@ -39,7 +39,7 @@ def learn(case, monkeypatch):
             return original(model, runs, plan, masks)
 
         monkeypatch.setattr(training, "soft_edge_logits", watch)
-        monkeypatch.setattr(training, "PASS_BYTES", room)
+        monkeypatch.setattr(side_by_side, "PASS_BYTES", room)
         settings = section(method, (*SIZES, 0.1), **FAST, **own)
         with measured("", "tiny", case[0]) as cost:
             found = learn_edges(method, *case, settings=settings, seed=0)
@@ -90,10 +90,10 @@ def test_a_circuit_runs_even_where_none_fits(case):
 
 def test_room_is_a_share_of_the_memory_of_the_device(monkeypatch):
     half = psutil.virtual_memory().total // 2
-    monkeypatch.setattr(training, "PASS_BYTES", 2 * half)
-    assert training._room(torch.device("cpu")) == pytest.approx(half, rel=0.01)
-    monkeypatch.setattr(training, "PASS_BYTES", 1000)
-    assert training._room(torch.device("cpu")) == 1000
+    monkeypatch.setattr(side_by_side, "PASS_BYTES", 2 * half)
+    assert side_by_side.room_on(torch.device("cpu")) == pytest.approx(half, rel=0.01)
+    monkeypatch.setattr(side_by_side, "PASS_BYTES", 1000)
+    assert side_by_side.room_on(torch.device("cpu")) == 1000
 
 
 def test_turns_take_less_memory(tiny_model, tiny_pairs, monkeypatch):
@@ -105,6 +105,6 @@ def test_turns_take_less_memory(tiny_model, tiny_pairs, monkeypatch):
         learn_edges("soft-top-k", *case, settings=settings, seed=0)
 
     together = peak_memory(run, model.device)
-    monkeypatch.setattr(training, "PASS_BYTES", 1)
+    monkeypatch.setattr(side_by_side, "PASS_BYTES", 1)
     # What is cached for all of them stays.
     assert peak_memory(run, model.device) < 0.5 * together

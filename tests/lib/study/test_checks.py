@@ -37,6 +37,7 @@ CONFIG = {
         "map": "free",
         "compare": [],
         "prior": {"correspondence": "cka"},
+        "edges": {"methods": []},
     },
     "pruning": {"sizes": [0.1, 0.05], "ablation": "counterfactual"},
     "sensitivity": {},

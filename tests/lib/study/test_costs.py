@@ -101,6 +101,7 @@ CONFIG = {
         "map": "free",
         "compare": [*MAPS[1:], "stitched", "carried-gradients"],
         "prior": {"correspondence": "cka"},
+        "edges": {"methods": []},
         "objective": "divergence",
         "transform": "max",
         "intervention": "circuit",
@@ -265,7 +266,7 @@ def test_alignment_passes_are_those_that_run(tiny_model, tiny_pairs, training_se
     n_nodes = shape_of(model).n_nodes
     generator = np.random.default_rng(0)
     sources = {t: generator.random(n_nodes, np.float32) for t in tasks}
-    settings = FitSettings("circuit", 2, 0.1, 0.1)
+    settings = FitSettings(epochs=2, learning_rate=0.1, sparsity=0.1)
     maps = fitted_maps(training_set, "free", maps)
     with counted(model) as passes:
         prepared = prepare(model, parts)
@@ -319,7 +320,7 @@ def test_stitching_passes_are_those_that_run(tiny_model, tiny_pairs):
 def test_free_mask_passes_are_those_of_a_fit_of_its_own(tiny_model, tiny_pairs):
     model = tiny_model("llama").requires_grad_(False)
     work = jobs_of(tiny_model, "fit_free_mask")[0]
-    settings = FitSettings("circuit", 2, 0.1, 0.1)
+    settings = FitSettings(epochs=2, learning_rate=0.1, sparsity=0.1)
     with counted(model) as passes:
         prepared = prepare(
             model, {"a": pair_batches(tiny_pairs(EXAMPLES, shared=0), 2)}

@@ -26,7 +26,14 @@ ABOVE |= {"parent_lineage": None}
 RECORD = {"lineage": ABOVE | {"parent": "middle", "parent_lineage": ABOVE}}
 
 
-def config(*pairs, main="free", compare=("lineage",), chosen="cka", sensitivity=()):
+def config(
+    *pairs,
+    main="free",
+    compare=("lineage",),
+    chosen="cka",
+    sensitivity=(),
+    edges=None,
+):
     return {
         "models": MODELS,
         "study": {"transfers": [{"source": a, "target": b} for a, b in pairs]},
@@ -34,6 +41,7 @@ def config(*pairs, main="free", compare=("lineage",), chosen="cka", sensitivity=
             "map": main,
             "compare": [*compare],
             "prior": {"correspondence": chosen},
+            "edges": edges or {"methods": []},
         },
         "sensitivity": dict.fromkeys(sensitivity, [1]),
     }

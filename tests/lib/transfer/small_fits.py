@@ -1,14 +1,16 @@
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
+from circuit_transfer.circuits.masked_runs import masked_logits
 from circuit_transfer.circuits.prepared import Preparations
 from circuit_transfer.models.nodes import node_names
+from circuit_transfer.transfer.node_training import fit
 from circuit_transfer.transfer.objectives import (
     FitSettings,
 )
 from circuit_transfer.transfer.trained_maps import Start
-from circuit_transfer.transfer.training import fit
 
 NODES = node_names(2, 4)
 N = len(NODES)
@@ -25,6 +27,11 @@ def train(model, prepared, sources, settings, *, seed, prior=None):
     start = Start(sources, prior)
     (found,) = fit(model, prepared, [start], settings, n_target=N, seed=seed)
     return found
+
+
+def under_masks(model, settings=SETTINGS):
+    """Return how masks of nodes run."""
+    return partial(masked_logits, model, intervention=settings.intervention)
 
 
 def only(prepared, *indices):

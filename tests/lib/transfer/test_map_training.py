@@ -3,14 +3,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small_fits import AREA, PRIOR, SETTINGS, SOURCES, N, only, train
+from small_fits import AREA, PRIOR, SETTINGS, SOURCES, N, only, train, under_masks
 
 from circuit_transfer.interventions import run_captured
-from circuit_transfer.transfer.objectives import (
-    alignment_loss,
-)
+from circuit_transfer.transfer import node_training
+from circuit_transfer.transfer.node_training import fit
+from circuit_transfer.transfer.objectives import alignment_loss
 from circuit_transfer.transfer.trained_maps import Start, initial_alignment
-from circuit_transfer.transfer.training import fit
 
 
 def test_the_optimiser_is_adam_with_a_linear_decay_to_a_tenth(model, prepared):
@@ -22,7 +21,7 @@ def test_the_optimiser_is_adam_with_a_linear_decay_to_a_tenth(model, prepared):
     for step in range(4):
         alignment = alignment.detach().requires_grad_()
         mask = torch.sigmoid(scores @ alignment)
-        loss, _ = alignment_loss(model, one[0], mask, settings)
+        loss, _ = alignment_loss(under_masks(model, settings), one[0], mask, settings)
         (gradient,) = torch.autograd.grad(loss, alignment)
         first = 0.9 * first + 0.1 * gradient
         second = 0.999 * second + 0.001 * gradient**2
@@ -81,9 +80,7 @@ def test_maps_that_are_trained_side_by_side_are_those_trained_alone(
     ]
     for rows in (2**20, 4, 1):
         # All in one pass, two at a time, one by one.
-        monkeypatch.setattr(
-            "circuit_transfer.transfer.training.rows_per_pass", lambda *_, n=rows: n
-        )
+        monkeypatch.setattr(node_training, "rows_per_pass", lambda *_, n=rows: n)
         together = fit(model, prepared, starts, settings, n_target=N, seed=0)
         for found, expected in zip(together, alone, strict=True):
             assert found.tensors().keys() == expected.tensors().keys()

@@ -6,7 +6,7 @@ import pytest
 import reference
 import torch
 from reference_masks import reference_logits
-from small_fits import AREA, SETTINGS, N
+from small_fits import SETTINGS, N, under_masks
 
 from circuit_transfer.circuits.faithfulness import evaluate_circuits
 from circuit_transfer.circuits.masks import circuit_masks
@@ -42,7 +42,7 @@ def test_the_gradient_of_every_entry_equals_finite_differences(
     scores = torch.tensor([1.0, -0.6])
     alignment = (20 * initial_alignment(2, N, seed=0)).requires_grad_()
     mask = torch.sigmoid(scores @ alignment)
-    loss, _ = alignment_loss(model, prepared, mask, settings)
+    loss, _ = alignment_loss(under_masks(model, settings), prepared, mask, settings)
     loss.backward()
 
     plain = (prepared.batch, scores.double())
@@ -68,7 +68,8 @@ def test_the_relative_weight_is_in_units_of_the_empty_circuit_s_divergence(
     (prepared,) = prepare(model, {"a": pair_batches(tiny_pairs(3)[::2], 3)})
     mask = torch.rand(2, N, generator=torch.Generator().manual_seed(0))
     relative = replace(SETTINGS, objective="relative-divergence", sparsity=0.5)
-    loss, divergence = alignment_loss(model, prepared, mask, relative)
+    run = under_masks(model)
+    loss, divergence = alignment_loss(run, prepared, mask, relative)
     full, empty = (
         reference.run(model, ids)[0][:, -1].log_softmax(-1)
         for ids in (prepared.batch.clean, prepared.batch.corrupted)
@@ -76,7 +77,7 @@ def test_the_relative_weight_is_in_units_of_the_empty_circuit_s_divergence(
     unit = (full.exp() * (full - empty)).sum(1).mean()
     assert unit > 1e-3
     torch.testing.assert_close(loss - divergence, 0.5 * unit * mask.mean(1))
-    _, plain = alignment_loss(model, prepared, mask, SETTINGS)
+    _, plain = alignment_loss(run, prepared, mask, SETTINGS)
     assert torch.equal(divergence, plain)
 
 
@@ -89,7 +90,8 @@ def test_the_divergence_reaches_every_head_and_mlp(
     (prepared,) = prepare(model, {"a": pair_batches(tiny_pairs(1), 1)})
     settings = replace(SETTINGS, intervention=intervention, sparsity=0.0)
     mask = torch.full((N,), 0.5, requires_grad=True)
-    loss, divergence = alignment_loss(model, prepared, mask, settings)
+    run = under_masks(model, settings)
+    loss, divergence = alignment_loss(run, prepared, mask, settings)
     assert torch.equal(loss, divergence)
     (gradient,) = torch.autograd.grad(loss, mask)
     assert (gradient.abs() > 1e-4 * gradient.abs().max()).all()
@@ -105,7 +107,7 @@ def test_the_area_s_loss_is_the_distance_of_faithfulness_from_one(
     scores = torch.randn(N, generator=torch.Generator().manual_seed(1))
     for proportion in (0.2, 0.5):
         mask = circuit_masks(scores[None], [proportion])[0, 0]
-        loss, kl = area_loss(model, prepared, mask, AREA)
+        loss, kl = area_loss(under_masks(model), prepared, mask)
         rankings = pl.DataFrame({"scores": [scores.tolist()]})
         evaluated = evaluate_circuits(model, batches, rankings, [proportion])
         distance = abs(1 - evaluated["faithfulness"].item())

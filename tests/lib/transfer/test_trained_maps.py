@@ -3,7 +3,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small_fits import PRIOR, SETTINGS, SOURCES, N, only, scaled_prior, train
+from small_fits import (
+    PRIOR,
+    SETTINGS,
+    SOURCES,
+    N,
+    only,
+    scaled_prior,
+    train,
+    under_masks,
+)
 
 from circuit_transfer.transfer.objectives import (
     alignment_loss,
@@ -30,7 +39,7 @@ def test_a_step_with_a_prior_follows_the_loss(model, prepared):
     bias = torch.zeros(N, requires_grad=True)
     scores = torch.from_numpy(SOURCES["a"])
     mask = torch.sigmoid(scores @ matrix + bias - (scores @ anchor).mean())
-    loss, kl = alignment_loss(model, one[0], mask, settings)
+    loss, kl = alignment_loss(under_masks(model, settings), one[0], mask, settings)
     loss = loss + 0.5 * ((matrix - anchor).square().sum() + bias.square().sum())
     gradients = torch.autograd.grad(loss, [matrix, bias])
     assert found.loss.item() == pytest.approx(loss.item(), rel=1e-5)

@@ -40,6 +40,10 @@ class Alignment:
         """Return the matrix of a map or of its control, `(n_source, n_target)`."""
         return self.tensors[tensor_name("alignment", name, control, self.maps)]
 
+    def initial(self, name: str) -> np.ndarray:
+        """Return a trained map's matrix before training, `(n_source, n_target)`."""
+        return self.tensors[tensor_name("initial", name, "none", self.maps)]
+
     def project(
         self, scores: np.ndarray, name: str | None = None, control: str = "none"
     ) -> np.ndarray:

@@ -6,6 +6,7 @@ passes took time. The only place of the benchmark that calls what it measures.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -25,6 +26,7 @@ from circuit_transfer.benchmarking.entries import (
 )
 from circuit_transfer.circuits.attribution import attribute
 from circuit_transfer.circuits.faithfulness import evaluate_circuits
+from circuit_transfer.circuits.masked_runs import masked_logits
 from circuit_transfer.circuits.masks import circuit_masks
 from circuit_transfer.circuits.methods import Nodes, method_of
 from circuit_transfer.circuits.prepared import Prepared, prepare
@@ -171,7 +173,8 @@ def _alignment_steps(model: nn.Module, batch: PairBatch) -> list[Case]:
     def step(intervention: str, made: Prepared) -> None:
         leaf = scores.clone().requires_grad_()
         mask = torch.sigmoid(leaf)
-        loss, _ = alignment_loss(model, made, mask, settings[intervention])
+        run = partial(masked_logits, model, intervention=intervention)
+        loss, _ = alignment_loss(run, made, mask, settings[intervention])
         loss.backward()
 
     def first(intervention: str) -> Callable[[], None]:

@@ -12,6 +12,7 @@ from torch import nn
 from circuit_transfer.benchmarking.case import Case
 from circuit_transfer.benchmarking.entries import (
     EDGE_CIRCUITS,
+    EDGE_MAP_STEP,
     EXACT_EDGES,
     PRUNING_STEP,
     WHOLE_EDGE_CIRCUIT,
@@ -26,22 +27,31 @@ from circuit_transfer.circuits.edge_runs import (
 )
 from circuit_transfer.circuits.exact_edges import exact_edges
 from circuit_transfer.circuits.methods import Nodes, method_of
-from circuit_transfer.circuits.prepared_edges import prepare_edges
+from circuit_transfer.circuits.prepared_edges import prepare_edges, prepare_tasks
 from circuit_transfer.interventions import edge_logits, plan_edges
 from circuit_transfer.models.edges import KV_HEAD, Graph, config_graph
 from circuit_transfer.prompts.batches import PairBatch
 from circuit_transfer.pruning.gated import GatedEdges
 from circuit_transfer.pruning.learned_masks import Setup
 from circuit_transfer.pruning.settings import EdgePruning
+from circuit_transfer.pruning.side_by_side import room_on
 from circuit_transfer.pruning.training import LOSSES, Training
+from circuit_transfer.transfer import training as map_training
+from circuit_transfer.transfer.edge_maps import lifted_map
+from circuit_transfer.transfer.edge_training import edge_target
+from circuit_transfer.transfer.objectives import FitSettings
+from circuit_transfer.transfer.trained_edge_maps import EdgeStart, TrainedEdgeMap
 
 LIMITS = {
     EDGE_CIRCUITS: 0.8,
     WHOLE_EDGE_CIRCUIT: 1.3,
     EXACT_EDGES: 0.3,
     PRUNING_STEP: 1.5,
+    EDGE_MAP_STEP: 1.8,
 }
-MEMORY_LIMIT, PRUNING_MEMORY_LIMIT = 1.3, 2.3  # of circuits, and of learning one
+MEMORY_LIMIT, TRAINING_MEMORY_LIMIT = 1.3, 2.3  # of circuits, and of soft ones
+# Of the map that is trained.
+TASK, STEPS = "random", 1000
 # The writers whose edges are ablated alone, as shares of the way through the model:
 # as with every edge, those of one writer follow each other.
 SAMPLED = (1 / 6, 3 / 6, 5 / 6)
@@ -61,6 +71,7 @@ def edge_cases(model: nn.Module, batch: PairBatch, load: Load) -> list[Case]:
         *circuits,
         _exact(model, batch, graph),
         _pruning_step(model, batch, graph),
+        _edge_map_step(model, batch, graph),
     ]
 
 
@@ -126,5 +137,24 @@ def _pruning_step(model: nn.Module, batch: PairBatch, graph: Graph) -> Case:
     def run() -> Any:
         training.step(model, prepared, plan, LOSSES["kl"])
 
-    limits = LIMITS[PRUNING_STEP], PRUNING_MEMORY_LIMIT
+    limits = LIMITS[PRUNING_STEP], TRAINING_MEMORY_LIMIT
     return Case(PRUNING_STEP, run, 0, 1, *limits)
+
+
+def _edge_map_step(model: nn.Module, batch: PairBatch, graph: Graph) -> Case:
+    """One step of training a map from the model's own edges, likewise."""
+    prepared = prepare_tasks(model, {TASK: [batch]}, graph)
+    generator, graphs = np.random.default_rng(0), (graph, graph)
+    scores = generator.random(graph.n_edges, np.float32)
+    same = np.eye(len(graph.writers) - 1, dtype=np.float32)
+    start = EdgeStart({TASK: scores}, seed=0, prior=lifted_map(same, *graphs))
+    settings = FitSettings(epochs=1, learning_rate=0.1, sparsity=1.0)
+    trained = TrainedEdgeMap(start, settings, graphs, model.device)
+    training = map_training.Training([trained], settings, STEPS, "benchmark")
+    target = edge_target(model, prepared, graph, room_on(model.device))
+
+    def run() -> Any:
+        training.step(target, 0)
+
+    limits = LIMITS[EDGE_MAP_STEP], TRAINING_MEMORY_LIMIT
+    return Case(EDGE_MAP_STEP, run, 0, 1, *limits)

@@ -11,6 +11,7 @@ ONE_CIRCUIT, ALL_CIRCUITS = "sizes of one circuit", "sizes of all circuits"
 EDGE_CIRCUITS, WHOLE_EDGE_CIRCUIT = "sizes of one circuit of edges", "all edges"
 EXACT_EDGES = "single edges ablated"
 PRUNING_STEP = "a step of edge-pruning"
+EDGE_MAP_STEP = "a step of a map of edges"
 # The columns that identify a load, and those of the measurements.
 LOAD = ("examples", "positions", "shared", "circuits")
 MEASURED = {

@@ -1,14 +1,21 @@
-"""Run a model under a soft mask over its nodes.
+"""Run a model under a soft mask over its nodes, or over its edges.
 
-Every node's output is mixed with its output in another run by the share that the mask
-gives it, and a gradient of the answer reaches whatever the mask is made from. Several
-masks run side by side in one pass.
+What a node writes, or an edge carries, is mixed with what it is in another run by the
+share that the mask gives it, and a gradient of the answer reaches whatever the mask is
+made from. Several masks run side by side in one pass.
 """
 
 from torch import Tensor, nn
 
 from circuit_transfer.circuits.prepared import Prepared
-from circuit_transfer.interventions import answer_logits, mixing, pushing
+from circuit_transfer.circuits.prepared_edges import PreparedEdges
+from circuit_transfer.interventions import (
+    Plan,
+    answer_logits,
+    mixing,
+    pushing,
+    soft_edge_logits,
+)
 
 
 def masked_logits(
@@ -43,3 +50,18 @@ def masked_logits(
     with context:
         logits = answer_logits(model, ids.repeat(times, 1), after=batch.prefix)
     return logits if mask.ndim == 1 else logits.unflatten(0, (times, -1))
+
+
+def masked_edge_logits(
+    model: nn.Module, prepared: PreparedEdges, masks: Tensor, plan: Plan
+) -> Tensor:
+    """Return the answer logits `(masks, batch, vocabulary)` under soft masks of edges.
+
+    Args:
+        model: the model.
+        prepared: a batch.
+        masks: shares of the edges, `(masks, n_edges)`.
+        plan: see `interventions.soft_edge_logits`.
+    """
+    logits = soft_edge_logits(model, prepared.runs, plan, masks)
+    return logits.unflatten(0, (len(masks), -1))

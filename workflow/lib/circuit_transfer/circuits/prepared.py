@@ -69,9 +69,11 @@ class Prepared:
 
 
 class Cacheable(Protocol):
-    """What `Cached` holds: a prepared batch."""
+    """What `Cached` holds: a prepared batch, with the full and the empty circuit."""
 
     batch: PairBatch
+    full: Tensor
+    empty: Tensor
 
     def bytes(self) -> int:
         """Return how much memory it takes."""
@@ -134,7 +136,7 @@ class Cached(Sequence[Batch]):
         return self._pending[index]()
 
 
-class Preparations(Cached[Prepared]):
+class Preparations(Cached[Batch]):
     """The prepared batches of several tasks.
 
     Attributes:
@@ -144,7 +146,7 @@ class Preparations(Cached[Prepared]):
 
     def __init__(
         self,
-        pending: Sequence[Callable[[], Prepared]],
+        pending: Sequence[Callable[[], Batch]],
         tasks: Sequence[str],
         rests: Sequence[PairBatch],
     ):
@@ -160,7 +162,7 @@ def prepare(
     *,
     intervention: str | None = None,
     budget: int = CACHE_BYTES,
-) -> Preparations:
+) -> Preparations[Prepared]:
     """Run every task's batches clean and corrupted, once for all fits.
 
     Another ablation's outputs replace the corrupted activations; the mean is that of

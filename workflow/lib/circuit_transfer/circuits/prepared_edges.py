@@ -4,7 +4,7 @@ The clean and the ablated run of a batch are the same in all steps, so they run 
 are cached, as far as memory allows.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Self
@@ -13,11 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from circuit_transfer.circuits.edge_runs import (
+    COUNTERFACTUAL,
     EdgeAblation,
     edge_ablation_of,
     edge_runs,
 )
-from circuit_transfer.circuits.prepared import CACHE_BYTES, Cached, host_budget
+from circuit_transfer.circuits.prepared import (
+    CACHE_BYTES,
+    Cached,
+    Preparations,
+    host_budget,
+)
 from circuit_transfer.interventions import EdgeRun, EdgeRuns, Prefix
 from circuit_transfer.models.edges import Graph
 from circuit_transfer.prompts.batches import PairBatch
@@ -88,6 +94,28 @@ def prepare_edges(
     how = (graph, ablated, prefixes)
     prepared = Cached([partial(_prepared, model, batch, *how) for batch in batches])
     prepared.fill_cache(budget, host_budget(model))
+    return prepared
+
+
+def prepare_tasks(
+    model: nn.Module, batches: Mapping[str, Sequence[PairBatch]], graph: Graph
+) -> Preparations[PreparedEdges]:
+    """Run every task's batches clean and corrupted, once for all fits.
+
+    Args:
+        model: the model that masks are trained on.
+        batches: by task.
+        graph: the edges of the model.
+    """
+    every = [(task, batch) for task, parts in batches.items() for batch in parts]
+    ablated = edge_ablation_of(model, [], COUNTERFACTUAL)
+    pending = [
+        partial(_prepared, model, batch, graph, ablated, prefixes=True)
+        for _, batch in every
+    ]
+    rests = [batch.following(None, ablated.nodes.shared(batch)) for _, batch in every]
+    prepared = Preparations(pending, [task for task, _ in every], rests)
+    prepared.fill_cache(CACHE_BYTES, host_budget(model))
     return prepared
 
 

@@ -19,10 +19,10 @@ from circuit_transfer.figures.style import (
     show_text,
 )
 from circuit_transfer.tables.curves import RANKINGS
-from circuit_transfer.tables.edge_transfers import CHANGES, DEGREES
 from circuit_transfer.tables.measures import CPR, SHOWN, Measure, exaggerates
 from circuit_transfer.tables.transfers import Controls, Maps, Pair, every_name
 from circuit_transfer.tables.typesetting import EXAGGERATION
+from circuit_transfer.transfer.edge_controls import DEGREE_SOURCE
 
 # What was left out of training, or nothing: colour and marker.
 MARKERS = {
@@ -39,10 +39,10 @@ GIVEN = {
     "source-free": ("a constant", "#009E73", "s"),
     "random-source": ("shuffled scores", "#999999", "v"),
     "other-family": ("another family's scores", "#D55E00", "D"),
-    DEGREES: ("scores by the sums of nodes", "#CC79A7", "^"),
+    DEGREE_SOURCE: ("scores by the sums of nodes", "#CC79A7", "^"),
 }
 LEVELS = {"gold": ("#000000", "-"), "node-changes": ("#0072B2", "--")}
-LEVELS |= {CHANGES: ("#E69F00", ":")}
+LEVELS |= {"edge-changes": ("#E69F00", ":")}
 
 
 def controls_figure(

@@ -6,7 +6,6 @@ gradient of its distance from the full model.
 
 import logging
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count, islice
 from typing import Any, Protocol
@@ -26,8 +25,7 @@ from circuit_transfer.jobs.resume import (
     optimiser_tensors,
     set_optimiser_,
 )
-from circuit_transfer.models.shape import model_shape
-from circuit_transfer.pruning.memory import PASS_BYTES, PASS_SHARE, fitting_circuits
+from circuit_transfer.pruning.side_by_side import circuits_at_once, room_on
 
 log = logging.getLogger(__name__)
 
@@ -127,8 +125,7 @@ def train(
     """
     graph = prepared[0].runs.graph
     plan = plan_edges(graph, masks.support[None], silent=silent)
-    training, room = Training(masks, steps), _room(model.device)
-    shape = model_shape(model.config, dtype=str(model.dtype).removeprefix("torch."))
+    training, room = Training(masks, steps), room_on(model.device)
     # How circuits are put together in passes decides the rounding.
     resume.expect(room=room)
     state = resume.restore(f"{masks.method}/seed-{seed}", training.state)
@@ -138,19 +135,10 @@ def train(
     with activity(training.status):
         for index in progress(order, steps, "step", done=training.done):
             each = prepared[index]
-            at_once = fitting_circuits(shape, graph.kv, *each.batch.clean.shape, room)
+            at_once = circuits_at_once(model, graph.kv, each.batch, room)
             training.step(model, each, plan, LOSSES[objective], at_once)
             resume.save()
     return training.curves()
-
-
-def _room(device: torch.device) -> int:
-    """Return how many bytes circuits may take side by side on a device."""
-    if device.type == "cuda":
-        memory = torch.cuda.get_device_properties(device).total_memory
-    else:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min(PASS_BYTES, int(PASS_SHARE * memory))
 
 
 def batch_order(batches: int, seed: int) -> Iterator[int]:

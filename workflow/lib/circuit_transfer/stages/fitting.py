@@ -71,12 +71,8 @@ class Fits:
     priors: Mapping[str, np.ndarray]
 
     def parts(self) -> list[str]:
-        """Name what is trained: maps, and `{map}/{control}`."""
-        return [
-            name if control == "none" else f"{name}/{control}"
-            for name, control in fits(self.maps, self.controls)
-            if is_trained(name, self.sources, self.priors)
-        ]
+        """Name what is trained."""
+        return trained_parts(self.maps, self.controls, self.sources, self.priors)
 
     def of_seed(
         self, seed: int, resume: Resume
@@ -96,9 +92,34 @@ class Fits:
                 priors=self.priors,
                 resume=resume,
             )
-        tensors = {
-            tensor_name(kind, *each, self.maps): tensor
-            for each, found in zip(asked, fitted, strict=True)
-            for kind, tensor in found.items()
-        }
-        return tensors, cost
+        return named_tensors(asked, fitted, self.maps), cost
+
+
+def trained_parts(
+    maps: Sequence[str], controls: Sequence[str], sources: Mapping, priors: Mapping
+) -> list[str]:
+    """Name what is trained: maps, and `{map}/{control}`; arguments as in `Fits`."""
+    return [
+        name if control == "none" else f"{name}/{control}"
+        for name, control in fits(maps, controls)
+        if is_trained(name, sources, priors)
+    ]
+
+
+def named_tensors(
+    asked: Sequence[tuple[str, str]],
+    fitted: Sequence[Mapping[str, np.ndarray]],
+    maps: Sequence[str],
+) -> dict[str, np.ndarray]:
+    """Return the tensors of maps and controls by their names in the file of a seed.
+
+    Args:
+        asked: the map and the control of every fit.
+        fitted: the tensors of each.
+        maps: the names of all maps.
+    """
+    return {
+        tensor_name(kind, *each, maps): tensor
+        for each, found in zip(asked, fitted, strict=True)
+        for kind, tensor in found.items()
+    }

@@ -10,6 +10,7 @@ from circuit_transfer.generators import GENERATORS
 from circuit_transfer.importers import wrong_type
 from circuit_transfer.study.convergence import check_step_counts
 from circuit_transfer.study.distillation_checks import check_distillation
+from circuit_transfer.study.edge_transfers import check_edge_transfers
 from circuit_transfer.study.edges import check_edges
 from circuit_transfer.study.file_checks import check_files, read_configuration
 from circuit_transfer.study.head_checks import check_named_heads
@@ -48,6 +49,7 @@ def check_config(config: Mapping, *directories: Path | str) -> None:
     check_ablation(config)
     check_learning(config)
     check_edges(config)
+    check_edge_transfers(config)
     check_step_counts(config)
     check_training_families(config)
     for name, model in config["models"].items():

@@ -58,6 +58,8 @@ AFTER = {
     "evaluate_weights": 2,
     "evaluate_lifted": 1,
     "evaluate_aligned": 2,
+    "fit_edge_alignment": 1,
+    "evaluate_aligned_edges": 3,  # of which some need projected scores of nodes
     "find_critical_heads": 1,  # of which some need scores
     "match_heads": 2,
     "distil_student": 3,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from circuit_transfer.artifacts.text import read_json
 from circuit_transfer.models.lineage import lineages
+from circuit_transfer.study.edge_transfers import LIFTED, edge_maps, edge_transfers
 from circuit_transfer.study.relatives import Models, parent_of
 from circuit_transfer.transfer.maps import FILLED, LINEAGE, MAPS, STITCHED
 
@@ -24,10 +25,23 @@ def maps_by_lineage(config: Mapping) -> list[str]:
         config: a valid configuration, defaults filled in.
     """
     settings = config["alignment"]
-    chosen = settings["prior"]["correspondence"]
-    asked = dict.fromkeys([settings["map"], *settings["compare"]])
-    forms = {name: MAPS[name] for name in asked if name in MAPS}
-    return [name for name, each in forms.items() if each.known_by(chosen) == LINEAGE]
+    return _by_lineage(config, [settings["map"], *settings["compare"]])
+
+
+def edge_maps_by_lineage(config: Mapping) -> list[str]:
+    """Return the maps of edges that need one, themselves or for their scores of nodes.
+
+    Args:
+        config: a valid configuration, defaults filled in.
+    """
+    return _by_lineage(config, edge_maps(config)) if edge_transfers(config) else []
+
+
+def _by_lineage(config: Mapping, names: Sequence[str]) -> list[str]:
+    chosen = config["alignment"]["prior"]["correspondence"]
+    forms = {name: MAPS.get(name.removeprefix(LIFTED)) for name in names}
+    known = {name: each.known_by(chosen) for name, each in forms.items() if each}
+    return [name for name, correspondence in known.items() if correspondence == LINEAGE]
 
 
 def recorded_ancestors(
@@ -35,14 +49,15 @@ def recorded_ancestors(
 ) -> dict[str, list[str]]:
     """Return the ancestors that checkpoints record, by model that has some.
 
-    Nothing is read where no map needs it.
+    Nothing is read where no map of nodes or edges needs it.
 
     Args:
         config: a valid configuration, defaults filled in.
         directories: where relative paths may start.
     """
     found = {}
-    for name, entry in config["models"].items() if maps_by_lineage(config) else ():
+    needed = [*maps_by_lineage(config), *edge_maps_by_lineage(config)]
+    for name, entry in config["models"].items() if needed else ():
         folders = (each / entry["path"] for each in directories if "path" in entry)
         folder = next((each for each in folders if each.exists()), None)
         record = folder / RECORD if folder else None
@@ -88,7 +103,11 @@ def check_maps(config: Mapping, directories: Sequence[Path]) -> None:
     if not pairs:
         return
     _check_filled(settings, config["sensitivity"])
-    if not (by_lineage := maps_by_lineage(config)):
+    levels = {
+        "alignment": (settings, maps_by_lineage(config)),
+        "alignment.edges": (settings["edges"], edge_maps_by_lineage(config)),
+    }
+    if not any(names for _, names in levels.values()):
         return
     recorded = recorded_ancestors(config, directories)
     unrelated = [
@@ -96,11 +115,25 @@ def check_maps(config: Mapping, directories: Sequence[Path]) -> None:
         for pair in pairs
         if not are_related(config["models"], recorded, pair["source"], pair["target"])
     ]
+    for level, (own, names) in levels.items():
+        _check_related(level, own, names, unrelated, len(pairs))
+
+
+def _check_related(
+    level: str,
+    settings: Mapping,
+    by_lineage: Sequence[str],
+    unrelated: Sequence[str],
+    pairs: int,
+) -> None:
+    """Check that some pair has the maps by lineage of a level, and all a main one."""
+    if not by_lineage:
+        return
     name = by_lineage[0]
     key = "map" if name == settings["map"] else "compare"
-    if len(unrelated) == len(pairs) or (unrelated and key == "map"):
+    if len(unrelated) == pairs or (unrelated and key == "map"):
         raise ValueError(
-            f"alignment.{key}: {name!r} needs models of which one was made from the "
+            f"{level}.{key}: {name!r} needs models of which one was made from the "
             f"other, or both from a third one; {', '.join(unrelated)} "
             f"{'is' if len(unrelated) == 1 else 'are'} not related by any record; "
             "expected another map, or a pair under `study.transfers` whose models are "

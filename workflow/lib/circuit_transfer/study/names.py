@@ -19,6 +19,11 @@ from circuit_transfer.prompts.frame import SPLITS
 from circuit_transfer.study.checks import studied_models, studied_targets
 from circuit_transfer.study.convergence import compared_methods
 from circuit_transfer.study.distillation import distillations
+from circuit_transfer.study.edge_transfers import (
+    edge_controls,
+    edge_maps,
+    edge_transfers,
+)
 from circuit_transfer.study.edges import verified_methods
 from circuit_transfer.study.learning import (
     attributing_methods,
@@ -26,7 +31,11 @@ from circuit_transfer.study.learning import (
     learning_methods,
     scoring_methods,
 )
-from circuit_transfer.study.map_checks import are_related, maps_by_lineage
+from circuit_transfer.study.map_checks import (
+    are_related,
+    edge_maps_by_lineage,
+    maps_by_lineage,
+)
 from circuit_transfer.transfer.controls import TARGET_ONLY, WITHOUT_SOURCE
 from circuit_transfer.transfer.training_sets import study_families, training_sets
 
@@ -166,40 +175,37 @@ class Names:
 
     def maps_of(self, source: str, target: str) -> list[str]:
         """Return the maps of a pair: those by lineage only of models that have one."""
-        if are_related(self.config["models"], self.recorded, source, target):
-            return self.maps
-        return [name for name in self.maps if name not in maps_by_lineage(self.config)]
+        return self._had(self.maps, maps_by_lineage(self.config), source, target)
 
     @property
     def edge_transfers(self) -> list[str]:
         """The methods whose scores of edges are transferred."""
-        return self._edge_alignment.get("methods", []) if self.transfers else []
+        return edge_transfers(self.config)
 
     @property
     def transferred_methods(self) -> list[str]:
-        """The methods whose scores are transferred, those of nodes first."""
+        """The methods of nodes, and those whose scores of edges are transferred."""
         return [*self.methods, *self.edge_transfers]
 
     @property
-    def ranking(self) -> str:
-        """Which scores of edges are transferred: `absolute` or `signed` ones."""
-        return self._edge_alignment.get("ranking", "absolute")
+    def edge_map(self) -> str:
+        """The map of edges that the others are compared with."""
+        return self.edge_maps[0]
 
     @cached_property
     def edge_maps(self) -> list[str]:
-        """All maps of scores of edges, the main one first."""
-        of_edges = self._edge_alignment
-        names = [of_edges["map"], *of_edges["compare"]] if self.edge_transfers else []
-        return list(dict.fromkeys(names))
+        """All maps of edges, the main one first."""
+        return edge_maps(self.config)
 
     @property
     def edge_controls(self) -> list[str]:
-        """What a transfer of scores of edges is compared with."""
-        return self._edge_alignment["controls"] if self.edge_transfers else []
+        """What a transfer of edges is compared with."""
+        return edge_controls(self.config)
 
-    @property
-    def _edge_alignment(self) -> Mapping[str, Any]:
-        return self.config["alignment"].get("edges", {})
+    def edge_maps_of(self, source: str, target: str) -> list[str]:
+        """Return the maps of edges of a pair, as `maps_of` those of nodes."""
+        lineage = edge_maps_by_lineage(self.config)
+        return self._had(self.edge_maps, lineage, source, target)
 
     def maps_by_method(
         self, source: str | None = None, target: str | None = None
@@ -210,17 +216,26 @@ class Names:
             source: of a pair, for the maps that it has; None for all maps.
             target: likewise.
         """
-        maps = self.maps_of(source, target) if source else self.maps
-        omitted = [name for name in self.maps if name not in maps]
-        of_edges = [name for name in self.edge_maps if name not in omitted]
-        found = dict.fromkeys(self.methods, maps)
-        return found | dict.fromkeys(self.edge_transfers, of_edges)
+        nodes, edges = self.maps, self.edge_maps
+        if source is not None:
+            nodes = self.maps_of(source, target)
+            edges = self.edge_maps_of(source, target)
+        found = dict.fromkeys(self.methods, nodes)
+        return found | dict.fromkeys(self.edge_transfers, edges)
 
     @property
     def controls_by_method(self) -> dict[str, list[str]]:
         """The controls of every transferred method."""
         found = dict.fromkeys(self.methods, self.controls)
         return found | dict.fromkeys(self.edge_transfers, self.edge_controls)
+
+    def _had(
+        self, maps: list[str], by_lineage: Sequence[str], source: str, target: str
+    ) -> list[str]:
+        """Return which of some maps a pair has."""
+        if are_related(self.config["models"], self.recorded, source, target):
+            return maps
+        return [name for name in maps if name not in by_lineage]
 
     @cached_property
     def omitted_maps(self) -> list[list[str]]:
@@ -306,7 +321,7 @@ class Names:
             "ablation": self.config["evaluation"]["ablations"][0],
             "controls": self.controls,
             "edge_methods": self.edge_methods,
-            "edge_ranking": self.ranking,
+            "edge_ranking": self.config["alignment"]["edges"]["ranking"],
             "learned_methods": self.learned_methods,
             "families": self.families,
             "filters": self.filters,

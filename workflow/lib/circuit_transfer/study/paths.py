@@ -28,6 +28,9 @@ PATTERNS = {
     "seed-{seed}.safetensors",
     "mask": "results/masks/{target}/{task}/seed-{seed}.safetensors",
     "stitched": "results/stitched/{source}/{target}/{task}.safetensors",
+    "edge-alignment": "results/edge-alignments/{source}/{target}/{edge_method}/"
+    "{training_set}/seed-{seed}.safetensors",
+    "stitched-edges": "results/stitched-edges/{source}/{target}/{task}.safetensors",
     "carried": "results/carried/{source}/{target}/{task}/{method}.safetensors",
     "gold": "results/faithfulness/gold/{target}/{task}/{method}.parquet",
     "random": "results/faithfulness/random/{target}/{task}.parquet",
@@ -57,11 +60,9 @@ PATTERNS = {
     "aligned-edges": "results/faithfulness/aligned-edges/{source}/{target}/{task}/"
     "{edge_method}.parquet",
     "imported": "results/faithfulness/imported/{target}/{task}/{circuit}.parquet",
-    "edge-alignment": "results/edge-alignments/{source}/{target}/{edge_method}/"
-    "{training_set}/seed-{seed}.safetensors",
+    "projections": "results/projections/{source}/{target}/{task}/{method}.parquet",
     "edge-projections": "results/edge-projections/{source}/{target}/{task}/"
     "{edge_method}.parquet",
-    "projections": "results/projections/{source}/{target}/{task}/{method}.parquet",
     "edge-importances": "results/mib/{edge_method}/{task}_{model}/importances.{suffix}",
     "importances": "results/mib/{method}/{task}_{model}/importances.{suffix}",
     "sensitivity": "results/sensitivity/{source}/{target}/{method}/{setting}.parquet",
@@ -119,6 +120,8 @@ JOBS = {
     "fit_free_mask": "{target}/{task}",
     "stitch_alignment": "{source}/{target}/{task}",
     "carry_gradients": "{source}/{target}/{task}/{method}",
+    "fit_edge_alignment": "{source}/{target}/{edge_method}/{training_set}",
+    "stitch_edges": "{source}/{target}/{task}",
     "evaluate_gold": "{target}/{task}/{method}",
     "evaluate_random": "{target}/{task}",
     "evaluate_edges": "{target}/{task}/{edge_method}",
@@ -128,6 +131,7 @@ JOBS = {
     "evaluate_random_edges": "{target}/{task}",
     "evaluate_lifted": "{target}/{task}/{method}",
     "evaluate_aligned": "{source}/{target}/{task}/{method}",
+    "evaluate_aligned_edges": "{source}/{target}/{task}/{edge_method}",
     "evaluate_imported": "{target}/{task}/{circuit}",
     "export_mib": "{model}/{task}/{method}",
     "export_mib_edges": "{model}/{task}/{edge_method}",

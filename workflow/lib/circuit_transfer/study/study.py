@@ -7,6 +7,12 @@ from collections.abc import Iterator, Sequence
 
 from circuit_transfer.circuits.methods import has_run_gradients, is_learned
 from circuit_transfer.prompts.frame import SPLITS
+from circuit_transfer.study.edge_transfers import (
+    FREE_MASK,
+    FREE_MASK_METHOD,
+    lifted_maps,
+    trained_edge_controls,
+)
 from circuit_transfer.study.learning import filter_of
 from circuit_transfer.study.names import Names
 from circuit_transfer.study.paths import (
@@ -82,21 +88,24 @@ class Study(Names):
             ]
         elif "source" in names:
             bound = [dict(zip(PAIR, each, strict=True)) for each in self.transfers]
+            free["edge_method"] = self.edge_transfers
         else:
             bound = [{}]
         return (free | each for each in bound)
 
     def measured(self) -> dict[str, list[str]]:
-        """Return the files of all measured circuits, by kind."""
+        """Return the files of all measured circuits, by kind.
+
+        Of edges those that are compared with what is transferred, where something is.
+        """
         kinds = ("gold", "random", "aligned", "imported")
-        files = {kind: self.every(path(kind)) for kind in kinds}
-        if not self.edge_transfers:
-            return files
         own = {"edge_method": self.edge_transfers}
-        return files | {
+        random = path("random-edges")
+        return {
+            **{kind: self.every(path(kind)) for kind in kinds},
+            "aligned_edges": self.every(path("aligned-edges")),
             "gold_edges": self.every(path("edge-faithfulness"), **own),
-            "random_edges": self.every(path("random-edges")),
-            "aligned_edges": self.every(path("aligned-edges"), **own),
+            "random_edges": self.every(random) if self.edge_transfers else [],
         }
 
     def measured_edges(self) -> dict[str, list[str]]:
@@ -132,12 +141,15 @@ class Study(Names):
         """Return the jobs that run models and count what it costs."""
         free_mask = self.transfers and "free-mask" in self.controls
         with_edges = {} if self.finds_edges else None
+        edges_stitched = self.edge_transfers and STITCHED in self.edge_maps
         stages = {
             "measure_baseline": {},
             "attribute_nodes": {},
             "fit_alignment": {},
             "stitch_alignment": {} if STITCHED in self.compared else None,
             "carry_gradients": {"method": self._gradient_methods},
+            "fit_edge_alignment": {},
+            "stitch_edges": {} if edges_stitched else None,
             "fit_free_mask": {} if free_mask else None,
             "evaluate_gold": {},
             "evaluate_random": {},
@@ -153,6 +165,7 @@ class Study(Names):
             "evaluate_random_edges": with_edges,
             "evaluate_lifted": with_edges,
             "evaluate_aligned": {},
+            "evaluate_aligned_edges": {},
             "evaluate_imported": {},
             "vary_setting": {},
             "compare_steps": {"method": self.compared_methods},
@@ -254,3 +267,43 @@ class Study(Names):
         """Return the tasks of the study that are of another family than a task."""
         family = family_of(w.task, self.families)
         return [each for each in self.tasks if family_of(each, self.families) != family]
+
+    def fitted_edge_maps(self, w) -> list[str]:
+        """Return the maps of edges that are fitted on a training set, as of nodes."""
+        main, *compared = self.edge_maps_of(w.source, w.target)
+        return fitted_maps(w.training_set, main, compared)
+
+    def if_edges_compared(self, w, files: list[str]) -> list[str]:
+        """Return files only if a map of edges of a training set compares nodes."""
+        needed = needed_correspondences(self.fitted_edge_maps(w), self.correspondence)
+        return files if needed & COST_PARTS.keys() else []
+
+    def trained_edge_controls(self, w) -> list[str]:
+        """Return the controls of edges that are trained on a training set."""
+        return trained_edge_controls(w.training_set, self.edge_controls)
+
+    def evaluated_edge_alignments(self, w) -> list[str]:
+        """Return the fits of edges whose circuits are measured on a task."""
+        sets = evaluated_training_sets(w.task, self.tasks, self.families)
+        fit = {"source": w.source, "target": w.target, "edge_method": w.edge_method}
+        return paths("edge-alignment", **fit, training_set=sets, seed=self.seeds)
+
+    def stitched_edges(self, w) -> str | list:
+        """Return a task's stitched map of edges, if the study compares it."""
+        if STITCHED not in self.edge_maps:
+            return []
+        return path("stitched-edges", source=w.source, target=w.target, task=w.task)
+
+    def lifted_projections(self, w) -> str | list:
+        """Return a task's transferred scores of nodes, if they are lifted to edges."""
+        if not lifted_maps(self.config):
+            return []
+        place = {"source": w.source, "target": w.target, "task": w.task}
+        method = self.config["alignment"]["edges"]["nodes"]
+        return path("projections", **place, method=method)
+
+    def free_edge_masks(self, w) -> list[str]:
+        """Return the circuits of edges that are learned without a source, if asked."""
+        seeds = self.seeds if FREE_MASK in self.edge_controls else []
+        learned = {"learned_method": FREE_MASK_METHOD, "seed": seeds}
+        return paths("edge-masks", model=w.target, task=w.task, **learned)

@@ -26,6 +26,7 @@ from circuit_transfer.distillation.frames import EFFECT, PATHS
 from circuit_transfer.distillation.matchings import MATCHINGS
 from circuit_transfer.distillation.variants import VARIANTS
 from circuit_transfer.messages import quoted
+from circuit_transfer.transfer.edge_controls import EDGE_CONTROLS
 from circuit_transfer.transfer.maps import CARRIED, MAPS, STITCHED
 
 # Every start of a run reads the schema. libyaml does so forty times as fast.
@@ -69,6 +70,7 @@ def _read_schema(
     ]
     definitions["map"]["enum"] = [*MAPS]
     definitions["compared_map"]["enum"] = [*MAPS, STITCHED, CARRIED]
+    definitions["edge_control"]["enum"] = [*EDGE_CONTROLS]
     definitions["matching"]["enum"] = [*MATCHINGS]
     definitions["variant"]["enum"] = [*VARIANTS]
     distillation = schema["properties"]["distillation"]["properties"]

@@ -1,7 +1,9 @@
 """One job of a study that runs a model: how often it runs it, and what it holds."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from circuit_transfer.transfer.maps import CKA, MATCHED, needed_correspondences
 
 # About how many tokens a prompt has, by the name of its generator or of its MIB task:
 # of Llama-3 and Qwen-2.5 tokenizers, which differ by a few tokens.
@@ -21,6 +23,9 @@ PROMPT_TOKENS = {
     "theory-of-mind": 95,
 }
 OTHER_PROMPT_TOKENS = 50  # of a task from a file, which is not read for an estimate
+# How often both models run to compare their nodes, by correspondence: on the clean
+# prompts, or on the corrupted ones too.
+COMPARING_PASSES = {CKA: 1, MATCHED: 2}
 
 
 @dataclass(frozen=True)
@@ -114,3 +119,25 @@ def available(config: Mapping, task: str, split: str, wanted: int) -> int:
 def in_a_pass(settings: Mapping) -> int:
     """Return the pairs in a pass: of `auto`, which takes what there is, the least."""
     return 1 if settings["batch_size"] == "auto" else settings["batch_size"]
+
+
+def with_comparisons(
+    fit: Work, source: str, maps: Sequence[str], config: Mapping
+) -> Iterator[Work]:
+    """Yield the job of a fit, and the runs of both models to compare their nodes.
+
+    Args:
+        fit: the job without them.
+        source: the model that runs beside its own.
+        maps: those that are fitted.
+        config: a valid configuration, defaults filled in.
+    """
+    chosen = config["alignment"]["prior"]["correspondence"]
+    needed = needed_correspondences(maps, chosen)
+    compared = sum(COMPARING_PASSES[each] for each in needed & {*COMPARING_PASSES})
+    yield replace(fit, forwards=fit.forwards + compared)
+    if compared:
+        runs = {"forwards": compared, "forward_backwards": 0, "written_bytes": 0}
+        # The circuits are those of the target.
+        own = {"edges": None, "circuits": 1, "splits": False}
+        yield replace(fit, model=source, beside=True, **runs, **own)

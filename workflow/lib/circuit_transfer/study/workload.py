@@ -21,20 +21,23 @@ from circuit_transfer.models.shape import FLOAT32_BYTES
 from circuit_transfer.study.checks import studied_models, studied_targets
 from circuit_transfer.study.convergence import compared_counts, compared_methods
 from circuit_transfer.study.distillation_work import distillation_work
+from circuit_transfer.study.edge_transfer_work import edge_transfer_work
 from circuit_transfer.study.edge_work import edge_work
 from circuit_transfer.study.learning import learning_methods
 from circuit_transfer.study.rankings import count_circuits, count_rankings
-from circuit_transfer.study.work import Work, available, in_a_pass
+from circuit_transfer.study.work import (
+    Work,
+    available,
+    in_a_pass,
+    with_comparisons,
+)
 from circuit_transfer.transfer.controls import TARGET_ONLY, other_task, trained_controls
 from circuit_transfer.transfer.maps import (
     CARRIED,
-    CKA,
-    MATCHED,
     STITCHED,
     TRAINED_MAPS,
     fits,
     fitted_maps,
-    needed_correspondences,
 )
 from circuit_transfer.transfer.training_sets import (
     family_of,
@@ -44,9 +47,6 @@ from circuit_transfer.transfer.training_sets import (
 )
 
 COMPARING = "compare_steps"
-# How often both models run to compare their nodes, by correspondence: on the clean
-# prompts, or on the corrupted ones too.
-COMPARING_PASSES = {CKA: 1, MATCHED: 2}
 
 
 def study_work(config: Mapping, nodes: Mapping[str, Nodes]) -> list[Work]:
@@ -61,7 +61,7 @@ def study_work(config: Mapping, nodes: Mapping[str, Nodes]) -> list[Work]:
     """
     stages = (_baselines, _attributions, _step_comparisons, _stitched)
     stages += (_alignments, _free_masks, _evaluations, edge_work, _heads)
-    stages += (distillation_work,)
+    stages += (edge_transfer_work, distillation_work)
     return list(chain.from_iterable(stage(config, nodes) for stage in stages))
 
 
@@ -187,18 +187,7 @@ def _alignments(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
         of_target = _fit(
             "fit_alignment", pair["target"], config, tasks, share, trained, written
         )
-        needed = needed_correspondences(maps, settings["prior"]["correspondence"])
-        compared = sum(COMPARING_PASSES[each] for each in needed & {*COMPARING_PASSES})
-        yield replace(of_target, forwards=of_target.forwards + compared)
-        if compared:
-            yield replace(
-                of_target,
-                model=pair["source"],
-                forwards=compared,
-                forward_backwards=0,
-                written_bytes=0,
-                beside=True,
-            )
+        yield from with_comparisons(of_target, pair["source"], maps, config)
 
 
 def _free_masks(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:

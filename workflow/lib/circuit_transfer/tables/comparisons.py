@@ -11,7 +11,6 @@ import polars as pl
 from circuit_transfer.tables.cells import cell_schema, level_cell
 from circuit_transfer.tables.curves import RANKINGS
 from circuit_transfer.tables.differences import BY_MAP
-from circuit_transfer.tables.edge_transfers import CHANGES, DEGREES
 from circuit_transfer.tables.explanations import (
     EXAGGERATION_NOTE,
     INTERVAL_NOTE,
@@ -30,10 +29,12 @@ from circuit_transfer.tables.transfers import (
 )
 from circuit_transfer.tables.typesetting import MARK, Table
 from circuit_transfer.transfer.controls import TARGET_ONLY
+from circuit_transfer.transfer.edge_controls import DEGREE_SOURCE, EDGE_TARGET_ONLY
 
 # The controls of what a map is given, and those that need no map.
 GIVEN = ("source-free", "random-source", "other-family")
-WITHOUT_MAP = ("mlps-first", "mean-gold", "ridge", *TARGET_ONLY, CHANGES, "free-mask")
+OF_TARGET = tuple(dict.fromkeys((*TARGET_ONLY, *EDGE_TARGET_ONLY)))
+WITHOUT_MAP = ("mlps-first", "mean-gold", "ridge", *OF_TARGET, "free-mask")
 TESTED = ("p_permutation_holm", "p_wilcoxon_holm", "p_tasks", "p_tasks_holm")
 TESTS_NOTE = (
     "The measure of the aligned circuit minus that of the other, mean over tasks; CPR "
@@ -66,7 +67,7 @@ def maps_table(
     """
     pair = Pair(statistics, source, target)
     known = every_name(controls)
-    given = [each for each in (*GIVEN, DEGREES) if each in known]
+    given = [each for each in (*GIVEN, DEGREE_SOURCE) if each in known]
     others = [each for each in WITHOUT_MAP if each in known]
     shown = [*given, "gold", RANKINGS, *others]
     columns = ("real", *given, "reference")

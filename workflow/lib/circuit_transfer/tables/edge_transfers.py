@@ -13,9 +13,6 @@ from circuit_transfer.tables.curves import RANDOM
 RANDOM_EDGES = "random-edges"
 # Begins the names of maps of nodes that give scores of edges.
 LIFTED = "lifted-"
-# Controls of edges alone: scores that keep of the source's only the sums by writer and
-# by reader, random circuits of equal effective size, and the changes of edges.
-DEGREES, EFFECTIVE, CHANGES = "degree-source", "random-effective", "edge-changes"
 
 
 def of_edges(frame: pl.DataFrame, ranking: str) -> pl.DataFrame:

@@ -11,15 +11,15 @@ import logging
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from circuit_transfer.circuits.prepared import Preparations
 from circuit_transfer.jobs.resume import NO_RESUME, Resume
 from circuit_transfer.transfer.controls import control_sources
 from circuit_transfer.transfer.maps import MAPS
+from circuit_transfer.transfer.node_training import fit
 from circuit_transfer.transfer.objectives import FitSettings
 from circuit_transfer.transfer.trained_maps import Fit, Start
-from circuit_transfer.transfer.training import fit
 
 log = logging.getLogger(__name__)
 
@@ -42,16 +42,16 @@ def fit_maps(
     whose prior is not known. A control has no `initial`: it starts where its map does.
 
     Args:
-        model: as in `training.fit`.
-        prepared: as in `training.fit`.
+        model: as in `node_training.fit`.
+        prepared: as in `node_training.fit`.
         sources: of the real maps, as in `trained_maps.Start`.
-        settings: as in `training.fit`.
+        settings: as in `node_training.fit`.
         requested: the map and the control of every fit, see `maps.fits`; the control is
             `none` for the map itself.
         shape: `(n_source, n_target)`.
-        seed: as in `training.fit`.
+        seed: as in `node_training.fit`.
         priors: by map.
-        resume: as in `training.fit`.
+        resume: as in `node_training.fit`.
     """
     trained = [each for each in requested if is_trained(each[0], sources, priors)]
     starts = [_start(each, sources, priors, seed) for each in trained]
@@ -61,7 +61,8 @@ def fit_maps(
         found = fit(model, prepared, starts, settings, **options)
         fitted = dict(zip(trained, found, strict=True))
         for each, one in fitted.items():
-            _warn_of_collapse(each, one, [*sources], f"seed {seed}")
+            what = f"{'/'.join(each)}, seed {seed}", f"{shape[1]} nodes"
+            warn_of_collapse(one.open_share, [*sources], *what)
     return [
         _tensors(each, fitted.get(each), sources, shape, priors) for each in requested
     ]
@@ -76,22 +77,36 @@ def is_trained(name: str, sources: Mapping, priors: Mapping) -> bool:
     return MAPS[name].trained and bool(sources) and known
 
 
-def _warn_of_collapse(
-    requested: tuple[str, str], fitted: Fit, tasks: Sequence[str], name: str
+def warn_of_collapse(
+    shares: Tensor | None, tasks: Sequence[str], fitted: str, everything: str
 ) -> None:
-    """Log the training tasks whose mask tells no node from another any more."""
-    if fitted.open_share is None:
+    """Log the training tasks whose mask tells nothing apart any more.
+
+    Args:
+        shares: what the mask of every task keeps, see `trained_maps.Fit`.
+        tasks: their names.
+        fitted: names the map.
+        everything: says how many nodes or edges there are.
+    """
+    if shares is None:
         return
     ends = {0: ("closed", "large"), 1: ("open", "small")}
-    for task, share in zip(tasks, fitted.open_share.tolist(), strict=True):
+    for task, share in zip(tasks, shares.tolist(), strict=True):
         if share in ends:
             log.warning(
-                "%s, %s: collapsed: the mask of %s ended with all %d nodes %s, so "
-                "their ranking means little; the sparsity is too %s, or the learning "
-                "rate too large",
-                *("/".join(requested), name, task, len(fitted.alignment.T)),
+                "%s: collapsed: the mask of %s ended with all %s %s, so their ranking "
+                "means little; the sparsity is too %s, or the learning rate too large",
+                *(fitted, task, everything),
                 *ends[share],
             )
+
+
+def warn_of_unknown(name: str, sources: Mapping) -> None:
+    """Log why a map is not known; arguments as in `is_trained`."""
+    why = "no training task has usable pairs"
+    if sources:
+        why = "it is not known which nodes of the models are alike"
+    log.warning("%s: the map %s is written as NaN", why, name)
 
 
 def _start(
@@ -123,9 +138,6 @@ def _tensors(
     prior = priors.get(name)
     if sources and prior is not None:
         return {"alignment": prior}
-    why = "no training task has usable pairs"
-    if sources:
-        why = "it is not known which nodes of the models are alike"
-    log.warning("%s: the map %s is written as NaN", why, name)
+    warn_of_unknown(name, sources)
     unknown = np.full(shape, np.nan, np.float32)
     return {"alignment": unknown, "initial": unknown}

@@ -8,11 +8,12 @@ mean of the training tasks, added to the mean of the target's gold scores.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from circuit_transfer.artifacts.alignments import Alignment
-from circuit_transfer.transfer.controls import TRAINED_CONTROLS, control_sources
+from circuit_transfer.transfer.controls import control_sources
+from circuit_transfer.transfer.levels import NODES, Fit, Level
 from circuit_transfer.transfer.maps import FILLED, MAPS, MEAN_GOLD, transformed
 
 # The transform of gold scores before they are averaged.
@@ -21,21 +22,21 @@ Scores = Mapping[str, np.ndarray]
 
 
 def filled(
-    scores: np.ndarray, matrix: np.ndarray, changes: np.ndarray | None
+    carried: np.ndarray, reached: np.ndarray, changes: np.ndarray | None
 ) -> np.ndarray:
-    """Return carried scores, with changes where a node has no counterpart.
+    """Return carried scores, with changes where there is no counterpart.
 
     Both in the transform `max`, so that they are on one scale.
 
     Args:
-        scores: `(n_source,)`.
-        matrix: `(n_source, n_target)`; a column of zeros is a node without one.
-        changes: how much the target's nodes change, `(n_target,)`; unknown if None.
+        carried: scores that a map carries, `(n_target,)`.
+        reached: which of the target's nodes or edges have a counterpart, likewise.
+        changes: how much they change, likewise; unknown if None.
     """
-    carried = transformed(scores @ matrix, "max")
+    carried = transformed(carried, "max")
     if changes is None:
         return np.full_like(carried, np.nan)
-    return np.where(matrix.any(0), carried, transformed(changes, "max"))
+    return np.where(reached, carried, transformed(changes, "max"))
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,15 @@ class Completed:
         sources: source scores `(n_source,)` of every task of the study.
         gold: scores `(n_target,)` of every task on the target; those of the training
             tasks are used.
-        changes: how much the target's nodes change on the task, `(n_target,)`.
+        changes: how much the target's nodes or edges change on the task, `(n_target,)`.
+        level: of which the scores are.
     """
 
-    fit: Alignment
+    fit: Fit
     sources: Scores
     gold: Scores
     changes: np.ndarray | None = None
+    level: Level = NODES
 
     def vectors(self, name: str | None = None) -> dict[str, np.ndarray]:
         """Return the source scores of every task as a map sees them.
@@ -99,32 +102,33 @@ class Completed:
                 maps of their own.
         """
         form, tensor = MAPS[name], "none"
-        if form.trained and control in TRAINED_CONTROLS:
+        if form.trained and control in self.level.trained:
             tensor = control
         if form.completed is None:
             return self.fit.project(scores, name, tensor)
         return self.through(self.fit.matrix(name), scores, name, control)
 
     def through(
-        self, matrix: np.ndarray, scores: np.ndarray, name: str, control: str = "none"
+        self, matrix: Any, scores: np.ndarray, name: str, control: str = "none"
     ) -> np.ndarray:
         """Return the target's scores by a matrix in place of that of a map.
 
         Args:
-            matrix: `(n_source, n_target)`.
+            matrix: `(n_source, n_target)`, or what maps scores as a matrix does.
             scores: as in `project`.
             name: as in `project`.
             control: as in `project`.
         """
         completed = MAPS[name].completed
         if completed == FILLED:
-            return filled(scores, matrix, self.changes)
+            reached = self.level.reached(matrix)
+            return filled(scores @ matrix, reached, self.changes)
         if completed == MEAN_GOLD:
             return self._added_to_gold(matrix, scores, name, control)
         return scores @ matrix
 
     def _added_to_gold(
-        self, matrix: np.ndarray, scores: np.ndarray, name: str, control: str
+        self, matrix: Any, scores: np.ndarray, name: str, control: str
     ) -> np.ndarray:
         tasks, vectors = self.fit.metadata["tasks"], self.vectors(name)
         if not tasks:

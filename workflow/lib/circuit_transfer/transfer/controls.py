@@ -7,14 +7,17 @@ itself. Plain arithmetic on score vectors and alignment matrices; no model is ne
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from circuit_transfer.models.nodes import is_mlp, node_layers
 from circuit_transfer.transfer.correspondences import same_type
+from circuit_transfer.transfer.edge_maps import permutation_within
 from circuit_transfer.transfer.training_sets import leaves_out
 
+Map = TypeVar("Map")
 CONTROLS = (
     "random-alignment",
     "scrambled-source",
@@ -59,19 +62,54 @@ def trained_controls(training_set: str, controls: Sequence[str]) -> list[str]:
     return [name for name in TRAINED_CONTROLS if zero_shot and name in controls]
 
 
-def permuted(scores: np.ndarray, *, task: str, seed: int, what: str) -> np.ndarray:
-    """Return scores `(n_nodes,)` in a random order of the task's own.
+def permuted(
+    scores: np.ndarray,
+    *,
+    task: str,
+    seed: int,
+    what: str,
+    kinds: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return scores `(n,)` of nodes or edges in a random order of the task's own.
 
     Tasks must be permuted differently: a common permutation only renames the rows of
     the matrix, and training would not notice it.
+
+    Args:
+        scores: of nodes or edges.
+        task: name of the task.
+        seed: of the order, with the two names.
+        what: name of the control.
+        kinds: only scores of one kind change places, see `edge_maps.edge_kinds`.
     """
-    return scores[_generator(what, task, seed).permutation(len(scores))]
+    if kinds is None:
+        kinds = np.zeros(len(scores), int)
+    return scores[permutation_within(kinds, _generator(what, task, seed))]
 
 
-def permuted_columns(alignment: np.ndarray, *, task: str, seed: int) -> np.ndarray:
+def columns_in_any_order(
+    alignment: np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
     """Return a matrix `(n_source, n_target)` with its columns in a random order."""
-    generator = _generator("permuted-alignment", task, seed)
     return alignment[:, generator.permutation(alignment.shape[1])]
+
+
+def permuted_columns(
+    alignment: Map,
+    *,
+    task: str,
+    seed: int,
+    mix: Callable[[Map, np.random.Generator], Map] = columns_in_any_order,
+) -> Map:
+    """Return a map with its columns in a random order of a task's own.
+
+    Args:
+        alignment: a matrix `(n_source, n_target)`, or a map of edges.
+        task: the task.
+        seed: of the order.
+        mix: how the columns of such a map are put in the order of a generator.
+    """
+    return mix(alignment, _generator("permuted-alignment", task, seed))
 
 
 def control_sources(

@@ -122,9 +122,10 @@ def needed_correspondences(maps: Sequence[str], chosen: str) -> set[str]:
 def fitted_maps(training_set: str, main: str, compared: Sequence[str]) -> list[str]:
     """Return the maps that are fitted on a training set, the main one first.
 
-    Those that it is compared with belong to the zero-shot sets, as the controls do.
+    Those that it is compared with belong to the zero-shot sets, as the controls do;
+    names that are no rows of the table are of what is made in another way.
     """
-    others = [name for name in compared if name not in (main, STITCHED, CARRIED)]
+    others = [name for name in compared if name in MAPS and name != main]
     return [main, *(others if leaves_out(training_set) else [])]
 
 

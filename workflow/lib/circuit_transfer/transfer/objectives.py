@@ -7,22 +7,27 @@ the empty circuit's divergence, so that one weight suits every model and task. T
 objective, the area, trains circuits of the evaluated sizes to be faithful.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from circuit_transfer.circuits.masked_runs import masked_logits
 from circuit_transfer.circuits.metrics import answer_divergence, unfaithfulness
-from circuit_transfer.circuits.prepared import Prepared
+from circuit_transfer.circuits.prepared import Cacheable
+
+# Runs a prepared batch under masks of nodes or edges `(masks, n)`: returns the answer
+# logits `(masks, batch, vocabulary)`. See `circuits.masked_runs`.
+Run = Callable[[Any, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How a matrix is trained; the keys of `alignment` in the configuration.
+    """How a map is trained; the keys of `alignment` in the configuration.
 
     Attributes:
-        intervention: how the soft mask acts on the target, see `masked_runs`.
+        intervention: how a soft mask of nodes acts on the target, see `masked_runs`.
+            Masks of edges are circuits.
         epochs: passes over the training pairs of all tasks.
         learning_rate: Adam's; decays linearly to a tenth.
         sparsity: weight of the mean mask in the loss (the paper's lambda).
@@ -31,12 +36,13 @@ class FitSettings:
             `area_loss`.
         proportions: circuit sizes of the area objective, as in the evaluation.
         initial_scale: standard deviation of the random start.
-        prior_scale: standard deviation over the target's nodes of the training tasks'
-            scores projected by a prior.
+        prior_scale: standard deviation over the target's nodes or edges of the training
+            tasks' scores projected by a prior.
         prior_penalty: weight of the squared distance from the prior in the loss.
     """
 
-    intervention: str
+    intervention: str = "circuit"
+    _: KW_ONLY
     epochs: int
     learning_rate: float
     sparsity: float
@@ -48,7 +54,7 @@ class FitSettings:
 
 
 def alignment_loss(
-    model: nn.Module, prepared: Prepared, mask: Tensor, settings: FitSettings
+    run: Run, prepared: Cacheable, mask: Tensor, settings: FitSettings
 ) -> tuple[Tensor, Tensor]:
     """Return the loss of a soft mask on a batch, and its divergence term.
 
@@ -56,10 +62,16 @@ def alignment_loss(
     `sparsity` times the mean mask (the paper's equation for the alignment objective).
     By `relative-divergence` that weight is multiplied by KL(clean || empty circuit) of
     the batch: a weight of 1 makes the full circuit cost as much as the empty one.
-    Of one mask `(n_nodes,)` both are scalars, of several `(masks, n_nodes)` both are
-    `(masks,)`.
+    Of several masks `(masks, n)` both are `(masks,)`; of one mask of nodes `(n,)` both
+    are scalars.
+
+    Args:
+        run: how masks run, see `Run`.
+        prepared: a batch.
+        mask: soft masks.
+        settings: only the objective and the sparsity are used.
     """
-    logits = masked_logits(model, prepared, mask, settings.intervention)
+    logits = run(prepared, mask)
     divergence = answer_divergence(prepared.full, logits).mean(-1)
     weight = settings.sparsity
     if settings.objective == "relative-divergence":
@@ -67,9 +79,7 @@ def alignment_loss(
     return divergence + weight * mask.mean(-1), divergence
 
 
-def area_loss(
-    model: nn.Module, prepared: Prepared, mask: Tensor, settings: FitSettings
-) -> tuple[Tensor, Tensor]:
+def area_loss(run: Run, prepared: Cacheable, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Return a soft circuit's distance from full faithfulness on a batch, and its KL.
 
     `|1 - faithfulness|`, with faithfulness as in the evaluation, but on the batch.
@@ -77,11 +87,10 @@ def area_loss(
     the area between the curve and 1 (CMD, up to a constant).
 
     Args:
-        model: the target, with frozen parameters.
+        run: how masks run, see `Run`.
         prepared: a batch.
-        mask: a soft circuit `(n_nodes,)`, see `masks.soft_circuit`, or several.
-        settings: only the intervention is used.
+        mask: soft circuits `(masks, n)`, see `masks.soft_circuit`, or one of nodes.
     """
-    logits = masked_logits(model, prepared, mask, settings.intervention)
+    logits = run(prepared, mask)
     loss = unfaithfulness(prepared.batch, prepared.full, prepared.empty, logits)
     return loss, answer_divergence(prepared.full, logits).mean(-1)

@@ -1,4 +1,4 @@
-"""Rankings of the target's nodes: source scores projected by maps and controls.
+"""Rankings of a target's nodes or edges: source scores by maps and controls.
 
 Gold scores are those that attribution finds on the target itself. A stitched alignment
 and carried gradients are made for one task from both models' residual streams, see
@@ -16,16 +16,14 @@ from circuit_transfer.artifacts.alignments import Alignment, tensor_name
 from circuit_transfer.transfer.completed_maps import Completed
 from circuit_transfer.transfer.controls import (
     RIDGE_CONTROLS,
-    TARGET_ONLY,
-    TRAINED_CONTROLS,
-    depth_heuristic,
-    mlps_first,
     other_task,
     permuted,
     permuted_columns,
     ridge,
 )
-from circuit_transfer.transfer.maps import CARRIED, STITCHED, TRAINED_MAPS, transformed
+from circuit_transfer.transfer.edge_controls import DEGREE_SOURCE
+from circuit_transfer.transfer.levels import NODES, Fit, Level
+from circuit_transfer.transfer.maps import CARRIED, STITCHED, TRAINED_MAPS
 from circuit_transfer.transfer.training_sets import Families, family_of, zero_shot_sets
 
 LABELS = {
@@ -37,19 +35,22 @@ LABELS = {
 SCORES, ENDS = {"scores": pl.List(pl.Float32)}, {"collapsed": pl.Boolean}
 RANKING_SCHEMA = LABELS | SCORES | ENDS
 Row = tuple[str | None, str | None, str, int | None, np.ndarray]
+# Controls of a map in which nothing is random but its training.
+UNDRAWN = ("source-free", DEGREE_SOURCE)
 
 
 def projected_rankings(
     task: str,
     sources: Mapping[str, np.ndarray],
     gold: Mapping[str, np.ndarray],
-    alignments: Sequence[Alignment],
+    alignments: Sequence[Fit],
     masks: Sequence[Alignment],
     *,
     controls: Sequence[str],
     families: Families,
-    stitched: Alignment | None = None,
+    stitched: Fit | None = None,
     carried: Mapping[str, np.ndarray] | None = None,
+    level: Level = NODES,
 ) -> pl.DataFrame:
     """Project a task's source scores by every map and control, these zero-shot.
 
@@ -66,29 +67,27 @@ def projected_rankings(
             listed under both protocols, and so are the target-only scores in its file.
         carried: in the same way scores `(n_target,)` by carried gradients, under
             `none`, and those of its controls under `<control>` or `<control>/<seed>`.
+        level: what all scores are of: `levels.NODES` or `levels.EDGES`.
 
     Returns:
-        One row per ranking: `training_set`, `map` (of controls that belong to one),
-        `control` (`none` for the aligned circuit itself), `seed` (null where nothing
-        is random), `scores` (`n_target`), `collapsed` (whether a mask of its training
-        ended all open or all closed; null without masks).
+        One row per ranking: `training_set`, `map` (of controls that have one),
+        `control` (`none` for the aligned circuit), `seed` (null where nothing is
+        random), `scores`, `collapsed` (whether a mask ended all open or all closed).
     """
     zero_shot = zero_shot_sets(task, list(sources), families)
     others = _other_families(task, list(sources), families)
+    changes = None if stitched is None else stitched.tensors[level.changes]
     rows: list[Row] = []
     for fit in alignments:
-        maps = Completed(fit, sources, gold, _changes(stitched))
+        maps = Completed(fit, sources, gold, changes, level)
         rows += _aligned(maps, task)
         if fit.metadata["training_set"] in zero_shot:
-            rows += _of_every_map(maps, task, others, controls)
-            rows += _stitched(maps, stitched, task, others)
-            rows += _of_first_map(maps, task)
-            rows += _supervised(maps, task, others)
+            rows += _controls(maps, task, others, stitched, controls)
     if alignments:
-        rows += _untrained(alignments[0], sources[task])
-    rows += _of_task(task, zero_shot, stitched, carried or {}, masks)
-    frame = _distinct(rows, [*_mask_ends(alignments), *_free_mask_ends(masks, task)])
-    return frame.filter(pl.col("control").is_in(["none", *controls]))
+        rows += _untrained(alignments[0], sources[task], level)
+    rows += _of_task(task, zero_shot, stitched, carried or {}, masks, level)
+    ends = [*_mask_ends(alignments, level), *_free_mask_ends(masks, task)]
+    return _distinct(rows, ends).filter(pl.col("control").is_in(["none", *controls]))
 
 
 def collapsed(open_shares: np.ndarray) -> bool:
@@ -100,11 +99,11 @@ def collapsed(open_shares: np.ndarray) -> bool:
     return bool(np.isin(open_shares, (0, 1)).any())
 
 
-def _mask_ends(alignments: Sequence[Alignment]) -> Iterator[tuple]:
+def _mask_ends(alignments: Sequence[Fit], level: Level) -> Iterator[tuple]:
     """Yield the labels of every trained map and control, and whether it collapsed."""
     for fit in alignments:
         place = fit.metadata["training_set"], fit.metadata["seed"]
-        for name, control in product(fit.maps, ("none", *TRAINED_CONTROLS)):
+        for name, control in product(fit.maps, ("none", *level.trained)):
             key = tensor_name("open_share", name, control, fit.maps)
             if key in fit.tensors:
                 is_collapsed = collapsed(fit.tensors[key])
@@ -137,11 +136,6 @@ def _other_families(task: str, tasks: Sequence[str], families: Families) -> list
     return [each for each in tasks if family_of(each, families) != family]
 
 
-def _changes(stitched: Alignment | None) -> np.ndarray | None:
-    """Return how much the target's nodes change on the task, `(n_target,)`."""
-    return None if stitched is None else stitched.tensors["node-changes"]
-
-
 def _aligned(maps: Completed, task: str) -> Iterator[Row]:
     fit = maps.fit
     for name in fit.maps:
@@ -149,25 +143,42 @@ def _aligned(maps: Completed, task: str) -> Iterator[Row]:
         yield fit.metadata["training_set"], name, "none", _seed(fit, name), scores
 
 
+def _controls(
+    maps: Completed,
+    task: str,
+    others: Sequence[str],
+    stitched: Fit | None,
+    controls: Sequence[str],
+) -> Iterator[Row]:
+    """Yield what the maps of a zero-shot training set are compared with."""
+    yield from _of_every_map(maps, task, others, controls)
+    yield from _stitched(maps, stitched, task, others, controls)
+    yield from _of_first_map(maps, task)
+    yield from _supervised(maps, task, others)
+
+
 def _of_every_map(
     maps: Completed, task: str, others: Sequence[str], controls: Sequence[str]
 ) -> Iterator[Row]:
     """Give every map a constant, permuted scores, and those of another family.
 
-    A trained map was retrained for the first two, an untrained one stays the same.
+    A trained map was retrained for all but the last, an untrained one stays the same.
     """
     fit = maps.fit
     training_set, seed = fit.metadata["training_set"], fit.metadata["seed"]
     for name in fit.maps:
-        for control, scores in _other_sources(maps, name, task, others).items():
-            if control in controls:
-                row_seed = _seed(fit, name) if control == "source-free" else seed
-                projected = maps.project(scores, name, control)
-                yield training_set, name, control, row_seed, projected
+        for control, scores in _given(maps, name, task, others, controls).items():
+            row_seed = _seed(fit, name) if control in UNDRAWN else seed
+            projected = maps.project(scores, name, control)
+            yield training_set, name, control, row_seed, projected
 
 
 def _stitched(
-    maps: Completed, stitched: Alignment | None, task: str, others: Sequence[str]
+    maps: Completed,
+    stitched: Fit | None,
+    task: str,
+    others: Sequence[str],
+    controls: Sequence[str],
 ) -> Iterator[Row]:
     """Project by the task's own matrix, if it has one; it is the same for every fit."""
     if stitched is None:
@@ -175,9 +186,24 @@ def _stitched(
     matrix, fit = stitched.alignment, maps.fit
     training_set, seed = fit.metadata["training_set"], fit.metadata["seed"]
     yield training_set, STITCHED, "none", None, maps.vectors()[task] @ matrix
-    for control, scores in _other_sources(maps, None, task, others).items():
-        row_seed = None if control == "source-free" else seed
+    for control, scores in _given(maps, None, task, others, controls).items():
+        row_seed = None if control in UNDRAWN else seed
         yield training_set, STITCHED, control, row_seed, scores @ matrix
+
+
+def _given(
+    maps: Completed,
+    name: str | None,
+    task: str,
+    others: Sequence[str],
+    controls: Sequence[str],
+) -> dict[str, np.ndarray]:
+    """Return the scores that a map is given in its controls, those that are wanted."""
+    given = _other_sources(maps, name, task, others)
+    for control, reduce in maps.level.reduced.items():
+        if control in controls:
+            given[control] = reduce(maps.fit, maps.vectors(name)[task])
+    return {each: scores for each, scores in given.items() if each in controls}
 
 
 def _other_sources(
@@ -185,7 +211,7 @@ def _other_sources(
 ) -> dict[str, np.ndarray]:
     """Return the scores that replace a task's own in the controls of a map."""
     seed, vectors = maps.fit.metadata["seed"], maps.vectors(name)
-    shuffled = permuted(vectors[task], task=task, seed=seed, what="random-source")
+    shuffled = _shuffled(maps, vectors[task], task, "random-source")
     given = {"source-free": maps.constant(name), "random-source": shuffled}
     known = [each for each in others if np.isfinite(vectors[each]).all()]
     if known:
@@ -199,18 +225,22 @@ def _of_first_map(maps: Completed, task: str) -> Iterator[Row]:
     training_set, seed = fit.metadata["training_set"], fit.metadata["seed"]
     name = fit.maps[0]
     scores = maps.vectors(name)[task]
-    shuffled = _scrambled(fit, scores, task)
-    mixed_up = permuted_columns(fit.alignment, task=task, seed=seed)
+    shuffled = _shuffled(maps, scores, task, "scrambled-source")
+    how = {"task": task, "seed": seed, "mix": maps.level.mix}
+    mixed_up = permuted_columns(fit.alignment, **how)
     yield training_set, name, "scrambled-source", seed, maps.project(shuffled, name)
     by_others = maps.through(mixed_up, scores, name)
     yield training_set, name, "permuted-alignment", seed, by_others
     if name in TRAINED_MAPS:
-        yield None, name, "random-alignment", seed, scores @ fit.tensors["initial"]
+        yield None, name, "random-alignment", seed, scores @ fit.initial(name)
 
 
-def _scrambled(fit: Alignment, scores: np.ndarray, task: str) -> np.ndarray:
-    seed = fit.metadata["seed"]
-    return permuted(scores, task=task, seed=seed, what="scrambled-source")
+def _shuffled(
+    maps: Completed, scores: np.ndarray, task: str, control: str
+) -> np.ndarray:
+    """Return a task's scores in a random order within their kinds."""
+    seed, kinds = maps.fit.metadata["seed"], maps.level.kinds(maps.fit)
+    return permuted(scores, task=task, seed=seed, what=control, kinds=kinds)
 
 
 def _supervised(maps: Completed, task: str, others: Sequence[str]) -> Iterator[Row]:
@@ -227,26 +257,26 @@ def _supervised(maps: Completed, task: str, others: Sequence[str]) -> Iterator[R
     yield training_set, None, "mean-gold", None, maps.mean_gold()
     yield training_set, None, "ridge", None, ridge(seen, found, scores)
     given = _other_sources(maps, None, task, others)
-    given |= {"scrambled-source": _scrambled(fit, scores, task)}
+    scrambled = _shuffled(maps, scores, task, "scrambled-source")
+    given |= {"scrambled-source": scrambled}
     for control in sorted(given.keys() & RIDGE_CONTROLS):
         predicted = ridge(seen, found, given[control])
         yield training_set, None, RIDGE_CONTROLS[control], seed, predicted
 
 
-def _untrained(fit: Alignment, scores: np.ndarray) -> Iterator[Row]:
+def _untrained(fit: Fit, scores: np.ndarray, level: Level) -> Iterator[Row]:
     """Rank by rules that know only the names of the nodes, which any fit has."""
-    source, target = fit.metadata["source_nodes"], fit.metadata["target_nodes"]
-    spread = transformed(scores, "max") @ depth_heuristic(source, target)
-    yield None, None, "depth-heuristic", None, spread
-    yield None, None, "mlps-first", None, mlps_first(target)
+    for control, ranked in level.untrained.items():
+        yield None, None, control, None, ranked(fit, scores)
 
 
 def _of_task(
     task: str,
     training_sets: Sequence[str],
-    stitched: Alignment | None,
+    stitched: Fit | None,
     carried: Mapping[str, np.ndarray],
     masks: Sequence[Alignment],
+    level: Level,
 ) -> Iterator[Row]:
     """Yield the scores that were made for the task itself, under both protocols.
 
@@ -254,7 +284,7 @@ def _of_task(
     were trained on the target and the task without any source.
     """
     if stitched is not None:
-        for training_set, name in product(training_sets, TARGET_ONLY):
+        for training_set, name in product(training_sets, level.target_only):
             yield training_set, None, name, None, stitched.tensors[name]
     for training_set, name in product(training_sets, carried):
         control, _, seed = name.partition("/")
@@ -265,5 +295,5 @@ def _of_task(
         yield f"only-{task}", None, "free-mask", seed, mask.alignment[0]
 
 
-def _seed(fit: Alignment, name: str) -> int | None:
+def _seed(fit: Fit, name: str) -> int | None:
     return fit.metadata["seed"] if name in TRAINED_MAPS else None

@@ -28,8 +28,16 @@ class Start:
     prior: np.ndarray | None = None
 
 
+class Fitted:
+    """A trained map and how the training went, whatever its tensors are."""
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Return those that there are as named arrays, for an artefact."""
+        return {k: each.numpy() for k, each in vars(self).items() if each is not None}
+
+
 @dataclass(frozen=True)
-class Fit:
+class Fit(Fitted):
     """A trained map and how the training went.
 
     Attributes:
@@ -49,10 +57,6 @@ class Fit:
     kl: Tensor
     bias: Tensor | None = None
     open_share: Tensor | None = None
-
-    def tensors(self) -> dict[str, np.ndarray]:
-        """Return them as named arrays, for `artifacts.alignments.write_alignment`."""
-        return {k: each.numpy() for k, each in vars(self).items() if each is not None}
 
 
 def initial_alignment(
@@ -90,7 +94,7 @@ class TrainedMap:
             task: torch.from_numpy(scores).to(device)
             for task, scores in start.sources.items()
         }
-        n_source = len(next(iter(self.vectors.values())))
+        self.seed, n_source = seed, len(next(iter(self.vectors.values())))
         self.has_prior = start.prior is not None
         self.has_free_size = settings.objective != "area"
         self.anchor = torch.zeros(n_source, n_target, device=device)

@@ -1,15 +1,18 @@
 """The training loop of maps: several side by side, in the same passes of the target.
 
 Every step takes one prepared batch of one task, projects the task's source scores by
-every map, makes masks of them, and follows the gradient of the objective.
+every map, makes masks of them, and follows the gradient of the objective. What a mask
+is over, nodes or edges, and how it runs is the target's.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice, repeat
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from circuit_transfer.circuits.masks import (
     drawn_sizes,
@@ -26,96 +29,102 @@ from circuit_transfer.jobs.resume import (
     optimiser_tensors,
     set_optimiser_,
 )
-from circuit_transfer.prompts.batches import rows_per_pass
 from circuit_transfer.transfer.objectives import (
     FitSettings,
+    Run,
     alignment_loss,
     area_loss,
 )
-from circuit_transfer.transfer.trained_maps import Fit, Start, TrainedMap
 
 log = logging.getLogger(__name__)
 
 
-def fit(
-    model: nn.Module,
-    prepared: Preparations,
-    starts: Sequence[Start],
+class Learned(Protocol):
+    """A map while it is trained.
+
+    Attributes:
+        seed: of its start, and of the sizes drawn for it.
+    """
+
+    seed: int
+
+    def parameters(self) -> list[Tensor]:
+        """Return the tensors that are learned."""
+
+    def project(self, task: str) -> Tensor:
+        """Return a task's scores on the target, `(n_target,)`."""
+
+    def penalty(self) -> Tensor:
+        """Return the squared distance from the prior, a scalar; 0 without one."""
+
+    def finished(self, loss: Tensor, kl: Tensor) -> Any:
+        """Return the map as it is now, with its curves `(steps,)`."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What masks are trained on.
+
+    Attributes:
+        prepared: the batches.
+        n_target: the nodes or edges that a mask is over.
+        run: see `objectives.Run`.
+        at_once: returns how many masks run side by side on a prepared batch.
+    """
+
+    prepared: Preparations
+    n_target: int
+    run: Run
+    at_once: Callable[[Any], int]
+
+
+def train_maps(
+    target: Target,
+    maps: Sequence[Learned],
+    tasks: Collection[str],
     settings: FitSettings,
     *,
-    n_target: int,
     seed: int,
+    name: str,
     resume: Resume = NO_RESUME,
-) -> list[Fit]:
-    """Train maps on the prepared batches of their training tasks, side by side.
+) -> list[Any]:
+    """Train maps on the prepared batches of their tasks; return what each has become.
 
-    One optimiser step per batch; the seed decides the start and the order of batches,
-    which is the same for all maps, so that they share passes. They do not influence
-    each other. Without a prior a matrix starts at random, near zero. With one it starts
-    there, is held near it by a penalty, and has a bias that is held near zero.
+    One optimiser step per batch. The order of batches is the same for all maps, so that
+    they share passes. They do not influence each other.
 
     Args:
-        model: the target, with frozen parameters.
-        prepared: the batches; those of tasks without sources are unused.
-        starts: of every map, all on the same training tasks.
+        target: what masks are trained on.
+        maps: where they start.
+        tasks: those that are trained on; batches of others are unused.
         settings: how to train.
-        n_target: number of nodes of the target.
-        seed: of the initial matrices and the order of batches.
-        resume: saves the training's progress; several fits under one need different
-            seeds.
+        seed: of the order of batches.
+        name: of the training, in the log and in what is saved.
+        resume: saves the training's progress; several trainings under one need
+            different names.
     """
-    used = [i for i, task in enumerate(prepared.tasks) if task in starts[0].sources]
-    rests = [prepared.rests[index] for index in used]
-    together = max(1, min(rows_per_pass(model, each) // len(each) for each in rests))
-    steps = settings.epochs * len(used)
-    found = []
-    firsts = range(0, len(starts), together)
-    for at in progress(firsts, len(firsts), "group of maps"):
-        part = starts[at : at + together]
-        maps = [
-            TrainedMap(each, settings, n_target, seed, model.device) for each in part
-        ]
-        training = Training(maps, settings, steps, f"fit with seed {seed}")
-        state = resume.restore(f"fits/seed-{seed}/maps-{at}", training.state)
-        if state is not None:
-            training.resume(state)
-        plan = islice(_plan(used, settings, n_target, seed), training.done, None)
-        _train(model, prepared, training, plan, settings, resume)
-        found += training.finished()
-    return found
-
-
-def _train(
-    model: nn.Module,
-    prepared: Preparations,
-    training: "Training",
-    plan: Iterator[tuple[int, int | None]],
-    settings: FitSettings,
-    resume: Resume,
-) -> None:
-    """Take the remaining steps, all maps in the same passes."""
-    for index, size in progress(plan, training.steps, "step", done=training.done):
-        each = prepared[index]
-        projected = training.project(each.task)
-        if size is not None:
-            width = softness_at(training.done / training.steps)
-            rows = [soft_circuit(row, size, width) for row in projected]
-            loss, divergence = area_loss(model, each, torch.stack(rows), settings)
-        else:
-            mask = torch.sigmoid(projected)
-            loss, divergence = alignment_loss(model, each, mask, settings)
-        training.step(loss, divergence, settings.prior_penalty)
+    used = [i for i, task in enumerate(target.prepared.tasks) if task in tasks]
+    training = Training(maps, settings, settings.epochs * len(used), name)
+    state = resume.restore(name, training.state)
+    if state is not None:
+        training.resume(state)
+    order = _order(used, settings.epochs, seed)
+    plan = zip(order, _sizes(maps, settings, target.n_target), strict=False)
+    left = islice(plan, training.done, None)
+    for index, sizes in progress(left, training.steps, "step", done=training.done):
+        training.step(target, index, sizes)
         resume.save()
+    return training.finished()
 
 
 class Training:
     """Maps that are trained side by side: optimiser, schedule, and curves so far."""
 
     def __init__(
-        self, maps: Sequence[TrainedMap], settings: FitSettings, steps: int, name: str
+        self, maps: Sequence[Learned], settings: FitSettings, steps: int, name: str
     ):
         """Prepare the training of maps for so many steps; the name is for the log."""
-        self.maps, self.steps, self.name = maps, steps, name
+        self.maps, self.settings, self.steps, self.name = maps, settings, steps, name
         self.learned = [each for trained in maps for each in trained.parameters()]
         self.optimiser = torch.optim.Adam(self.learned, lr=settings.learning_rate)
         self.schedule = torch.optim.lr_scheduler.LinearLR(
@@ -128,19 +137,45 @@ class Training:
         """The number of steps taken."""
         return len(self.curve)
 
-    def project(self, task: str) -> Tensor:
-        """Return a task's scores on the target by every map, `(maps, n_target)`."""
-        return torch.stack([trained.project(task) for trained in self.maps])
+    def step(
+        self, target: Target, index: int, sizes: Sequence[int] | None = None
+    ) -> None:
+        """Take one step on one batch.
 
-    def step(self, loss: Tensor, divergence: Tensor, prior_penalty: float) -> None:
-        """Learn from the loss `(maps,)`, to which the penalties are added."""
+        Args:
+            target: what masks are trained on.
+            index: of the batch.
+            sizes: of every map's circuit, for the area.
+        """
+        each, task = target.prepared[index], target.prepared.tasks[index]
+        masks = self._masks(task, sizes)
+        # Each pass ends here, so that no two of them are in memory at once.
+        given, measured = masks.detach().requires_grad_(), []
+        for rows in given.split(target.at_once(each)):
+            if sizes is None:
+                found = alignment_loss(target.run, each, rows, self.settings)
+            else:
+                found = area_loss(target.run, each, rows)
+            found[0].sum().backward()
+            measured.append([one.detach() for one in found])
+        loss, divergence = (torch.cat(each) for each in zip(*measured, strict=True))
         penalties = torch.stack([trained.penalty() for trained in self.maps])
-        loss = loss + prior_penalty * penalties
+        penalties = self.settings.prior_penalty * penalties
+        outside = [penalties.sum()] if penalties.requires_grad else []
         self.optimiser.zero_grad()
-        loss.sum().backward()
+        torch.autograd.backward([masks, *outside], [given.grad, *[None] * len(outside)])
         self.optimiser.step()
         self.schedule.step()
-        self.curve.append((loss.detach(), divergence.detach()))
+        self.curve.append((loss + penalties.detach(), divergence))
+
+    def _masks(self, task: str, sizes: Sequence[int] | None) -> Tensor:
+        """Return the mask of every map, `(maps, n_target)`."""
+        projected = torch.stack([trained.project(task) for trained in self.maps])
+        if sizes is None:
+            return torch.sigmoid(projected)
+        width = softness_at(self.done / self.steps)
+        rows = zip(projected, sizes, strict=True)
+        return torch.stack([soft_circuit(row, size, width) for row, size in rows])
 
     def state(self) -> State:
         """Return everything that the next step depends on, and the curves."""
@@ -163,8 +198,8 @@ class Training:
         self.curve = list(zip(*columns, strict=True))
         log.info("%s: resumed after %d of %d steps", self.name, self.done, self.steps)
 
-    def finished(self) -> list[Fit]:
-        """Return the maps as they are now, with their curves."""
+    def finished(self) -> list[Any]:
+        """Return what every map has become, with its curves."""
         curves = (column.T.cpu() for column in self._curves())
         return [
             trained.finished(loss, kl)
@@ -176,18 +211,21 @@ class Training:
         return tuple(map(torch.stack, zip(*self.curve, strict=True)))
 
 
-def _plan(
-    used: Sequence[int], settings: FitSettings, n_target: int, seed: int
-) -> Iterator[tuple[int, int | None]]:
-    """Yield the batch of every step, and the size of its circuits for the area."""
-    order = _order(len(used), settings.epochs, seed)
-    sizes = repeat(None)
-    if settings.objective == "area":
-        sizes = drawn_sizes(size_weights(settings.proportions, n_target), seed)
-    return ((used[index], size) for index, size in zip(order, sizes, strict=False))
+def _sizes(
+    maps: Sequence[Learned], settings: FitSettings, n_target: int
+) -> Iterator[list[int] | None]:
+    """Yield the size of every map's circuit in every step; None but for the area."""
+    if settings.objective != "area":
+        yield from repeat(None)
+    weights = size_weights(settings.proportions, n_target)
+    draws = {each.seed: drawn_sizes(weights, each.seed) for each in maps}
+    while True:
+        drawn = {seed: next(sizes) for seed, sizes in draws.items()}
+        yield [drawn[each.seed] for each in maps]
 
 
-def _order(n_batches: int, epochs: int, seed: int) -> Iterator[int]:
+def _order(used: Sequence[int], epochs: int, seed: int) -> Iterator[int]:
     generator = torch.Generator().manual_seed(seed)
     for _ in range(epochs):
-        yield from torch.randperm(n_batches, generator=generator).tolist()
+        order = torch.randperm(len(used), generator=generator)
+        yield from (used[index] for index in order.tolist())
