@@ -33,7 +33,8 @@ class Shown:
 
     Attributes:
         part: what asks for it: every `study`; one with `transfers`, with such that are
-            compared over `families`, or without (`attribution`, of nodes); one that
+            compared over `families`, with such of edges (`edge-transfers`), or without
+            any (`attribution`, of nodes); one that
             scores `nodes` or `edges`, finds edges that are `drawn`, by attribution or
             by learning, has `learned` circuits, or such of weights (`discogp`), trains
             students (`distillation`), varies settings (`sensitivity`), among them
@@ -81,6 +82,9 @@ FIGURES = {
     "circuits": Shown(
         "drawn", CIRCUITS, "{model}/{task}/{edge_method}/{n}", image="svg"
     ),
+    "transferred-circuits": Shown(
+        "edge-transfers", CIRCUITS, f"{_PAIR}/{{task}}/{{edge_method}}/{{n}}", image="svg"
+    ),
     "alignment-matrix": Shown("transfers", CIRCUITS, _FIT),
     "losses": Shown("transfers", TRAINING, _FIT),
     "break-even": Shown("transfers", COST, _PAIR),
@@ -120,6 +124,7 @@ TABLES = {
     "controls": Shown("transfers", SOURCE, _PAIR),
     "maps": Shown("transfers", SOURCE, _PAIR),
     "tests": Shown("transfers", SOURCE, _PAIR),
+    "levels": Shown("edge-transfers", SOURCE, _PAIR),
     "source-use": Shown("families", SOURCE),
     "correlations": Shown("transfers", SOURCE, _PAIR),
     "sensitivity": Shown("sensitivity", SETTINGS),
