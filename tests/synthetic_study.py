@@ -13,7 +13,8 @@ import numpy as np
 import polars as pl
 
 from circuit_transfer.tables import summarise
-from circuit_transfer.tables.curves import BY_EXAMPLE, named_rows, stacked
+from circuit_transfer.tables.curves import named_rows, stacked
+from circuit_transfer.tables.resampling import EXAMPLES
 from circuit_transfer.tables.statistics import study_statistics
 
 PROPORTIONS = [0.001, 0.01, 0.1, 1.0]
@@ -23,7 +24,7 @@ SIBLINGS = [["addition", "subtraction"]]
 FAMILIES = {"ioi": ["ioi"], "arithmetic": ["addition", "subtraction"]}
 NAMES = {"siblings": SIBLINGS, "families": FAMILIES}
 SEEDS = [0, 1, 2]
-EXAMPLES = 8
+N_EXAMPLES = 8
 SOURCE, TARGET = "small_model", "big_model"
 # The main map, trained; and one that is not, and so has no seed.
 MAPS = ["free", "depth-prior"]
@@ -45,6 +46,11 @@ CONTROLS = ["random-alignment", "depth-heuristic", "source-free", "other-family"
 OF_PROTOCOL = ["zero-shot-family", "source-free", "other-family"]
 
 
+def by_method(names=("free",), methods=METHODS):
+    """Maps or controls of every method, as tables and figures take them."""
+    return {method: [*names] for method in methods}
+
+
 def level(row, task, protocol=None):
     """Mean level over seeds of a row on a task."""
     of_family = protocol == "family" or row == "zero-shot-family"
@@ -61,11 +67,11 @@ def curve(faithfulness, **keys):
     """One flat curve, its examples scattered around it."""
     n = len(PROPORTIONS)
     random = np.random.default_rng(len(str(keys)))
-    empty = random.normal(-1, 0.2, EXAMPLES)
-    full = random.normal(3, 0.2, EXAMPLES)
+    empty = random.normal(-1, 0.2, N_EXAMPLES)
+    full = random.normal(3, 0.2, N_EXAMPLES)
     # Exactly these means, and scattered alike in every circuit of a task.
     empty, full = empty - empty.mean() - 1, full - full.mean() + 3
-    scatter = random.normal(0, 0.5, (n, EXAMPLES))
+    scatter = random.normal(0, 0.5, (n, N_EXAMPLES))
     scatter -= scatter.mean(1, keepdims=True)
     # None stands for a task that corruption does not change.
     shares = 1.0 if faithfulness is None else faithfulness
@@ -87,7 +93,7 @@ def curve(faithfulness, **keys):
             "empty_logit_diffs": pl.Series([empty.tolist()] * n, dtype=lists),
             "full_logit_diffs": pl.Series([full.tolist()] * n, dtype=lists),
             "prompt_numbers": pl.Series(
-                [[*range(EXAMPLES)]] * n, dtype=pl.List(pl.Int32)
+                [[*range(N_EXAMPLES)]] * n, dtype=pl.List(pl.Int32)
             ),
         }
     )
@@ -172,9 +178,8 @@ def named_cpr(cpr):
 
 def named_frames(**frames):
     """Frames by kind as the statistics take them, with a number per example."""
-    columns = {"proportion": pl.Float64, "n_nodes": pl.Int64} | BY_EXAMPLE
     return [
-        named_rows(stacked([frame], kind, **NAMES, columns=columns), FAMILIES)
+        named_rows(stacked([frame], kind, **NAMES, columns=EXAMPLES), FAMILIES)
         for kind, of_kind in frames.items()
         for frame in of_kind
     ]
@@ -187,10 +192,9 @@ def statistics_of_lone_tasks():
     of_family = pl.col("training_set").ne_missing("without-family-arithmetic")
     frames = [frame.filter(of_family) for frame in aligned_frames()]
     areas = summarise(gold_frames(), random_frames(), frames, **names)[1]
-    columns = {"proportion": pl.Float64, "n_nodes": pl.Int64} | BY_EXAMPLE
     kinds = {"gold": gold_frames(), "random": random_frames(), "aligned": frames}
     named = [
-        named_rows(stacked([frame], kind, **names, columns=columns), {})
+        named_rows(stacked([frame], kind, **names, columns=EXAMPLES), {})
         for kind, of_kind in kinds.items()
         for frame in of_kind
     ]

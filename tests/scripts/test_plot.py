@@ -79,8 +79,7 @@ def draw_curves_by_pair(folder, paths):
         statistics_path=folder / "statistics.parquet",
         figure_paths=paths,
         transfers=[MODELS],
-        map_name="free",
-        methods=study.METHODS,
+        maps=study.by_method(),
         **ABLATION,
     )
 
@@ -101,8 +100,8 @@ def draw_completeness(folder, paths):
     plot_completeness(
         curves_path=folder / "curves.parquet",
         figure_paths=paths,
-        **PAIR,
-        methods=study.METHODS,
+        **MODELS,
+        maps=study.by_method(),
         families=study.FAMILIES,
         **ABLATION,
     )
@@ -113,8 +112,7 @@ def draw_recovery(folder, paths):
         statistics_path=folder / "statistics.parquet",
         figure_paths=paths,
         transfers=[MODELS],
-        map_name="free",
-        methods=study.METHODS,
+        maps=study.by_method(),
         **ABLATION,
     )
 
@@ -123,8 +121,8 @@ def draw_transfer_matrix(folder, paths):
     plot_transfer_matrix(
         cpr_path=folder / "cpr.parquet",
         figure_paths=paths,
-        **PAIR,
-        methods=study.METHODS,
+        **MODELS,
+        maps=study.by_method(),
         tasks=study.TASKS,
         families=study.FAMILIES,
         **ABLATION,
@@ -135,9 +133,9 @@ def draw_controls(folder, paths):
     plot_controls(
         statistics_path=folder / "statistics.parquet",
         figure_paths=paths,
-        **PAIR,
-        methods=study.METHODS,
-        controls=study.CONTROLS,
+        **MODELS,
+        maps=study.by_method(),
+        controls=study.by_method(study.CONTROLS),
         **ABLATION,
     )
 
@@ -148,8 +146,7 @@ def draw_maps(folder, paths):
         figure_paths=paths,
         source=MODELS["source"],
         target=MODELS["target"],
-        maps=study.MAPS,
-        methods=study.METHODS,
+        maps=study.by_method(study.MAPS, study.METHODS),
         **ABLATION,
     )
 

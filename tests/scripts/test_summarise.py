@@ -19,8 +19,9 @@ from circuit_transfer.circuits.baseline import baseline_measures
 from circuit_transfer.tables.curves import MEASURES
 
 MODELS = {"source": study.SOURCE, "target": study.TARGET}
-PAIR = MODELS | {"map_name": "free"}
-LISTS = {"tasks": study.TASKS, "methods": study.METHODS}
+MAPS = dict.fromkeys(study.METHODS, study.MAPS)
+CONTROLS = dict.fromkeys(study.METHODS, study.CONTROLS)
+LISTS = {"tasks": study.TASKS, "maps": MAPS}
 ABLATION = {"ablation": "counterfactual"}
 
 
@@ -118,7 +119,7 @@ def test_a_task_without_usable_pairs_is_an_empty_cell(tmp_path):
     summarise_leaderboard(
         statistics_path=tmp_path / "statistics.parquet",
         table_paths=paths,
-        **PAIR,
+        **MODELS,
         **LISTS,
         **ABLATION,
     )
@@ -166,7 +167,7 @@ def test_summarise_leaderboard(tables, tmp_path):
     summarise_leaderboard(
         statistics_path=tables / "statistics.parquet",
         table_paths=paths,
-        **PAIR,
+        **MODELS,
         **LISTS,
         **ABLATION,
     )
@@ -187,7 +188,7 @@ def test_other_ablations_are_kept_apart(tmp_path):
     summarise_leaderboard(
         statistics_path=tmp_path / "statistics.parquet",
         table_paths=[path],
-        **PAIR,
+        **MODELS,
         **LISTS,
         **ABLATION,
     )
@@ -201,9 +202,9 @@ def test_summarise_controls(tables, tmp_path):
     summarise_controls(
         statistics_path=tables / "statistics.parquet",
         table_paths=paths,
-        **PAIR,
+        **MODELS,
         **LISTS,
-        controls=study.CONTROLS,
+        controls=CONTROLS,
         **ABLATION,
     )
     table = pl.read_csv(paths[0]).filter(circuit="source-free", measure="CPR")
@@ -214,7 +215,7 @@ def test_summarise_controls(tables, tmp_path):
 
 def test_summarise_maps(tables, tmp_path):
     paths = formats(tmp_path, "maps")
-    names = {"maps": study.MAPS, "methods": study.METHODS, "controls": study.CONTROLS}
+    names = {"maps": MAPS, "controls": CONTROLS}
     summarise_maps(
         statistics_path=tables / "statistics.parquet",
         table_paths=paths,
@@ -230,7 +231,7 @@ def test_summarise_maps(tables, tmp_path):
 
 def test_summarise_tests(tables, tmp_path):
     paths = formats(tmp_path, "tests")
-    names = {"maps": study.MAPS, "methods": study.METHODS}
+    names = {"maps": MAPS}
     summarise_tests(
         statistics_path=tables / "statistics.parquet",
         table_paths=paths,
@@ -301,8 +302,7 @@ def test_summarise_scaling(tables, tmp_path):
         table_paths=paths,
         task="ioi",
         transfers=[MODELS],
-        map_name="free",
-        methods=study.METHODS,
+        maps=MAPS,
         **ABLATION,
     )
     shares = pl.read_csv(paths[0])["recovery_percent"].to_list()

@@ -15,7 +15,9 @@ rule summarise_controls:
     conda:
         "../../envs/figures.yaml"
     params:
-        **study.selected("tasks", "map_name", "methods", "controls", "ablation"),
+        **study.selected("tasks", "ablation"),
+        maps=study.maps_by_method(),
+        controls=study.controls_by_method,
     message:
         "Controls of {wildcards.source} to {wildcards.target}"
     script:
@@ -36,7 +38,9 @@ rule plot_controls:
     conda:
         "../../envs/figures.yaml"
     params:
-        **study.selected("map_name", "methods", "controls", "ablation"),
+        **study.selected("ablation"),
+        maps=study.maps_by_method(),
+        controls=study.controls_by_method,
     message:
         "Drawing the controls of {wildcards.source} to {wildcards.target}"
     script:
@@ -57,8 +61,9 @@ rule summarise_maps:
     conda:
         "../../envs/figures.yaml"
     params:
-        **study.selected("methods", "controls", "ablation"),
-        maps=lambda w: study.maps_of(w.source, w.target),
+        **study.selected("ablation"),
+        maps=lambda w: study.maps_by_method(w.source, w.target),
+        controls=study.controls_by_method,
     message:
         "Maps of {wildcards.source} to {wildcards.target}"
     script:
@@ -79,8 +84,8 @@ rule plot_maps:
     conda:
         "../../envs/figures.yaml"
     params:
-        **study.selected("methods", "ablation"),
-        maps=lambda w: study.maps_of(w.source, w.target),
+        **study.selected("ablation"),
+        maps=lambda w: study.maps_by_method(w.source, w.target),
     message:
         "Drawing the maps of {wildcards.source} to {wildcards.target}"
     script:
@@ -101,8 +106,8 @@ rule summarise_tests:
     conda:
         "../../envs/figures.yaml"
     params:
-        **study.selected("methods", "ablation"),
-        maps=lambda w: study.maps_of(w.source, w.target),
+        **study.selected("ablation"),
+        maps=lambda w: study.maps_by_method(w.source, w.target),
     message:
         "Tests of {wildcards.source} to {wildcards.target}"
     script:

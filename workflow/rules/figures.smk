@@ -16,7 +16,8 @@ rule plot_curves_by_pair:
     conda:
         "../../envs/figures.yaml"
     params:
-        **study.selected("transfers", "map_name", "methods", "ablation"),
+        **study.selected("transfers", "ablation"),
+        maps=study.maps_by_method(),
     message:
         "Drawing the curves of every pair"
     script:
@@ -70,7 +71,8 @@ rule plot_recovery:
     conda:
         "../../envs/figures.yaml"
     params:
-        **study.selected("transfers", "map_name", "methods", "ablation"),
+        **study.selected("transfers", "ablation"),
+        maps=study.maps_by_method(),
     message:
         "Drawing the recovery"
     script:
@@ -91,7 +93,8 @@ rule plot_transfer_matrix:
     conda:
         "../../envs/figures.yaml"
     params:
-        **study.selected("map_name", "methods", "tasks", "families", "ablation"),
+        **study.selected("tasks", "families", "ablation"),
+        maps=study.maps_by_method(),
     message:
         "Drawing the transfer matrix of {wildcards.source} to {wildcards.target}"
     script:
@@ -112,7 +115,8 @@ rule plot_completeness:
     conda:
         "../../envs/figures.yaml"
     params:
-        **study.selected("map_name", "methods", "families", "ablation"),
+        **study.selected("families", "ablation"),
+        maps=study.maps_by_method(),
     message:
         "Drawing the completeness of {wildcards.source} to {wildcards.target}"
     script:

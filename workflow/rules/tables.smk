@@ -16,7 +16,7 @@ rule summarise_faithfulness:
     conda:
         "../../envs/figures.yaml"
     params:
-        **study.selected("siblings", "families"),
+        **study.selected("siblings", "families", "edge_ranking"),
     message:
         "Collecting every evaluated circuit"
     script:
@@ -40,7 +40,7 @@ rule summarise_statistics:
     conda:
         "../../envs/figures.yaml"
     params:
-        **study.selected("siblings", "families"),
+        **study.selected("siblings", "families", "edge_ranking"),
     message:
         "Intervals and tests of every circuit"
     script:
@@ -61,7 +61,8 @@ rule summarise_leaderboard:
     conda:
         "../../envs/figures.yaml"
     params:
-        **study.selected("tasks", "map_name", "methods", "ablation"),
+        **study.selected("tasks", "ablation"),
+        maps=study.maps_by_method(),
     message:
         "Leaderboard of {wildcards.source} to {wildcards.target}"
     script:
@@ -82,7 +83,8 @@ rule summarise_scaling:
     conda:
         "../../envs/figures.yaml"
     params:
-        **study.selected("transfers", "map_name", "methods", "ablation"),
+        **study.selected("transfers", "ablation"),
+        maps=study.maps_by_method(),
     message:
         "Scaling of {wildcards.task} over model pairs"
     script:

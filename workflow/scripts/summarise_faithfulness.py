@@ -8,7 +8,9 @@ import polars as pl
 
 from circuit_transfer.artifacts.frames import read_frame, write_frame
 from circuit_transfer.jobs.stage import run_stage
+from circuit_transfer.stages.measured import edge_files
 from circuit_transfer.tables.curves import CURVE, TRAINED, summarise
+from circuit_transfer.tables.edge_curves import ABSOLUTE
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +25,7 @@ ALIGNED_COLUMNS = (
     "seed",
     *TRAINED,
 )
+COLUMNS = {"gold": GOLD_COLUMNS, "random": RANDOM_COLUMNS, "aligned": ALIGNED_COLUMNS}
 
 
 def summarise_faithfulness(
@@ -32,16 +35,29 @@ def summarise_faithfulness(
     imported_paths: Iterable[Path | str],
     curves_path: Path | str,
     cpr_path: Path | str,
+    gold_edges_paths: Iterable[Path | str] = (),
+    random_edges_paths: Iterable[Path | str] = (),
+    aligned_edges_paths: Iterable[Path | str] = (),
     *,
     siblings: Iterable[Sequence[str]],
     families: Mapping[str, Sequence[str]],
+    edge_ranking: str = ABSOLUTE,
 ) -> None:
-    """Read every curve, write all of them in one frame and their areas in another."""
+    """Read every curve, write all of them in one frame and their areas in another.
+
+    Circuits of edges, where their scores are transferred, are further methods.
+    """
     gold_paths = list(gold_paths)
+    measured = {"gold": gold_paths, "random": random_paths, "aligned": aligned_paths}
+    frames = {
+        kind: [read_frame(path, COLUMNS[kind]) for path in paths]
+        for kind, paths in measured.items()
+    }
+    edges = (gold_edges_paths, random_edges_paths, aligned_edges_paths)
+    for file in edge_files(*edges, ranking=edge_ranking):
+        frames[file.kind].append(file.read(COLUMNS[file.kind]))
     curves, cpr = summarise(
-        [read_frame(path, GOLD_COLUMNS) for path in gold_paths],
-        [read_frame(path, RANDOM_COLUMNS) for path in random_paths],
-        [read_frame(path, ALIGNED_COLUMNS) for path in aligned_paths],
+        **frames,
         siblings=siblings,
         families=families,
         imported=[read_frame(path, GOLD_COLUMNS) for path in imported_paths],
@@ -54,6 +70,12 @@ def summarise_faithfulness(
             "model can use none"
         )
     log.info("%d circuits, %d rows of curves", cpr.height, curves.height)
+    _warn_of_undefined(curves)
+    write_frame(curves, curves_path)
+    write_frame(cpr, cpr_path)
+
+
+def _warn_of_undefined(curves: pl.DataFrame) -> None:
     undefined = curves.filter(pl.col("faithfulness").is_null())
     places = undefined.select("target", "task", "ablation").unique(maintain_order=True)
     for place in places.iter_rows():
@@ -62,8 +84,6 @@ def summarise_faithfulness(
             "well, so faithfulness is undefined: empty cells",
             *place,
         )
-    write_frame(curves, curves_path)
-    write_frame(cpr, cpr_path)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def measured(statistics):
 
 def by_pair(measured, methods, transfers=(MODELS,)):
     return curves.curves_by_pair(
-        *measured, transfers=transfers, map_name="free", methods=methods
+        *measured, transfers=transfers, maps=study.by_method(methods=methods)
     )
 
 
@@ -129,7 +129,9 @@ def test_curves_of_methods_are_separate(measured):
 
 def test_curves_of_another_map_are_not_drawn(measured):
     figure = curves.curves_by_pair(
-        *measured, transfers=[MODELS], map_name="depth-prior", methods=["nap"]
+        *measured,
+        transfers=[MODELS],
+        maps=study.by_method(["depth-prior"], ["nap"]),
     )
     assert cpr_values(figure.axes[0]) == ["0.31", "0.81", "0.65", "0.65"]
     assert line_in(figure.axes[0], "zero-shot").get_ydata() == pytest.approx([0.65] * 4)
@@ -198,8 +200,8 @@ def test_curves_without_a_source_are_gold_and_random(measured):
 
 
 def test_completeness_shows_circuit_complement_and_agreement(summary):
-    names = {"methods": study.METHODS, "families": study.FAMILIES}
-    figure = curves.completeness(summary[0], **PAIR, **names)
+    names = {"maps": study.by_method(), "families": study.FAMILIES}
+    figure = curves.completeness(summary[0], **MODELS, **names)
     assert len(figure.axes) == 6 and names_below(figure)[0] == "gold"
     first = figure.axes[0]
     black = [line for line in first.lines if line.get_color() == style.COLOURS["gold"]]
@@ -224,11 +226,11 @@ def test_completeness_shows_circuit_complement_and_agreement(summary):
 
 
 def test_names_stand_beside_the_first_panel_that_is_not_empty(statistics):
-    methods = {"methods": ["no-such-method", "nap"]}
+    methods = {"maps": study.by_method(methods=["no-such-method", "nap"])}
     drawn = [
-        comparisons.maps_figure(statistics, **MODELS, maps=["free"], **methods),
+        comparisons.maps_figure(statistics, **MODELS, **methods),
         comparisons.controls_figure(
-            statistics, **PAIR, controls=["source-free"], **methods
+            statistics, **MODELS, controls=study.by_method(["source-free"]), **methods
         ),
     ]
     for figure in drawn:
@@ -282,7 +284,7 @@ def test_losses_are_means_over_seeds():
 
 def test_recovery_bars_are_at_the_mean(statistics):
     figure = recovery.recovery_bars(
-        statistics, transfers=[MODELS], map_name="free", methods=["nap", "exact"]
+        statistics, transfers=[MODELS], maps=study.by_method(methods=["nap", "exact"])
     )
     shares, cmd, area = figure.axes
     heights = [bar.get_height() for bar in shares.patches]
@@ -327,10 +329,10 @@ def test_transfer_matrix_has_training_tasks_as_rows(cpr):
 
 def test_transfer_matrices_show_numbers_and_empty_cells(cpr):
     tasks = ["ioi", "addition", "never-run-arithmetic-subtraction"]
-    names = {"methods": study.METHODS, "tasks": tasks, "families": study.FAMILIES}
+    names = {"maps": study.by_method(), "tasks": tasks, "families": study.FAMILIES}
     largest = pl.when(training_set="only-addition", task="ioi").then(1.06)
     marked = cpr.with_columns(max_faithfulness=largest.otherwise("max_faithfulness"))
-    figure = matrices.transfer_matrices(marked, **PAIR, **names)
+    figure = matrices.transfer_matrices(marked, **MODELS, **names)
     shown = [[text.get_text() for text in panel.texts] for panel in figure.axes[:6]]
     assert shown[0][:9] == ["0.70", "0.41", "-", "0.40▲", "0.71", "-", "-", "-", "-"]
     assert shown[0][9:] == ["0.60", "0.61", "-", "0.60", "0.56", "-"]
@@ -358,7 +360,9 @@ def test_the_title_of_transfer_matrices_is_above_those_of_the_panels(
 ):
     tasks = [*study.TASKS, *(f"{n}-is-a-task-with-a-long-name" for n in range(more))]
     names = {"tasks": tasks, "families": study.FAMILIES}
-    figure = matrices.transfer_matrices(cpr, **PAIR, methods=methods, **names)
+    figure = matrices.transfer_matrices(
+        cpr, **MODELS, maps=study.by_method(methods=methods), **names
+    )
     figure.draw_without_rendering()
     (title,) = [text for text in figure.texts if "→" in text.get_text()]
     highest = max(panel.title.get_window_extent().y1 for panel in figure.axes)
@@ -367,7 +371,10 @@ def test_the_title_of_transfer_matrices_is_above_those_of_the_panels(
 
 def test_controls_are_drawn_with_aligned_and_gold(statistics):
     figure = comparisons.controls_figure(
-        statistics, **PAIR, methods=["nap"], controls=[*study.CONTROLS, "never-run"]
+        statistics,
+        **MODELS,
+        maps=study.by_method(methods=["nap"]),
+        controls=study.by_method([*study.CONTROLS, "never-run"]),
     )
     axes, cmd, area = figure.axes
     titles = [panel.get_title() for panel in figure.axes]
@@ -394,7 +401,9 @@ def test_controls_are_drawn_with_aligned_and_gold(statistics):
 def test_maps_are_drawn_at_their_value_without_the_family(statistics):
     names = ["free", "never-run"]
     figure = comparisons.maps_figure(
-        statistics, **MODELS, maps=names, methods=["nap", "no-such-method"]
+        statistics,
+        **MODELS,
+        maps=study.by_method(names, ["nap", "no-such-method"]),
     )
     axes, cmd, _, *empty = figure.axes
     assert [label.get_text() for label in axes.get_yticklabels()] == names
@@ -443,8 +452,7 @@ def test_the_cpr_of_a_map_is_marked_where_its_circuits_exaggerate(statistics):
     figure = comparisons.maps_figure(
         exaggerating(statistics, "source-free"),
         **MODELS,
-        maps=["free"],
-        methods=["nap"],
+        maps=study.by_method(["free"], ["nap"]),
     )
     (((value, _),), cmd, area) = marks(figure)
     level = statistics.filter(circuit="source-free", map="free", protocol="family")
@@ -457,8 +465,7 @@ def test_a_share_of_the_cpr_is_marked_where_its_circuits_exaggerate(statistics):
     figure = recovery.recovery_bars(
         exaggerating(statistics, "zero-shot"),
         transfers=[MODELS],
-        map_name="free",
-        methods=["nap", "exact"],
+        maps=study.by_method(methods=["nap", "exact"]),
     )
     shares, cmd, area = marks(figure)
     # Above the ends of the intervals, side by side in the groups of both methods.
@@ -476,31 +483,43 @@ def test_protocols_that_are_one_are_drawn_once(cpr):
     assert cpr_values(figure.axes[0]) == ["0.31", "0.81", "0.71", "0.61"]
     assert names_below(figure)[-1] == one and cut_off(figure) == []
     figure = recovery.recovery_bars(
-        alone, transfers=[MODELS], map_name="free", methods=["nap"]
+        alone, transfers=[MODELS], maps=study.by_method(methods=["nap"])
     )
     assert names_below(figure) == ["in-distribution", one, "best-by-CPR", "gold"]
     bars = figure.axes[0].patches
     middles = [bar.get_x() + bar.get_width() / 2 for bar in bars]
     assert middles == pytest.approx([-0.8 / 3, 0, 0.8 / 3])
     figure = comparisons.controls_figure(
-        alone, **PAIR, methods=["nap"], controls=["source-free"]
+        alone,
+        **MODELS,
+        maps=study.by_method(methods=["nap"]),
+        controls=study.by_method(["source-free"]),
     )
     shown = [text.get_text() for text in figure.axes[0].texts]
     assert shown == ["0.81", "0.71", "0.61", "0.56", "0.31", "task (its family)"]
     rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert rows[2] == one and cut_off(figure) == []
-    figure = comparisons.maps_figure(alone, **MODELS, maps=["free"], methods=["nap"])
+    figure = comparisons.maps_figure(
+        alone, **MODELS, maps=study.by_method(["free"], ["nap"])
+    )
     points = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
     assert points[0].get_xdata()[0] == pytest.approx(0.999 * 0.61)
-    lists = {"methods": ["nap"], "tasks": study.TASKS, "families": {}}
-    figure = matrices.transfer_matrices(cpr, **PAIR, **lists)
+    lists = {
+        "maps": study.by_method(methods=["nap"]),
+        "tasks": study.TASKS,
+        "families": {},
+    }
+    figure = matrices.transfer_matrices(cpr, **MODELS, **lists)
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == [*study.TASKS, "all but the task (its family)"]
 
 
 def test_controls_show_both_kinds_of_spread(statistics):
     figure = comparisons.controls_figure(
-        statistics, **PAIR, methods=["nap"], controls=["source-free"]
+        statistics,
+        **MODELS,
+        maps=study.by_method(methods=["nap"]),
+        controls=study.by_method(["source-free"]),
     )
     level = statistics.filter(
         row="level", method="nap", circuit="source-free", protocol="family", task="mean"
@@ -537,20 +556,29 @@ def test_numbers_can_be_read_on_every_colour(name, value):
 def test_an_empty_study_says_that_there_is_nothing_to_draw():
     areas, frame = summarise([], [], [], **study.NAMES)[1::-1]
     nothing = study_statistics(study.named_cpr(areas), [])[::-1]
-    lists = {"methods": ["nap"], "tasks": study.TASKS}
+    lists = {"maps": study.by_method(methods=["nap"]), "tasks": study.TASKS}
     unusable = Alignment({"alignment": np.full((2, 2), np.nan)}, {})
     figures = [
         by_pair(nothing, ["nap"], []),
         curves.curves_by_task(*nothing, **PAIR, method="nap", tasks=study.TASKS),
-        curves.completeness(frame, **PAIR, methods=["nap"], families={}),
+        curves.completeness(
+            frame, **MODELS, maps=study.by_method(methods=["nap"]), families={}
+        ),
         losses([], title=""),
         recovery.recovery_bars(
-            nothing[1], transfers=[], map_name="free", methods=["nap"]
+            nothing[1], transfers=[], maps=study.by_method(methods=["nap"])
         ),
-        matrices.transfer_matrices(areas, **PAIR, **lists, families={}),
-        comparisons.controls_figure(nothing[1], **PAIR, methods=["nap"], controls=[]),
-        comparisons.maps_figure(nothing[1], **MODELS, maps=["free"], methods=["nap"]),
-        nodes.task_correlations({}, model="m", **lists),
+        matrices.transfer_matrices(areas, **MODELS, **lists, families={}),
+        comparisons.controls_figure(
+            nothing[1],
+            **MODELS,
+            maps=study.by_method(methods=["nap"]),
+            controls=study.by_method([]),
+        ),
+        comparisons.maps_figure(
+            nothing[1], **MODELS, maps=study.by_method(["free"], ["nap"])
+        ),
+        nodes.task_correlations({}, model="m", methods=["nap"], tasks=study.TASKS),
         nodes.node_maps({}, title=""),
         nodes.alignment_matrix(unusable, title=""),
     ]

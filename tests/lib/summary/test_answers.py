@@ -187,9 +187,11 @@ def test_circuits_without_a_measure_are_not_given_one(statistics):
     assert gold_answer(nothing, target="m", method="nap", tasks=["ioi"]).lead == (
         "By nap, the circuits of m could not be measured."
     )
-    assert transfer_table(nothing, methods=["nap"], map_name="free").frame.is_empty()
+    assert transfer_table(
+        nothing, maps=study.by_method(methods=["nap"])
+    ).frame.is_empty()
     by_task = transfers_by_task(
-        nothing, tasks=["ioi"], methods=["nap"], map_name="free"
+        nothing, tasks=["ioi"], maps=study.by_method(methods=["nap"])
     ).frame
     assert by_task["measure"].to_list() == ["CPR", "CMD", "accuracy area"]
     cells = by_task.drop("task", "method", "measure")
@@ -198,7 +200,9 @@ def test_circuits_without_a_measure_are_not_given_one(statistics):
 
 def test_a_transfer_has_all_measures_on_every_task(statistics):
     table = transfers_by_task(
-        pair(statistics), tasks=study.TASKS, methods=["nap"], map_name="free"
+        pair(statistics),
+        tasks=study.TASKS,
+        maps=study.by_method(methods=["nap"]),
     ).frame
     for measure, value in (("CPR", 1.0), ("CMD", 0.0)):
         rows = table.filter(measure=measure)
@@ -302,7 +306,7 @@ def test_without_controls_nothing_is_said_of_the_source(statistics):
 
 
 def test_maps_that_exceed_their_controls_are_named(statistics):
-    arguments = {"maps": study.MAPS, "methods": ["nap"]}
+    arguments = {"maps": study.by_method(study.MAPS, ["nap"])}
     shown = changed(better_by_cmd(statistics), "source-free", **HIGHER | ONLY_SEEDS)
     shown = changed(shown, "other-family", **HIGHER | SHOWN)
     assert [*maps_answer(pair(shown), **arguments)] == [
@@ -313,12 +317,12 @@ def test_maps_that_exceed_their_controls_are_named(statistics):
     assert [*maps_answer(pair(lower), **arguments)] == [
         "Of 2 maps and 1 method, none was shown to exceed all of its controls."
     ]
-    assert [*maps_answer(pair(shown), maps=["free"], methods=["nap"])] == []
+    assert [*maps_answer(pair(shown), maps=study.by_method(["free"], ["nap"]))] == []
 
 
 def test_differences_to_controls_are_by_every_measure(statistics):
     frame = changed(statistics, "source-free", "cmd", **LOWER, **SHOWN)
-    table = source_table(pair(frame), maps=["free"], methods=["nap"]).frame
+    table = source_table(pair(frame), maps=study.by_method(["free"], ["nap"])).frame
     assert table["control"].to_list() == ["source-free", "other-family"] * 3
     (row,) = table.filter(measure="CMD", control="source-free").to_dicts()
     assert (row["difference"], row["p_tasks"]) == (-0.1, 0.01)

@@ -37,7 +37,9 @@ def one(frame, **labels):
 def resampled_areas(frames, task, *, resamples=200):
     """CPR and CMD of circuits of one task in every resample, one after another."""
     weights = plain.resampling_weights(
-        np.arange(study.EXAMPLES), resamples, plain.generator(0, study.TARGET, task, 8)
+        np.arange(study.N_EXAMPLES),
+        resamples,
+        plain.generator(0, study.TARGET, task, 8),
     )
     areas = []
     for shares in weights:

@@ -29,8 +29,9 @@ from circuit_transfer.tables.layouts import (
     statistics_columns,
 )
 from circuit_transfer.tables.measures import agreed_best
+from circuit_transfer.tables.scaling import scaling
 from circuit_transfer.tables.statistics import study_statistics
-from circuit_transfer.tables.transfers import controls_table, leaderboard, scaling
+from circuit_transfer.tables.transfers import controls_table, leaderboard
 from circuit_transfer.tables.typesetting import (
     QUALIFIERS,
     Table,
@@ -44,7 +45,6 @@ from circuit_transfer.tables.typesetting import (
 ROOT = Path(__file__).parents[3]
 MIB_PROPORTIONS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]
 MODELS = {"source": study.SOURCE, "target": study.TARGET}
-PAIR = MODELS | {"map_name": "free"}
 
 
 @pytest.fixture(scope="module")
@@ -346,7 +346,7 @@ REGIMES = ["gold", "in-distribution", "zero-shot", "zero-shot-family"]
 @pytest.mark.parametrize("method", study.METHODS)
 @pytest.mark.parametrize("row", REGIMES)
 def test_leaderboard_cells(statistics, method, row):
-    table = leaderboard(statistics, **PAIR, tasks=study.TASKS, methods=study.METHODS)
+    table = leaderboard(statistics, **MODELS, tasks=study.TASKS, maps=study.by_method())
     shown = _row(table, method=method, circuit=row)
     expected = [study.cell(row, task) for task in study.TASKS]
     assert [shown[task] for task in study.TASKS] == pytest.approx(expected)
@@ -357,7 +357,9 @@ def test_leaderboard_cells(statistics, method, row):
 
 
 def test_intervals_are_those_of_the_statistics(statistics):
-    table = leaderboard(statistics, **PAIR, tasks=study.TASKS, methods=["nap"])
+    table = leaderboard(
+        statistics, **MODELS, tasks=study.TASKS, maps=study.by_method(methods=["nap"])
+    )
     level = statistics.filter(
         row="level", method="nap", circuit="zero-shot", map="free", task="mean"
     )
@@ -372,7 +374,9 @@ def test_intervals_are_those_of_the_statistics(statistics):
 
 def test_leaderboard_leaves_cells_empty(statistics):
     methods = [*study.METHODS, "x"]
-    table = leaderboard(statistics, **PAIR, tasks=study.TASKS, methods=methods)
+    table = leaderboard(
+        statistics, **MODELS, tasks=study.TASKS, maps=study.by_method(methods=methods)
+    )
     near = _row(table, method="nap", circuit="near-distribution")
     assert near["ioi"] is None and near["n_tasks"] == 2
     assert near["mean"] == pytest.approx(0.999 * (0.51 + 0.52) / 2)
@@ -397,7 +401,9 @@ def test_collapsed_fits_are_counted_and_warned_of(statistics):
     cpr = summarise(study.gold_frames(), [], frames, **study.NAMES)[1]
     assert cpr["collapsed"].sum() == 2 * len(study.METHODS)
     found = study_statistics(study.named_cpr(cpr), [], resamples=10)[0]
-    table = leaderboard(found, **PAIR, tasks=study.TASKS, methods=["nap"])
+    table = leaderboard(
+        found, **MODELS, tasks=study.TASKS, maps=study.by_method(methods=["nap"])
+    )
     assert "WARNING, collapsed fits: training ended with a mask that is closed, or" in (
         table.note
     )
@@ -407,27 +413,29 @@ def test_collapsed_fits_are_counted_and_warned_of(statistics):
     assert counts["in-distribution"] == 2
     assert counts["gold"] is None
     # Where nothing collapsed, nothing is said.
-    table = leaderboard(statistics, **PAIR, tasks=study.TASKS, methods=["nap"])
+    table = leaderboard(
+        statistics, **MODELS, tasks=study.TASKS, maps=study.by_method(methods=["nap"])
+    )
     assert "ollapsed" not in table.note
     assert "collapsed_fits" not in table.frame.columns
 
 
 def test_random_circuits_are_named_by_what_they_are(statistics):
-    names = {"tasks": study.TASKS, "methods": ["nap"]}
+    names = {"tasks": study.TASKS, "maps": study.by_method(methods=["nap"])}
     without = statistics.filter(pl.col("circuit") != "random-alignment")
     for frame, name in ((statistics, "random-alignment"), (without, "random-rankings")):
-        table = leaderboard(frame, **PAIR, **names)
+        table = leaderboard(frame, **MODELS, **names)
         assert table.frame["circuit"][0] == name and name in table.explanations
         shown = _row(table, circuit=name)["ioi"]
         assert shown == pytest.approx(study.cell(name, "ioi"))
-        pairs = {"transfers": [MODELS], "map_name": "free", "methods": ["nap"]}
+        pairs = {"transfers": [MODELS], "maps": study.by_method(methods=["nap"])}
         table = scaling(frame, task="ioi", **pairs)
         assert table.frame[name][0] == pytest.approx(study.cell(name, "ioi"))
         assert name in table.explanations
 
 
 def test_all_measures_stand_in_a_block_each(statistics):
-    table = leaderboard(statistics, **PAIR, tasks=study.TASKS, methods=study.METHODS)
+    table = leaderboard(statistics, **MODELS, tasks=study.TASKS, maps=study.by_method())
     opening = [line.texts[:2] for line in shown_lines(table) if line.opens_block]
     assert opening[:4] == [
         *(["nap", "CPR"], ["", "CMD"], ["", "accuracy area"]),
@@ -450,8 +458,8 @@ def test_a_circuit_that_exaggerates_is_marked_beside_its_cpr(statistics):
     frame = statistics.with_columns(
         max_faithfulness=pl.when(is_gold).then(1.06).otherwise(1.05)
     )
-    names = {"tasks": study.TASKS, "methods": ["nap"]}
-    table = leaderboard(frame, **PAIR, **names)
+    names = {"tasks": study.TASKS, "maps": study.by_method(methods=["nap"])}
+    table = leaderboard(frame, **MODELS, **names)
     column = table.frame.filter(circuit="gold")["ioi_exaggerates"]
     assert column.to_list() == [True, None, None]
     assert table.frame.filter(circuit="zero-shot")["ioi_exaggerates"][0] is False
@@ -461,19 +469,28 @@ def test_a_circuit_that_exaggerates_is_marked_beside_its_cpr(statistics):
     assert r"$^\triangle$" in to_tex(table) and "▲ the circuit exagg" in table.note
     csv = pl.read_csv(to_csv(table).encode())
     assert csv["ioi_exaggerates"].to_list() == table.frame["ioi_exaggerates"].to_list()
-    pairs = {"transfers": [MODELS], "map_name": "free", "methods": ["nap"]}
+    pairs = {"transfers": [MODELS], "maps": study.by_method(methods=["nap"])}
     shown = scaling(frame, task="ioi", **pairs).frame
     assert shown["gold_exaggerates"].to_list() == [True, None, None]
-    controls = controls_table(frame, **PAIR, **names, controls=study.CONTROLS)
+    controls = controls_table(
+        frame, **MODELS, **names, controls=study.by_method(study.CONTROLS)
+    )
     assert _row(controls, circuit="gold", left_out="task")["ioi_exaggerates"]
-    names = {"maps": ["free"], "methods": ["nap"], "controls": []}
+    names = {
+        "maps": study.by_method(["free"], ["nap"]),
+        "controls": study.by_method([]),
+    }
     maps = maps_table(frame, **MODELS, **names)
     assert _row(maps, map="gold", left_out="task")["reference_exaggerates"] is False
 
 
 def test_controls_stand_under_both_protocols(statistics):
     table = controls_table(
-        statistics, **PAIR, tasks=study.TASKS, methods=["nap"], controls=study.CONTROLS
+        statistics,
+        **MODELS,
+        tasks=study.TASKS,
+        maps=study.by_method(methods=["nap"]),
+        controls=study.by_method(study.CONTROLS),
     )
     own = [*study.CONTROLS, "random-rankings"]
     rows = [("task", row) for row in [*own, "zero-shot", "best-by-CPR", "gold"]]
@@ -499,7 +516,11 @@ def test_controls_stand_under_both_protocols(statistics):
 
 def test_a_dagger_marks_what_was_shown_to_be_lower(statistics):
     table = controls_table(
-        statistics, **PAIR, tasks=study.TASKS, methods=["nap"], controls=study.CONTROLS
+        statistics,
+        **MODELS,
+        tasks=study.TASKS,
+        maps=study.by_method(methods=["nap"]),
+        controls=study.by_method(study.CONTROLS),
     )
     of_task = table.frame.filter(left_out="task")
     of_cpr, of_cmd, of_area = (
@@ -525,10 +546,10 @@ def test_twice_shown_is_marked_twice(statistics):
     )
     table = controls_table(
         shown.with_columns(pl.col("p_tasks_holm").fill_null(1.0)),
-        **PAIR,
+        **MODELS,
         tasks=study.TASKS,
-        methods=["nap"],
-        controls=["source-free", "depth-heuristic"],
+        maps=study.by_method(methods=["nap"]),
+        controls=study.by_method(["source-free", "depth-heuristic"]),
     )
     marks = table.frame.filter(left_out="family")["mean_mark"].to_list()
     assert marks[:2] == ["‡", "†"]
@@ -537,7 +558,10 @@ def test_twice_shown_is_marked_twice(statistics):
 def test_maps_stand_above_what_needs_none(statistics):
     controls = [*study.CONTROLS, "random-source", "ridge"]
     table = maps_table(
-        statistics, **MODELS, maps=study.MAPS, methods=["nap"], controls=controls
+        statistics,
+        **MODELS,
+        maps=study.by_method(study.MAPS, ["nap"]),
+        controls=study.by_method(controls),
     )
     free = _row(table, left_out="family", map="free")
     means = {
@@ -559,8 +583,10 @@ def test_maps_stand_above_what_needs_none(statistics):
 
 
 def test_maps_stand_beside_the_controls_of_the_study_alone(statistics):
-    lists = {"maps": ["free"], "methods": ["nap"]}
-    table = maps_table(statistics, **MODELS, **lists, controls=["mean-gold"])
+    lists = {"maps": study.by_method(["free"], ["nap"])}
+    table = maps_table(
+        statistics, **MODELS, **lists, controls=study.by_method(["mean-gold"])
+    )
     rows = ["free", "gold", "random-rankings", "mean-gold"]
     # For both protocols, by every measure.
     assert table.frame["map"].to_list() == rows * 2 * 3
@@ -568,12 +594,16 @@ def test_maps_stand_beside_the_controls_of_the_study_alone(statistics):
     columns = [each for each in table.frame.columns if not each.endswith(QUALIFIERS)]
     assert columns == shown
     assert {*table.explanations} == {*rows, "CPR", "CMD", "accuracy area"}
-    one = maps_table(statistics, **MODELS, **lists, controls=["other-family"])
+    one = maps_table(
+        statistics, **MODELS, **lists, controls=study.by_method(["other-family"])
+    )
     assert "other-family" in one.frame.columns and "random-source" not in one.frame
 
 
 def test_tests_say_yes_no_or_worse(statistics):
-    table = comparisons_table(statistics, **MODELS, maps=study.MAPS, methods=["nap"])
+    table = comparisons_table(
+        statistics, **MODELS, maps=study.by_method(study.MAPS, ["nap"])
+    )
     row = _row(table, left_out="task", map="free", against="source-free")
     assert row["mean_difference"] == pytest.approx(0.999 * 0.05)
     assert (row["n_cells"], row["n_tasks"], row["better"]) == (9, 3, "yes")
@@ -599,9 +629,11 @@ def test_tests_say_yes_no_or_worse(statistics):
 
 def test_protocols_that_are_one_are_shown_once(statistics):
     alone = study.statistics_of_lone_tasks()[0]
-    lists = {"tasks": study.TASKS, "methods": ["nap"]}
+    lists = {"tasks": study.TASKS, "maps": study.by_method(methods=["nap"])}
     one, both = "zero-shot(-family)", "task (its family)"
-    table, known = (leaderboard(each, **PAIR, **lists) for each in (alone, statistics))
+    table, known = (
+        leaderboard(each, **MODELS, **lists) for each in (alone, statistics)
+    )
     rows = ["random-alignment", "gold", "in-distribution", "near-distribution", one]
     assert table.frame["circuit"].to_list() == rows * 3
     mine, theirs = _row(table, circuit=one), _row(known, circuit="zero-shot")
@@ -609,13 +641,19 @@ def test_protocols_that_are_one_are_shown_once(statistics):
     assert "a family by itself" in table.explanations[one]
     assert r"zero-shot(-family)" in to_tex(table)
     # All other numbers and tests are those of leaving out the task.
-    named = {"controls": study.CONTROLS}
+    named = {"controls": study.by_method(study.CONTROLS)}
     tables = [
         [make(each, **place) for each in (alone, statistics)]
         for make, place in (
-            (controls_table, PAIR | lists | named),
-            (maps_table, MODELS | {"maps": study.MAPS, "methods": ["nap"]} | named),
-            (comparisons_table, MODELS | {"maps": study.MAPS, "methods": ["nap"]}),
+            (controls_table, MODELS | lists | named),
+            (
+                maps_table,
+                MODELS | {"maps": study.by_method(study.MAPS, ["nap"])} | named,
+            ),
+            (
+                comparisons_table,
+                MODELS | {"maps": study.by_method(study.MAPS, ["nap"])},
+            ),
         )
     ]
     for table, known in tables:
@@ -642,8 +680,7 @@ def test_scaling_cells(statistics):
         statistics,
         task="ioi",
         transfers=[MODELS, other],
-        map_name="free",
-        methods=["nap"],
+        maps=study.by_method(methods=["nap"]),
     )
     first, second, cmd, *_ = table.frame.iter_rows(named=True)
     assert first["pair"] == "small_model → big_model"
@@ -785,20 +822,20 @@ def test_only_the_best_by_all_measures_is_bold():
 
 
 def test_the_leaderboard_has_bold_circuits_only_where_all_measures_agree(statistics):
-    names = {"tasks": study.TASKS, "methods": ["nap"]}
-    table = leaderboard(statistics, **PAIR, **names)
+    names = {"tasks": study.TASKS, "maps": study.by_method(methods=["nap"])}
+    table = leaderboard(statistics, **MODELS, **names)
     is_gold = (table.frame["circuit"] == "gold").to_list()
     # All aligned circuits are always right, so CPR and CMD decide.
     assert [table.best[task] for task in [*study.TASKS, "mean"]] == [is_gold] * 4
     worse = statistics.with_columns(
         cmd=pl.when(circuit="gold", task="ioi").then(0.75).otherwise("cmd")
     )
-    table = leaderboard(worse, **PAIR, **names)
+    table = leaderboard(worse, **MODELS, **names)
     assert not any(table.best["ioi"]) and table.best["addition"] == is_gold
     assert "none where they disagree" in table.note
     # A mean over fewer tasks is never bold, however high.
     high = pl.when(circuit="near-distribution", task="mean").then(2.0).otherwise("cpr")
-    table = leaderboard(statistics.with_columns(cpr=high), **PAIR, **names)
+    table = leaderboard(statistics.with_columns(cpr=high), **MODELS, **names)
     assert table.best["mean"] == is_gold
 
 
@@ -825,13 +862,12 @@ def test_html_is_one_file_without_anything_to_load():
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="no pdflatex here")
 def test_tex_compiles(tmp_path, statistics):
-    board = leaderboard(statistics, **PAIR, tasks=study.TASKS, methods=study.METHODS)
+    board = leaderboard(statistics, **MODELS, tasks=study.TASKS, maps=study.by_method())
     pairs = scaling(
         statistics,
         task="ioi",
         transfers=[MODELS],
-        map_name="free",
-        methods=["a&b%#$~^{}\\<†"],
+        maps=study.by_method(methods=["a&b%#$~^{}\\<†"]),
     )
     write_table(board, tmp_path / "board.tex", title="")
     write_table(pairs, tmp_path / "pairs.tex", title="")

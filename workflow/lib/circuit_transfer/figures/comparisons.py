@@ -20,8 +20,9 @@ from circuit_transfer.figures.style import (
 )
 from circuit_transfer.tables.curves import RANKINGS
 from circuit_transfer.tables.measures import CPR, SHOWN, Measure, exaggerates
-from circuit_transfer.tables.transfers import Pair
+from circuit_transfer.tables.transfers import Controls, Maps, Pair, every_name
 from circuit_transfer.tables.typesetting import EXAGGERATION
+from circuit_transfer.transfer.edge_controls import DEGREE_SOURCE
 
 # What was left out of training, or nothing: colour and marker.
 MARKERS = {
@@ -38,8 +39,10 @@ GIVEN = {
     "source-free": ("a constant", "#009E73", "s"),
     "random-source": ("shuffled scores", "#999999", "v"),
     "other-family": ("another family's scores", "#D55E00", "D"),
+    DEGREE_SOURCE: ("scores by the sums of nodes", "#CC79A7", "^"),
 }
 LEVELS = {"gold": ("#000000", "-"), "node-changes": ("#0072B2", "--")}
+LEVELS |= {"edge-changes": ("#E69F00", ":")}
 
 
 def controls_figure(
@@ -47,9 +50,8 @@ def controls_figure(
     *,
     source: str,
     target: str,
-    map_name: str,
-    methods: Sequence[str],
-    controls: Sequence[str],
+    maps: Maps,
+    controls: Controls,
 ) -> Figure:
     """Gold, aligned and control circuits, mean over tasks: a row per method.
 
@@ -59,13 +61,14 @@ def controls_figure(
     """
     pair = Pair(statistics, source, target)
     zero_shot, *_ = pair.protocols.values()
-    rows = ["gold", "in-distribution", zero_shot, *controls, RANKINGS]
+    rows = ["gold", "in-distribution", zero_shot, *every_name(controls), RANKINGS]
     rows = [row for row in rows if pair.has(row)]
     if not rows:
         return message(NO_TRANSFER)
-    figure, cells = _grid(methods, rows, height=0.9 + 0.2 * len(rows))
+    figure, cells = _grid([*maps], rows, height=0.9 + 0.2 * len(rows))
     for (method, measure), panel in cells.items():
-        _draw_dots(panel, pair, rows, method=method, name=map_name, measure=measure)
+        name = maps[method][0]
+        _draw_dots(panel, pair, rows, method=method, name=name, measure=measure)
     label_outermost([*cells.values()])
     _protocol_legend(figure, pair.protocols)
     figure.suptitle(f"{source} → {target}", fontsize=9)
@@ -77,8 +80,7 @@ def maps_figure(
     *,
     source: str,
     target: str,
-    maps: Sequence[str],
-    methods: Sequence[str],
+    maps: Maps,
 ) -> Figure:
     """Every map by the source scores that it is given: a row per method.
 
@@ -90,9 +92,10 @@ def maps_figure(
     *_, zero_shot = pair.protocols.values()
     if not pair.has(zero_shot):
         return message(NO_TRANSFER)
-    figure, cells = _grid(methods, maps, height=1.3 + 0.28 * len(maps))
+    rows = every_name(maps)
+    figure, cells = _grid([*maps], rows, height=1.3 + 0.28 * len(rows))
     for (method, measure), panel in cells.items():
-        _draw_maps(panel, pair, maps, method, measure)
+        _draw_maps(panel, pair, rows, method, measure)
     label_outermost([*cells.values()])
     handles = [
         Line2D([], [], linestyle="", marker=marker, color=colour, label=label)

@@ -23,8 +23,9 @@ from circuit_transfer.tables.curves import (
     pair_rows,
 )
 from circuit_transfer.tables.differences import MEAN
+from circuit_transfer.tables.edge_transfers import members, random_method, scored_by
 from circuit_transfer.tables.measures import SHOWN, exaggerates
-from circuit_transfer.tables.transfers import Pair
+from circuit_transfer.tables.transfers import Maps, Pair, main_maps
 from circuit_transfer.tables.typesetting import EXAGGERATION
 from circuit_transfer.transfer.training_sets import (
     PROTOCOLS,
@@ -37,7 +38,6 @@ SERIES = (RANKINGS, "gold", "in-distribution", *ZERO_SHOT)
 # Of examples: no spread leads out of 0 to 1.
 SHARES = ("agreement_right", "agreement_wrong")
 COMPLETENESS = {"faithfulness": "-", "complement_faithfulness": "--"}
-SIZE = "circuit size (share of nodes)"
 PAIRS_IN_A_ROW = 4
 LINE = 9.2  # height of a line of a legend, in points
 
@@ -47,8 +47,7 @@ def curves_by_pair(
     statistics: pl.DataFrame,
     *,
     transfers: Iterable[Mapping[str, str]],
-    map_name: str,
-    methods: Sequence[str],
+    maps: Maps,
 ) -> Figure:
     """Faithfulness over size, mean over tasks: a row per pair, a column per method.
 
@@ -58,8 +57,8 @@ def curves_by_pair(
     pairs = [(pair["source"], pair["target"]) for pair in transfers]
     if not pairs or intervals.is_empty():
         return message("No transfer in this study: there is no pair to draw.")
-    cells = [(method, *pair) for pair in pairs for method in methods]
-    columns = len(methods) if len(methods) > 1 else PAIRS_IN_A_ROW
+    cells = [(method, *pair) for pair in pairs for method in maps]
+    columns = len(maps) if len(maps) > 1 else PAIRS_IN_A_ROW
     figure, axes = panels(
         len(cells), columns=columns, width=2.9, height=3.3, sharex=True, sharey=True
     )
@@ -67,10 +66,11 @@ def curves_by_pair(
     targets = [target for _, target in pairs]
     for panel, (method, source, target) in zip(axes, cells, strict=True):
         pair = Pair(statistics, source, target)
-        curves = of_map(pair_rows(frame, source, target), map_name)
+        name = maps[method][0]
+        curves = of_map(pair_rows(frame, source, target), name)
         panel.set_title(f"{source} → {target}\n{method}")
-        _draw_curves(panel, curves, pair, method=method, name=map_name)
-    label_edges(axes, SIZE, "faithfulness")
+        _draw_curves(panel, curves, pair, method=method, name=name)
+    label_edges(axes, size_label(maps), "faithfulness")
     _legend_of_curves(figure, frame.filter(pl.col("target").is_in(targets)))
     return figure
 
@@ -90,7 +90,7 @@ def curves_by_task(
     Bands are the 95 % interval over examples.
     """
     frame = of_map(pair_rows(intervals, source, target), map_name)
-    frame = frame.filter(pl.col("method").is_in([method, "random"]))
+    frame = frame.filter(pl.col("method").is_in([method, random_method(method)]))
     if frame.is_empty():
         return message(NO_CURVES)
     figure, axes = panels(
@@ -103,7 +103,7 @@ def curves_by_task(
         _draw_curves(panel, curves, pair, method=method, name=map_name, task=task)
     models = target if source is None else f"{source} → {target}"
     figure.suptitle(f"{models}, {method}", fontsize=9)
-    label_edges(axes, SIZE, "faithfulness")
+    label_edges(axes, size_label([method]), "faithfulness")
     _legend_of_curves(figure, frame)
     return figure
 
@@ -113,8 +113,7 @@ def completeness(
     *,
     source: str,
     target: str,
-    map_name: str,
-    methods: Sequence[str],
+    maps: Maps,
     families: Families,
 ) -> Figure:
     """What circuits leave to the rest of the model, and where both models agree.
@@ -124,7 +123,7 @@ def completeness(
     those that it gets right, and wrong. Means over tasks, bands over seeds.
     """
     shown = ("gold", *study_protocols(families).values())
-    curves = named_rows(of_map(pair_rows(curves, source, target), map_name), families)
+    curves = named_rows(pair_rows(curves, source, target), families)
     curves = curves.filter(pl.col("circuit").is_in(shown))
     if curves.is_empty():
         return message(NO_CURVES)
@@ -134,25 +133,28 @@ def completeness(
         "agreement where the\nwhole model is wrong": {SHARES[1]: "-"},
     }
     figure, axes = panels(
-        len(rows) * len(methods),
-        columns=len(methods),
+        len(rows) * len(maps),
+        columns=len(maps),
         width=2.7,
         height=2.0,
         sharex=True,
         sharey="row",
     )
-    grid = np.reshape(axes, (len(rows), len(methods)))
+    grid = np.reshape(axes, (len(rows), len(maps)))
     for panels_of_row, (title, columns) in zip(grid, rows.items(), strict=True):
-        for panel, method in zip(panels_of_row, methods, strict=True):
-            _draw_measures(panel, curves.filter(method=method), shown, columns)
+        for panel, (method, name) in zip(
+            panels_of_row, main_maps(maps).items(), strict=True
+        ):
+            found = of_map(curves.filter(method=method), name)
+            _draw_measures(panel, found, shown, columns)
         panels_of_row[0].set_ylabel(title)
-    for column, method in enumerate(methods):
+    for column, method in enumerate(maps):
         grid[0, column].set_title(method)
-        grid[-1, column].set_xlabel(SIZE)
+        grid[-1, column].set_xlabel(size_label([method]))
     label_outermost(axes)
     handles = [Line2D([], [], color=COLOURS[row], label=row) for row in shown]
     # Under a single panel there is no room for all of them side by side.
-    columns = len(handles) if len(methods) > 1 else 1
+    columns = len(handles) if len(maps) > 1 else 1
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
     figure.suptitle(f"{source} → {target}", fontsize=9)
     return figure
@@ -170,43 +172,51 @@ def _draw_measures(
         for column, style in columns.items():
             curve = curves.filter(circuit=row).drop_nulls(column)
             if not curve.is_empty():
-                sizes, mean, deviation, nodes = mean_curve(curve, column)
+                sizes, mean, deviation, counts = mean_curve(curve, column)
                 band = np.array([mean - deviation, mean + deviation])
                 if column in SHARES:
                     band = band.clip(0, 1)
-                line = {"color": COLOURS[row], "markevery": distinct_sizes(nodes)}
+                line = {"color": COLOURS[row], "markevery": distinct_sizes(counts)}
                 axes.plot(sizes, mean, f".{style}", markersize=3, **line)
                 draw_band(axes, sizes, *band, COLOURS[row])
     axes.set_xscale("log")
 
 
-def distinct_sizes(n_nodes: Sequence[int]) -> list[int]:
+def size_label(methods: Iterable[str]) -> str:
+    """Return the label of an axis of sizes: what the methods give a score."""
+    scored = dict.fromkeys(scored_by(each) for each in methods)
+    return f"circuit size (share of {' or '.join(scored)})"
+
+
+def distinct_sizes(counts: Sequence[int]) -> list[int]:
     """Return where a curve has another circuit than before: sizes can round to one.
 
     Args:
-        n_nodes: numbers of nodes in the order of the sizes.
+        counts: numbers of nodes, or of edges, in the order of the sizes.
     """
-    return [n for n, nodes in enumerate(n_nodes) if not n or nodes != n_nodes[n - 1]]
+    return [n for n, count in enumerate(counts) if not n or count != counts[n - 1]]
 
 
 def mean_curve(
     curves: pl.DataFrame, column: str = "faithfulness"
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Sizes, mean of a column over tasks and seeds, its deviation, numbers of nodes.
+    """Sizes, mean of a column over tasks and seeds, its deviation, sizes in numbers.
 
-    The standard deviation is over seeds. Tasks are averaged within each seed first, so
-    that the deviation is that of the number a reader compares.
+    The numbers are of edges where these were scored, else of nodes. The standard
+    deviation is over seeds. Tasks are averaged within each seed first, so that the
+    deviation is that of the number a reader compares.
     """
     # In a fixed order: sums depend on it in the last digit, and files must not.
-    seeds = curves.group_by("seed", "proportion", "n_nodes", maintain_order=True).agg(
+    curves = curves.with_columns(count=members(curves))
+    seeds = curves.group_by("seed", "proportion", "count", maintain_order=True).agg(
         pl.col(column).mean()
     )
-    sizes = seeds.group_by("proportion", "n_nodes").agg(
+    sizes = seeds.group_by("proportion", "count").agg(
         mean=pl.col(column).mean(),
         deviation=pl.col(column).std().fill_null(0.0),
     )
     sizes = sizes.sort("proportion")
-    columns = ("proportion", "mean", "deviation", "n_nodes")
+    columns = ("proportion", "mean", "deviation", "count")
     return tuple(sizes[name].to_numpy() for name in columns)
 
 
@@ -229,7 +239,7 @@ def _draw_curves(
     for height in (0.0, 1.0):
         axes.axhline(height, color="#cccccc", linewidth=0.6, zorder=0)
     for row, level in drawn.items():
-        of_method = "random" if row == RANKINGS else method
+        of_method = random_method(method) if row == RANKINGS else method
         curve = curves.filter(circuit=row, method=of_method).sort("proportion")
         label = "  ".join(f"{level[measure.column]:.2f}" for measure in SHOWN)
         label += f"  {EXAGGERATION}" if exaggerates(level) else ""
@@ -239,7 +249,7 @@ def _draw_curves(
             curve[column].to_numpy()
             for column in ("proportion", "faithfulness", "low", "high")
         )
-        points = distinct_sizes(curve["n_nodes"])
+        points = distinct_sizes(members(curve))
         axes.plot(sizes, mean, **_line(row), label=label, markevery=points)
         draw_band(axes, sizes, low, high, _line(row)["color"])
     axes.set_xscale("log")

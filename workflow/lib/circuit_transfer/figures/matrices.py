@@ -19,6 +19,7 @@ from circuit_transfer.figures.style import (
 )
 from circuit_transfer.tables.curves import of_map, pair_rows
 from circuit_transfer.tables.measures import CPR, EXAGGERATED, SHOWN, Measure
+from circuit_transfer.tables.transfers import Maps, main_maps
 from circuit_transfer.tables.typesetting import EXAGGERATION
 from circuit_transfer.transfer.training_sets import (
     Families,
@@ -34,8 +35,7 @@ def transfer_matrices(
     *,
     source: str,
     target: str,
-    map_name: str,
-    methods: Sequence[str],
+    maps: Maps,
     tasks: Sequence[str],
     families: Families,
 ) -> Figure:
@@ -44,9 +44,10 @@ def transfer_matrices(
     A column per measure, bright where circuits are good. Below the tasks, what training
     without the task, or its family, gives on it.
     """
-    cpr = of_map(pair_rows(cpr, source, target), map_name).filter(control="none")
+    cpr = pair_rows(cpr, source, target).filter(control="none")
     names = {"tasks": tasks, "families": families}
-    of_method = {method: cpr.filter(method=method) for method in methods}
+    mains = main_maps(maps).items()
+    of_method = {each: of_map(cpr.filter(method=each), name) for each, name in mains}
     matrices = {
         (method, measure): transfer_matrix(frame, measure.column, **names)
         for method, frame in of_method.items()
@@ -60,12 +61,12 @@ def transfer_matrices(
         columns=len(SHOWN),
         width=SIDE * len(tasks) + 0.85,
         # The names of tasks and the colour bars are below the last row alone.
-        height=SIDE * len(rows) + 0.5 + _below(tasks) / len(methods),
+        height=SIDE * len(rows) + 0.5 + _below(tasks) / len(maps),
         sharex=True,
         sharey=True,
     )
     for panel, ((method, measure), matrix) in zip(axes, matrices.items(), strict=True):
-        of_measure = [matrices[each, measure] for each in methods]
+        of_measure = [matrices[each, measure] for each in maps]
         norm = Normalize(np.nanmin(of_measure), np.nanmax(of_measure))
         largest = transfer_matrix(of_method[method], "max_faithfulness", **names)
         marks = np.where((largest > EXAGGERATED) & (measure is CPR), EXAGGERATION, "")

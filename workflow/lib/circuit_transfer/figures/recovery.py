@@ -19,7 +19,7 @@ from circuit_transfer.figures.style import (
 from circuit_transfer.tables.curves import shown_protocols
 from circuit_transfer.tables.explanations import BEST_BY_CPR
 from circuit_transfer.tables.measures import ACCURACY, CMD, exaggerates
-from circuit_transfer.tables.transfers import Pair
+from circuit_transfer.tables.transfers import Maps, Pair, main_maps
 
 # What a bar is, and the label of its axis.
 BARS = {
@@ -34,8 +34,7 @@ def recovery_bars(
     statistics: pl.DataFrame,
     *,
     transfers: Iterable[Mapping[str, str]],
-    map_name: str,
-    methods: Sequence[str],
+    maps: Maps,
 ) -> Figure:
     """Draw what circuits recover of the gold one, mean over tasks: a row per pair.
 
@@ -61,12 +60,13 @@ def recovery_bars(
         for panel, (value, label) in zip(row, BARS.items(), strict=True):
             levels = {
                 circuit: [
-                    pair.level(method, circuit, name=map_name) for method in methods
+                    pair.level(method, circuit, name=name)
+                    for method, name in main_maps(maps).items()
                 ]
                 for circuit in (*circuits, "gold")
             }
             _draw_bars(panel, levels, value)
-            panel.set_xticks(range(len(methods)), methods, rotation=20, ha="right")
+            panel.set_xticks(range(len(maps)), [*maps], rotation=20, ha="right")
             panel.set_ylabel(label)
         row[len(BARS) // 2].set_title(" → ".join(models))
     names = {circuit: circuit for circuit in circuits} | {"best": BEST_BY_CPR}

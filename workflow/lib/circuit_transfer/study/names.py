@@ -207,6 +207,28 @@ class Names:
         lineage = edge_maps_by_lineage(self.config)
         return self._had(self.edge_maps, lineage, source, target)
 
+    def maps_by_method(
+        self, source: str | None = None, target: str | None = None
+    ) -> dict[str, list[str]]:
+        """Return the maps of every transferred method, the main one first.
+
+        Args:
+            source: of a pair, for the maps that it has; None for all maps.
+            target: likewise.
+        """
+        nodes, edges = self.maps, self.edge_maps
+        if source is not None:
+            nodes = self.maps_of(source, target)
+            edges = self.edge_maps_of(source, target)
+        found = dict.fromkeys(self.methods, nodes)
+        return found | dict.fromkeys(self.edge_transfers, edges)
+
+    @property
+    def controls_by_method(self) -> dict[str, list[str]]:
+        """The controls of every transferred method."""
+        found = dict.fromkeys(self.methods, self.controls)
+        return found | dict.fromkeys(self.edge_transfers, self.edge_controls)
+
     def _had(
         self, maps: list[str], by_lineage: Sequence[str], source: str, target: str
     ) -> list[str]:

@@ -28,7 +28,7 @@ from circuit_transfer.tables.explanations import (
     explain,
 )
 from circuit_transfer.tables.measures import CMD, CPR, SHOWN, exaggerates
-from circuit_transfer.tables.transfers import Pair
+from circuit_transfer.tables.transfers import Maps, Pair
 from circuit_transfer.tables.typesetting import EXAGGERATES, Table
 
 # Of the columns of tables with all measures.
@@ -185,12 +185,17 @@ def _exaggeration(level: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def transfer_table(pair: Pair, *, methods: Sequence[str], map_name: str) -> Table:
-    """Return the measures of one pair's circuits by method, means over tasks."""
+def transfer_table(pair: Pair, *, maps: Maps) -> Table:
+    """Return the measures of one pair's circuits by method, means over tasks.
+
+    Args:
+        pair: its statistics.
+        maps: by method; circuits of the main one are shown.
+    """
     rows = (pair.random, *SEEN, *pair.protocols.values(), "gold")
     lines = []
-    for method, circuit in product(methods, rows):
-        level = pair.level(method, circuit, name=map_name)
+    for method, circuit in product(maps, rows):
+        level = pair.level(method, circuit, name=maps[method][0])
         if level:
             lines.append(
                 {"method": method, "circuit": circuit} | measure_cells(level, NAMES)
@@ -226,19 +231,17 @@ def _schema(*labels: str) -> dict[str, Any]:
     return dict.fromkeys(labels, pl.String) | measure_schema(NAMES)
 
 
-def transfers_by_task(
-    pair: Pair, *, tasks: Sequence[str], methods: Sequence[str], map_name: str
-) -> Table:
+def transfers_by_task(pair: Pair, *, tasks: Sequence[str], maps: Maps) -> Table:
     """Return the measures of one pair by task: random, transferred and gold circuits.
 
     A block for each method and measure.
     """
     circuits = (RANKINGS, *pair.protocols.values(), "gold")
     lines = []
-    for method, measure, task in product(methods, SHOWN, tasks):
+    for method, measure, task in product(maps, SHOWN, tasks):
         line = {"method": method, "measure": measure.name, "task": task}
         for circuit in circuits:
-            level = pair.level(method, circuit, task, name=map_name)
+            level = pair.level(method, circuit, task, name=maps[method][0])
             line |= level_cell(circuit, level, measure)
         lines.append(line)
     schema = dict.fromkeys(("method", "measure", "task"), pl.String)

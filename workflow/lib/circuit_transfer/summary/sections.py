@@ -29,7 +29,7 @@ from circuit_transfer.tables.distillation import (
 from circuit_transfer.tables.edge_levels import EdgeLevels, edges_table
 from circuit_transfer.tables.methods import MethodLevels, methods_table
 from circuit_transfer.tables.models import CHANCE
-from circuit_transfer.tables.transfers import Pair
+from circuit_transfer.tables.transfers import Pair, main_maps
 
 READING = "In brackets: 95 % intervals, of measures over test examples"
 TESTED = (
@@ -184,19 +184,17 @@ def _drawings(
 
 
 def _transfers(frames: Frames, names: Names, figures: Sequence[Image]) -> Section:
-    name = names.maps[0]
     answer, tables = [], {}
     for pair, models_of in _pairs(frames, names):
+        maps = names.maps_by_method(**models_of)
         answer += [
             circuits.transfer_answer(pair, **models_of, method=method, map_name=name)
-            for method in names.methods
+            for method, name in main_maps(maps).items()
         ]
         arrow = " → ".join(models_of.values())
-        tables[f"Circuits, {arrow}"] = circuits.transfer_table(
-            pair, methods=names.methods, map_name=name
-        )
+        tables[f"Circuits, {arrow}"] = circuits.transfer_table(pair, maps=maps)
         tables[f"Circuits by task, {arrow}"] = circuits.transfers_by_task(
-            pair, tasks=names.tasks, methods=names.methods, map_name=name
+            pair, tasks=names.tasks, maps=maps
         )
     return Section("faithful", circuits.TRANSFERRED, answer, figures, tables)
 
@@ -264,18 +262,19 @@ def _methods(frames: Frames, names: Names, figures: Sequence[Image]) -> Section:
 def _source(frames: Frames, names: Names, figures: Sequence[Image]) -> Section:
     answer, tables = [], {}
     for pair, models_of in _pairs(frames, names):
+        maps = names.maps_by_method(**models_of)
         answer += [
-            source.source_answer(
-                pair, **models_of, method=method, map_name=names.maps[0]
-            )
-            for method in names.methods
+            source.source_answer(pair, **models_of, method=method, map_name=name)
+            for method, name in main_maps(maps).items()
         ]
-        compared = {"maps": names.maps_of(**models_of), "methods": names.methods}
-        answer += source.maps_answer(pair, **compared)
+        edge_maps = names.edge_maps_of(**models_of)
+        nodes_maps = {method: maps[method] for method in names.methods}
+        answer += source.maps_answer(pair, maps=nodes_maps)
+        answer += source.maps_answer(pair, maps=edge_maps, what="maps of edges")
         answer += source.floor(pair)
         arrow = " → ".join(models_of.values())
         tables[f"Differences to the controls, {arrow}"] = source.source_table(
-            pair, **compared
+            pair, maps=maps
         )
     if frames.source_use is not None:
         answer += source_use.source_use_answer(frames.source_use)

@@ -1,6 +1,6 @@
 """Whether the source matters: transferred circuits against controls without it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Any
 
@@ -23,7 +23,7 @@ from circuit_transfer.summary.wording import (
 from circuit_transfer.tables.comparisons import GIVEN, floor_over_tasks
 from circuit_transfer.tables.explanations import MEASURE_EXPLANATIONS, explain
 from circuit_transfer.tables.measures import CMD, CPR, SHOWN, Measure
-from circuit_transfer.tables.transfers import LEVEL, Pair
+from circuit_transfer.tables.transfers import LEVEL, Maps, Pair, every_name
 from circuit_transfer.tables.typesetting import Table
 
 QUESTION = "Does the source matter?"
@@ -91,27 +91,26 @@ def _exceeds_all(rows: Differences, by_cmd: Differences, test: str) -> bool:
     return all(len(each) == len(rows) for each in better)
 
 
-def maps_answer(
-    pair: Pair, *, maps: Sequence[str], methods: Sequence[str]
-) -> Iterator[str]:
+def maps_answer(pair: Pair, *, maps: Maps, what: str = "maps") -> Iterator[str]:
     """Yield a sentence on the maps that exceed every control, if several are compared.
 
     Args:
         pair: the statistics of the pair.
-        maps: all maps, the main one first.
-        methods: the attribution methods.
+        maps: by method, the main one first.
+        what: of what they are.
     """
-    if len(maps) < 2:
+    every = every_name(maps)
+    if len(every) < 2:
         return
     found = []
-    for name, method in product(maps, methods):
+    for name, method in product(every, maps):
         rows = dict(_tested(pair, method, name))
         by_cmd = dict(_tested(pair, method, name, CMD))
         if rows and _exceeds_all(rows, by_cmd, SEEDS):
             also = _exceeds_all(rows, by_cmd, TASKS)
             how = " (also over tasks alone)" if also else ""
             found.append(f"{name} by {method}{how}")
-    amount = f"Of {len(maps)} maps and {counted(len(methods), 'method')}"
+    amount = f"Of {len(every)} {what} and {counted(len(maps), 'method')}"
     if found:
         yield (
             f"{amount}, these exceed all of their controls, by CPR and CMD, over tasks "
@@ -163,14 +162,15 @@ def floor(pair: Pair) -> Iterator[str]:
         )
 
 
-def source_table(pair: Pair, *, maps: Sequence[str], methods: Sequence[str]) -> Table:
+def source_table(pair: Pair, *, maps: Maps) -> Table:
     """Return the differences of every map to its controls, the strictest protocol.
 
     A block for each method, map and measure.
     """
     numbers = ("difference", "low", "high", "p_tasks_x_seeds", "p_tasks")
     lines = []
-    for method, name, measure in product(methods, maps, SHOWN):
+    blocks = ((method, name) for method in maps for name in maps[method])
+    for (method, name), measure in product(blocks, SHOWN):
         for control, row in _tested(pair, method, name, measure):
             values = (row["mean_difference"], row["low"], row["high"])
             line = {"method": method, "map": name, "measure": measure.name}
@@ -180,5 +180,5 @@ def source_table(pair: Pair, *, maps: Sequence[str], methods: Sequence[str]) -> 
     schema = dict.fromkeys(("method", "map", "measure", "control"), pl.String)
     schema |= dict.fromkeys(numbers, pl.Float64)
     frame = pl.DataFrame(lines, schema=schema)
-    terms = explain([*MEASURE_EXPLANATIONS, *maps, *CONTROLS])
+    terms = explain([*MEASURE_EXPLANATIONS, *every_name(maps), *CONTROLS])
     return Table(frame, labels=4, blocks=3, note=NOTE, explanations=terms)

@@ -57,7 +57,7 @@ def _tables(statistics: pl.DataFrame, names: Names) -> Iterator[tuple[str, Table
         pair = Pair(statistics, source, target)
         yield (
             f"Circuits from {source} to {target}, means over tasks:",
-            transfer_table(pair, methods=names.methods, map_name=names.maps[0]),
+            transfer_table(pair, maps=names.maps_by_method(source, target)),
         )
     for target in [] if names.pairs else names.targets:
         pair = Pair(statistics, None, target)

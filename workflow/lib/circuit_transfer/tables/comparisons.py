@@ -10,6 +10,7 @@ import polars as pl
 
 from circuit_transfer.tables.cells import cell_schema, level_cell
 from circuit_transfer.tables.curves import RANKINGS
+from circuit_transfer.tables.differences import BY_MAP
 from circuit_transfer.tables.explanations import (
     EXAGGERATION_NOTE,
     INTERVAL_NOTE,
@@ -18,13 +19,22 @@ from circuit_transfer.tables.explanations import (
     explain,
 )
 from circuit_transfer.tables.measures import SHOWN
-from circuit_transfer.tables.transfers import LEVEL, Pair, verdict
+from circuit_transfer.tables.transfers import (
+    LEVEL,
+    Controls,
+    Maps,
+    Pair,
+    every_name,
+    verdict,
+)
 from circuit_transfer.tables.typesetting import MARK, Table
 from circuit_transfer.transfer.controls import TARGET_ONLY
+from circuit_transfer.transfer.edge_controls import DEGREE_SOURCE, EDGE_TARGET_ONLY
 
 # The controls of what a map is given, and those that need no map.
 GIVEN = ("source-free", "random-source", "other-family")
-WITHOUT_MAP = ("mlps-first", "mean-gold", "ridge", *TARGET_ONLY, "free-mask")
+OF_TARGET = tuple(dict.fromkeys((*TARGET_ONLY, *EDGE_TARGET_ONLY)))
+WITHOUT_MAP = ("mlps-first", "mean-gold", "ridge", *OF_TARGET, "free-mask")
 TESTED = ("p_permutation_holm", "p_wilcoxon_holm", "p_tasks", "p_tasks_holm")
 TESTS_NOTE = (
     "The measure of the aligned circuit minus that of the other, mean over tasks; CPR "
@@ -47,9 +57,8 @@ def maps_table(
     *,
     source: str,
     target: str,
-    maps: Sequence[str],
-    methods: Sequence[str],
-    controls: Sequence[str],
+    maps: Maps,
+    controls: Controls,
 ) -> Table:
     """Circuits of one pair, mean over tasks: every map by the scores it is given.
 
@@ -57,21 +66,24 @@ def maps_table(
     own, those controls that need no map.
     """
     pair = Pair(statistics, source, target)
-    given, others = ([c for c in of if c in controls] for of in (GIVEN, WITHOUT_MAP))
-    references = ["gold", RANKINGS, *others]
+    known = every_name(controls)
+    given = [each for each in (*GIVEN, DEGREE_SOURCE) if each in known]
+    others = [each for each in WITHOUT_MAP if each in known]
+    shown = [*given, "gold", RANKINGS, *others]
     columns = ("real", *given, "reference")
     lines = []
-    for method, protocol, measure in product(methods, pair.protocols, SHOWN):
+    for method, protocol, measure in product(maps, pair.protocols, SHOWN):
         start = {"method": method, "left_out": protocol, "measure": measure.name}
         circuits = dict(zip(columns, (pair.protocols[protocol], *given), strict=False))
-        for name in maps:
+        for name in maps[method]:
             line = start | {"map": name}
             for column, circuit in circuits.items():
                 level = pair.level(method, circuit, name=name, protocol=protocol)
                 mark = pair.mark(method, name, protocol, circuit, measure)
                 line |= level_cell(column, level, measure) | {column + MARK: mark}
             lines.append(line)
-        for name in references:
+        own = (name for name in others if name in controls[method])
+        for name in ("gold", RANKINGS, *own):
             level = pair.level(method, name, name="", protocol=protocol)
             line = start | {"map": name}
             lines.append(line | level_cell("reference", level, measure))
@@ -79,18 +91,15 @@ def maps_table(
     for each in columns:
         schema |= cell_schema(each) | {each + MARK: pl.String}
     notes = (
-        GIVEN_NOTE,
-        INTERVAL_NOTE,
-        EXAGGERATION_NOTE,
-        MARK_NOTE,
-        *pair.collapsed(maps, [*pair.protocols.values(), *given, *references]),
+        *(GIVEN_NOTE, INTERVAL_NOTE, EXAGGERATION_NOTE, MARK_NOTE),
+        *pair.collapsed(maps, [*pair.protocols.values(), *shown]),
     )
     return Table(
         pl.DataFrame(lines, schema=schema),
         labels=4,
         blocks=3,
         note=" ".join(notes),
-        explanations=explain([*MEASURE_EXPLANATIONS, *maps, *given, *references]),
+        explanations=explain([*MEASURE_EXPLANATIONS, *every_name(maps), *shown]),
     )
 
 
@@ -99,8 +108,7 @@ def comparisons_table(
     *,
     source: str,
     target: str,
-    maps: Sequence[str],
-    methods: Sequence[str],
+    maps: Maps,
 ) -> Table:
     """Every comparison of one pair: the difference, its interval, adjusted p values."""
     pair = Pair(statistics, source, target)
@@ -110,12 +118,15 @@ def comparisons_table(
     for row in pair.differences:
         block = tuple(row[key] for key in ("method", "protocol", "map", "measure"))
         of_block.setdefault(block, []).append(row)
-    for method, protocol, name, measure in product(
-        methods, pair.protocols, maps, SHOWN
-    ):
+    blocks = (
+        (method, protocol, name, measure)
+        for method, protocol in product(maps, pair.protocols)
+        for name, measure in product(maps[method], SHOWN)
+    )
+    for method, protocol, name, measure in blocks:
         for row in of_block.get((method, protocol, name, measure.column), ()):
             line = {"method": method, "left_out": protocol, "map": name}
-            kind = "map " if row["comparison"] == "map" else ""
+            kind = "map " if row["comparison"] in BY_MAP else ""
             line |= {"measure": measure.name, "against": kind + row["against"]}
             line |= {column: row[column] for column in shown}
             line["better"] = verdict(row, "p_permutation_holm")

@@ -41,6 +41,8 @@ CURVE = {
     "agreement_wrong": pl.Float64,
     "complement_faithfulness": pl.Float64,
 }
+# Of circuits of edges, beside the nodes that they connect.
+OF_EDGES = {"n_edges": pl.Int64}
 # Each describes a whole curve by one number, see `curve_measures`.
 MEASURES = dict.fromkeys(
     ("cpr", "cmd", "accuracy_area", "right_above_wrong_area", "max_faithfulness"),
@@ -66,6 +68,8 @@ BEST_OF = (*SEEN, PROTOCOLS["task"], *ONE_PROTOCOL.values())
 IMPORTED, OWN_SIZE = "imported", "imported-circuit"
 UNTRAINED = "random-alignment"
 RANKINGS = "random-rankings"
+# What random rankings of nodes have for a method.
+RANDOM = "random"
 
 
 def curve_areas(
@@ -195,7 +199,7 @@ def summarise(
             kind,
             siblings=pairs,
             families=families,
-            columns=CURVE | SHARE | TRAINED,
+            columns=CURVE | SHARE | TRAINED | OF_EDGES,
         )
         for kind, frames in kinds.items()
     )
@@ -297,7 +301,7 @@ def named_rows(frame: pl.DataFrame, families: Families) -> pl.DataFrame:
     circuit = (
         pl.when(pl.col("regime") == "control")
         .then("control")
-        .when(pl.col("kind") == "random")
+        .when(pl.col("kind") == RANDOM)
         .then(pl.lit(RANKINGS))
         .otherwise(pl.col("protocol").replace(names).fill_null(pl.col("regime")))
     )

@@ -9,10 +9,13 @@ import polars as pl
 
 from circuit_transfer.statistics import Comparison, compare, holm
 from circuit_transfer.tables.curves import RANKINGS, SEEN, ZERO_SHOT
+from circuit_transfer.tables.edge_transfers import is_lifted, random_method
 from circuit_transfer.tables.measures import SHOWN
 
 MEAN = "mean"
 PLACE = ("source", "target", "method", "ablation", "map")
+# Comparisons with another map's circuits, not with a control's.
+BY_MAP = ("map", "lifted")
 TESTS = ("p_permutation", "p_wilcoxon", "p_tasks")
 NO_CONTROLS = ("gold", RANKINGS, *SEEN, *ZERO_SHOT, "all", "transfer", "imported")
 
@@ -36,8 +39,9 @@ class Circuit(NamedTuple):
 def differences(cpr: pl.DataFrame, *, seed: int = 0) -> Iterator[dict[str, Any]]:
     """Yield the aligned circuit minus every other, under both protocols, tested.
 
-    Against every control (and random rankings), gold, and the free map with the same
-    training, by every measure that is shown. Holm's adjustment is over the comparisons
+    Against every control (and random rankings), gold, the free map with the same
+    training, and, maps of edges, against maps of nodes that are lifted to edges, by
+    every measure that is shown. Holm's adjustment is over the comparisons
     of one kind by one measure: of one pair, method, protocol and (but for maps, which
     are compared with each other) map.
     """
@@ -60,7 +64,7 @@ def _differences(
             )
             if not paired:
                 continue
-            against = other.map if comparison == "map" else other.circuit
+            against = other.map if comparison in BY_MAP else other.circuit
             row = ours._asdict() | {"row": "difference", "task": MEAN}
             row |= {"comparison": comparison, "against": against}
             row |= tested(compare(paired, seed=seed))
@@ -105,7 +109,8 @@ def _compared(
         if not on or other.source not in (None, ours.source):
             continue
         if other.circuit == RANKINGS:
-            yield "control", other
+            if other.method == random_method(ours.method):
+                yield "control", other
         elif other.method != ours.method:
             continue
         elif other.circuit == "gold":
@@ -113,6 +118,8 @@ def _compared(
         elif other.circuit == ours.circuit:
             if other.map == "free" != ours.map:
                 yield "map", other
+            if is_lifted(other.map) and not is_lifted(ours.map):
+                yield "lifted", other
         elif (
             other.circuit not in NO_CONTROLS
             and other.map in (None, ours.map)

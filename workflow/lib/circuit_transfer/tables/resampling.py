@@ -15,7 +15,12 @@ from circuit_transfer.statistics import (
     percentile_interval,
     resampling_weights,
 )
-from circuit_transfer.tables.curves import RANKINGS, ZERO_SHOT, log_size_area
+from circuit_transfer.tables.curves import (
+    BY_EXAMPLE,
+    RANKINGS,
+    ZERO_SHOT,
+    log_size_area,
+)
 from circuit_transfer.tables.differences import MEAN, PLACE, Key
 
 LEVEL_KEYS = (*PLACE, "circuit", "protocol", "task")
@@ -24,7 +29,10 @@ DRAWN = ("gold", RANKINGS, "in-distribution", *ZERO_SHOT)
 CURVE_SCHEMA = dict.fromkeys(LEVEL_KEYS, pl.String) | dict.fromkeys(
     ("proportion", "faithfulness", "low", "high"), pl.Float64
 )
-CURVE_SCHEMA |= {"n_nodes": pl.Int64}
+COUNTS = dict.fromkeys(("n_nodes", "n_edges"), pl.Int64)
+CURVE_SCHEMA |= COUNTS
+# What is read of every circuit.
+EXAMPLES = {"proportion": pl.Float64} | COUNTS | BY_EXAMPLE
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,7 @@ class Draws:
         curve: faithfulness, `(sizes, resamples)`, of the circuits that are drawn.
         proportions: the sizes.
         n_nodes: the numbers of nodes at these sizes.
+        n_edges: those of edges; null for circuits of nodes.
         examples: how many.
         distinct: how many distinct pairs of prompts they have.
     """
@@ -50,6 +59,7 @@ class Draws:
     curve: np.ndarray | None
     proportions: tuple[float, ...]
     n_nodes: tuple[int, ...]
+    n_edges: tuple[int | None, ...]
     examples: int
     distinct: int
 
@@ -101,8 +111,8 @@ def example_draws(
         areas = cpr.mean(0), cmd.mean(0), weights[place][1:] @ above
         drawn = curves[..., 1:].mean(0) if names["circuit"] in drawn_circuits else None
         mean = curves[..., 0].mean(0)
-        kept = tuple(level["n_nodes"][: len(sizes)])
-        draws[key] = Draws(*areas, mean, drawn, sizes, kept, examples, distinct)
+        counts = [tuple(level[name][: len(sizes)]) for name in COUNTS]
+        draws[key] = Draws(*areas, mean, drawn, sizes, *counts, examples, distinct)
     return draws
 
 
@@ -115,7 +125,8 @@ def curve_intervals(draws: Mapping[Key, Draws]) -> pl.DataFrame:
 
     Returns:
         One row per level of `DRAWN`, task (or `mean`) and size: `LEVEL_KEYS`,
-        `proportion`, `faithfulness`, `low`, `high`, `n_nodes`.
+        `proportion`, `faithfulness`, `low`, `high`, `n_nodes`,
+        `n_edges`.
     """
     whole = {key: draw for key, draw in draws.items() if draw.curve is not None}
     known = {key: d for key, d in whole.items() if not np.isnan(d.faithfulness).any()}
@@ -134,7 +145,8 @@ def curve_intervals(draws: Mapping[Key, Draws]) -> pl.DataFrame:
         for key, curve, resampled in rows:
             low, high = percentile_interval(resampled)
             first = known[keys[0]]
-            numbers = (first.proportions, curve, low, high, first.n_nodes)
+            numbers = (first.proportions, curve, low, high)
+            numbers += tuple(getattr(first, name) for name in COUNTS)
             blocks += [(*key, *size) for size in zip(*numbers, strict=True)]
     frame = pl.DataFrame(blocks, schema=CURVE_SCHEMA, orient="row")
     return frame.fill_nan(None)

@@ -28,7 +28,10 @@ KEYS = {
     "row": (pl.String, "level: how good a circuit is; difference: aligned minus other"),
     "source": (pl.String, "source model; null for gold and random circuits"),
     "target": (pl.String, "target model"),
-    "method": (pl.String, "attribution method; random for random rankings"),
+    "method": (
+        pl.String,
+        "attribution method; random, random-edges for random rankings",
+    ),
     "ablation": (pl.String, "what the nodes outside a circuit write"),
     "map": (pl.String, "map from source to target scores; null without one"),
     "circuit": (pl.String, "regime of an aligned circuit, gold, or name of a control"),
@@ -80,7 +83,7 @@ LEVEL = {
     ),
 }
 DIFFERENCE = {
-    "comparison": (pl.String, "tests adjusted together: control, gold, map"),
+    "comparison": (pl.String, "tests adjusted together: control, gold, map, lifted"),
     "against": (pl.String, "the other circuit, or the map that is compared with"),
     "measure": (
         pl.String,

@@ -1,7 +1,7 @@
-"""The tables of transfers: leaderboard, controls, scaling."""
+"""The tables of one pair's transfers: leaderboard and controls."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import product
+from collections.abc import Mapping, Sequence
+from itertools import chain, product
 from typing import Any
 
 import polars as pl
@@ -14,7 +14,8 @@ from circuit_transfer.tables.curves import (
     pair_rows,
     shown_protocols,
 )
-from circuit_transfer.tables.differences import MEAN
+from circuit_transfer.tables.differences import BY_MAP, MEAN
+from circuit_transfer.tables.edge_transfers import random_method
 from circuit_transfer.tables.explanations import (
     BEST_BY_CPR,
     COLLAPSE_NOTE,
@@ -24,13 +25,11 @@ from circuit_transfer.tables.explanations import (
     MEASURE_EXPLANATIONS,
     explain,
 )
-from circuit_transfer.tables.measures import CPR, SHOWN, Measure, agreed_best
+from circuit_transfer.tables.measures import SHOWN, Measure, agreed_best
 from circuit_transfer.tables.typesetting import (
-    HALF_WIDTH,
     MARK,
     SPREAD,
     Table,
-    half_width,
 )
 
 MEAN_NOTE = "The mean is over the tasks that have a cell, (n/N) where some have none."
@@ -40,10 +39,8 @@ BOLD_NOTE = (
     "differences are in the table of tests."
 )
 LEVEL = 0.05
-BEST_NOTE = (
-    f"± half of the 95 % interval over examples (bootstrap). {BEST_BY_CPR}: chosen by "
-    "CPR, on the same examples, of several circuits, so its CPR lies a little too high."
-)
+# By method, in the order of the rows, its maps or its controls; the main map first.
+Maps = Controls = Mapping[str, Sequence[str]]
 
 
 class Pair:
@@ -65,7 +62,7 @@ class Pair:
         self._tests = {
             tuple(row[key] for key in tested): row
             for row in self.differences
-            if row["comparison"] != "map"
+            if row["comparison"] not in BY_MAP
         }
 
     @property
@@ -91,7 +88,7 @@ class Pair:
         A circuit without a protocol is listed under both, and random rankings, which
         have no method, under each.
         """
-        method = "random" if circuit == RANKINGS else method
+        method = random_method(method) if circuit == RANKINGS else method
         for left_out, aligned in self.protocols.items():
             protocol = left_out if circuit == aligned else protocol
         for map_name in (name, None):
@@ -115,18 +112,20 @@ class Pair:
         ]
         return (f"Examples (distinct pairs of prompts): {', '.join(known)}.",)
 
-    def collapsed(
-        self, names: Sequence[str], circuits: Sequence[str]
-    ) -> tuple[str, ...]:
+    def collapsed(self, maps: Maps, circuits: Sequence[str]) -> tuple[str, ...]:
         """Return a note of the circuits of maps whose training collapsed, if there are.
 
         A circuit of no map, such as the free mask, is counted as well.
+
+        Args:
+            maps: by method.
+            circuits: which ones.
         """
         levels = [
             row
             for row in self._levels.values()
             if row["n_collapsed"]
-            and row["map"] in (*names, None)
+            and row["map"] in (*maps.get(row["method"], ()), None)
             and row["task"] != MEAN
             and row["circuit"] in circuits
         ]
@@ -152,6 +151,21 @@ class Pair:
         return "‡" if verdict(row, "p_tasks_holm") == "yes" else "†"
 
 
+def main_maps(maps: Maps) -> dict[str, str]:
+    """Return the main map of every method."""
+    return {method: names[0] for method, names in maps.items()}
+
+
+def only_main(maps: Maps) -> Maps:
+    """Return the maps of every method but for those that the main one is beside."""
+    return {method: names[:1] for method, names in maps.items()}
+
+
+def every_name(names: Maps | Controls) -> list[str]:
+    """Return the maps or controls of all methods, each once."""
+    return list(dict.fromkeys(chain.from_iterable(names.values())))
+
+
 def verdict(row: Mapping[str, Any], test: str) -> str:
     """Return whether a circuit was shown to be better: `yes`, `no`, or `worse`."""
     if row[test] >= LEVEL:
@@ -165,11 +179,10 @@ def leaderboard(
     *,
     source: str,
     target: str,
-    map_name: str,
+    maps: Maps,
     tasks: Sequence[str],
-    methods: Sequence[str],
 ) -> Table:
-    """Circuits of one pair and map: each method's regimes, gold and random, by task.
+    """Circuits of one pair by main maps: every method's regimes, gold and random.
 
     A block for each method and measure.
 
@@ -177,21 +190,20 @@ def leaderboard(
         statistics: the levels and differences of all circuits, of one ablation.
         source: the source model.
         target: the target model.
-        map_name: the map.
+        maps: by method, in the order of the blocks; the main one is shown.
         tasks: the columns.
-        methods: the blocks.
     """
     pair = Pair(statistics, source, target)
     rows = (pair.random, "gold", *SEEN, *pair.protocols.values())
     lines = [
         {"method": method, "measure": measure.name, "circuit": row}
-        | _cells(pair, method, row, tasks, name=map_name, measure=measure)
-        for method in methods
+        | _cells(pair, method, row, tasks, name=name, measure=measure)
+        for method, name in main_maps(maps).items()
         for measure in SHOWN
         for row in rows
     ]
     notes = (MEAN_NOTE, INTERVAL_NOTE, BOLD_NOTE, EXAGGERATION_NOTE)
-    notes += pair.examples(tasks) + pair.collapsed([map_name], rows)
+    notes += pair.examples(tasks) + pair.collapsed(only_main(maps), rows)
     frame = _by_task(lines, ("method", "measure", "circuit"), tasks)
     # Means over fewer tasks are not compared.
     fewer = pl.col("n_tasks") < pl.col("n_tasks").max().over("method")
@@ -212,12 +224,11 @@ def controls_table(
     *,
     source: str,
     target: str,
-    map_name: str,
+    maps: Maps,
     tasks: Sequence[str],
-    methods: Sequence[str],
-    controls: Sequence[str],
+    controls: Controls,
 ) -> Table:
-    """Circuits of one pair and map: each control beside the aligned circuit.
+    """Circuits of one pair by main maps: each control beside the aligned circuit.
 
     A block for each method, for what was left out of training, a task or its family,
     and for each measure.
@@ -225,17 +236,20 @@ def controls_table(
     pair = Pair(statistics, source, target)
     first, *_ = pair.protocols
     lines = []
-    for method, protocol in product(methods, pair.protocols):
+    for method, protocol in product(maps, pair.protocols):
         best = ("best",) if protocol == first else ()
-        shown = (*controls, RANKINGS, pair.protocols[protocol], *best, "gold")
-        place = {"name": map_name, "protocol": protocol}
+        own = controls[method]
+        shown = (*own, RANKINGS, pair.protocols[protocol], *best, "gold")
+        place = {"name": maps[method][0], "protocol": protocol}
         for measure, circuit in product(SHOWN, shown):
             labels = {"method": method, "left_out": protocol, "measure": measure.name}
             labels["circuit"] = BEST_BY_CPR if circuit == "best" else circuit
             cells = _cells(pair, method, circuit, tasks, measure=measure, **place)
-            mark = pair.mark(method, map_name, protocol, circuit, measure)
+            mark = pair.mark(method, maps[method][0], protocol, circuit, measure)
             lines.append(labels | cells | {f"{MEAN}{MARK}": mark})
     compared = ", ".join((*SEEN, pair.protocols[first]))
+    circuits = [*every_name(controls), *pair.protocols.values()]
+    explained = [*every_name(controls), RANKINGS, *pair.protocols.values()]
     notes = (
         MEAN_NOTE,
         f"{BEST_BY_CPR}: on each task the one of {compared} with the highest CPR.",
@@ -243,7 +257,7 @@ def controls_table(
         EXAGGERATION_NOTE,
         MARK_NOTE,
         *pair.examples(tasks),
-        *pair.collapsed([map_name], [*controls, *pair.protocols.values()]),
+        *pair.collapsed(only_main(maps), circuits),
     )
     return Table(
         _by_task(lines, ("method", "left_out", "measure", "circuit"), tasks),
@@ -251,9 +265,7 @@ def controls_table(
         blocks=3,
         covered=("n_tasks", len(tasks)),
         note=" ".join(notes),
-        explanations=explain(
-            [*MEASURE_EXPLANATIONS, *controls, RANKINGS, *pair.protocols.values()]
-        ),
+        explanations=explain([*MEASURE_EXPLANATIONS, *explained]),
     )
 
 
@@ -287,52 +299,3 @@ def _by_task(
     frame = pl.DataFrame(lines, schema=schema)
     none = frame["collapsed_fits"].is_null().all()
     return frame.drop("collapsed_fits") if none else frame
-
-
-def scaling(
-    statistics: pl.DataFrame,
-    *,
-    task: str,
-    transfers: Iterable[Mapping[str, str]],
-    map_name: str,
-    methods: Sequence[str],
-) -> Table:
-    """Circuits on one task: what each pair's best alignment reaches of the gold one."""
-    transfers = [(pair["source"], pair["target"]) for pair in transfers]
-    pairs = {pair: Pair(statistics, *pair) for pair in transfers}
-    # The same baseline for all pairs, so that the column has one meaning.
-    untrained = all(pair.has(UNTRAINED) for pair in pairs.values())
-    random = UNTRAINED if untrained else RANKINGS
-    columns = {random: random, BEST_BY_CPR: "best", "gold": "gold"}
-    lines = []
-    for method, measure in product(methods, SHOWN):
-        for models, pair in pairs.items():
-            line = {"method": method, "measure": measure.name}
-            line["pair"] = " → ".join(models)
-            for column, circuit in columns.items():
-                level = pair.level(method, circuit, task, name=map_name)
-                line |= level_cell(column, level, measure)
-            if measure is CPR:
-                line |= _recovery(pair.level(method, "best", task, name=map_name))
-            lines.append(line)
-    schema = dict.fromkeys(("method", "measure", "pair"), pl.String)
-    for column in columns:
-        schema |= cell_schema(column)
-    share = "recovery_percent"
-    schema |= {share: pl.Float64, share + HALF_WIDTH: pl.Float64}
-    note = "recovery: the best alignment's CPR as a share of the gold circuit's."
-    return Table(
-        pl.DataFrame(lines, schema=schema),
-        labels=3,
-        blocks=2,
-        note=f"{note} {BEST_NOTE} {EXAGGERATION_NOTE}",
-        explanations=explain([*MEASURE_EXPLANATIONS, *columns]),
-    )
-
-
-def _recovery(level: Mapping[str, Any]) -> dict[str, float]:
-    share, half = level.get("recovery"), half_width(level, "recovery")
-    return {
-        "recovery_percent": None if share is None else 100 * share,
-        f"recovery_percent{HALF_WIDTH}": None if half is None else 100 * half,
-    }
