@@ -19,12 +19,17 @@ from circuit_transfer.prompts.batches import pair_batches
 from circuit_transfer.study.costs import nodes_of, work_memory
 from circuit_transfer.study.edge_transfer_work import edge_transfer_work
 from circuit_transfer.study.edge_transfers import trained_edge_controls
+from circuit_transfer.study.rankings import count_edge_rankings
 from circuit_transfer.study.study import Study
 from circuit_transfer.study.validation import validate_config
+from circuit_transfer.transfer.changes import run_both
 from circuit_transfer.transfer.cka import node_changes, node_outputs
 from circuit_transfer.transfer.edge_alignment import fit_edge_maps
+from circuit_transfer.transfer.edge_reads import run_reads
+from circuit_transfer.transfer.edge_stitching import stitched_edges
 from circuit_transfer.transfer.maps import fits, fitted_maps
 from circuit_transfer.transfer.objectives import FitSettings
+from circuit_transfer.transfer.shared_prompts import shorten_both
 from circuit_transfer.transfer.training_sets import training_sets, training_tasks
 
 ROOT = Path(__file__).parents[3]
@@ -175,3 +180,60 @@ def test_written_bytes_are_those_of_the_files(models, tmp_path):
         # Without names of tensors, which are long for so few numbers.
         numbers = sum(each.nbytes for each in tensors.values())
         assert each.written_bytes == len(SEEDS) * numbers < size
+
+
+def test_passes_of_stitching_are_those_that_run(models, tiny_pairs):
+    found = jobs(models, study())
+    batches = pair_batches(tiny_pairs(EXAMPLES), 4)
+    ran = [], []
+    with passes(models[0], ran[0]), passes(models[1], ran[1]):
+        prompts = shorten_both(*models, [(each, each) for each in batches])
+        graphs = tuple(config_graph(each.config) for each in models)
+        stitched_edges(tuple(models), graphs, run_both(*models, prompts, run_reads))
+    for passed, beside in zip(ran, (True, False), strict=True):
+        work = found["stitch_edges", beside][0]
+        assert work.pairs == {"ioi": EXAMPLES}
+        assert passed == [EXAMPLES * work.forwards, 0]
+
+
+# Of `ioi`, a family by itself: trained on every task, on the others, and on all. The
+# main map has two seeds each, `free` too where it is compared; lifted are all of nodes.
+ALONE = 5 * 2 + 2 + 3 + 1 + 5 * 2
+ADDED = {
+    "random-effective": 5 * 3,
+    # By two trained maps of two seeds, three untrained ones, stitched and lifted.
+    "source-free": 2 * 2 + 3 + 1 + 2,
+    "random-source": 2 * (2 + 3 + 1 + 1),
+    "degree-source": 2 * 2 + 3 + 1,
+    "scrambled-source": 2,
+    "random-alignment": 2,
+    "depth-heuristic": 1,
+    "mean-gold": 1,
+    "edge-changes": 1,
+    "free-mask": 2,
+}
+
+
+@pytest.mark.parametrize("control", ADDED)
+def test_rankings_are_counted_by_maps_seeds_and_controls(control):
+    assert count_edge_rankings("ioi", study(controls=[])) == (ALONE, ALONE)
+    config = study(controls=[control])
+    assert count_edge_rankings("ioi", config) == (ALONE + ADDED[control], ALONE)
+
+
+def test_circuits_of_another_family_are_measured_under_both_protocols():
+    # Once more without the family: main and `free`, three untrained ones, stitched.
+    one_more = 2 + 2 + 3 + 1 + 2
+    assert count_edge_rankings("mcqa", study(controls=[])) == (ALONE + one_more,) * 2
+
+
+def test_every_ranking_is_measured_at_every_size(models):
+    config = study()
+    work = jobs(models, config)["evaluate_aligned_edges", False]
+    assert [list(each.pairs) for each in work] == [[task] for task in TASKS]
+    edges = config_graph(models[1].config).n_edges
+    kept = {int(each * edges) for each in config["evaluation"]["proportions"]}
+    for each in work:
+        rankings = sum(count_edge_rankings(*each.pairs, config))
+        # The empty circuit, the whole model, and the corrupted prompts.
+        assert each.forwards == rankings * len(kept - {0, edges}) + 3
