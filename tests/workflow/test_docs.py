@@ -99,6 +99,7 @@ ELSEWHERE = {
         for name in ("distillation", "distillation-llama-3")
     },
     **{f"{STUDIES}/{name}.yaml": PLANS for name in ("smollm2", "edges", "learned")},
+    f"{STUDIES}/edge-alignment.yaml": PLANS,
     f"{STUDIES}/relatives.yaml": PLANS,
     f"{STUDIES}/training-families.yaml -- sensitivity": PLANS,
     "snakemake --report": (

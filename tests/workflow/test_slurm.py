@@ -30,9 +30,11 @@ GROUPS = {
     "attribute_nodes": "scores",
     "attribute_edges": "scores",
     "stitch_alignment": "scores",
+    "stitch_edges": "scores",
     "carry_gradients": "scores",
     "fit_free_mask": "scores",
     "fit_alignment": "fits",
+    "fit_edge_alignment": "fits",
     "learn_edges": "fits",
     "learn_resampled": "fits",
     "find_critical_heads": "circuits",
@@ -49,6 +51,7 @@ GROUPS = {
     "evaluate_random_edges": "circuits",
     "evaluate_lifted": "circuits",
     "evaluate_aligned": "circuits",
+    "evaluate_aligned_edges": "circuits",
 }
 GROUPED = [
     "--groups",

@@ -108,6 +108,18 @@ PLANNED = {
         "summarise_edge_circuits": 3,
         "correlate_edges": 3,
     },
+    # With six tasks 15 training sets, as above.
+    "edge-alignment": {
+        "fit_alignment": 15,
+        "stitch_alignment": SIX,
+        "evaluate_aligned": SIX,
+        "attribute_edges": 2 * SIX,
+        "evaluate_edges": SIX,
+        "learn_edges": None,
+        "fit_edge_alignment": 15,
+        "stitch_edges": SIX,
+        "evaluate_aligned_edges": SIX,
+    },
     # One model by eight methods of edges, of which six learn.
     "learned": {
         "fit_alignment": None,

@@ -74,7 +74,6 @@ rule stitch_edges:
 
 rule evaluate_aligned_edges:
     input:
-        source=path("model", model="{source}"),
         target=path("model", model="{target}"),
         weights=lambda w: origins.weights(w.target),
         pairs=path("split-pairs", model="{target}", split="test"),

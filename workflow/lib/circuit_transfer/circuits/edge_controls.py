@@ -50,3 +50,19 @@ def rankings_of(scores: np.ndarray) -> dict[str, np.ndarray]:
     others.
     """
     return {"signed": scores, "absolute": np.abs(scores)}
+
+
+def ranked(scores: np.ndarray, ranking: str) -> np.ndarray:
+    """Return scores by which edges rank, float32 `(n_edges,)`.
+
+    Args:
+        scores: `(n_edges,)`.
+        ranking: `signed` or `absolute`, see `rankings_of`.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    rankings = rankings_of(scores)
+    if ranking not in rankings:
+        raise ValueError(f"ranking {ranking!r}: expected {' or '.join(rankings)}")
+    return rankings[ranking]

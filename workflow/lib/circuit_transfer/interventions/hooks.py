@@ -14,7 +14,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from circuit_transfer.models.architectures import node_sites, stream_points
+from circuit_transfer.models.architectures import (
+    layer_modules,
+    node_sites,
+    stream_points,
+)
 
 Edit = Callable[[int, Tensor], Tensor]
 
@@ -61,13 +65,18 @@ def captured(model: nn.Module) -> Iterator[list[Tensor]]:
 
 
 @contextmanager
-def captured_stream(model: nn.Module) -> Iterator[list[Tensor]]:
+def captured_stream(model: nn.Module, *, start: bool = False) -> Iterator[list[Tensor]]:
     """Yield a list that a forward pass fills with the residual stream at every point.
 
     Points as in `architectures.stream_points`, one for every site; each tensor is
     `(batch, position, d_model)` and part of the autograd graph, if there is one.
+
+    Args:
+        model: the model to hook.
+        start: whether the first point is that before the first layer.
     """
-    points = stream_points(model)
+    first = [(layer_modules(model)[0][0], True)] if start else []
+    points = [*first, *stream_points(model)]
     stream: list[Tensor | None] = [None] * len(points)
 
     def store(point: int, value: Tensor | tuple) -> None:

@@ -13,6 +13,8 @@ from circuit_transfer.study.edge_transfers import (
     edge_transfers,
     trained_edge_controls,
 )
+from circuit_transfer.study.edge_work import measured_edges
+from circuit_transfer.study.rankings import count_edge_rankings
 from circuit_transfer.study.work import (
     EdgeWork,
     Work,
@@ -34,6 +36,7 @@ def edge_transfer_work(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[
     if edge_transfers(config):
         yield from _fits(config, nodes)
         yield from _stitched(config, nodes)
+        yield from _evaluations(config, nodes)
 
 
 def _fits(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
@@ -102,3 +105,14 @@ def _stitched(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
         )
         yield of_target
         yield replace(of_target, model=pair["source"], written_bytes=0, beside=True)
+
+
+def _evaluations(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
+    study, sizes = config["study"], config["evaluation"]["proportions"]
+    for task in study["tasks"]:
+        # They are the same for every pair and method.
+        rankings = [(sum(count_edge_rankings(task, config)), sizes)]
+        for pair, _ in product(study["transfers"], edge_transfers(config)):
+            target = pair["target"]
+            how = (target, task, rankings, config, nodes[target])
+            yield measured_edges("evaluate_aligned_edges", *how)

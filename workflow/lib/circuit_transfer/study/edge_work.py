@@ -1,6 +1,6 @@
 """The jobs of a study that score and measure edges, counted from its configuration."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -180,23 +180,44 @@ def _evaluations(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
         "evaluate_random_edges": ([None], [(settings["random_rankings"], sizes)]),
         "evaluate_lifted": (study["methods"], [(1, sizes)]),
     }
-    # In addition to the circuits, the clean run and one of the prompts that ablate.
-    ablated = [each != "zero" for each in settings["ablations"]]
     for stage, (methods, rankings) in stages.items():
         for target, task, _ in product(targets, tasks, methods):
-            of_model = nodes[target]
-            counts = [count_circuits(n, of_model.edges, grid) for n, grid in rankings]
-            # The empty circuit runs once.
-            circuits = sum(counts) - len(counts) + 1
-            forwards = len(ablated) * (circuits + 1) + sum(ablated)
-            yield Work(
-                stage=stage,
-                model=target,
-                pairs={task: available(config, task, "test", settings["examples"])},
-                forwards=forwards if any(n for n, _ in rankings) else 0,
-                forward_backwards=0,
-                batch_size=in_a_pass(settings),
-                copies=1,
-                logits=2,
-                edges=EdgeWork(config["attribution"]["kv"], of_model.edges, buffers=1),
-            )
+            yield measured_edges(stage, target, task, rankings, config, nodes[target])
+
+
+def measured_edges(
+    stage: str,
+    target: str,
+    task: str,
+    rankings: Sequence[tuple[int, Sequence[float]]],
+    config: Mapping,
+    nodes: Nodes,
+) -> Work:
+    """Return the job that measures circuits of edges.
+
+    Args:
+        stage: the rule.
+        target: the model.
+        task: of which the prompts are.
+        rankings: how many have circuits of which sizes.
+        config: a valid configuration, defaults filled in.
+        nodes: of the model.
+    """
+    settings = config["evaluation"]
+    counts = [count_circuits(n, nodes.edges, sizes) for n, sizes in rankings]
+    # The empty circuit runs once.
+    circuits = sum(counts) - len(counts) + 1
+    # In addition to the circuits, the clean run and one of the prompts that ablate.
+    ablated = [each != "zero" for each in settings["ablations"]]
+    forwards = len(ablated) * (circuits + 1) + sum(ablated)
+    return Work(
+        stage=stage,
+        model=target,
+        pairs={task: available(config, task, "test", settings["examples"])},
+        forwards=forwards if any(n for n, _ in rankings) else 0,
+        forward_backwards=0,
+        batch_size=in_a_pass(settings),
+        copies=1,
+        logits=2,
+        edges=EdgeWork(config["attribution"]["kv"], nodes.edges, buffers=1),
+    )

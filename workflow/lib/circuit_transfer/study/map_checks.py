@@ -10,8 +10,9 @@ from pathlib import Path
 
 from circuit_transfer.artifacts.text import read_json
 from circuit_transfer.models.lineage import lineages
-from circuit_transfer.study.edge_transfers import LIFTED, edge_maps, edge_transfers
+from circuit_transfer.study.edge_transfers import edge_maps, edge_transfers
 from circuit_transfer.study.relatives import Models, parent_of
+from circuit_transfer.transfer.lifted import LIFTED
 from circuit_transfer.transfer.maps import FILLED, LINEAGE, MAPS, STITCHED
 
 Ancestors = Mapping[str, Sequence[str]]

@@ -4,8 +4,9 @@ Of the residual stream at every point, and of every node's output, which enters 
 stream through the output weights of its site.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,10 @@ class Changes:
     sites: list[Tensor]
 
 
+# What a pair of runs gives: `Changes`, or whatever else is made of them.
+Found = TypeVar("Found")
+
+
 @dataclass(frozen=True)
 class SiteChanges:
     """The changes of a site's nodes on all tokens, and how they enter the stream.
@@ -55,26 +60,49 @@ class SiteChanges:
 @torch.inference_mode()
 def run_changes(model: nn.Module, batch: PairBatch) -> Changes:
     """Run the clean and the corrupted prompts of a batch and return the changes."""
-    clean, clean_sites = _run_stream(model, batch.clean, batch.prefix)
-    corrupted, corrupted_sites = _run_stream(model, batch.corrupted, batch.prefix)
-    pairs = zip(clean_sites, corrupted_sites, strict=True)
-    return Changes(clean - corrupted, [(a - b).to(clean.device) for a, b in pairs])
+    clean, corrupted, sites = run_pairs(model, batch)
+    return Changes(clean - corrupted, sites)
+
+
+@torch.inference_mode()
+def run_pairs(
+    model: nn.Module, batch: PairBatch, *, start: bool = False
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Run the clean and the corrupted prompts of a batch.
+
+    Args:
+        model: the model.
+        batch: the pairs.
+        start: whether the first point of the stream is that before the first layer.
+
+    Returns:
+        The residual stream of both runs by point, and the changes of the outputs of
+        every site, see `Changes`.
+    """
+    clean, clean_sites = _run_stream(model, batch.clean, batch.prefix, start)
+    corrupted, other_sites = _run_stream(model, batch.corrupted, batch.prefix, start)
+    pairs = zip(clean_sites, other_sites, strict=True)
+    return clean, corrupted, [(a - b).to(clean.device) for a, b in pairs]
 
 
 def run_both(
-    source: nn.Module, target: nn.Module, prompts: Sequence[tuple[PairBatch, PairBatch]]
-) -> tuple[list[Changes], list[Changes]]:
+    source: nn.Module,
+    target: nn.Module,
+    prompts: Sequence[tuple[PairBatch, PairBatch]],
+    run: Callable[[nn.Module, PairBatch], Found] = run_changes,
+) -> tuple[list[Found], list[Found]]:
     """Return the changes in both models, by batch.
 
     Args:
         source: a model.
         target: another one.
         prompts: batches of the same pairs, see `shared_prompts.shorten_both`.
+        run: runs the pairs of a batch, by default for their changes.
     """
     of_source, of_target = [], []
     for a, b in progress(prompts, len(prompts), "running batch"):
-        of_source.append(run_changes(source, a))
-        of_target.append(run_changes(target, b))
+        of_source.append(run(source, a))
+        of_target.append(run(target, b))
     return of_source, of_target
 
 
@@ -135,10 +163,10 @@ def change_scores(model: nn.Module, changes: Sequence[Changes]) -> Tensor:
 
 
 def _run_stream(
-    model: nn.Module, ids: Tensor, after: Prefix | None
+    model: nn.Module, ids: Tensor, after: Prefix | None, start: bool
 ) -> tuple[Tensor, list[Tensor]]:
     """Run prompts; return the stream by point and the sites' outputs, in float32."""
-    with captured(model) as sites, captured_stream(model) as stream:
+    with captured(model) as sites, captured_stream(model, start=start) as stream:
         answer_logits(model, ids, after=after)
     points = torch.stack([each.to(ids.device) for each in stream])
     return points.float(), [site.float() for site in sites]

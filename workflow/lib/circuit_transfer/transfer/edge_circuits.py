@@ -1,0 +1,64 @@
+"""Circuits of edges of every size, by rankings; beside the main map's, random ones."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from circuit_transfer.circuits.edge_controls import GROWN, grown_circuits
+from circuit_transfer.circuits.edge_masks import edge_circuits, effective_edges
+from circuit_transfer.models.edges import Graph
+from circuit_transfer.transfer.edge_controls import RANDOM_EFFECTIVE
+
+
+def ranked_circuits(
+    graph: Graph,
+    rankings: pl.DataFrame,
+    proportions: Sequence[float],
+    main: str,
+    controls: Sequence[str],
+) -> tuple[pl.DataFrame, np.ndarray]:
+    """Return the circuits of every ranking whose scores are known.
+
+    With those of the main map, of the first seed of every training set, there are
+    random ones with as many effective edges, if these are wanted.
+
+    Args:
+        graph: the edges.
+        rankings: as of `projection.projected_rankings`, with any further labels.
+        proportions: the sizes, as shares of the edges.
+        main: the main map.
+        controls: those that are wanted.
+
+    Returns:
+        One row of labels per circuit, with its `proportion`, and the circuits, bool
+        `(circuits, n_edges)`.
+    """
+    finite = pl.col("scores").list.eval(pl.element().is_finite()).list.all()
+    known = rankings.filter(finite)
+    scores = np.array(known["scores"].to_list(), np.float32)
+    circuits = edge_circuits(scores.reshape(-1, graph.n_edges), proportions)
+    labels, masks = [known.drop("scores")], [circuits]
+    if RANDOM_EFFECTIVE in controls:
+        compared = _first_seeds(known, main)
+        effective = effective_edges(graph, circuits[compared["row"].to_numpy()]).sum(-1)
+        for seed in GROWN:
+            grown = grown_circuits(graph, effective.ravel(), seed)
+            masks.append(grown.reshape(len(compared), len(proportions), graph.n_edges))
+            own = compared.select(known.drop("scores").columns).with_columns(
+                control=pl.lit(RANDOM_EFFECTIVE),
+                seed=pl.lit(seed, pl.Int64),
+                collapsed=pl.lit(None, pl.Boolean),
+            )
+            labels.append(own)
+    sizes = pl.DataFrame({"proportion": pl.Series([*proportions], dtype=pl.Float64)})
+    every = pl.concat(labels).join(sizes, how="cross", maintain_order="left_right")
+    return every, np.concatenate(masks).reshape(-1, graph.n_edges)
+
+
+def _first_seeds(rankings: pl.DataFrame, main: str) -> pl.DataFrame:
+    """Return the main map's rankings of the first seeds, with the number of each."""
+    own = rankings.with_row_index("row").filter(map=main, control="none")
+    return own.sort("seed", maintain_order=True).unique(
+        "training_set", keep="first", maintain_order=True
+    )

@@ -1,0 +1,115 @@
+"""Measure every aligned circuit of edges of one task, and every control."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from circuit_transfer.artifacts.alignments import Alignment
+from circuit_transfer.artifacts.descriptions import read_description
+from circuit_transfer.artifacts.edge_masks import read_edge_masks
+from circuit_transfer.artifacts.edge_scores import EdgeScores, read_edge_scores
+from circuit_transfer.artifacts.frames import read_frame, write_frame
+from circuit_transfer.circuits.edge_controls import ranked
+from circuit_transfer.jobs.resume import NO_RESUME, Resume
+from circuit_transfer.jobs.stage import run_stage
+from circuit_transfer.models.edges import Graph, described_graph
+from circuit_transfer.stages.edge_graphs import check_graph
+from circuit_transfer.stages.edges import FOUND, evaluate_edge_circuits
+from circuit_transfer.transfer.edge_circuits import ranked_circuits
+from circuit_transfer.transfer.edge_fits import read_edge_fit
+from circuit_transfer.transfer.levels import EDGES
+from circuit_transfer.transfer.lifted import lifted_rankings
+from circuit_transfer.transfer.projection import projected_rankings
+
+
+def evaluate_aligned_edges(
+    target_path: Path | str,
+    pairs_path: Path | str,
+    scores_paths: Iterable[Path | str],
+    gold_paths: Iterable[Path | str],
+    alignments_paths: Iterable[Path | str],
+    masks_paths: Iterable[Path | str],
+    faithfulness_path: Path | str,
+    projections_path: Path | str,
+    cost_path: Path | str,
+    *,
+    source: str,
+    target: str,
+    task: str,
+    edge_method: str,
+    tasks: Sequence[str],
+    maps: Sequence[str],
+    controls: Sequence[str],
+    families: Mapping[str, Sequence[str]],
+    ranking: str,
+    kv: str,
+    settings: Mapping[str, Any],
+    stitched_path: Path | str | None = None,
+    nodes_path: Path | str | None = None,
+    resume: Resume = NO_RESUME,
+) -> None:
+    """Project the task's edge scores by every map and control, measure every size.
+
+    The projected scores are written as well. `maps` are those of edges, the main one
+    first; `nodes_path` has the projected scores of nodes that some of them lift, and
+    `masks_paths` the circuits that were learned on the target and the task itself.
+    `settings` are those of `evaluate_edge_circuits`, and `proportions`.
+    """
+    graph = described_graph(read_description(target_path), kv)
+    fits = [read_edge_fit(path) for path in alignments_paths]
+    given = _ranked(tasks, scores_paths, ranking, fits[0].source if fits else None)
+    rankings = projected_rankings(
+        task,
+        given,
+        _ranked(tasks, gold_paths, ranking, graph),
+        fits,
+        [_free_mask(path, graph) for path in masks_paths],
+        controls=controls,
+        families=families,
+        stitched=read_edge_fit(stitched_path) if stitched_path else None,
+        level=EDGES,
+    )
+    if nodes_path:
+        of_nodes = lifted_rankings(read_frame(nodes_path), graph, maps, controls)
+        rankings = pl.concat([rankings, of_nodes])
+    keys = {"source": source, "target": target, "task": task, "method": edge_method}
+    labels = [pl.lit(value).alias(key) for key, value in keys.items()]
+    rankings = rankings.select(*labels, pl.all())
+    write_frame(rankings, projections_path)
+    every = ranked_circuits(graph, rankings, settings["proportions"], maps[0], controls)
+    paths = (target_path, pairs_path, faithfulness_path, cost_path)
+    how = {"kv": kv, "settings": settings, "resume": resume}
+    evaluate_edge_circuits(*paths, *every, **how, complement_of=FOUND)
+
+
+def _ranked(
+    tasks: Sequence[str],
+    paths: Iterable[Path | str],
+    ranking: str,
+    graph: Graph | None,
+) -> dict[str, np.ndarray]:
+    """Return the scores by which the edges of a graph rank, by task."""
+    found = {}
+    for task, path in zip(tasks, paths, strict=True):
+        scores = _checked(read_edge_scores(path), graph, path)
+        found[task] = ranked(scores.flat, ranking)
+    return found
+
+
+def _free_mask(path: Path | str, graph: Graph) -> Alignment:
+    """Return a ranking of the target's edges that was learned, as one of nodes is."""
+    masks = _checked(read_edge_masks(path), graph, path)
+    return Alignment({"alignment": masks.flat[None]}, {"seed": masks.metadata["seed"]})
+
+
+def _checked(scores: EdgeScores, graph: Graph | None, path: Path | str) -> EdgeScores:
+    if graph is not None:
+        check_graph(scores, graph, path)
+    return scores
+
+
+if __name__ == "__main__":
+    run_stage(evaluate_aligned_edges, snakemake)
