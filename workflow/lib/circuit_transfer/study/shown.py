@@ -83,7 +83,10 @@ FIGURES = {
         "drawn", CIRCUITS, "{model}/{task}/{edge_method}/{n}", image="svg"
     ),
     "transferred-circuits": Shown(
-        "edge-transfers", CIRCUITS, f"{_PAIR}/{{task}}/{{edge_method}}/{{n}}", image="svg"
+        "edge-transfers",
+        CIRCUITS,
+        f"{_PAIR}/{{task}}/{{edge_method}}/{{n}}",
+        image="svg",
     ),
     "alignment-matrix": Shown("transfers", CIRCUITS, _FIT),
     "losses": Shown("transfers", TRAINING, _FIT),
