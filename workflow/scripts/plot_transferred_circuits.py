@@ -7,20 +7,15 @@ import numpy as np
 import polars as pl
 
 from circuit_transfer.artifacts.descriptions import read_description
-from circuit_transfer.artifacts.edge_scores import read_edge_scores
+from circuit_transfer.artifacts.edge_scores import EdgeScores, read_edge_scores
 from circuit_transfer.artifacts.frames import read_frame
-from circuit_transfer.artifacts.text import write_text
-from circuit_transfer.figures.circuit_figure import circuit_figure
-from circuit_transfer.figures.circuit_svg import circuit_svg
-from circuit_transfer.figures.style import save
 from circuit_transfer.figures.transferred_circuits import Panel, transferred_circuits
 from circuit_transfer.jobs.stage import run_stage
-from circuit_transfer.models.edges import described_graph
+from circuit_transfer.models.edges import Graph, described_graph
+from circuit_transfer.stages.drawing import draw_circuits
 from circuit_transfer.stages.edge_graphs import check_graph
 from circuit_transfer.tables.transferred_edges import (
-    GOLD,
-    SOURCE,
-    TRANSFERRED,
+    CIRCUITS,
     transferred_edges,
     transferred_table,
 )
@@ -57,57 +52,55 @@ def plot_transferred_circuits(
         projections_path: the scores of the target that maps give.
         figure_paths: one path per format, SVG and others.
         table_path: the table (CSV).
-        source: name of the source model.
-        target: name of the target model.
-        task: name of the task.
+        source: the source model.
+        target: the target model.
+        task: the task.
         edge_method: the method of the scores.
         n: number of edges of each circuit.
-        map_name: the map, trained without the task's family if it is trained.
+        map_name: the map, trained without the task's family.
         ranking: of both models' scores, `absolute` or `signed`.
         seed: of the map's training.
         families: of the study's tasks.
     """
-    found = [read_edge_scores(path) for path in (source_path, gold_path)]
-    descriptions = map(read_description, models_paths)
-    graphs = [
-        described_graph(description, scores.metadata["kv"])
-        for description, scores in zip(descriptions, found, strict=True)
-    ]
-    for scores, graph, path in zip(
-        found, graphs, (source_path, gold_path), strict=True
-    ):
-        check_graph(scores, graph, path)
+    of_source, of_target = map(_read, models_paths, (source_path, gold_path))
     *_, training_set = left_out_sets(task, families).values()
-    rows = read_frame(projections_path, COLUMNS).filter(
-        training_set=training_set, map=map_name, control="none"
+    projected = _projected(projections_path, seed, training_set, map_name)
+    how = {"ranking": ranking, "count": int(n)}
+    edges = transferred_edges(of_source, of_target, projected, **how)
+    titles = (
+        f"{source}: the source's circuit",
+        f"{target}: the gold circuit",
+        f"{target}: by {map_name}, {training_set}",
     )
-    projected = _of_seed(rows, seed)
-    edges = transferred_edges(
-        *found, projected, tuple(graphs), ranking=ranking, count=int(n)
-    )
-    titles = {
-        SOURCE: f"{source}: the source's circuit",
-        GOLD: f"{target}: the gold circuit",
-        TRANSFERRED: f"{target}: transferred by {map_name}, {training_set}",
-    }
-    of_circuit = zip(titles.items(), (graphs[0], *graphs[1:] * 2), strict=True)
-    panels = [
-        Panel(title, edges.filter(circuit=each), graph.heads // graph.kv_readers)
-        for (each, title), graph in of_circuit
-    ]
+    panels = _panels(edges, titles, (of_source[1], *2 * [of_target[1]]))
     title = f"{source} → {target}, {task}, {edge_method}: the {n} highest edges"
-    drawing = transferred_circuits(panels, title=title)
-    for path in figure_paths:
-        if Path(path).suffix == ".svg":
-            write_text(circuit_svg(drawing), path)
-        else:
-            save(circuit_figure(drawing), path)
+    draw_circuits(transferred_circuits(panels, title=title), figure_paths)
     write_table(transferred_table(edges), table_path, title=title)
 
 
-def _of_seed(rows: pl.DataFrame, seed: int) -> np.ndarray:
-    """Return the scores of a seed, or of a map without one; empty without either."""
-    own = rows.filter(pl.col("seed").is_null() | (pl.col("seed") == seed))
+def _read(model_path: Path | str, path: Path | str) -> tuple[EdgeScores, Graph]:
+    """Return the scores of the edges of a model, and these."""
+    found = read_edge_scores(path)
+    graph = described_graph(read_description(model_path), found.metadata["kv"])
+    check_graph(found, graph, path)
+    return found, graph
+
+
+def _panels(
+    edges: pl.DataFrame, titles: Sequence[str], graphs: Sequence[Graph]
+) -> list[Panel]:
+    """Return the circuits of the source, gold and transferred, each with its graph."""
+    return [
+        Panel(title, edges.filter(circuit=each), graph.heads // graph.kv_readers)
+        for each, title, graph in zip(CIRCUITS, titles, graphs, strict=True)
+    ]
+
+
+def _projected(path: Path | str, seed: int, training_set: str, name: str) -> np.ndarray:
+    """Return the scores that a map gives, of a seed if it has one; empty without."""
+    of_seed = pl.col("seed").is_null() | (pl.col("seed") == seed)
+    rows = read_frame(path, COLUMNS).filter(of_seed, control="none", map=name)
+    own = rows.filter(training_set=training_set)
     return np.array([] if own.is_empty() else own["scores"][0], np.float32)
 
 

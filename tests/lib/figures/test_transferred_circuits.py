@@ -50,9 +50,8 @@ def edges(ranking="absolute", count=3, projected=PROJECTED):
     found = scores(LARGE, projected) if projected else np.zeros(0, np.float32)
     ours = artefact(SMALL, scores(SMALL, OF_SOURCE))
     gold = artefact(LARGE, scores(LARGE, OF_GOLD))
-    return transferred_edges(
-        ours, gold, found, (SMALL, LARGE), ranking=ranking, count=count
-    )
+    both = (ours, SMALL), (gold, LARGE)
+    return transferred_edges(*both, found, ranking=ranking, count=count)
 
 
 def listed(frame, circuit):
@@ -136,7 +135,7 @@ def test_without_scores_a_panel_says_so():
 def test_a_circuit_is_not_changed_by_its_copy():
     gold = artefact(LARGE, scores(LARGE, OF_GOLD))
     same = transferred_edges(
-        gold, gold, np.abs(gold.flat), (LARGE, LARGE), ranking="absolute", count=4
+        *2 * [(gold, LARGE)], np.abs(gold.flat), ranking="absolute", count=4
     )
     assert (
         same.filter(circuit=GOLD)

@@ -97,5 +97,6 @@ def _shown(study: Study, part: str) -> Iterator[tuple[str, str]]:
     own |= {"benchmark": study.growing} if part == "scaling" else {}
     for pattern, each in shown.items():
         if each.part == part:
-            for file in study.every(pattern, **own):
+            methods = {"method": study.transferred_methods} if each.edges else {}
+            for file in study.every(pattern, **own, **methods):
                 yield each.category, file

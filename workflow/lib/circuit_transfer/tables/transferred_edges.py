@@ -13,16 +13,16 @@ from circuit_transfer.tables.typesetting import Table
 
 # The circuits that have an edge.
 SOURCE, GOLD, TRANSFERRED, BOTH = "source", "gold", "transferred", "gold, transferred"
+CIRCUITS = (SOURCE, GOLD, TRANSFERRED)
 COLUMNS = ("rank", "edge", "writer", "reader", "score", "effective")
 SCHEMA = {"circuit": pl.String, "circuits": pl.String}
 SCHEMA |= {name: CIRCUIT[name] for name in COLUMNS}
 
 
 def transferred_edges(
-    source: EdgeScores,
-    gold: EdgeScores,
+    source: tuple[EdgeScores, Graph],
+    target: tuple[EdgeScores, Graph],
     projected: np.ndarray,
-    graphs: tuple[Graph, Graph],
     *,
     ranking: str,
     count: int,
@@ -30,11 +30,10 @@ def transferred_edges(
     """Return the highest edges of three circuits, see `SCHEMA`.
 
     Args:
-        source: the scores of the source model.
-        gold: those of the target.
+        source: the scores of the source model, and its edges.
+        target: those of the target.
         projected: scores `(n_edges,)` of the target that a map has made of the
             source's; empty if it has made none.
-        graphs: the edges of the source and of the target.
         ranking: of the scores of both models: `absolute` or `signed`.
         count: how many edges of each.
 
@@ -42,14 +41,15 @@ def transferred_edges(
         `circuit`: `source`, `gold` or `transferred`; `circuits`: those of the target
         that have the edge. `score` is the one that the edge is ranked by.
     """
-    unknown = np.full(graphs[1].n_edges, np.nan, np.float32)
+    gold, graph = target
+    unknown = np.full(graph.n_edges, np.nan, np.float32)
     scores = projected if len(projected) else unknown
-    transferred = replace(gold, scores=graphs[1].matrix(scores), by_example=None)
+    transferred = replace(gold, scores=graph.matrix(scores), by_example=None)
     ranked = {
-        SOURCE: (_ranked(source, ranking), graphs[0]),
-        GOLD: (_ranked(gold, ranking), graphs[1]),
+        SOURCE: (_ranked(source[0], ranking), source[1]),
+        GOLD: (_ranked(gold, ranking), graph),
         # A map's scores rank as they are.
-        TRANSFERRED: (_ranked(transferred, ""), graphs[1]),
+        TRANSFERRED: (_ranked(transferred, ""), graph),
     }
     frames = {
         circuit: circuit_edges(*each, count).select(

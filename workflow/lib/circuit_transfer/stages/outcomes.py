@@ -9,7 +9,6 @@ import polars as pl
 
 from circuit_transfer.artifacts.frames import read_frame
 from circuit_transfer.artifacts.text import read_json, write_text
-from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.models.lineage import CLOSENESS, relation
 from circuit_transfer.tables.outcomes import outcomes, outcomes_text
 
@@ -68,7 +67,3 @@ def _study(
 
 def _model(folder: Path | str, name: str) -> dict:
     return read_json(Path(folder) / "models" / name / "model.json")
-
-
-if __name__ == "__main__":
-    run_stage(collect_outcomes, snakemake)
