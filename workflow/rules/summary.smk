@@ -40,6 +40,7 @@ rule write_summary:
         )
         | (study.selected("learned_methods", "sizes") if study.learned_methods else {})
         | ({"omitted": study.omitted_maps} if study.omitted_maps else {})
+        | study.edge_transfer_names()
         | distillation_results.student_names(study),
         ablation=study.selected("ablation")["ablation"],
         sections=SUMMARISED,

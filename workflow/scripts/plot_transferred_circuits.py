@@ -43,7 +43,7 @@ def plot_transferred_circuits(
     seed: int,
     families: Mapping[str, Sequence[str]],
 ) -> None:
-    """Draw the highest edges of three circuits of a task side by side, and list them.
+    """Draw the highest edges of three circuits of a task, and list them.
 
     Args:
         models_paths: descriptions of the source and of the target.
@@ -65,13 +65,10 @@ def plot_transferred_circuits(
     of_source, of_target = map(_read, models_paths, (source_path, gold_path))
     *_, training_set = left_out_sets(task, families).values()
     projected = _projected(projections_path, seed, training_set, map_name)
-    how = {"ranking": ranking, "count": int(n)}
-    edges = transferred_edges(of_source, of_target, projected, **how)
-    titles = (
-        f"{source}: the source's circuit",
-        f"{target}: the gold circuit",
-        f"{target}: by {map_name}, {training_set}",
-    )
+    scores = of_source, of_target, projected
+    edges = transferred_edges(*scores, ranking=ranking, count=int(n))
+    own, gold = f"{source}: the source's circuit", f"{target}: the gold circuit"
+    titles = (own, gold, f"{target}: by {map_name}, {training_set}")
     panels = _panels(edges, titles, (of_source[1], *2 * [of_target[1]]))
     title = f"{source} → {target}, {task}, {edge_method}: the {n} highest edges"
     draw_circuits(transferred_circuits(panels, title=title), figure_paths)

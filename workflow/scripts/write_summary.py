@@ -10,6 +10,8 @@ from circuit_transfer.artifacts.frames import read_frame, read_table
 from circuit_transfer.artifacts.text import write_text
 from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.summary.costs import COSTS
+from circuit_transfer.summary.edge_transfers import DRAWN as TRANSFERRED
+from circuit_transfer.summary.edge_transfers import circuits_caption
 from circuit_transfer.summary.edges import DRAWN, TOP_EDGES, drawing_caption
 from circuit_transfer.summary.models import MODELS
 from circuit_transfer.summary.names import Names
@@ -19,6 +21,8 @@ from circuit_transfer.summary.page import Drawing, Image
 from circuit_transfer.summary.sections import Frames, study_page
 from circuit_transfer.summary.wording import counted
 
+Paths = Sequence[Path | str]
+
 
 def write_summary(
     statistics_path: Path | str,
@@ -27,16 +31,18 @@ def write_summary(
     rejects_path: Path | str,
     costs_path: Path | str,
     break_even_path: Path | str,
-    top_nodes_paths: Iterable[Path | str],
-    edges_paths: Sequence[Path | str],
-    methods_paths: Iterable[Path | str],
-    top_edges_paths: Iterable[Path | str],
-    figures_paths: Iterable[Path | str],
-    drawings_paths: Iterable[Path | str],
-    drawn_paths: Iterable[Path | str],
-    students_paths: Iterable[Path | str],
-    source_use_paths: Sequence[Path | str],
+    top_nodes_paths: Paths,
+    edges_paths: Paths,
+    methods_paths: Paths,
+    top_edges_paths: Paths,
+    figures_paths: Paths,
+    drawings_paths: Paths,
+    drawn_paths: Paths,
+    students_paths: Paths,
+    source_use_paths: Paths,
     summary_path: Path | str,
+    transferred_paths: Paths = (),
+    transferred_edges_paths: Paths = (),
     *,
     names: Mapping[str, Any],
     ablation: str,
@@ -46,16 +52,13 @@ def write_summary(
     """Read what the study has found, and write the page, above all that it links to.
 
     Frames and tables (CSV) are those of `Frames`. Figures are PNG files, drawings SVG
-    files, of which `drawn` are the tables of edges. By the name of a figure, `sections`
-    has its section and title; `index` has by topic the linked files.
+    files, of which `drawn` and `transferred_edges` are the tables of edges. Of figures
+    `sections` has the section and the title, by name; `index` has files by topic.
     """
     study = Names(**names)
-    measured = map(read_frame, (statistics_path, cpr_path, *edges_paths))
-    statistics, cpr, *edges = (frame.filter(ablation=ablation) for frame in measured)
+    measured = (statistics_path, cpr_path, *edges_paths)
     frames = Frames(
-        statistics=statistics,
-        cpr=cpr,
-        edges=next(iter(edges), None),
+        **_measured(measured, ablation),
         models=read_table(models_path, MODELS),
         rejects=read_table(rejects_path, REJECTS),
         costs=read_table(costs_path, COSTS),
@@ -66,10 +69,25 @@ def write_summary(
         students=dict(_by_pair(study, students_paths)),
         source_use=next(map(read_frame, source_use_paths), None),
     )
-    drawings = _drawings(drawings_paths, drawn_paths, summary_path)
-    figures = _figures(figures_paths, summary_path, sections, drawings)
+    drawn = (
+        ("drawings", _drawings(drawings_paths, drawn_paths, summary_path)),
+        (
+            "source",
+            _transferred(transferred_paths, transferred_edges_paths, summary_path),
+        ),
+    )
+    figures = _figures(figures_paths, summary_path, sections, drawn)
     links = _links(index, summary_path)
     write_text(study_page(frames, study, figures, links), summary_path)
+
+
+def _measured(
+    paths: Iterable[Path | str], ablation: str
+) -> dict[str, pl.DataFrame | None]:
+    """Return the statistics, the areas, and if there are any those of edges."""
+    found = [read_frame(path).filter(ablation=ablation) for path in paths]
+    statistics, cpr, edges, *_ = (*found, None)
+    return {"statistics": statistics, "cpr": cpr, "edges": edges}
 
 
 def _by_target(
@@ -101,10 +119,10 @@ def _figures(
     paths: Iterable[Path | str],
     page: Path | str,
     sections: Mapping[str, Sequence[str]],
-    drawings: Iterable[Drawing],
+    drawn: Iterable[tuple[str, Iterable[Drawing]]],
 ) -> dict[str, list[Image | Drawing]]:
-    """Return the figures by section, titled by what they are of, and the drawings."""
-    figures: dict[str, list[Image | Drawing]] = {"drawings": [*drawings]}
+    """Return drawings and figures by section, these titled by what they are of."""
+    figures: dict[str, list[Image | Drawing]] = {key: [*each] for key, each in drawn}
     for path in map(Path, paths):
         link = path.relative_to(Path(page).parent)
         name, *places = link.with_suffix("").parts[1:]
@@ -126,6 +144,19 @@ def _drawings(
         title = f"{model}, {task}: {counted(len(edges), 'edge')} by {method}"
         svg = path.read_text(encoding="utf-8")
         yield Drawing(svg, title, drawing_caption(edges), link.as_posix())
+
+
+def _transferred(
+    paths: Iterable[Path | str], drawn: Iterable[Path | str], page: Path | str
+) -> Iterator[Drawing]:
+    """Yield the drawings of transferred circuits of edges, as `_drawings` others."""
+    for path, edges_path in zip(map(Path, paths), drawn, strict=True):
+        link = path.relative_to(Path(page).parent)
+        *_, source, target, task, method, _ = link.parts
+        title = f"{source} → {target}, {task}: the highest edges by {method}"
+        caption = circuits_caption(read_table(edges_path, TRANSFERRED))
+        svg = path.read_text(encoding="utf-8")
+        yield Drawing(svg, title, caption, link.as_posix())
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def collect_outcomes(
     Args:
         results_paths: the folders with the results of the studies.
         page_path: a Markdown page with the comments `BEGIN` and `END`, which is
-            replaced; what stands between them is made anew.
+            replaced; what stands between them is written again.
         maps: those to list; all of them if empty.
         ablation: of the circuits that are listed.
 

@@ -25,12 +25,21 @@ def summarised_edges(study: Study) -> dict[str, list[str]]:
     Circuits of any other model are drawn on demand.
 
     Returns:
-        The tables of the highest edges, the drawings, and the tables of their edges.
+        The tables of the highest edges, the drawings, and the tables of their edges;
+        where scores of edges are transferred, also the drawing of the first pair and
+        task, and the table of its edges.
     """
     own = first_methods(study)
     top = study.every(table_pattern("top-edges"), **own)
-    return {
+    found = {
         "top_edges": top if study.edge_methods else [],
         "drawings": study.every(figure_pattern("circuits"), **own),
         "drawn": study.every(figure_pattern("circuits", "csv"), **own),
     }
+    if study.edge_transfers:
+        first = own | {"edge_method": study.edge_transfers[:1], "task": study.tasks[:1]}
+        names = {"transferred": "svg", "transferred_edges": "csv"}
+        for name, suffix in names.items():
+            pattern = figure_pattern("transferred-circuits", suffix)
+            found[name] = study.every(pattern, **first)[:1]
+    return found

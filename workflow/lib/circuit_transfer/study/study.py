@@ -291,6 +291,12 @@ class Study(Names):
         methods = {"edge_method": self.edge_transfers}
         return self.every(path("edge-scores"), model=models or self.models, **methods)
 
+    def edge_transfer_names(self) -> dict[str, list[str]]:
+        """Return what the page names of the scores of edges that are transferred."""
+        if not self.edge_transfers:
+            return {}
+        return {"edge_transfers": self.edge_transfers, "edge_maps": self.edge_maps}
+
     def fits(self, w) -> list[str]:
         """Return all fits of a pair and a method of nodes or of edges."""
         every = {"training_set": self.training_sets, "seed": self.seeds}

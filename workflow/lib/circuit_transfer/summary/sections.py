@@ -10,6 +10,7 @@ from circuit_transfer.summary import (
     costs,
     distillation,
     edge_circuits,
+    edge_transfers,
     edges,
     methods,
     models,
@@ -134,8 +135,12 @@ def _introduction(names: Names) -> Iterator[str]:
     )
     if names.pairs:
         pairs = [f"{source} → {target}" for source, target in names.pairs]
+        of_edges = ""
+        if names.edge_transfers:
+            methods = joined(names.edge_transfers)
+            of_edges = f", scores of edges ({methods}) by {names.edge_maps[0]}"
         yield (
-            f"Transferred: {listed(pairs)}, by the map {names.maps[0]}, with "
+            f"Transferred: {listed(pairs)}, by the map {names.maps[0]}{of_edges}, with "
             f"{counted(len(names.seeds), 'seed')}."
         )
     if names.distilled:
@@ -268,6 +273,9 @@ def _source(frames: Frames, names: Names, figures: Sequence[Image]) -> Section:
             for method, name in main_maps(maps).items()
         ]
         edge_maps = names.edge_maps_of(**models_of)
+        for method, name in main_maps(edge_maps).items():
+            of_method = {"method": method, "map_name": name}
+            answer += edge_transfers.edges_answer(pair, **models_of, **of_method)
         nodes_maps = {method: maps[method] for method in names.methods}
         answer += source.maps_answer(pair, maps=nodes_maps)
         answer += source.maps_answer(pair, maps=edge_maps, what="maps of edges")
