@@ -56,9 +56,8 @@ def write_summary(
     `sections` has the section and the title, by name; `index` has files by topic.
     """
     study = Names(**names)
-    measured = (statistics_path, cpr_path, *edges_paths)
     frames = Frames(
-        **_measured(measured, ablation),
+        **_measured([statistics_path, cpr_path, *edges_paths], ablation),
         models=read_table(models_path, MODELS),
         rejects=read_table(rejects_path, REJECTS),
         costs=read_table(costs_path, COSTS),
@@ -69,14 +68,10 @@ def write_summary(
         students=dict(_by_pair(study, students_paths)),
         source_use=next(map(read_frame, source_use_paths), None),
     )
-    drawn = (
-        ("drawings", _drawings(drawings_paths, drawn_paths, summary_path)),
-        (
-            "source",
-            _transferred(transferred_paths, transferred_edges_paths, summary_path),
-        ),
-    )
-    figures = _figures(figures_paths, summary_path, sections, drawn)
+    drawn = _drawings(drawings_paths, drawn_paths, summary_path)
+    own = _transferred(transferred_paths, transferred_edges_paths, summary_path)
+    both = {"drawings": drawn, "source": own}
+    figures = _figures(figures_paths, summary_path, sections, both)
     links = _links(index, summary_path)
     write_text(study_page(frames, study, figures, links), summary_path)
 
@@ -119,10 +114,12 @@ def _figures(
     paths: Iterable[Path | str],
     page: Path | str,
     sections: Mapping[str, Sequence[str]],
-    drawn: Iterable[tuple[str, Iterable[Drawing]]],
+    drawn: Mapping[str, Iterable[Drawing]],
 ) -> dict[str, list[Image | Drawing]]:
     """Return drawings and figures by section, these titled by what they are of."""
-    figures: dict[str, list[Image | Drawing]] = {key: [*each] for key, each in drawn}
+    figures: dict[str, list[Image | Drawing]] = {
+        key: [*each] for key, each in drawn.items()
+    }
     for path in map(Path, paths):
         link = path.relative_to(Path(page).parent)
         name, *places = link.with_suffix("").parts[1:]
