@@ -151,7 +151,7 @@ def test_correlations_are_drawn_whole(folder, tmp_path):
     correlate(folder, tmp_path)
     paths = [tmp_path / "figure.pdf", tmp_path / "figure.png"]
     likeness = tmp_path / "likeness.parquet"
-    names = PAIR | {"methods": METHODS, "map_name": "free"}
+    names = PAIR | {"maps": dict.fromkeys(METHODS, ["free"])}
     plot_correlations(correlations_path=likeness, figure_paths=paths, **names)
     assert paths[0].read_bytes().startswith(b"%PDF") and is_whole(paths[1])
 

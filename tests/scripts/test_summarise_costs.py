@@ -71,7 +71,7 @@ def run(folder):
         tables[1],
         jobs=list(costs),
         training={"all": ["a"]},
-        maps=["free"],
+        maps={"nap": ["free"]},
         correspondence="cka",
     )
     return pl.read_csv(tables[0][0]), pl.read_parquet(folder / "break-even.parquet")

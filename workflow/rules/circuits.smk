@@ -69,15 +69,15 @@ rule plot_alignment_matrix:
 
 rule plot_losses:
     input:
-        alignments=paths(
-            "alignment", training_set=study.training_sets, seed=study.seeds
-        ),
+        alignments=study.fits,
     output:
         figure("losses"),
     log:
         job("plot_losses").log,
     benchmark:
         job("plot_losses").benchmark
+    wildcard_constraints:
+        **study.any_method,
     group:
         "summaries"
     conda:

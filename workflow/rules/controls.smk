@@ -112,3 +112,25 @@ rule summarise_tests:
         "Tests of {wildcards.source} to {wildcards.target}"
     script:
         "../scripts/summarise_tests.py"
+
+
+rule summarise_levels:
+    input:
+        statistics=path("statistics"),
+    output:
+        table("levels"),
+    log:
+        job("summarise_levels").log,
+    benchmark:
+        job("summarise_levels").benchmark
+    group:
+        "summaries"
+    conda:
+        "../../envs/figures.yaml"
+    params:
+        **study.selected("ablation"),
+        maps=lambda w: study.maps_by_method(w.source, w.target),
+    message:
+        "Nodes and edges of {wildcards.source} to {wildcards.target}"
+    script:
+        "../scripts/summarise_levels.py"

@@ -25,7 +25,7 @@ rule summarise_costs:
     params:
         jobs=[each.name for each in COSTLY_JOBS],
         training=study.break_even_sets(),
-        maps=study.maps,
+        maps=study.maps_by_method(),
         correspondence=study.correspondence,
     message:
         "Adding up the costs of the study"
@@ -47,7 +47,7 @@ rule plot_break_even:
     conda:
         "../../envs/figures.yaml"
     params:
-        **study.selected("methods"),
+        methods=study.transferred_methods,
     message:
         "Drawing the break-even of {wildcards.source} to {wildcards.target}"
     script:

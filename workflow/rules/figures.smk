@@ -34,12 +34,15 @@ rule plot_curves_by_task:
         job("plot_curves_by_task").log,
     benchmark:
         job("plot_curves_by_task").benchmark
+    wildcard_constraints:
+        **study.any_method,
     group:
         "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
-        **study.selected("map_name", "tasks", "ablation"),
+        **study.selected("tasks", "ablation"),
+        map_name=lambda w: study.maps_by_method()[w.method][0],
     message:
         "Drawing the curves of {wildcards.source} to {wildcards.target} by {wildcards.method}"
     script:

@@ -5,6 +5,8 @@ rule correlate_scores:
     input:
         projections=study.every(path("projections")),
         gold=study.every(path("scores", model="{target}")),
+        edge_projections=study.every(path("edge-projections")),
+        edge_gold=study.transferred_edge_scores(study.targets),
     output:
         correlations=path("correlations"),
         tables=[
@@ -21,7 +23,8 @@ rule correlate_scores:
     conda:
         "../../envs/figures.yaml"
     params:
-        **study.selected("methods", "proportions", "families"),
+        **study.selected("proportions", "families", "edge_ranking"),
+        methods=study.transferred_methods,
         pairs=study.transfers,
     message:
         "Comparing projected scores with gold ones"
@@ -43,8 +46,7 @@ rule plot_correlations:
     conda:
         "../../envs/figures.yaml"
     params:
-        **study.selected("methods"),
-        map_name=study.main_map,
+        maps=study.maps_by_method(),
     message:
         "Drawing the similarity of {wildcards.source} to {wildcards.target} to the gold scores"
     script:

@@ -6,6 +6,7 @@ rule summarise_source_use:
         cpr=path("cpr"),
         models=study.every(path("model")),
         scores=study.every(path("scores")),
+        edge_scores=study.transferred_edge_scores(),
     output:
         source_use=path("source-use"),
         tables=table("source-use"),
@@ -18,8 +19,11 @@ rule summarise_source_use:
     conda:
         "../../envs/figures.yaml"
     params:
-        **study.selected("pairs", "tasks", "methods", "maps", "families", "ablation"),
+        **study.selected("pairs", "tasks", "families", "ablation", "edge_ranking"),
+        methods=study.transferred_methods,
+        maps=study.every_map,
         transform=config["alignment"]["transform"],
+        edge_transform=config["alignment"]["edges"]["transform"],
     message:
         "Testing over families whether transfers use their source"
     script:
@@ -35,12 +39,14 @@ rule plot_source_use:
         job("plot_source_use").log,
     benchmark:
         job("plot_source_use").benchmark
+    wildcard_constraints:
+        **study.any_method,
     group:
         "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
-        **study.selected("maps"),
+        maps=study.every_map,
     message:
         "Drawing whether transfers use their source, by {wildcards.method}"
     script:
@@ -56,12 +62,14 @@ rule plot_source_use_by_similarity:
         job("plot_source_use_by_similarity").log,
     benchmark:
         job("plot_source_use_by_similarity").benchmark
+    wildcard_constraints:
+        **study.any_method,
     group:
         "summaries"
     conda:
         "../../envs/figures.yaml"
     params:
-        **study.selected("maps"),
+        maps=study.every_map,
     message:
         "Drawing it by how similar the tasks are in both models, by {wildcards.method}"
     script:

@@ -6,14 +6,11 @@ from pathlib import Path
 
 from circuit_transfer.artifacts.descriptions import read_description
 from circuit_transfer.artifacts.edge_scores import read_edge_scores
-from circuit_transfer.artifacts.text import write_text
-from circuit_transfer.figures.circuit_figure import circuit_figure
 from circuit_transfer.figures.circuit_layout import circuit_drawing
 from circuit_transfer.figures.circuit_legend import LEGIBLE
-from circuit_transfer.figures.circuit_svg import circuit_svg
-from circuit_transfer.figures.style import save
 from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.models.edges import described_graph
+from circuit_transfer.stages.drawing import draw_circuits
 from circuit_transfer.stages.edge_graphs import check_graph
 from circuit_transfer.tables.circuit_edges import circuit_edges, circuit_table
 from circuit_transfer.tables.typesetting import write_table
@@ -60,12 +57,7 @@ def plot_circuit(
         f"edges, those with the highest {scores}"
     )
     group = graph.heads // graph.kv_readers
-    drawing = circuit_drawing(edges, title=title, group=group)
-    for path in figure_paths:
-        if Path(path).suffix == ".svg":
-            write_text(circuit_svg(drawing), path)
-        else:
-            save(circuit_figure(drawing), path)
+    draw_circuits(circuit_drawing(edges, title=title, group=group), figure_paths)
     write_table(circuit_table(edges), table_path, title=title)
 
 

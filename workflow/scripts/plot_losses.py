@@ -4,9 +4,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from circuit_transfer.artifacts.alignments import read_alignment
+from circuit_transfer.circuits.methods import node_methods
 from circuit_transfer.figures.losses import losses
 from circuit_transfer.figures.style import save
 from circuit_transfer.jobs.stage import run_stage
+from circuit_transfer.transfer.edge_fits import read_edge_fit
 
 
 def plot_losses(
@@ -19,7 +21,8 @@ def plot_losses(
 ) -> None:
     """Draw divergence and total loss over the steps of all training sets and seeds."""
     title = f"{source} → {target}, {method}"
-    figure = losses(map(read_alignment, alignments_paths), title=title)
+    read_fit = read_alignment if method in node_methods() else read_edge_fit
+    figure = losses(map(read_fit, alignments_paths), title=title)
     save(figure, *figure_paths)
 
 

@@ -27,6 +27,9 @@ PLACES = {
     "attribute_nodes": ("model", "task", "method"),
     "fit_alignment": ("source", "target", "method", "training_set"),
     "stitch_alignment": ("source", "target", "task"),
+    "attribute_edges": ("model", "task", "method"),
+    "fit_edge_alignment": ("source", "target", "method", "training_set"),
+    "stitch_edges": ("source", "target", "task"),
     "vary_setting": ("source", "target", "method"),
     "compare_steps": ("model", "task", "method"),
 }
@@ -42,7 +45,7 @@ def summarise_costs(
     *,
     jobs: Sequence[str],
     training: Mapping[str, Sequence[str]],
-    maps: Sequence[str],
+    maps: Mapping[str, Sequence[str]],
     correspondence: str,
 ) -> None:
     """Read every job's costs and benchmark, and write what they come to.
@@ -56,7 +59,7 @@ def summarise_costs(
         break_even_table_paths: one path per format.
         jobs: the stage of every job and what it is of, `{stage}/{name}/{name}`.
         training: tasks of the training sets whose cost is reported; see `break_even`.
-        maps: the main map, and those that it is compared with.
+        maps: by method the main map, and those that it is compared with.
         correspondence: which one residual maps begin with.
 
     Raises:

@@ -97,9 +97,8 @@ def test_table_of_nothing_has_its_columns(likeness):
 
 
 def draw_likeness(likeness, methods=("nap", "exact"), map_name="free"):
-    return figures.correlations_figure(
-        likeness, **PAIR, methods=methods, map_name=map_name
-    )
+    maps = dict.fromkeys(methods, [map_name])
+    return figures.correlations_figure(likeness, **PAIR, maps=maps)
 
 
 def points(axes):

@@ -68,7 +68,9 @@ ROWS = [
 
 
 def balance(rows=ROWS, *maps):
-    return break_even(frame(rows), training=TRAINING, maps=maps or ["free"])
+    found = frame(rows)
+    by_method = dict.fromkeys(found["method"].unique(), maps or ["free"])
+    return break_even(found, training=TRAINING, maps=by_method)
 
 
 def cell(balance, trained_on, unit):

@@ -8,6 +8,7 @@ import polars as pl
 from circuit_transfer.figures import circuit_legend
 from circuit_transfer.figures.circuit_nodes import (
     Box,
+    Grid,
     boxes_of,
     grid_of,
     reader_node,
@@ -54,23 +55,19 @@ def circuit_drawing(edges: pl.DataFrame, *, title: str, group: int = 1) -> Drawi
     if len(edges) > MOST:
         text = f"{len(edges):,} edges are too many to draw, at most {MOST:,} are drawn."
         return _message(title, f"{text} The table (CSV) lists all of them.")
-    ends = [
-        Ends(writer, *reader_node(reader, group))
-        for writer, reader in edges.select("writer", "reader").iter_rows()
-    ]
     heading = circuit_legend.heading(title, NARROWEST)
     top = heading[-1].y + 2 * AROUND
-    grid, boxes, curves = _graph(ends, edges["effective"], group, top=top)
+    grid, boxes, curves = graph(edges, group, left=LEFT, top=top)
     width = max(NARROWEST, grid.right + AROUND)
-    samples, below = circuit_legend.legend(
-        edges, top=grid.bottom + 2 * AROUND, width=width, shared=group > 1
-    )
+    entries = circuit_legend.entries(edges, shared=group > 1)
+    below_graph = {"top": grid.bottom + 2 * AROUND, "width": width}
+    samples, below = circuit_legend.legend(entries, **below_graph)
     return Drawing(
         title=title,
         width=width,
         height=below[-1].y + AROUND,
         edges=_lines(edges, curves)[::-1],
-        links=[*_links(boxes, group)],
+        links=[*links(boxes, group)],
         boxes=[*boxes.values()],
         bands=circuit_legend.bands(grid),
         texts=[*heading, *circuit_legend.layer_names(grid), *below],
@@ -78,16 +75,29 @@ def circuit_drawing(edges: pl.DataFrame, *, title: str, group: int = 1) -> Drawi
     )
 
 
-def _graph(ends: Sequence[Ends], effective: Sequence[bool], group: int, *, top: float):
-    """Return the grid, the boxes and the curves, see `routes`."""
+def graph(
+    edges: pl.DataFrame, group: int, *, left: float, top: float
+) -> tuple[Grid, dict[str, Box], list[list[Point]]]:
+    """Return the grid, the boxes and the curves of the edges, see `routes`.
+
+    Args:
+        edges: its edges, see `tables.circuit_edges.CIRCUIT`, at least one.
+        group: heads that share one reader of keys and one of values; 1 for none.
+        left: where the columns start.
+        top: where the first row from above starts.
+    """
+    ends = [
+        Ends(writer, *reader_node(reader, group))
+        for writer, reader in edges.select("writer", "reader").iter_rows()
+    ]
     kinds: dict[str, set[str]] = {}
     connected: set[str] = set()
-    for each, kept in zip(ends, effective, strict=True):
+    for each, kept in zip(ends, edges["effective"], strict=True):
         for name, kind in ((each.writer, ""), (each.reader, each.kind)):
             kinds.setdefault(name, set()).update({kind} - {""})
             connected |= {name} if kept else set()
     names = sorted(kinds)
-    grid = grid_of(names, group, edges=len(ends), left=LEFT, top=top)
+    grid = grid_of(names, group, edges=len(ends), left=left, top=top)
     how = {"group": group, "kinds": kinds, "effective": connected}
     return routes(ends, grid, partial(boxes_of, names, **how))
 
@@ -114,7 +124,7 @@ def _colour(score: float) -> str:
     return NEUTRAL if score == 0 else SUPPORTS if score > 0 else OPPOSES
 
 
-def _links(boxes: Mapping[str, Box], group: int) -> Iterator[Line]:
+def links(boxes: Mapping[str, Box], group: int) -> Iterator[Line]:
     """Yield lines from keys and values to those of their heads that are drawn."""
     for box in boxes.values():
         layer, _, number = box.name.partition(".kv")

@@ -1,6 +1,7 @@
 """The texts around the drawing of a circuit: heading, layers, and what lines mean."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import polars as pl
 
@@ -22,6 +23,7 @@ from circuit_transfer.tables.top_nodes import decimals_of
 LEGIBLE = 300
 SAMPLE = 30.0  # length of a line of the legend
 LEADING = 1.4
+Entry = tuple[dict[str, Any] | None, str]
 LEARNED = "The scores are learned: they rank the edges, and have no sign."
 
 
@@ -68,18 +70,17 @@ def layer_names(grid: Grid) -> list[Text]:
 
 
 def legend(
-    edges: pl.DataFrame, *, top: float, width: float, shared: bool
+    entries: Iterable[Entry], *, top: float, width: float
 ) -> tuple[list[Line], list[Text]]:
     """Return the sample lines and the texts below the graph.
 
     Args:
-        edges: the edges that are drawn.
+        entries: the style of a sample line, if there is one, and its text.
         top: where it starts.
         width: of the drawing.
-        shared: whether heads share readers of keys and values.
     """
     samples, texts, y = [], [], top
-    for sample, text in _entries(edges, shared):
+    for sample, text in entries:
         left = AROUND + (0 if sample is None else SAMPLE + AROUND)
         lines = wrapped(text, TEXT_SIZE, width - left - AROUND)
         if sample is not None:
@@ -92,8 +93,13 @@ def legend(
     return samples, texts
 
 
-def _entries(edges: pl.DataFrame, shared: bool) -> Iterator[tuple[dict | None, str]]:
-    """Yield the style of a sample line, if there is one, and its text."""
+def entries(edges: pl.DataFrame, shared: bool) -> Iterator[Entry]:
+    """Yield what is said below the graph, see `legend`.
+
+    Args:
+        edges: the edges that are drawn.
+        shared: whether heads share readers of keys and values.
+    """
     signed = is_signed(edges)
     if signed:
         yield {"colour": SUPPORTS}, "supports the right answer (positive score)"

@@ -23,7 +23,7 @@ from circuit_transfer.tables.curves import (
     pair_rows,
 )
 from circuit_transfer.tables.differences import MEAN
-from circuit_transfer.tables.edge_transfers import members, random_method, scored_by
+from circuit_transfer.tables.edge_transfers import members, random_method, size_label
 from circuit_transfer.tables.measures import SHOWN, exaggerates
 from circuit_transfer.tables.transfers import Maps, Pair, main_maps
 from circuit_transfer.tables.typesetting import EXAGGERATION
@@ -180,12 +180,6 @@ def _draw_measures(
                 axes.plot(sizes, mean, f".{style}", markersize=3, **line)
                 draw_band(axes, sizes, *band, COLOURS[row])
     axes.set_xscale("log")
-
-
-def size_label(methods: Iterable[str]) -> str:
-    """Return the label of an axis of sizes: what the methods give a score."""
-    scored = dict.fromkeys(scored_by(each) for each in methods)
-    return f"circuit size (share of {' or '.join(scored)})"
 
 
 def distinct_sizes(counts: Sequence[int]) -> list[int]:

@@ -15,7 +15,9 @@ from circuit_transfer.figures.style import (
     show_text,
 )
 from circuit_transfer.tables.curves import shown_protocols
+from circuit_transfer.tables.edge_transfers import size_label
 from circuit_transfer.tables.similarity import CORRELATIONS, similarity_means
+from circuit_transfer.tables.transfers import Maps, main_maps
 from circuit_transfer.transfer.correlation import BEFORE, CHANCE, DEPTH, GOLD
 from circuit_transfer.transfer.training_sets import ONE_PROTOCOL, PROTOCOLS
 
@@ -34,8 +36,7 @@ def correlations_figure(
     *,
     source: str,
     target: str,
-    methods: Sequence[str],
-    map_name: str,
+    maps: Maps,
 ) -> Figure:
     """Draw correlations (top) and Jaccard indices by size (bottom) with gold.
 
@@ -46,10 +47,11 @@ def correlations_figure(
         comparisons: rows of `correlation.compare_projections`.
         source: name of the source model.
         target: name of the target model.
-        methods: in the order of the columns.
-        map_name: the map whose projections are drawn.
+        maps: by method, in the order of the columns; the main one is drawn.
     """
-    ours = pl.col("map").is_null() | (pl.col("map") == map_name)
+    mains, methods = main_maps(maps), [*maps]
+    main = pl.col("method").replace_strict(mains, default=None, return_dtype=pl.String)
+    ours = pl.col("map").is_null() | (pl.col("map") == main)
     frame = comparisons.filter(ours, source=source, target=target, right=GOLD)
     if frame.is_empty():
         return message("No projection was compared: there is nothing to draw.")
@@ -67,11 +69,12 @@ def correlations_figure(
     for panel, method in zip(axes[len(methods) :], methods, strict=True):
         of_method = means.filter(method=method, measure="jaccard")
         _draw_shared(panel, of_method, rows)
-        panel.set_xlabel("circuit size (share of nodes)")
+        panel.set_xlabel(size_label([method]))
     axes[0].set_ylabel("correlation with gold")
     axes[len(methods)].set_ylabel("Jaccard index with gold")
     label_outermost(axes)
-    figure.suptitle(f"{source} → {target}, map {map_name}", fontsize=9)
+    named = " or ".join(dict.fromkeys(mains.values()))
+    figure.suptitle(f"{source} → {target}, map {named}", fontsize=9)
     _legend(figure, rows)
     return figure
 

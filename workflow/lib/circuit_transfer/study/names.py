@@ -210,24 +210,26 @@ class Names:
     def maps_by_method(
         self, source: str | None = None, target: str | None = None
     ) -> dict[str, list[str]]:
-        """Return the maps of every transferred method, the main one first.
-
-        Args:
-            source: of a pair, for the maps that it has; None for all maps.
-            target: likewise.
-        """
+        """Return the maps of every transferred method: of a pair, or else all."""
         nodes, edges = self.maps, self.edge_maps
         if source is not None:
             nodes = self.maps_of(source, target)
             edges = self.edge_maps_of(source, target)
-        found = dict.fromkeys(self.methods, nodes)
-        return found | dict.fromkeys(self.edge_transfers, edges)
+        return self._by_method(nodes, edges)
+
+    @property
+    def every_map(self) -> list[str]:
+        """The maps of nodes and of edges, each once."""
+        return list(dict.fromkeys(chain(*self.maps_by_method().values())))
 
     @property
     def controls_by_method(self) -> dict[str, list[str]]:
         """The controls of every transferred method."""
-        found = dict.fromkeys(self.methods, self.controls)
-        return found | dict.fromkeys(self.edge_transfers, self.edge_controls)
+        return self._by_method(self.controls, self.edge_controls)
+
+    def _by_method(self, nodes: list[str], edges: list[str]) -> dict[str, list[str]]:
+        found = dict.fromkeys(self.methods, nodes)
+        return found | dict.fromkeys(self.edge_transfers, edges)
 
     def _had(
         self, maps: list[str], by_lineage: Sequence[str], source: str, target: str
@@ -314,6 +316,11 @@ class Names:
     def any_edge_method(self) -> dict[str, str]:
         """The constraint of `edge_method` where methods that learn are meant too."""
         return {"edge_method": "|".join([*edge_methods(), *learned_methods()])}
+
+    @property
+    def any_method(self) -> dict[str, str]:
+        """The constraint of `method` where methods of edges are meant too."""
+        return {"method": "|".join([*node_methods(), *edge_methods()])}
 
     def selected(self, *keys: str) -> dict[str, Any]:
         """Return what the scripts of figures and tables take by these names."""

@@ -68,6 +68,7 @@ def _parts(study: Study) -> list[str]:
     parts += ["discogp"] if "discogp" in study.learned_methods else []
     parts += ["nodes"] if study.methods else []
     parts += ["distillation"] if study.distillations else []
+    parts += ["edge-transfers"] if study.edge_transfers else []
     parts += ["families"] if study.tests_families else []
     if study.transfers:
         return [*parts, "transfers"]
@@ -92,8 +93,10 @@ def _shown(study: Study, part: str) -> Iterator[tuple[str, str]]:
     shown |= {figure_pattern(name): each for name, each in FIGURES.items()}
     own = {"n": [DRAWN_EDGES]} if part == "drawn" else {}
     own |= {"edge_method": study.config["study"]["edge_methods"]} if own else {}
+    own |= {"n": [DRAWN_EDGES]} if part == "edge-transfers" else {}
     own |= {"benchmark": study.growing} if part == "scaling" else {}
     for pattern, each in shown.items():
         if each.part == part:
-            for file in study.every(pattern, **own):
+            methods = {"method": study.transferred_methods} if each.edges else {}
+            for file in study.every(pattern, **own, **methods):
                 yield each.category, file

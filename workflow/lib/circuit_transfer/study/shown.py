@@ -33,7 +33,8 @@ class Shown:
 
     Attributes:
         part: what asks for it: every `study`; one with `transfers`, with such that are
-            compared over `families`, or without (`attribution`, of nodes); one that
+            compared over `families`, with such of edges (`edge-transfers`), or without
+            any (`attribution`, of nodes); one that
             scores `nodes` or `edges`, finds edges that are `drawn`, by attribution or
             by learning, has `learned` circuits, or such of weights (`discogp`), trains
             students (`distillation`), varies settings (`sensitivity`), among them
@@ -44,6 +45,8 @@ class Shown:
         folders: the wildcards in its path, after its name.
         caption: the file of its caption, where that is not its name.
         image: the suffix of the file of a figure that the report shows.
+        edges: whether there is one for the methods too whose scores of edges are
+            transferred, with their name as `method`.
     """
 
     part: str
@@ -51,12 +54,13 @@ class Shown:
     folders: str = ""
     caption: str = ""
     image: str = "png"
+    edges: bool = False
 
 
 FIGURES = {
     "task-correlation": Shown("nodes", CIRCUITS, "{model}"),
     "curves-by-pair": Shown("transfers", FAITHFUL),
-    "curves-by-task": Shown("transfers", FAITHFUL, _FIT),
+    "curves-by-task": Shown("transfers", FAITHFUL, _FIT, edges=True),
     "gold-curves-by-task": Shown(
         "attribution", GOLD, "{target}/{method}", caption="curves-by-task"
     ),
@@ -71,8 +75,8 @@ FIGURES = {
     "completeness": Shown("transfers", FAITHFUL, _PAIR),
     "controls": Shown("transfers", SOURCE, _PAIR),
     "maps": Shown("transfers", SOURCE, _PAIR),
-    "source-use": Shown("families", SOURCE, "{method}"),
-    "source-use-by-similarity": Shown("families", SOURCE, "{method}"),
+    "source-use": Shown("families", SOURCE, "{method}", edges=True),
+    "source-use-by-similarity": Shown("families", SOURCE, "{method}", edges=True),
     "correlations": Shown("transfers", SOURCE, _PAIR),
     "stability": Shown("transfers", CIRCUITS, _FIT),
     "node-map": Shown("transfers", CIRCUITS, _FIT),
@@ -81,8 +85,14 @@ FIGURES = {
     "circuits": Shown(
         "drawn", CIRCUITS, "{model}/{task}/{edge_method}/{n}", image="svg"
     ),
+    "transferred-circuits": Shown(
+        "edge-transfers",
+        CIRCUITS,
+        f"{_PAIR}/{{task}}/{{edge_method}}/{{n}}",
+        image="svg",
+    ),
     "alignment-matrix": Shown("transfers", CIRCUITS, _FIT),
-    "losses": Shown("transfers", TRAINING, _FIT),
+    "losses": Shown("transfers", TRAINING, _FIT, edges=True),
     "break-even": Shown("transfers", COST, _PAIR),
     "sensitivity": Shown("sensitivity", SETTINGS, _VARIED),
     "training-families": Shown("training-families", SETTINGS),
@@ -120,6 +130,7 @@ TABLES = {
     "controls": Shown("transfers", SOURCE, _PAIR),
     "maps": Shown("transfers", SOURCE, _PAIR),
     "tests": Shown("transfers", SOURCE, _PAIR),
+    "levels": Shown("edge-transfers", SOURCE, _PAIR),
     "source-use": Shown("families", SOURCE),
     "correlations": Shown("transfers", SOURCE, _PAIR),
     "sensitivity": Shown("sensitivity", SETTINGS),

@@ -282,6 +282,23 @@ class Study(Names):
         """Return the controls of edges that are trained on a training set."""
         return trained_edge_controls(w.training_set, self.edge_controls)
 
+    def transferred_edge_scores(self, models: Sequence[str] = ()) -> list[str]:
+        """Return the scores of edges of models, by the methods that transfer them.
+
+        Args:
+            models: their names; all of the study if empty.
+        """
+        methods = {"edge_method": self.edge_transfers}
+        return self.every(path("edge-scores"), model=models or self.models, **methods)
+
+    def fits(self, w) -> list[str]:
+        """Return all fits of a pair and a method of nodes or of edges."""
+        every = {"training_set": self.training_sets, "seed": self.seeds}
+        pair = {"source": w.source, "target": w.target}
+        if w.method in self.edge_transfers:
+            return paths("edge-alignment", **pair, edge_method=w.method, **every)
+        return paths("alignment", **pair, method=w.method, **every)
+
     def evaluated_edge_alignments(self, w) -> list[str]:
         """Return the fits of edges whose circuits are measured on a task."""
         sets = evaluated_training_sets(w.task, self.tasks, self.families)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from circuit_transfer.tables.edge_transfers import scored_by
 from circuit_transfer.tables.typesetting import EMPTY, Table
 from circuit_transfer.transfer.maps import (
     CKA,
@@ -39,6 +40,11 @@ COST_SCHEMA = {
     "seconds": pl.Float64,
 }
 FLOP_UNITS = {"megaFLOP": 1e6, "gigaFLOP": 1e9, "teraFLOP": 1e12, "petaFLOP": 1e15}
+# By what a method scores: what does, what fits maps, and what makes stitched ones.
+STAGES = {
+    "nodes": ("attribute_nodes", "fit_alignment", "stitch_alignment"),
+    "edges": ("attribute_edges", "fit_edge_alignment", "stitch_edges"),
+}
 UNITS = ("target passes", "FLOP", "seconds")
 ALL, FAMILY, NOTHING = "all tasks", "all but a family", "nothing (stitched)"
 BREAK_EVEN_SCHEMA = {
@@ -139,16 +145,15 @@ def break_even(
     rows: pl.DataFrame,
     *,
     training: Mapping[str, Sequence[str]],
-    maps: Sequence[str],
+    maps: Mapping[str, Sequence[str]],
     correspondence: str = CKA,
 ) -> pl.DataFrame:
     """Return the number of tasks from which a transfer costs less than attribution.
 
     Args:
-        rows: costs with `flop` of the stages attribute_nodes, fit_alignment and, if
-            part of the study, stitch_alignment.
+        rows: costs with `flop` of the stages of `STAGES` that the study has.
         training: tasks by training set: `all`, and those that leave out a family.
-        maps: the main map, and those that it is compared with.
+        maps: by method the main map, and those that it is compared with.
         correspondence: which one residual maps begin with.
 
     Returns:
@@ -157,12 +162,13 @@ def break_even(
         Pairs and methods without a task scored in both models have no rows.
     """
     lines = []
-    fits = rows.filter(stage="fit_alignment")
+    fits = rows.filter(pl.col("stage").is_in([fit for _, fit, _ in STAGES.values()]))
     pairs = fits.select("source", "target", "method").unique(maintain_order=True)
     for place in pairs.iter_rows():
         for unit in UNITS:
             transfer = _transfer(rows, *place, unit)
-            for trained_on, *amounts in transfer.ways(training, maps, correspondence):
+            own = (training, maps[place[-1]], correspondence)
+            for trained_on, *amounts in transfer.ways(*own):
                 lines.append((*place, trained_on, unit, *_balance(*amounts)))
     return pl.DataFrame(lines, schema=BREAK_EVEN_SCHEMA, orient="row")
 
@@ -229,13 +235,14 @@ def _transfer(
     rows: pl.DataFrame, source: str, target: str, method: str, unit: str
 ) -> _Transfer:
     rows = rows.with_columns(amount=_amount(unit, target))
-    scored = rows.filter(stage="attribute_nodes", method=method)
+    score, fit, stitch = STAGES[scored_by(method)]
+    scored = rows.filter(stage=score, method=method)
     pair = {"source": source, "target": target}
     return _Transfer(
-        rows.filter(stage="fit_alignment", method=method, **pair),
+        rows.filter(stage=fit, method=method, **pair),
         _by_task(scored.filter(model=target)),
         _by_task(scored.filter(model=source)),
-        _by_task(rows.filter(stage="stitch_alignment", **pair)),
+        _by_task(rows.filter(stage=stitch, **pair)),
     )
 
 

@@ -4,6 +4,8 @@ A method of edges is one more method in every frame, table and figure of transfe
 random rankings are those of edges, and its circuits count edges.
 """
 
+from collections.abc import Iterable
+
 import polars as pl
 
 from circuit_transfer.circuits.methods import edge_methods
@@ -37,6 +39,12 @@ def of_random_edges(frame: pl.DataFrame) -> pl.DataFrame:
 def scored_by(method: str) -> str:
     """Return what a method gives a score: `nodes` or `edges`."""
     return "edges" if method in edge_methods() else "nodes"
+
+
+def size_label(methods: Iterable[str]) -> str:
+    """Return the label of an axis of sizes: what the methods give a score."""
+    scored = dict.fromkeys(scored_by(each) for each in methods)
+    return f"circuit size (share of {' or '.join(scored)})"
 
 
 def random_method(method: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from circuit_transfer.tables.edge_transfers import LIFTED, is_lifted
 from circuit_transfer.tables.measures import EXAGGERATED
 from circuit_transfer.tables.typesetting import EXAGGERATES, EXAGGERATION
 
@@ -27,6 +28,13 @@ CONTROL_EXPLANATIONS = {
     "each node's output differs between clean and corrupted prompts",
     "self-stitched": "from the same passes: the target stitched to itself, with equal "
     "scores for all nodes",
+    "degree-source": "edges: trained and applied with source scores of which only the "
+    "sums by writer and by reader are left: whether more than the importance of nodes "
+    "is transferred",
+    "random-effective": "edges: random circuits with as many edges on a path from the "
+    "input to the logits as the circuit has",
+    "edge-changes": "edges: no source, but forward passes of the target on the task: "
+    "how much what each edge carries differs between clean and corrupted prompts",
     "free-mask": "a ceiling, not a control: scores trained on the target for the task "
     "itself",
 }
@@ -105,4 +113,13 @@ def explain(names: Iterable[str]) -> dict[str, str]:
     """Return the definitions of the names that have one, in order."""
     known = MEASURE_EXPLANATIONS | REGIME_EXPLANATIONS
     known |= CONTROL_EXPLANATIONS | MAP_EXPLANATIONS
-    return {name: known[name] for name in dict.fromkeys(names) if name in known}
+    names = [*dict.fromkeys(names)]
+    known |= {name: _lifted(name) for name in names if is_lifted(name)}
+    return {name: known[name] for name in names if name in known}
+
+
+def _lifted(name: str) -> str:
+    return (
+        f"edges: the scores of nodes that {name.removeprefix(LIFTED)} gives; an edge "
+        "has the score of the lower of the two nodes that it connects"
+    )

@@ -31,13 +31,17 @@ from circuit_transfer.tables.equivalence import (
 )
 from circuit_transfer.tables.measures import AREAS, SHOWN, Measure
 from circuit_transfer.transfer.controls import TARGET_ONLY, WITHOUT_SOURCE
+from circuit_transfer.transfer.edge_controls import EDGE_TARGET_ONLY
 from circuit_transfer.transfer.maps import STITCHED
 from circuit_transfer.transfer.training_sets import ONE_PROTOCOL, PROTOCOLS, Families
 
 # The mean of the controls that replace the source's scores, in each cell.
 ALL_GIVEN = "mean of controls"
 # Circuit and map of the controls from the target's own forward passes on the task.
-OF_TARGET = (*((name, None) for name in TARGET_ONLY), ("source-free", STITCHED))
+OF_TARGET = (
+    *((name, None) for name in dict.fromkeys((*TARGET_ONLY, *EDGE_TARGET_ONLY))),
+    ("source-free", STITCHED),
+)
 BEST_TARGET_ONLY = "best target-only"
 GIVEN = tuple(name for names in WITHOUT_SOURCE.values() for name in names)
 # An effect below this is called equivalent to none.

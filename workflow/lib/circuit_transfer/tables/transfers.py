@@ -15,7 +15,7 @@ from circuit_transfer.tables.curves import (
     shown_protocols,
 )
 from circuit_transfer.tables.differences import BY_MAP, MEAN
-from circuit_transfer.tables.edge_transfers import random_method
+from circuit_transfer.tables.edge_transfers import LIFTED, random_method
 from circuit_transfer.tables.explanations import (
     BEST_BY_CPR,
     COLLAPSE_NOTE,
@@ -64,6 +64,11 @@ class Pair:
             for row in self.differences
             if row["comparison"] not in BY_MAP
         }
+        self._lifted: dict[tuple, list[dict[str, Any]]] = {}
+        for row in self.differences:
+            if row["comparison"] == "lifted":
+                key = (row["method"], row["map"], row["protocol"], row["measure"])
+                self._lifted.setdefault(key, []).append(row)
 
     @property
     def random(self) -> str:
@@ -140,6 +145,17 @@ class Pair:
     ) -> dict[str, Any] | None:
         """Return the tested difference of a map's aligned circuit to another one."""
         return self._tests.get((method, name, protocol, against, measure.column))
+
+    def lifted_test(
+        self, method: str, name: str, protocol: str, measure: Measure
+    ) -> dict[str, Any] | None:
+        """Return the tested difference of a map of edges to lifted scores of nodes.
+
+        Of several lifted maps, that to the same map of nodes, or else to the first.
+        """
+        rows = self._lifted.get((method, name, protocol, measure.column), [])
+        same = [row for row in rows if row["against"] == f"{LIFTED}{name}"]
+        return next(iter([*same, *rows]), None)
 
     def mark(
         self, method: str, name: str, protocol: str, against: str, measure: Measure

@@ -1,0 +1,52 @@
+"""The table of a pair's transfers: of nodes, of edges, of nodes lifted to edges."""
+
+import polars as pl
+
+from circuit_transfer.tables.edge_transfers import is_lifted
+from circuit_transfer.tables.explanations import MEASURE_EXPLANATIONS, explain
+from circuit_transfer.tables.measures import CPR
+from circuit_transfer.tables.outcomes import CANDIDATES, LABELS, pair_outcomes
+from circuit_transfer.tables.transfers import Maps
+from circuit_transfer.tables.typesetting import Table
+from circuit_transfer.transfer.edge_controls import DEGREE_SOURCE
+
+NOTE = (
+    "Means over tasks, by the main map of every method, and of edges by maps of nodes "
+    "that are lifted to them. control: the one with the highest CPR of those that "
+    f"replace the source or need none ({', '.join(CANDIDATES)}). minus: the circuits "
+    "without the task's family minus those of this control, of degree-source, and of "
+    "lifted nodes, with the 95 % interval over tasks and seeds within them (CPR and "
+    "accuracy area: higher is better, CMD: lower is better). p: over tasks x seeds and "
+    "over tasks alone, adjusted by Holm for all controls of a map, and for all lifted "
+    "maps. shown: by CPR and CMD together."
+)
+
+
+def levels_table(
+    statistics: pl.DataFrame, *, source: str, target: str, maps: Maps
+) -> Table:
+    """Circuits of one pair by what is transferred: a block for each map.
+
+    Args:
+        statistics: the levels and differences of all circuits, of one ablation.
+        source: the source model.
+        target: the target model.
+        maps: by method, the main one first; shown are this one and lifted ones.
+    """
+    shown = {
+        method: [names[0], *filter(is_lifted, names[1:])]
+        for method, names in maps.items()
+    }
+    frame = pair_outcomes(statistics, source, target, shown).drop("source", "target")
+    # Once for all measures.
+    once = pl.when(pl.col("measure") == CPR.name).then("shown").alias("shown")
+    names = frame["map"].unique(maintain_order=True)
+    return Table(
+        frame.with_columns(once),
+        labels=len(LABELS),
+        blocks=len(LABELS) - 1,
+        note=NOTE,
+        explanations=explain(
+            [*MEASURE_EXPLANATIONS, *names, *CANDIDATES, DEGREE_SOURCE]
+        ),
+    )
