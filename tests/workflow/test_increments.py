@@ -24,27 +24,28 @@ from gguf_models import tiny_model, write_gguf
 HOME = Path(__file__).parents[2]
 TINY = Path(__file__).with_name("tiny.yaml")
 # The study, scores by a method that takes no steps, and a model that none of it uses.
-TARGETS = [
+TARGETS = (
     "all",
     "results/scores/tiny-source/ioi/nap.safetensors",
     "results/models/quantised/model.json",
-]
+)
 LIBRARY = "workflow/lib/circuit_transfer"
 
 
 class Repository:
     """A copy of the workflow, with a study of its own in `config.yaml`."""
 
-    def __init__(self, folder: Path, config: dict):
+    def __init__(self, folder: Path, config: dict, targets: tuple = TARGETS):
         self.folder = folder
         self.config = config
+        self.targets = targets
         self.comment = "A study."
 
     def snakemake(self) -> None:
         """Run the workflow as a user would in this folder."""
         self._write_config()
         result = subprocess.run(
-            [sys.executable, "-m", "snakemake", "--cores", "2", *TARGETS],
+            [sys.executable, "-m", "snakemake", "--cores", "2", *self.targets],
             cwd=self.folder,
             capture_output=True,
             text=True,
@@ -55,7 +56,7 @@ class Repository:
     def plan(self) -> dict[str, bool]:
         """Return for every result whether a run would make it again."""
         self._write_config()
-        arguments = ("--cores", "2", "--summary", *TARGETS)
+        arguments = ("--cores", "2", "--summary", *self.targets)
         result = planner.plan(*arguments, folder=self.folder)
         assert result.returncode == 0, result.stdout + result.stderr
         _, *rows = result.stdout.splitlines()
@@ -626,6 +627,115 @@ def test_without_transfers_a_removed_task_is_gone_from_summaries_alone(
     assert {"tables/models", "tables/statistics"} <= planned
     kinds = {name.partition("/")[0] for name in planned}
     assert kinds <= {"tables", "figures", "summary"}
+
+
+# Circuits of edges of one task by transferred scores, beside those of nodes.
+OF_IOI = "results/faithfulness/aligned-edges/tiny-source/tiny-target/ioi/eap.parquet"
+PROJECTED = ["edge-projections/*", "faithfulness/aligned-edges/*"]
+NODES_OF_IOI = ["projections/*", "faithfulness/aligned/*"]
+
+
+@pytest.fixture(scope="module")
+def transferring(finished, tmp_path_factory) -> Repository:
+    """A copy that transfers scores of edges, finished for one task."""
+    folder = tmp_path_factory.mktemp("transferring") / "copy"
+    shutil.copytree(finished.folder, folder, copy_function=shutil.copyfile)
+    copy = Repository(folder, transferring_study(), (OF_IOI,))
+    copy.snakemake()
+    return copy
+
+
+def transferring_study() -> dict:
+    config = own_study()
+    config["alignment"]["edges"] = {
+        "methods": ["eap"],
+        "compare": ["depth-prior", "stitched", "lifted-free"],
+        "nodes": "nap-ig-inputs",
+        "epochs": 1,
+        "examples": 8,
+        "controls": ["ridge"],
+    }
+    return config
+
+
+def of_edges(**values) -> Callable[[Repository], None]:
+    """Make a change of settings of transferred edges."""
+    return lambda repository: repository.config["alignment"]["edges"].update(values)
+
+
+@pytest.mark.parametrize(
+    ("change", "again", "stays"),
+    [
+        (lambda repository: None, [], ["*"]),
+        (
+            of_edges(learning_rate=0.2),
+            ["edge-alignments/*", *PROJECTED],
+            ["alignments/*", "stitched-edges/*", "edge-scores/*", *NODES_OF_IOI],
+        ),
+        (
+            of_edges(ranking="signed"),
+            ["edge-alignments/*", *PROJECTED],
+            ["alignments/*", "stitched-edges/*", "edge-scores/*", *NODES_OF_IOI],
+        ),
+        # Neither is trained, and the second comes with the stitched map.
+        (
+            of_edges(controls=["ridge", "mean-gold", "edge-changes"]),
+            PROJECTED,
+            ["edge-alignments/*", "stitched-edges/*", *NODES_OF_IOI],
+        ),
+        # It is trained beside the maps that have not seen a task.
+        (
+            of_edges(controls=["ridge", "degree-source"]),
+            ["edge-alignments/*/without-ioi/*", *PROJECTED],
+            ["edge-alignments/*/all/*", "edge-alignments/*/only-*", *NODES_OF_IOI],
+        ),
+        (
+            of_edges(compare=["depth-prior", "stitched"]),
+            PROJECTED,
+            ["edge-alignments/*", "stitched-edges/*", "edge-scores/*"],
+        ),
+        # By their scores circuits of edges are ranked too.
+        (
+            setting("alignment", learning_rate=0.2),
+            ["alignments/*", *NODES_OF_IOI, *PROJECTED],
+            ["edge-alignments/*", "stitched-edges/*"],
+        ),
+        # Both levels are matched by it.
+        (
+            setting("alignment", prior={"threshold": 0.5}),
+            ["alignments/*", "edge-alignments/*", *PROJECTED],
+            ["stitched-edges/*", "edge-scores/*"],
+        ),
+        (
+            setting("evaluation", proportions=[0.1, 0.5, 1.0]),
+            PROJECTED,
+            ["edge-alignments/*", "stitched-edges/*", "edge-scores/*"],
+        ),
+        (
+            setting("attribution", kv="kv-head"),
+            ["edge-scores/*", "edge-alignments/*", "stitched-edges/*", *PROJECTED],
+            ["alignments/*", *NODES_OF_IOI],
+        ),
+        (
+            commented(f"{LIBRARY}/transfer/edge_stitching.py"),
+            ["stitched-edges/*", *PROJECTED],
+            ["edge-alignments/*", "alignments/*", *NODES_OF_IOI],
+        ),
+    ],
+)
+def test_transfers_of_edges_run_again_for_their_own_causes(
+    transferring, change, again, stays
+):
+    transferring.config = transferring_study()
+    file = transferring.folder / LIBRARY / "transfer/edge_stitching.py"
+    before = file.read_bytes()
+    change(transferring)
+    plan = transferring.plan()
+    file.write_bytes(before)
+    for patterns, expected in ((again, True), (stays, False)):
+        for pattern in patterns:
+            found = [name for name in plan if fnmatchcase(name, pattern)]
+            assert found and {plan[name] for name in found} == {expected}, pattern
 
 
 CONVERGENCE = ("circuits/convergence.py", "figures/convergence.py")

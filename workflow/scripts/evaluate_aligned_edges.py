@@ -53,36 +53,36 @@ def evaluate_aligned_edges(
 ) -> None:
     """Project the task's edge scores by every map and control, measure every size.
 
-    The projected scores are written as well. `maps` are those of edges, the main one
-    first; `nodes_path` has the projected scores of nodes that some of them lift, and
-    `masks_paths` the circuits that were learned on the target and the task itself.
-    `settings` are those of `evaluate_edge_circuits`, and `proportions`.
+    The projected scores are written as well. `maps` has the main one first, and
+    `nodes_path` those of nodes; `settings` are as in `evaluate_edges`.
     """
     graph = described_graph(read_description(target_path), kv)
     fits = [read_edge_fit(path) for path in alignments_paths]
     given = _ranked(tasks, scores_paths, ranking, fits[0].source if fits else None)
-    rankings = projected_rankings(
-        task,
-        given,
-        _ranked(tasks, gold_paths, ranking, graph),
-        fits,
-        [_free_mask(path, graph) for path in masks_paths],
-        controls=controls,
-        families=families,
-        stitched=read_edge_fit(stitched_path) if stitched_path else None,
-        level=EDGES,
-    )
+    gold = _ranked(tasks, gold_paths, ranking, graph)
+    masks = [_free_mask(path, graph) for path in masks_paths]
+    stitched = read_edge_fit(stitched_path) if stitched_path else None
+    how = {"controls": controls, "families": families, "level": EDGES}
+    every = task, given, gold, fits, masks
+    rankings = projected_rankings(*every, stitched=stitched, **how)
     if nodes_path:
         of_nodes = lifted_rankings(read_frame(nodes_path), graph, maps, controls)
         rankings = pl.concat([rankings, of_nodes])
-    keys = {"source": source, "target": target, "task": task, "method": edge_method}
-    labels = [pl.lit(value).alias(key) for key, value in keys.items()]
-    rankings = rankings.select(*labels, pl.all())
+    rankings = _labelled(rankings, source, target, task, edge_method)
     write_frame(rankings, projections_path)
-    every = ranked_circuits(graph, rankings, settings["proportions"], maps[0], controls)
+    sizes = settings["proportions"]
+    circuits = ranked_circuits(graph, rankings, sizes, maps[0], controls)
     paths = (target_path, pairs_path, faithfulness_path, cost_path)
-    how = {"kv": kv, "settings": settings, "resume": resume}
-    evaluate_edge_circuits(*paths, *every, **how, complement_of=FOUND)
+    how = {"kv": kv, "settings": settings, "resume": resume, "complement_of": FOUND}
+    evaluate_edge_circuits(*paths, *circuits, **how)
+
+
+def _labelled(
+    rankings: pl.DataFrame, source: str, target: str, task: str, method: str
+) -> pl.DataFrame:
+    names = {"source": source, "target": target, "task": task, "method": method}
+    labels = [pl.lit(value).alias(key) for key, value in names.items()]
+    return rankings.select(*labels, pl.all())
 
 
 def _ranked(

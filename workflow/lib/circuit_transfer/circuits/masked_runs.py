@@ -1,8 +1,8 @@
 """Run a model under a soft mask over its nodes, or over its edges.
 
-What a node writes, or an edge carries, is mixed with what it is in another run by the
-share that the mask gives it, and a gradient of the answer reaches whatever the mask is
-made from. Several masks run side by side in one pass.
+A node's output, or what an edge carries, is mixed with that in another run by the share
+that the mask gives it, and a gradient of the answer reaches whatever the mask is made
+from. Several masks run side by side in one pass.
 """
 
 from torch import Tensor, nn

@@ -4,6 +4,7 @@
 - `gates`: hard concrete gates;
 - `constraints`: how many gates may be open, by multipliers that are trained too;
 - `training`: the training loop, for masks of any kind, several side by side;
+- `memory`, `side_by_side`: how many circuits fit into a pass;
 - `learned_masks`: from a method's masks, trained, to circuits of exact sizes;
 - `gated`: gates of edges or of nodes, and `node_circuits`: circuits of nodes as edges;
 - `edge_pruning`: a gate for every edge, or one for all edges from a node;

@@ -43,6 +43,8 @@ PEAKS = ("longest_job_hours", "peak_memory_gb")
 STARTING_SECONDS, BYTES_PER_SECOND = 30, 1e9
 # Of every trained weight: its gradient and two moments.
 TRAINED_NUMBERS = 3
+# Of every number beside those of the model: itself too, its start and its prior.
+LEARNED_NUMBERS = 6
 # Stages that write the weights of a model, by the key of its entry.
 MADE_BY = {"hub": "download_model", "gguf": "convert_gguf"}
 # Stages that wait for another one, by the number of stages before; all others have 0.
@@ -143,7 +145,7 @@ def work_memory(work: Work, shape: ModelShape, tokens: Mapping[str, int]) -> int
     nodes = work.copies * held_tokens * shape.node_bytes
     edges = edge_memory(work.edges, shape, batch, longest)
     edges += cached_bytes(work.edges, shape, _prompt_tokens(work, tokens))
-    numbers = logits + work.masks * shape.parameters
+    numbers = logits + work.masks * shape.parameters + LEARNED_NUMBERS * work.learned
     trained = _trained_share(work, shape) * shape.parameters
     numbers += ceil(TRAINED_NUMBERS * trained)
     return shape.weight_bytes + nodes + edges + kept + numbers * FLOAT32_BYTES

@@ -54,6 +54,7 @@ def _fits(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
         fitted = fits(maps, controls)
         trained = sum(each in TRAINED_MAPS for each, _ in fitted)
         source, target = nodes[pair["source"]], nodes[pair["target"]]
+        of_map = _map_numbers(source, target)
         # Of trained maps, what training starts from too.
         written = len(fitted) + sum(each in TRAINED_MAPS for each in maps)
         of_target = Work(
@@ -67,19 +68,20 @@ def _fits(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
             # Of both runs; the divergence takes as many again.
             logits=4,
             holds_all=True,
-            written_bytes=seeds * written * _map_bytes(source, target),
+            written_bytes=seeds * written * of_map * FLOAT32_BYTES,
             # Those of all seeds, maps and controls share passes.
             circuits=max(1, seeds * trained),
             splits=True,
             edges=EdgeWork(kv, target.edges, 1, cached=2),
+            learned=seeds * trained * of_map,
         )
         yield from with_comparisons(of_target, pair["source"], maps, config)
 
 
-def _map_bytes(source: Nodes, target: Nodes) -> int:
-    """Return the size of a map: a matrix of writers and one of readers."""
+def _map_numbers(source: Nodes, target: Nodes) -> int:
+    """Return how many numbers a map has: a matrix of writers and one of readers."""
     writers = (source.count + 1) * (target.count + 1)
-    return (writers + source.readers * target.readers) * FLOAT32_BYTES
+    return writers + source.readers * target.readers
 
 
 def _stitched(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
@@ -88,7 +90,7 @@ def _stitched(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
     wanted = study["tasks"] if STITCHED in edge_maps(config) else []
     for pair, task in product(study["transfers"], wanted):
         source, target = nodes[pair["source"]], nodes[pair["target"]]
-        own = len(EDGE_TARGET_ONLY) * target.edges * FLOAT32_BYTES
+        numbers = _map_numbers(source, target) + len(EDGE_TARGET_ONLY) * target.edges
         of_target = Work(
             stage="stitch_edges",
             model=pair["target"],
@@ -101,7 +103,7 @@ def _stitched(config: Mapping, nodes: Mapping[str, Nodes]) -> Iterator[Work]:
             copies=10,
             logits=2,
             holds_all=True,
-            written_bytes=_map_bytes(source, target) + own,
+            written_bytes=numbers * FLOAT32_BYTES,
         )
         yield of_target
         yield replace(of_target, model=pair["source"], written_bytes=0, beside=True)

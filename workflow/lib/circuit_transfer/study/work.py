@@ -74,6 +74,7 @@ class Work:
         masks: how many numbers there are in memory for every weight of the model, where
             weights have masks that are trained.
         edges: what it has to do with edges, if it has.
+        learned: how many numbers are trained beside those of the model.
         trained: which weights have gradients, and moments of an optimiser, see
             `distillation.variants.Variant`; none if empty.
         writes_weights: whether the job writes the weights, in float32.
@@ -95,6 +96,7 @@ class Work:
     splits: bool = False
     masks: int = 0
     edges: EdgeWork | None = None
+    learned: int = 0
     trained: str = ""
     writes_weights: bool = False
 
@@ -139,5 +141,5 @@ def with_comparisons(
     if compared:
         runs = {"forwards": compared, "forward_backwards": 0, "written_bytes": 0}
         # The circuits are those of the target.
-        own = {"edges": None, "circuits": 1, "splits": False}
+        own = {"edges": None, "circuits": 1, "splits": False, "learned": 0}
         yield replace(fit, model=source, beside=True, **runs, **own)

@@ -1,7 +1,10 @@
-"""From a source model to a target: maps of node scores, their controls, and rankings.
+"""From a source model to a target: maps of scores, their controls, and rankings.
 
 - `training_sets`, `maps`: the tasks that an alignment learns from, and its kinds;
-- `objectives`, `trained_maps`, `training`, `alignment`: trained maps and their fits;
+- `objectives`, `training`: what maps are trained for, and the loop that trains them;
+- `trained_maps`, `node_training`, `alignment`: trained maps of nodes and their fits;
+- `edge_maps`, `trained_edge_maps`, `edge_training`, `edge_alignment`: those of edges,
+  with `edge_sources` and `edge_controls`, what their controls are trained on;
 - `shared_prompts`, `cka`: the prompts of both models, and the similarity of outputs;
 - `changes`, `regression`, `stitching`, `carried_gradients`: maps made from both
   models' residual streams on a task's own prompts;

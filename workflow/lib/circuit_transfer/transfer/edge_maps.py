@@ -107,7 +107,7 @@ def lifted_map(matrix: np.ndarray, source: Graph, target: Graph) -> EdgeMap:
 
     A writer goes where its node goes, and so does a reader, among those of its kind;
     `input` and `logits` go to themselves. A key or value that several heads share goes
-    where these go on average, and gets what each of its own heads gets.
+    where they do in the mean, and gets what each of its own heads gets.
 
     Args:
         matrix: `(n_source, n_target)`, of nodes; see `correspondences`.
