@@ -72,18 +72,19 @@ def _largest(scores: np.ndarray) -> float:
     return largest if largest > 0 else 1.0
 
 
-def _total(scores: np.ndarray) -> float:
+def _share(scores: np.ndarray) -> np.ndarray:
     total = np.abs(scores).sum()
-    return total if total > 0 else 1.0
+    return scores / (total if total > 0 else 1.0)
 
 
 TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "sum": lambda scores: scores / _total(scores),
+    "sum": lambda scores: _share(scores),
     "raw": lambda scores: scores,
     "max": lambda scores: scores / _largest(scores),
     "signed-sqrt": lambda scores: (
         np.sign(scores) * np.sqrt(np.abs(scores) / _largest(scores))
     ),
+    "sqrt-sum": lambda scores: np.sign(scores) * _share(np.sqrt(np.abs(scores))),
     "rank": lambda scores: (scipy.stats.rankdata(scores) - 1) / max(len(scores) - 1, 1),
 }
 
@@ -93,8 +94,9 @@ def transformed(scores: np.ndarray, transform: str) -> np.ndarray:
 
     `sum` divides by the sum of the magnitudes: one step of Adam then moves a projected
     score by at most the learning rate, however many nodes the source has. `max` divides
-    by the largest magnitude; `signed-sqrt` then takes the root of the magnitudes;
-    `rank` puts the ranks on a scale from 0 to 1, the highest score at 1; `raw` leaves
+    by the largest magnitude; `signed-sqrt` then takes the root of the magnitudes, and
+    `sqrt-sum` divides the roots by their sum, which suits edges, of which few have most
+    of the magnitude; `rank` puts the ranks on a scale from 0 to 1, the highest score at 1; `raw` leaves
     them. Unknown scores (NaN) stay unknown.
 
     Raises:
