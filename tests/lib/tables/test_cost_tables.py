@@ -326,3 +326,12 @@ def test_the_sentences_of_a_figure_fit_below_its_panels(count):
 def test_a_figure_without_costs_has_a_message():
     (text,) = drawn(balance().clear()).texts
     assert "no cost to compare" in text.get_text()
+
+
+def test_edges_break_even_as_nodes_do():
+    stages = {"attribute_nodes": "attribute_edges"}
+    stages["fit_alignment"] = "fit_edge_alignment"
+    edges = [row | {"stage": stages[row["stage"]], "method": "eap"} for row in ROWS]
+    alone, both = balance(), balance([*ROWS, *edges])
+    assert both.filter(method="nap").equals(alone)
+    assert both.filter(method="eap").drop("method").equals(alone.drop("method"))

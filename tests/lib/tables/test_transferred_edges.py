@@ -8,6 +8,7 @@ from polars.testing import assert_frame_equal
 
 from circuit_transfer.tables.comparisons import comparisons_table, maps_table
 from circuit_transfer.tables.scaling import scaling
+from circuit_transfer.tables.source_use import BEST_TARGET_ONLY, source_use
 from circuit_transfer.tables.transfers import controls_table, leaderboard
 
 PAIR = {"source": nodes.SOURCE, "target": nodes.TARGET}
@@ -121,3 +122,25 @@ def test_every_pair_recovers_edges_as_well(statistics):
     best = max(study.level(each, "ioi") for each in ("in-distribution", "zero-shot"))
     share = 100 * best / study.level("gold", "ioi")
     assert row["recovery_percent"] == pytest.approx(share)
+
+
+def test_source_use_knows_the_changes_of_edges_as_a_control_of_the_target():
+    frame = source_use(
+        nodes.named_cpr(study.summary()[1]),
+        relations={(nodes.SOURCE, nodes.TARGET): "apart"},
+        similarities={},
+        families=nodes.FAMILIES,
+        methods=["nap", "exact", "eap"],
+        maps=[*nodes.MAPS, *study.MAPS],
+    )
+    row = one(
+        frame.filter(protocol="family", measure="cpr"),
+        method="eap",
+        map="prior-residual",
+        control=BEST_TARGET_ONLY,
+    )
+    # Of families: ioi, and arithmetic, whose two tasks have the same difference.
+    ours, theirs = study.LEVELS["zero-shot"], study.LEVELS["edge-changes"]
+    by_family = [ours - theirs, ours + study.SHIFT - theirs]
+    assert row["difference"] == pytest.approx(0.999 * sum(by_family) / 2)
+    assert frame.filter(method="nap", control=BEST_TARGET_ONLY).is_empty()
