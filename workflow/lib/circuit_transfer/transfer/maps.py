@@ -96,8 +96,8 @@ def transformed(scores: np.ndarray, transform: str) -> np.ndarray:
     score by at most the learning rate, however many nodes the source has. `max` divides
     by the largest magnitude; `signed-sqrt` then takes the root of the magnitudes, and
     `sqrt-sum` divides the roots by their sum, which suits edges, of which few have most
-    of the magnitude; `rank` puts the ranks on a scale from 0 to 1, the highest score at 1; `raw` leaves
-    them. Unknown scores (NaN) stay unknown.
+    of the magnitude; `rank` puts the ranks on a scale from 0 to 1, the highest score at
+    1; `raw` leaves them. Unknown scores (NaN) stay unknown.
 
     Raises:
         ValueError: the transform is unknown.
