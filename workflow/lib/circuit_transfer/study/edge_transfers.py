@@ -11,8 +11,7 @@ from circuit_transfer.transfer.edge_controls import (
     EDGE_TARGET_ONLY,
     TRAINED_EDGE_CONTROLS,
 )
-from circuit_transfer.transfer.lifted import LIFTED
-from circuit_transfer.transfer.maps import CARRIED, FILLED, MAPS, STITCHED
+from circuit_transfer.transfer.maps import CARRIED, FILLED, LIFTED, MAPS, STITCHED
 from circuit_transfer.transfer.training_sets import leaves_out
 
 # The control that is a method of the study, learned on the target and the task itself.

@@ -10,11 +10,10 @@ import polars as pl
 
 from circuit_transfer.circuits.methods import edge_methods
 from circuit_transfer.tables.curves import RANDOM
+from circuit_transfer.transfer.maps import LIFTED
 
 # The method that random rankings of edges have; those of nodes have `RANDOM`.
 RANDOM_EDGES = "random-edges"
-# Begins the names of maps of nodes that give scores of edges.
-LIFTED = "lifted-"
 
 
 def of_edges(frame: pl.DataFrame, ranking: str) -> pl.DataFrame:

@@ -10,12 +10,14 @@ from circuit_transfer.transfer.controls import (
     control_sources,
     permuted,
 )
-from circuit_transfer.transfer.edge_controls import degree_preserving
+from circuit_transfer.transfer.edge_controls import (
+    DEGREE_SOURCE,
+    TRAINED_EDGE_CONTROLS,
+    degree_preserving,
+)
 from circuit_transfer.transfer.edge_maps import edge_kinds
 
 SOURCE_FREE, RANDOM_SOURCE = TRAINED_CONTROLS
-DEGREE_SOURCE = "degree-source"
-TRAINED_EDGE_CONTROLS = (*TRAINED_CONTROLS, DEGREE_SOURCE)
 Sources = Mapping[str, np.ndarray]
 
 

@@ -7,10 +7,9 @@ import polars as pl
 
 from circuit_transfer.circuits.edge_masks import lifted
 from circuit_transfer.models.edges import Graph
+from circuit_transfer.transfer.maps import LIFTED
 from circuit_transfer.transfer.projection import RANKING_SCHEMA
 
-# Before the name of a map of nodes.
-LIFTED = "lifted-"
 # The controls of a map that are lifted too: those that replace the source's scores.
 OF_MAPS = ("none", "source-free", "random-source", "other-family")
 

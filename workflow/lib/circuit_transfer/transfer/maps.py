@@ -65,6 +65,8 @@ COST_PARTS = {CKA: "similarity", MATCHED: "matching"}
 # prompts (`stitching`): of scores, and of gradients, by methods whose gradients are of
 # whole runs, so that the residual stream has them too.
 STITCHED, CARRIED = "stitched", "carried-gradients"
+# Before the name of a map of nodes that gives scores of edges, see `lifted`.
+LIFTED = "lifted-"
 
 
 def _largest(scores: np.ndarray) -> float:
