@@ -140,6 +140,7 @@ def with_comparisons(
     yield replace(fit, forwards=fit.forwards + compared)
     if compared:
         runs = {"forwards": compared, "forward_backwards": 0, "written_bytes": 0}
-        # The circuits are those of the target.
+        # The circuits are those of the target; the outputs of all nodes are compared.
         own = {"edges": None, "circuits": 1, "splits": False, "learned": 0}
+        own |= {"copies": max(1, fit.copies)}
         yield replace(fit, model=source, beside=True, **runs, **own)
