@@ -9,6 +9,7 @@ from circuit_transfer.circuits.edge_controls import GROWN, grown_circuits
 from circuit_transfer.circuits.edge_masks import edge_circuits, effective_edges
 from circuit_transfer.models.edges import Graph
 from circuit_transfer.transfer.edge_controls import RANDOM_EFFECTIVE
+from circuit_transfer.transfer.training_sets import leaves_out
 
 
 def ranked_circuits(
@@ -20,8 +21,8 @@ def ranked_circuits(
 ) -> tuple[pl.DataFrame, np.ndarray]:
     """Return the circuits of every ranking whose scores are known.
 
-    With those of the main map, of the first seed of every training set, there are
-    random ones with as many effective edges, if these are wanted.
+    With those of the main map, zero-shot and of the first seed, there are random ones
+    with as many effective edges, if these are wanted.
 
     Args:
         graph: the edges.
@@ -57,8 +58,13 @@ def ranked_circuits(
 
 
 def _first_seeds(rankings: pl.DataFrame, main: str) -> pl.DataFrame:
-    """Return the main map's rankings of the first seeds, with the number of each."""
+    """Return the main map's zero-shot rankings of the first seeds, with their numbers.
+
+    As other controls, random circuits are of the protocols that leave something out.
+    """
     own = rankings.with_row_index("row").filter(map=main, control="none")
+    sets = own["training_set"].unique()
+    own = own.filter(pl.col("training_set").is_in([*filter(leaves_out, sets)]))
     return own.sort("seed", maintain_order=True).unique(
         "training_set", keep="first", maintain_order=True
     )
