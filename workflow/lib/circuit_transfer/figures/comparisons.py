@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
+from math import ceil
 
 import polars as pl
 from matplotlib.axes import Axes
@@ -41,6 +42,7 @@ GIVEN = {
     "other-family": ("another family's scores", "#D55E00", "D"),
     DEGREE_SOURCE: ("scores by the sums of nodes", "#CC79A7", "^"),
 }
+IN_A_LINE = 6  # names of the legend, of which more are in two lines
 LEVELS = {"gold": ("#000000", "-"), "node-changes": ("#0072B2", "--")}
 LEVELS |= {"edge-changes": ("#E69F00", ":")}
 
@@ -107,7 +109,8 @@ def maps_figure(
         for circuit, (colour, style) in LEVELS.items()
         if pair.has(circuit)
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    columns = len(handles) if len(handles) <= IN_A_LINE else ceil(len(handles) / 2)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
     figure.suptitle(f"{source} → {target}", fontsize=9)
     return figure
 
