@@ -56,7 +56,7 @@ def plot_transferred_circuits(
         target: the target model.
         task: the task.
         edge_method: the method of the scores.
-        n: number of edges of each circuit.
+        n: number of edges of each circuit; of fewer, all.
         map_name: the map, trained without the task's family.
         ranking: of both models' scores, `absolute` or `signed`.
         seed: of the map's training.
@@ -70,7 +70,7 @@ def plot_transferred_circuits(
     own, gold = f"{source}: the source's circuit", f"{target}: the gold circuit"
     titles = (own, gold, f"{target}: by {map_name}, {training_set}")
     panels = _panels(edges, titles, (of_source[1], *2 * [of_target[1]]))
-    title = f"{source} → {target}, {task}, {edge_method}: the {n} highest edges"
+    title = f"{source} → {target}, {task}, {edge_method}: the highest edges"
     draw_circuits(transferred_circuits(panels, title=title), figure_paths)
     write_table(transferred_table(edges), table_path, title=title)
 
@@ -86,10 +86,18 @@ def _read(model_path: Path | str, path: Path | str) -> tuple[EdgeScores, Graph]:
 def _panels(
     edges: pl.DataFrame, titles: Sequence[str], graphs: Sequence[Graph]
 ) -> list[Panel]:
-    """Return the circuits of the source, gold and transferred, each with its graph."""
+    """Return the circuits of the source, gold and transferred, each with its graph.
+
+    Their titles say of how many edges they are: small models have few.
+    """
+    found = [edges.filter(circuit=each) for each in CIRCUITS]
     return [
-        Panel(title, edges.filter(circuit=each), graph.heads // graph.kv_readers)
-        for each, title, graph in zip(CIRCUITS, titles, graphs, strict=True)
+        Panel(
+            f"{title}, {len(own):,} of {graph.n_edges:,} edges",
+            own,
+            graph.heads // graph.kv_readers,
+        )
+        for own, title, graph in zip(found, titles, graphs, strict=True)
     ]
 
 

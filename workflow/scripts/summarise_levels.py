@@ -1,4 +1,4 @@
-"""Tabulate transfers at nodes beside those at edges, with their strongest controls."""
+"""Tabulate transfers at nodes beside those at edges, with their best controls."""
 
 from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.stages.frames import BY_ABLATION

@@ -46,17 +46,37 @@ def test_curves_by_task_are_over_the_share_of_edges(measured):
     assert gold.get_markevery() == [0, 1, 2, 3]
 
 
-def test_controls_of_edges_are_drawn_for_edges_alone(measured):
-    how = {"maps": MAPS, "controls": CONTROLS}
+def test_every_method_lists_its_own_controls(measured):
+    how = {"maps": MAPS, "controls": CONTROLS | {"nap": nodes.CONTROLS[:2]}}
     figure = comparisons.controls_figure(measured[1], **PAIR, **how)
-    labels = [each.get_text() for each in figure.axes[0].get_yticklabels()]
-    place = labels.index("degree-source")
-    on_line = [
-        sum(abs(line.get_ydata()[0] - place) < 0.4 for line in axes.lines)
-        for axes in figure.axes
-    ]
-    assert on_line[:3] == [0, 0, 0] and min(on_line[3:]) > 0
+    first = ["gold", "in-distribution", "zero-shot"]
+    listed = {
+        method: [*first, *names, "random-rankings"]
+        for method, names in how["controls"].items()
+    }
+    check_lines(figure, listed.values())
+    # Every line of every panel has a mark.
+    for axes in figure.axes:
+        places = {round(line.get_ydata()[0]) for line in axes.lines}
+        low, high = axes.get_ylim()
+        assert {*range(round(low + 0.4))} <= places and high < 0
+
+
+def test_every_method_lists_its_own_maps(measured):
+    maps = MAPS | {"nap": nodes.MAPS[:1]}
+    figure = comparisons.maps_figure(measured[1], **PAIR, maps=maps)
+    check_lines(figure, maps.values())
+
+
+def check_lines(figure, listed):
+    """The names beside the panels of every method, at lines of one height."""
     assert cut_off(figure) == []
+    heights = []
+    for axes, names in zip(figure.axes[::3], listed, strict=True):
+        assert [each.get_text() for each in axes.get_yticklabels()] == names
+        low, high = axes.get_ylim()
+        heights.append(axes.get_position().height / abs(low - high))
+    assert heights == pytest.approx([heights[0]] * len(heights), rel=0.01)
 
 
 def test_maps_of_edges_are_drawn_with_what_they_are_given(measured):

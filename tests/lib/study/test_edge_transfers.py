@@ -9,6 +9,7 @@ import yaml
 
 from circuit_transfer.study.checks import check_config
 from circuit_transfer.study.edge_transfers import edge_fit_settings
+from circuit_transfer.study.results import summarised_figures
 from circuit_transfer.study.settings import fit_settings
 from circuit_transfer.study.study import Study
 from circuit_transfer.study.validation import validate_config
@@ -72,6 +73,16 @@ def test_transferred_methods_are_those_of_nodes_and_then_of_edges():
         "transferred_methods": ["nap", METHOD],
         "edge_ranking": "absolute",
     }
+
+
+def test_the_page_shows_source_use_of_nodes_and_of_edges():
+    for sets, methods in (
+        (study(of(compare=["cka-prior"])), ["nap", METHOD]),
+        (study({}), ["nap"]),
+    ):
+        shown = [each for each in summarised_figures(sets) if "source-use" in each]
+        folder = "results/figures/source-use"
+        assert shown == [f"{folder}/{method}.png" for method in methods]
 
 
 def test_default_controls_are_those_that_the_study_can_have():

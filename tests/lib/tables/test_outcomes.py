@@ -53,12 +53,17 @@ def test_levels_are_those_of_the_circuits(table):
     assert cmd["gold"] == pytest.approx(0.999 - study.mean("gold"))
 
 
-def test_the_best_control_replaces_the_source_or_needs_none(table):
+def test_the_best_controls_lack_the_source_or_need_only_the_target(table):
     row = one(table, map="prior-residual", measure="CPR")
     # Not degree-source, which is higher and keeps what nodes send in all.
-    assert row["control"] == "source-free"
-    assert row["control_value"] == pytest.approx(study.mean("source-free", "family"))
-    assert row["minus_control"] == pytest.approx(0.999 * (0.65 - 0.55))
+    assert row["without_source"] == "source-free"
+    of_family = study.mean("source-free", "family")
+    assert row["without_source_value"] == pytest.approx(of_family)
+    assert row["minus_without_source"] == pytest.approx(0.999 * (0.65 - 0.55))
+    assert row["target_only"] == "edge-changes"
+    assert row["target_only_value"] == pytest.approx(study.mean("edge-changes"))
+    # Of two of the three tasks, circuits without the family are lower by .05.
+    assert row["minus_target_only"] == pytest.approx(0.999 * (0.65 - 0.3 - 0.1 / 3))
     assert row["minus_degree_source"] == pytest.approx(0.999 * (0.65 - 0.6))
     assert row["minus_lifted"] == pytest.approx(0.999 * (0.65 - 0.5))
     # All differences are the same, whatever the task and seed.
@@ -67,24 +72,52 @@ def test_the_best_control_replaces_the_source_or_needs_none(table):
     assert row["minus_lifted_p"] == pytest.approx(2 / 2**9)
     assert row["minus_lifted_p_tasks"] == pytest.approx(2 / 2**3)
     of_nodes = one(table, method="nap", measure="CPR")
-    assert of_nodes["control"] == "other-family"
-    assert of_nodes["minus_degree_source"] is None
+    assert (of_nodes["without_source"], of_nodes["target_only"]) == (
+        "other-family",
+        None,
+    )
+    assert of_nodes["minus_degree_source"] is of_nodes["target_only_value"] is None
     lifted = one(table, map="lifted-free", measure="CPR")
-    assert (lifted["control"], lifted["minus_lifted"]) == ("edge-changes", None)
+    assert (lifted["target_only"], lifted["minus_lifted"]) == ("edge-changes", None)
+    assert lifted["without_source"] is None
 
 
 def test_what_was_shown_is_said_by_the_tests(table):
     row = one(table, map="prior-residual", measure="CPR")
-    uses, degrees, lifted = re.split("; (?=knows|better)", row["shown"])
+    uses, beyond, degrees, lifted = re.split("; (?=knows|better)", row["shown"])
     assert uses.startswith("uses its source: shown (p = ")
+    assert beyond.startswith("better than the target's own forward passes: shown (p = ")
     assert degrees.startswith("knows more than the importance of nodes: shown (p = ")
     # Two over two to the power of nine cells, and of three tasks.
     tests = "shown (p = 0.004; over tasks alone not shown, p = 0.250)"
     assert lifted == f"better than lifted nodes: {tests}"
-    worse = one(table, method="nap", measure="CPR")["shown"]
-    assert worse.startswith("uses its source: worse (p = ")
-    assert "lifted" not in worse and "importance" not in worse
+    of_lifted = one(table, map="lifted-free", measure="CPR")["shown"]
+    assert of_lifted.startswith("better than the target's own forward passes: shown")
+    assert "uses its source" not in of_lifted
     assert one(table, map="prior-residual", measure="CMD")["shown"] is None
+
+
+def test_the_source_is_used_where_all_controls_without_it_are_exceeded(table):
+    # Better than source-free, worse than another family's scores.
+    row = one(table, method="nap", measure="CPR")
+    uses = row["shown"]
+    assert uses.startswith("uses its source: not shown (p = ")
+    assert "; better" not in uses and "; knows" not in uses
+
+
+def test_target_only_scores_do_not_decide_whether_the_source_is_used(statistics):
+    # Scores of the target alone are now the better ones, over tasks and seeds alike.
+    swapped = pl.col("against") == "edge-changes"
+    turned = statistics.with_columns(
+        pl.when(swapped).then(-pl.col(name)).otherwise(name).alias(name)
+        for name in ("mean_difference", "low", "high")
+    )
+    table = levels_table(turned, **PAIR, maps=study.maps()).frame
+    uses, beyond, *_ = one(table, map="prior-residual", measure="CPR")["shown"].split(
+        "; better"
+    )
+    assert uses.startswith("uses its source: shown (p = ")
+    assert beyond.startswith(" than the target's own forward passes: worse (p = ")
 
 
 BETTER = {"measure": "cpr", "mean_difference": 0.1, "n_cells": 9, "n_tasks": 3}
@@ -128,7 +161,22 @@ def p(seeds, tasks):
     ],
 )
 def test_cpr_and_cmd_must_agree(by_cpr, by_cmd, expected):
-    assert what_was_shown(by_cpr, by_cmd) == expected
+    assert what_was_shown([by_cpr, by_cmd]) == expected
+
+
+def test_of_several_controls_the_largest_p_counts():
+    exceeded = [BETTER | p(0.001, 0.02), LOWER | p(0.002, 0.03)]
+    also = [BETTER | p(0.03, 0.2), LOWER | p(0.01, 0.04)]
+    assert what_was_shown([*exceeded, *also]) == (
+        "shown (p = 0.030; over tasks alone not shown, p = 0.200)"
+    )
+    unsure = [BETTER | p(0.3, 0.5), also[1]]
+    assert what_was_shown([*exceeded, *unsure, *also]) == (
+        "not shown (p = 0.300; over tasks alone p = 0.500)"
+    )
+    worse = [each | {"mean_difference": -each["mean_difference"]} for each in exceeded]
+    assert what_was_shown(worse).startswith("worse (p = 0.002; ")
+    assert what_was_shown([*exceeded, *worse]).startswith("not shown (p = 0.002; ")
 
 
 def test_studies_of_several_kinships_are_one_table(statistics):
@@ -156,7 +204,16 @@ def test_studies_of_several_kinships_are_one_table(statistics):
     ]
     gold = study.mean("gold")
     assert cells[5] == f"{gold:.2f} ({0.999 - gold:.2f})"
-    assert cells[9].startswith("source-free ") and cells[10].startswith("uses its")
+    kinds = ["best control (without source)", "best target-only", "what was shown"]
+    assert [each.strip() for each in head.strip("|").split("|")][9:] == kinds
+    expected = [study.mean("source-free", "family"), study.mean("edge-changes")]
+    assert cells[9:11] == [
+        f"{name} {value:.2f} ({0.999 - value:.2f})"
+        for name, value in zip(("source-free", "edge-changes"), expected, strict=True)
+    ]
+    assert cells[11].startswith("uses its")
+    # No control of nodes is from the target's own passes.
+    assert rest[-1].split("|")[-3].strip() == "-"
     every = outcomes([(statistics, kinship)])
     assert set(every["map"]) == {*study.MAPS, *nodes.MAPS}
 

@@ -63,14 +63,16 @@ def controls_figure(
     """
     pair = Pair(statistics, source, target)
     zero_shot, *_ = pair.protocols.values()
-    rows = ["gold", "in-distribution", zero_shot, *every_name(controls), RANKINGS]
-    rows = [row for row in rows if pair.has(row)]
-    if not rows:
+    rows = {}
+    for method in maps:
+        own = ("gold", "in-distribution", zero_shot, *controls[method], RANKINGS)
+        rows[method] = [row for row in own if pair.has(row)]
+    if not every_name(rows):
         return message(NO_TRANSFER)
-    figure, cells = _grid([*maps], rows, height=0.9 + 0.2 * len(rows))
+    figure, cells = _grid(rows, frame=0.9, line=0.2)
     for (method, measure), panel in cells.items():
         name = maps[method][0]
-        _draw_dots(panel, pair, rows, method=method, name=name, measure=measure)
+        _draw_dots(panel, pair, rows[method], method=method, name=name, measure=measure)
     label_outermost([*cells.values()])
     _protocol_legend(figure, pair.protocols)
     figure.suptitle(f"{source} → {target}", fontsize=9)
@@ -94,10 +96,9 @@ def maps_figure(
     *_, zero_shot = pair.protocols.values()
     if not pair.has(zero_shot):
         return message(NO_TRANSFER)
-    rows = every_name(maps)
-    figure, cells = _grid([*maps], rows, height=1.3 + 0.28 * len(rows))
+    figure, cells = _grid(maps, frame=1.3, line=0.28)
     for (method, measure), panel in cells.items():
-        _draw_maps(panel, pair, rows, method, measure)
+        _draw_maps(panel, pair, maps[method], method, measure)
     label_outermost([*cells.values()])
     handles = [
         Line2D([], [], linestyle="", marker=marker, color=colour, label=label)
@@ -116,25 +117,35 @@ def maps_figure(
 
 
 def _grid(
-    methods: Sequence[str], rows: Sequence[str], *, height: float
+    rows: Mapping[str, Sequence[str]], *, frame: float, line: float
 ) -> tuple[Figure, dict[tuple[str, Measure], Axes]]:
-    """Return a figure with a panel for every method (down) and measure (across)."""
+    """Return a figure with a panel for every method (down) and measure (across).
+
+    Args:
+        rows: the names that the panels of a method list, from the top.
+        frame: height of a panel without them, in inches.
+        line: height of one of them.
+    """
+    heights = [frame + line * len(names) for names in rows.values()]
     figure, axes = panels(
-        len(methods) * len(SHOWN),
+        len(rows) * len(SHOWN),
         columns=len(SHOWN),
         width=3.2,
-        height=height,
-        sharey=True,
+        height=sum(heights) / len(heights),
+        # A line is as high in every panel.
+        height_ratios=[len(names) + 0.2 for names in rows.values()],
+        sharey="row",
         sharex="col",
     )
-    cells = dict(zip(product(methods, SHOWN), axes, strict=True))
+    cells = dict(zip(product(rows, SHOWN), axes, strict=True))
     for (method, measure), panel in cells.items():
         panel.set_title(f"{method}, {measure.name}")
         if panel.get_subplotspec().is_last_row():
             panel.set_xlabel(f"{measure.name}, mean over tasks ({measure.direction})")
-    axes[0].set_yticks(range(len(rows)), rows)
-    # The first row on top.
-    axes[0].set_ylim(len(rows) - 0.4, -0.6)
+    for names, first in zip(rows.values(), axes[:: len(SHOWN)], strict=True):
+        first.set_yticks(range(len(names)), names)
+        # The first row on top.
+        first.set_ylim(len(names) - 0.4, -0.6)
     return figure, cells
 
 

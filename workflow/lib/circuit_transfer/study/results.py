@@ -44,11 +44,13 @@ def results_by_category(study: Study) -> dict[str, list[str]]:
 
 def summarised_figures(study: Study) -> list[str]:
     """Return the figures (PNG) that the page shows, those of the first methods."""
+    first = first_methods(study)
+    both = first | {"method": [*first["method"], *study.edge_transfers[:1]]}
     return [
         file
         for name in SUMMARISED
-        if FIGURES[name].part in _parts(study)
-        for file in study.every(figure_pattern(name), **first_methods(study))
+        if (shown := FIGURES[name]).part in _parts(study)
+        for file in study.every(figure_pattern(name), **both if shown.edges else first)
     ]
 
 

@@ -1,4 +1,4 @@
-"""What transferred scores of edges come to, against their strongest controls."""
+"""What transferred scores of edges come to, against their best controls."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,7 +8,7 @@ import polars as pl
 from circuit_transfer.summary.differences import compared, verdict
 from circuit_transfer.summary.wording import Answer, counted
 from circuit_transfer.tables.measures import CMD, CPR, Measure
-from circuit_transfer.tables.outcomes import best_control
+from circuit_transfer.tables.outcomes import CANDIDATES, best_control
 from circuit_transfer.tables.transferred_edges import BOTH, GOLD, SCHEMA, TRANSFERRED
 from circuit_transfer.tables.transfers import Pair
 from circuit_transfer.transfer.edge_controls import DEGREE_SOURCE
@@ -17,13 +17,18 @@ from circuit_transfer.transfer.edge_controls import DEGREE_SOURCE
 DRAWN = SCHEMA
 # What differences are said by.
 BY = (CPR, CMD)
+# The best control of `CANDIDATES`, in words.
+STRONGEST = {
+    "without_source": "their strongest control without the source by CPR",
+    "target_only": "the best scores from the target's own forward passes",
+}
 Tests = Mapping[Measure, Mapping[str, Any]]
 
 
 def edges_answer(
     pair: Pair, *, source: str, target: str, method: str, map_name: str
 ) -> Iterator[Answer]:
-    """Yield whether circuits of edges exceed the best control, and scores of nodes.
+    """Yield whether circuits of edges exceed the best controls, and scores of nodes.
 
     By the strictest protocol; nothing without such circuits.
 
@@ -53,8 +58,10 @@ def _compared(
     pair: Pair, method: str, name: str, protocol: str
 ) -> Iterator[tuple[str, Tests]]:
     """Yield in words what circuits are compared with, and the differences."""
-    control = best_control(pair, method, name, protocol)
-    others = {control: f"those of {control}, their strongest control by CPR"}
+    others = {}
+    for kind, controls in CANDIDATES.items():
+        control = best_control(pair, method, name, protocol, controls)
+        others[control] = f"those of {control}, {STRONGEST[kind]}"
     others[DEGREE_SOURCE] = f"those of {DEGREE_SOURCE}, the importance of nodes alone"
     for other, words in others.items():
         tests = {each: pair.test(method, name, protocol, other, each) for each in BY}

@@ -1,5 +1,7 @@
 """The table of a pair's transfers: of nodes, of edges, of nodes lifted to edges."""
 
+from itertools import chain
+
 import polars as pl
 
 from circuit_transfer.tables.edge_transfers import is_lifted
@@ -12,13 +14,17 @@ from circuit_transfer.transfer.edge_controls import DEGREE_SOURCE
 
 NOTE = (
     "Means over tasks, by the main map of every method, and of edges by maps of nodes "
-    "that are lifted to them. control: the one with the highest CPR of those that "
-    f"replace the source or need none ({', '.join(CANDIDATES)}). minus: the circuits "
-    "without the task's family minus those of this control, of degree-source, and of "
-    "lifted nodes, with the 95 % interval over tasks and seeds within them (CPR and "
-    "accuracy area: higher is better, CMD: lower is better). p: over tasks x seeds and "
-    "over tasks alone, adjusted by Holm for all controls of a map, and for all lifted "
-    "maps. shown: by CPR and CMD together."
+    "that are lifted to them. without source: the control with the highest CPR of "
+    f"those that replace the source's scores ({', '.join(CANDIDATES['without_source'])}"
+    "). target only: that of those from the target's own forward passes "
+    f"({', '.join(CANDIDATES['target_only'])}). minus: the circuits without the task's "
+    "family minus those of these two, of degree-source, and of lifted nodes, with the "
+    "95 % interval over tasks and seeds within them (CPR and accuracy area: higher is "
+    "better, CMD: lower is better). p: over tasks x seeds and over tasks alone, "
+    "adjusted by Holm for all controls of a map, and for all lifted maps. shown: by "
+    "CPR and CMD together, with the largest p; the source is used only where all "
+    "controls without it are exceeded. not shown, though p is small: the differences "
+    "are of both signs."
 )
 
 
@@ -41,12 +47,11 @@ def levels_table(
     # Once for all measures.
     once = pl.when(pl.col("measure") == CPR.name).then("shown").alias("shown")
     names = frame["map"].unique(maintain_order=True)
+    controls = chain.from_iterable(CANDIDATES.values())
     return Table(
         frame.with_columns(once),
         labels=len(LABELS),
         blocks=len(LABELS) - 1,
         note=NOTE,
-        explanations=explain(
-            [*MEASURE_EXPLANATIONS, *names, *CANDIDATES, DEGREE_SOURCE]
-        ),
+        explanations=explain([*MEASURE_EXPLANATIONS, *names, *controls, DEGREE_SOURCE]),
     )

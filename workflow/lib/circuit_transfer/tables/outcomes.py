@@ -1,7 +1,9 @@
-"""What transfers came to: levels, the best control, and whether that is exceeded.
+"""What transfers came to: levels, the best controls, and whether they are exceeded.
 
 A row for every pair, method, map and measure, of one study or of several. What was
-shown is said by CPR and CMD together, since CPR alone rewards exaggeration.
+shown is said by CPR and CMD together, since CPR alone rewards exaggeration. Two
+questions are separate, as in `source_use`: whether the source adds to a map, and
+whether that knows more than forward passes of the target itself.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,31 +20,38 @@ from circuit_transfer.tables.typesetting import EMPTY, rounded
 from circuit_transfer.transfer.controls import TARGET_ONLY, WITHOUT_SOURCE
 from circuit_transfer.transfer.edge_controls import DEGREE_SOURCE, EDGE_TARGET_ONLY
 
-# The controls of which the best is taken: they replace the source, or need none.
-CANDIDATES = tuple(
-    dict.fromkeys((*chain(*WITHOUT_SOURCE.values()), *TARGET_ONLY, *EDGE_TARGET_ONLY))
-)
+# The controls of which the best is taken: those that replace the source's scores, and
+# those from the target's own forward passes.
+CANDIDATES = {
+    "without_source": tuple(chain.from_iterable(WITHOUT_SOURCE.values())),
+    "target_only": tuple(dict.fromkeys((*TARGET_ONLY, *EDGE_TARGET_ONLY))),
+}
 # p values over tasks x seeds, and over tasks alone, adjusted by Holm.
 SEEDS, TASKS = "p_permutation_holm", "p_tasks_holm"
 LABELS = ("level", "method", "map", "measure")
-LEVELS = ("gold", "in_distribution", "zero_shot", "zero_shot_family", "control_value")
+LEVELS = ("gold", "in_distribution", "zero_shot", "zero_shot_family")
 # What the transferred circuits are compared with, and the columns of a comparison.
-AGAINST = ("control", "degree_source", "lifted")
+AGAINST = (*CANDIDATES, "degree_source", "lifted")
 TESTED = {"": "mean_difference", "_low": "low", "_high": "high", "_p": SEEDS}
 TESTED |= {"_p_tasks": TASKS}
 SCHEMA = {
     **dict.fromkeys(("source", "target", *LABELS), pl.String),
     **dict.fromkeys(LEVELS, pl.Float64),
-    "control": pl.String,
+    **{
+        f"{kind}{end}": dtype
+        for kind in CANDIDATES
+        for end, dtype in {"": pl.String, "_value": pl.Float64}.items()
+    },
     **{f"minus_{o}{end}": pl.Float64 for o, end in product(AGAINST, TESTED)},
     "shown": pl.String,
 }
 QUESTIONS = {
-    "control": "uses its source",
+    "without_source": "uses its source",
+    "target_only": "better than the target's own forward passes",
     "degree_source": "knows more than the importance of nodes",
     "lifted": "better than lifted nodes",
 }
-Rows = Mapping[str, Mapping[str, Any] | None]
+Rows = Sequence[Mapping[str, Any]]
 
 
 def transferred_maps(statistics: pl.DataFrame) -> dict[str, list[str]]:
@@ -61,8 +70,9 @@ def pair_outcomes(
 ) -> pl.DataFrame:
     """Return what the transfers of one pair came to, see `SCHEMA`.
 
-    `control` is the one of `CANDIDATES` with the highest CPR, `minus_...` a difference
-    of the circuits without the task's family to other ones.
+    `without_source` and `target_only` are those of `CANDIDATES` with the highest CPR,
+    `minus_...` a difference of the circuits without the task's family to other ones.
+    The source is used only where all controls without it are exceeded.
 
     Args:
         statistics: the levels and differences of all circuits, of one ablation.
@@ -90,37 +100,37 @@ def _of_map(pair: Pair, method: str, name: str) -> Iterator[dict[str, Any]]:
     }
     if not circuits["zero_shot_family"]:
         return
-    control = best_control(pair, method, name, protocol)
-    circuits["control_value"] = (
-        pair.level(method, control, name=name, protocol=protocol) if control else {}
-    )
-    others = {"control": control, "degree_source": DEGREE_SOURCE}
-    tests = {
-        measure.column: {
-            key: other and pair.test(method, name, protocol, other, measure)
-            for key, other in others.items()
-        }
-        | {"lifted": pair.lifted_test(method, name, protocol, measure)}
-        for measure in SHOWN
+    best = {
+        kind: best_control(pair, method, name, protocol, controls)
+        for kind, controls in CANDIDATES.items()
     }
-    shown = "; ".join(_sentences(tests))
+    for kind, control in best.items():
+        own = pair.level(method, control, name=name, protocol=protocol)
+        circuits[f"{kind}_value"] = own
+    shown = "; ".join(_sentences(pair, method, name, protocol, best["target_only"]))
+    others = best | {"degree_source": DEGREE_SOURCE}
     for measure in SHOWN:
         row = {"level": level_of(method, name), "method": method, "map": name}
-        row |= {"measure": measure.name, "control": control, "shown": shown}
+        row |= {"measure": measure.name, "shown": shown} | best
         row |= {key: each.get(measure.column) for key, each in circuits.items()}
+        tests = {
+            key: pair.test(method, name, protocol, other, measure)
+            for key, other in others.items()
+        }
+        tests["lifted"] = pair.lifted_test(method, name, protocol, measure)
         for other, end in product(AGAINST, TESTED):
-            found = tests[measure.column][other] or {}
-            row[f"minus_{other}{end}"] = found.get(TESTED[end])
+            row[f"minus_{other}{end}"] = (tests[other] or {}).get(TESTED[end])
         yield row
 
 
-def best_control(pair: Pair, method: str, name: str, protocol: str) -> str | None:
-    """Return the control of a map with the highest CPR, of those in `CANDIDATES`."""
+def best_control(
+    pair: Pair, method: str, name: str, protocol: str, controls: Iterable[str]
+) -> str | None:
+    """Return the control of a map with the highest CPR, of those that were tested."""
     found = {
-        each: level["cpr"]
-        for each in CANDIDATES
-        if (level := pair.level(method, each, name=name, protocol=protocol))
-        and pair.test(method, name, protocol, each, CPR)
+        each: pair.level(method, each, name=name, protocol=protocol)["cpr"]
+        for each in controls
+        if pair.test(method, name, protocol, each, CPR)
     }
     return max(found, key=found.get, default=None)
 
@@ -130,24 +140,24 @@ def level_of(method: str, name: str) -> str:
     return "nodes lifted to edges" if is_lifted(name) else scored_by(method)
 
 
-def what_was_shown(by_cpr: Mapping[str, Any], by_cmd: Mapping[str, Any]) -> str:
-    """Return whether circuits are better than others by CPR and CMD, with p values.
+def what_was_shown(rows: Rows) -> str:
+    """Return whether circuits are better than others, with the largest p values.
 
     Args:
-        by_cpr: a difference of the statistics.
-        by_cmd: that of the other measure.
+        rows: differences of the statistics, by CPR and CMD, to one control or several,
+            all of which must be exceeded.
     """
-    found = {test: _verdict((by_cpr, by_cmd), test) for test in (SEEDS, TASKS)}
-    p = {test: max(by_cpr[test], by_cmd[test]) for test in (SEEDS, TASKS)}
-    if by_cpr["n_cells"] == by_cpr["n_tasks"]:
+    found = {test: _verdict(rows, test) for test in (SEEDS, TASKS)}
+    p = {test: max(row[test] for row in rows) for test in (SEEDS, TASKS)}
+    if all(row["n_cells"] == row["n_tasks"] for row in rows):
         return f"{found[TASKS]} ({_p(p[TASKS])})"
     text = f"{found[SEEDS]} ({_p(p[SEEDS])}"
     alone = "" if found[TASKS] == found[SEEDS] else f"{found[TASKS]}, "
     return f"{text}; over tasks alone {alone}{_p(p[TASKS])})"
 
 
-def _verdict(rows: Iterable[Mapping[str, Any]], test: str) -> str:
-    """Return `shown` or `worse` if all measures agree on it, else `not shown`."""
+def _verdict(rows: Rows, test: str) -> str:
+    """Return `shown` or `worse` if all differences agree on it, else `not shown`."""
     verdicts = {verdict(row, test) for row in rows}
     words = {"yes": "shown", "worse": "worse"}
     return words.get(*verdicts, "not shown") if len(verdicts) == 1 else "not shown"
@@ -157,11 +167,24 @@ def _p(value: float) -> str:
     return f"p = {value:.3f}" if value >= 0.001 else "p < 0.001"
 
 
-def _sentences(tests: Mapping[str, Rows]) -> Iterator[str]:
-    for other, question in QUESTIONS.items():
-        by_cpr, by_cmd = (tests[each.column][other] for each in (CPR, CMD))
-        if by_cpr and by_cmd:
-            yield f"{question}: {what_was_shown(by_cpr, by_cmd)}"
+def _sentences(
+    pair: Pair, method: str, name: str, protocol: str, target_only: str | None
+) -> Iterator[str]:
+    """Yield the answer to every question that was tested."""
+    place, both = (method, name, protocol), (CPR, CMD)
+    others = {
+        "without_source": CANDIDATES["without_source"],
+        "target_only": (target_only,),
+        "degree_source": (DEGREE_SOURCE,),
+    }
+    tests = {
+        key: [pair.test(*place, *each) for each in product(controls, both)]
+        for key, controls in others.items()
+    }
+    tests["lifted"] = [pair.lifted_test(*place, measure) for measure in both]
+    for key, question in QUESTIONS.items():
+        if rows := [*filter(None, tests[key])]:
+            yield f"{question}: {what_was_shown(rows)}"
 
 
 def outcomes(
@@ -197,19 +220,20 @@ def outcomes_text(frame: pl.DataFrame) -> str:
     Args:
         frame: see `outcomes`.
     """
-    heads = ("pair", "kinship", "level", "method", "map", *map(_head, LEVELS[:-1]))
-    heads += ("best control", "what was shown")
+    heads = ("pair", "kinship", "level", "method", "map", *map(_head, LEVELS))
+    heads += ("best control (without source)", "best target-only", "what was shown")
     lines = [_line(heads), _line(["---"] * len(heads))]
     # Of every map a row per measure.
     for of_map in frame.iter_slices(len(SHOWN)):
         by_measure = {row["measure"]: row for row in of_map.iter_rows(named=True)}
         by_cpr, by_cmd = by_measure[CPR.name], by_measure[CMD.name]
         values = [_value(by_cpr[key], by_cmd[key]) for key in LEVELS]
-        control = " ".join(filter(None, (by_cpr["control"], values.pop())))
+        for kind in CANDIDATES:
+            value = _value(*(row[f"{kind}_value"] for row in (by_cpr, by_cmd)))
+            values.append(" ".join(filter(None, (by_cpr[kind], value))))
         labels = (by_cpr[key] for key in ("kinship", *LABELS[:-1]))
         pair = f"{by_cpr['source']} → {by_cpr['target']}"
-        cells = (pair, *labels, *values)
-        lines.append(_line((*cells, control, by_cpr["shown"] or "not tested")))
+        lines.append(_line((pair, *labels, *values, by_cpr["shown"] or "not tested")))
     return "\n".join(lines)
 
 
