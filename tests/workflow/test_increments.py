@@ -668,7 +668,7 @@ def of_edges(**values) -> Callable[[Repository], None]:
     [
         (lambda repository: None, [], ["*"]),
         (
-            of_edges(learning_rate=0.2),
+            of_edges(learning_rate=0.3),
             ["edge-alignments/*", *PROJECTED],
             ["alignments/*", "stitched-edges/*", "edge-scores/*", *NODES_OF_IOI],
         ),

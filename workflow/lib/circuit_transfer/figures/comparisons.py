@@ -19,9 +19,10 @@ from circuit_transfer.figures.style import (
     panels,
     show_text,
 )
+from circuit_transfer.tables.by_method import Controls, Maps, every_name
 from circuit_transfer.tables.curves import RANKINGS
 from circuit_transfer.tables.measures import CPR, SHOWN, Measure, exaggerates
-from circuit_transfer.tables.transfers import Controls, Maps, Pair, every_name
+from circuit_transfer.tables.transfers import Pair
 from circuit_transfer.tables.typesetting import EXAGGERATION
 from circuit_transfer.transfer.edge_controls import DEGREE_SOURCE
 

@@ -15,6 +15,7 @@ from circuit_transfer.figures.style import (
     panels,
     show_text,
 )
+from circuit_transfer.tables.by_method import Maps, main_maps
 from circuit_transfer.tables.curves import (
     RANKINGS,
     ZERO_SHOT,
@@ -25,7 +26,7 @@ from circuit_transfer.tables.curves import (
 from circuit_transfer.tables.differences import MEAN
 from circuit_transfer.tables.edge_transfers import members, random_method, size_label
 from circuit_transfer.tables.measures import SHOWN, exaggerates
-from circuit_transfer.tables.transfers import Maps, Pair, main_maps
+from circuit_transfer.tables.transfers import Pair
 from circuit_transfer.tables.typesetting import EXAGGERATION
 from circuit_transfer.transfer.training_sets import (
     PROTOCOLS,

@@ -17,9 +17,9 @@ from circuit_transfer.figures.style import (
     message,
     panels,
 )
+from circuit_transfer.tables.by_method import Maps, main_maps
 from circuit_transfer.tables.curves import of_map, pair_rows
 from circuit_transfer.tables.measures import CPR, EXAGGERATED, SHOWN, Measure
-from circuit_transfer.tables.transfers import Maps, main_maps
 from circuit_transfer.tables.typesetting import EXAGGERATION
 from circuit_transfer.transfer.training_sets import (
     Families,

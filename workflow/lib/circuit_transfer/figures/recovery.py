@@ -16,10 +16,11 @@ from circuit_transfer.figures.style import (
     message,
     panels,
 )
+from circuit_transfer.tables.by_method import Maps, main_maps
 from circuit_transfer.tables.curves import shown_protocols
 from circuit_transfer.tables.explanations import BEST_BY_CPR
 from circuit_transfer.tables.measures import ACCURACY, CMD, exaggerates
-from circuit_transfer.tables.transfers import Maps, Pair, main_maps
+from circuit_transfer.tables.transfers import Pair
 
 # What a bar is, and the label of its axis.
 BARS = {

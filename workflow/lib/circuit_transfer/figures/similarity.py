@@ -14,10 +14,10 @@ from circuit_transfer.figures.style import (
     panels,
     show_text,
 )
+from circuit_transfer.tables.by_method import Maps, main_maps
 from circuit_transfer.tables.curves import shown_protocols
 from circuit_transfer.tables.edge_transfers import size_label
 from circuit_transfer.tables.similarity import CORRELATIONS, similarity_means
-from circuit_transfer.tables.transfers import Maps, main_maps
 from circuit_transfer.transfer.correlation import BEFORE, CHANCE, DEPTH, GOLD
 from circuit_transfer.transfer.training_sets import ONE_PROTOCOL, PROTOCOLS
 

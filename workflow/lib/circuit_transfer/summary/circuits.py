@@ -15,6 +15,7 @@ from circuit_transfer.summary.wording import (
     number,
     with_interval,
 )
+from circuit_transfer.tables.by_method import Maps
 from circuit_transfer.tables.cells import (
     cell_schema,
     level_cell,
@@ -28,7 +29,7 @@ from circuit_transfer.tables.explanations import (
     explain,
 )
 from circuit_transfer.tables.measures import CMD, CPR, SHOWN, exaggerates
-from circuit_transfer.tables.transfers import Maps, Pair
+from circuit_transfer.tables.transfers import Pair
 from circuit_transfer.tables.typesetting import EXAGGERATES, Table
 
 # Of the columns of tables with all measures.

@@ -22,6 +22,7 @@ from circuit_transfer.summary import (
 from circuit_transfer.summary.names import Names
 from circuit_transfer.summary.page import Bars, Drawing, Image, Section, page
 from circuit_transfer.summary.wording import counted, joined, listed
+from circuit_transfer.tables.by_method import main_maps
 from circuit_transfer.tables.distillation import (
     DistillationLevels,
     distillation_table,
@@ -30,7 +31,7 @@ from circuit_transfer.tables.distillation import (
 from circuit_transfer.tables.edge_levels import EdgeLevels, edges_table
 from circuit_transfer.tables.methods import MethodLevels, methods_table
 from circuit_transfer.tables.models import CHANCE
-from circuit_transfer.tables.transfers import Pair, main_maps
+from circuit_transfer.tables.transfers import Pair
 
 READING = "In brackets: 95 % intervals, of measures over test examples"
 TESTED = (

@@ -20,10 +20,11 @@ from circuit_transfer.summary.wording import (
     listed,
     p_value,
 )
+from circuit_transfer.tables.by_method import Maps, every_name
 from circuit_transfer.tables.comparisons import GIVEN, floor_over_tasks
 from circuit_transfer.tables.explanations import MEASURE_EXPLANATIONS, explain
 from circuit_transfer.tables.measures import CMD, CPR, SHOWN, Measure
-from circuit_transfer.tables.transfers import LEVEL, Maps, Pair, every_name
+from circuit_transfer.tables.transfers import LEVEL, Pair
 from circuit_transfer.tables.typesetting import Table
 
 QUESTION = "Does the source matter?"

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from circuit_transfer.tables.by_method import Controls, Maps, every_name
 from circuit_transfer.tables.cells import cell_schema, level_cell
 from circuit_transfer.tables.curves import RANKINGS
 from circuit_transfer.tables.differences import BY_MAP
@@ -19,14 +20,7 @@ from circuit_transfer.tables.explanations import (
     explain,
 )
 from circuit_transfer.tables.measures import SHOWN
-from circuit_transfer.tables.transfers import (
-    LEVEL,
-    Controls,
-    Maps,
-    Pair,
-    every_name,
-    verdict,
-)
+from circuit_transfer.tables.transfers import LEVEL, Pair, verdict
 from circuit_transfer.tables.typesetting import MARK, Table
 from circuit_transfer.transfer.controls import TARGET_ONLY
 from circuit_transfer.transfer.edge_controls import DEGREE_SOURCE, EDGE_TARGET_ONLY

@@ -4,11 +4,11 @@ from itertools import chain
 
 import polars as pl
 
+from circuit_transfer.tables.by_method import Maps
 from circuit_transfer.tables.edge_transfers import is_lifted
 from circuit_transfer.tables.explanations import MEASURE_EXPLANATIONS, explain
 from circuit_transfer.tables.measures import CPR
 from circuit_transfer.tables.outcomes import CANDIDATES, LABELS, pair_outcomes
-from circuit_transfer.tables.transfers import Maps
 from circuit_transfer.tables.typesetting import Table
 from circuit_transfer.transfer.edge_controls import DEGREE_SOURCE
 

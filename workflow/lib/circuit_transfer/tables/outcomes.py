@@ -12,10 +12,11 @@ from typing import Any
 
 import polars as pl
 
+from circuit_transfer.tables.by_method import Maps
 from circuit_transfer.tables.differences import MEAN
 from circuit_transfer.tables.edge_transfers import is_lifted, scored_by
 from circuit_transfer.tables.measures import CMD, CPR, SHOWN
-from circuit_transfer.tables.transfers import Maps, Pair, verdict
+from circuit_transfer.tables.transfers import Pair, verdict
 from circuit_transfer.tables.typesetting import EMPTY, rounded
 from circuit_transfer.transfer.controls import TARGET_ONLY, WITHOUT_SOURCE
 from circuit_transfer.transfer.edge_controls import DEGREE_SOURCE, EDGE_TARGET_ONLY

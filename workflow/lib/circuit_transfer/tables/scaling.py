@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from circuit_transfer.tables.by_method import Maps, main_maps
 from circuit_transfer.tables.cells import cell_schema, level_cell
 from circuit_transfer.tables.curves import RANKINGS, UNTRAINED
 from circuit_transfer.tables.explanations import (
@@ -15,7 +16,7 @@ from circuit_transfer.tables.explanations import (
     explain,
 )
 from circuit_transfer.tables.measures import CPR, SHOWN
-from circuit_transfer.tables.transfers import Maps, Pair, main_maps
+from circuit_transfer.tables.transfers import Pair
 from circuit_transfer.tables.typesetting import HALF_WIDTH, Table, half_width
 
 BEST_NOTE = (

@@ -1,11 +1,18 @@
 """The tables of one pair's transfers: leaderboard and controls."""
 
 from collections.abc import Mapping, Sequence
-from itertools import chain, product
+from itertools import product
 from typing import Any
 
 import polars as pl
 
+from circuit_transfer.tables.by_method import (
+    Controls,
+    Maps,
+    every_name,
+    main_maps,
+    only_main,
+)
 from circuit_transfer.tables.cells import cell_schema, level_cell
 from circuit_transfer.tables.curves import (
     RANKINGS,
@@ -39,8 +46,6 @@ BOLD_NOTE = (
     "differences are in the table of tests."
 )
 LEVEL = 0.05
-# By method, in the order of the rows, its maps or its controls; the main map first.
-Maps = Controls = Mapping[str, Sequence[str]]
 
 
 class Pair:
@@ -165,21 +170,6 @@ class Pair:
         if not row or verdict(row, "p_permutation_holm") != "yes":
             return ""
         return "‡" if verdict(row, "p_tasks_holm") == "yes" else "†"
-
-
-def main_maps(maps: Maps) -> dict[str, str]:
-    """Return the main map of every method."""
-    return {method: names[0] for method, names in maps.items()}
-
-
-def only_main(maps: Maps) -> Maps:
-    """Return the maps of every method but for those that the main one is beside."""
-    return {method: names[:1] for method, names in maps.items()}
-
-
-def every_name(names: Maps | Controls) -> list[str]:
-    """Return the maps or controls of all methods, each once."""
-    return list(dict.fromkeys(chain.from_iterable(names.values())))
 
 
 def verdict(row: Mapping[str, Any], test: str) -> str:
