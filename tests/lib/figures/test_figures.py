@@ -226,12 +226,12 @@ def test_completeness_shows_circuit_complement_and_agreement(summary):
 
 
 def test_names_stand_beside_the_first_panel_that_is_not_empty(statistics):
-    methods = {"maps": study.by_method(methods=["no-such-method", "nap"])}
+    methods = ["no-such-method", "nap"]
+    maps = study.by_method(methods=methods)
+    controls = study.by_method(["source-free"], methods)
     drawn = [
-        comparisons.maps_figure(statistics, **MODELS, **methods),
-        comparisons.controls_figure(
-            statistics, **MODELS, controls=study.by_method(["source-free"]), **methods
-        ),
+        comparisons.maps_figure(statistics, **MODELS, maps=maps),
+        comparisons.controls_figure(statistics, **MODELS, maps=maps, controls=controls),
     ]
     for figure in drawn:
         # The row of the second method begins with the names.
