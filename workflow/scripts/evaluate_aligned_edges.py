@@ -54,7 +54,8 @@ def evaluate_aligned_edges(
     """Project the task's edge scores by every map and control, measure every size.
 
     The projected scores are written as well. `maps` has the main one first, and
-    `nodes_path` those of nodes; `settings` are as in `evaluate_edges`.
+    `nodes_path` those of nodes; `settings` are as in `evaluate_edges`. What circuits
+    leave out is measured of the main map's alone, as no figure or table has others.
     """
     graph = described_graph(read_description(target_path), kv)
     fits = [read_edge_fit(path) for path in alignments_paths]
@@ -73,7 +74,8 @@ def evaluate_aligned_edges(
     sizes = settings["proportions"]
     circuits = ranked_circuits(graph, rankings, sizes, maps[0], controls)
     paths = (target_path, pairs_path, faithfulness_path, cost_path)
-    how = {"kv": kv, "settings": settings, "resume": resume, "complement_of": FOUND}
+    drawn = FOUND & (pl.col("map") == maps[0])
+    how = {"kv": kv, "settings": settings, "resume": resume, "complement_of": drawn}
     evaluate_edge_circuits(*paths, *circuits, **how)
 
 

@@ -197,8 +197,10 @@ def test_passes_of_stitching_are_those_that_run(models, tiny_pairs):
 
 
 # Of `ioi`, a family by itself: trained on every task, on the others, and on all. The
-# main map has two seeds each, `free` too where it is compared; lifted are all of nodes.
-ALONE = 5 * 2 + 2 + 3 + 1 + 5 * 2
+# main map has two seeds each; others, `free` and what is lifted of it with two seeds
+# too, are compared without the task. Complements are measured of the main map alone.
+MAIN = 5 * 2
+ALONE = MAIN + 2 + 3 + 1 + 2
 ADDED = {
     # Without the task alone, as what is trained with it has no controls.
     "random-effective": 3,
@@ -217,15 +219,16 @@ ADDED = {
 
 @pytest.mark.parametrize("control", ADDED)
 def test_rankings_are_counted_by_maps_seeds_and_controls(control):
-    assert count_edge_rankings("ioi", study(controls=[])) == (ALONE, ALONE)
+    assert count_edge_rankings("ioi", study(controls=[])) == (ALONE, MAIN)
     config = study(controls=[control])
-    assert count_edge_rankings("ioi", config) == (ALONE + ADDED[control], ALONE)
+    assert count_edge_rankings("ioi", config) == (ALONE + ADDED[control], MAIN)
 
 
 def test_circuits_of_another_family_are_measured_under_both_protocols():
     # Once more without the family: main and `free`, three untrained ones, stitched.
     one_more = 2 + 2 + 3 + 1 + 2
-    assert count_edge_rankings("mcqa", study(controls=[])) == (ALONE + one_more,) * 2
+    expected = (ALONE + one_more, MAIN + 2)
+    assert count_edge_rankings("mcqa", study(controls=[])) == expected
 
 
 def test_every_ranking_is_measured_at_every_size(models):

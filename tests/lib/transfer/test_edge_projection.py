@@ -291,6 +291,12 @@ def test_lifted_maps_have_the_rows_of_their_nodes():
     for row, given in zip(found["scores"], rows[:2], strict=True):
         expected = lifted(TARGET, given[4])
         np.testing.assert_array_equal(np.array(row, np.float32), expected)
+    # Of maps beside the main one, circuits of tasks that the map has learned are not
+    # compared.
+    everywhere = nodes.with_columns(training_set=pl.lit("all"))
+    assert lifted_rankings(everywhere, TARGET, maps, []).is_empty()
+    of_main = lifted_rankings(everywhere, TARGET, maps[1:], [])
+    assert of_main["training_set"].to_list() == ["all"]
     unknown = pl.Series("scores", [[np.nan] * 15], pl.List(pl.Float32))
     unknown = nodes.head(1).with_columns(unknown)
     (row,) = lifted_rankings(unknown, TARGET, maps, [])["scores"]

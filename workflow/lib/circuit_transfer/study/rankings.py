@@ -63,13 +63,15 @@ def count_rankings(task: str, method: str, config: Mapping) -> tuple[int, int]:
         method: of attribution; gradients are of some alone.
         config: a valid configuration, defaults filled in.
     """
-    return _counted(_node_rankings(task, method, config))
+    rankings = _node_rankings(task, method, config)
+    return len(rankings), len(rankings.filter(control="none"))
 
 
 def count_edge_rankings(task: str, config: Mapping) -> tuple[int, int]:
     """Return the same of rankings of edges, whatever their method of attribution.
 
-    The random circuits of equal effective size count as rankings.
+    The random circuits of equal effective size count as rankings, and of those that
+    are aligned the main map's alone, whose complements are measured.
     """
     study, settings = config["study"], config["alignment"]["edges"]
     scores = dict.fromkeys(study["tasks"], EDGE_SCORES)
@@ -91,11 +93,7 @@ def count_edge_rankings(task: str, config: Mapping) -> tuple[int, int]:
         lifted = lifted_rankings(of_nodes, GRAPH, maps, controls)
         rankings = pl.concat([rankings, lifted])
     labels, _ = ranked_circuits(GRAPH, rankings, [1.0], maps[0], controls)
-    return _counted(labels)
-
-
-def _counted(rankings: pl.DataFrame) -> tuple[int, int]:
-    return len(rankings), len(rankings.filter(control="none"))
+    return len(labels), len(labels.filter(control="none", map=maps[0]))
 
 
 def _node_rankings(task: str, method: str, config: Mapping) -> pl.DataFrame:

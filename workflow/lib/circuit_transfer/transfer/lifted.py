@@ -9,6 +9,7 @@ from circuit_transfer.circuits.edge_masks import lifted
 from circuit_transfer.models.edges import Graph
 from circuit_transfer.transfer.maps import LIFTED
 from circuit_transfer.transfer.projection import RANKING_SCHEMA
+from circuit_transfer.transfer.training_sets import leaves_out
 
 # The controls of a map that are lifted too: those that replace the source's scores.
 OF_MAPS = ("none", "source-free", "random-source", "other-family")
@@ -22,15 +23,22 @@ def lifted_rankings(
     Args:
         nodes: rankings of the nodes, with the columns of `projected_rankings`.
         graph: the edges of the same model.
-        maps: names of maps of edges; those of nodes among them have `LIFTED` before.
+        maps: names of maps of edges, the main one first; those of nodes among them
+            have `LIFTED` before.
         controls: those that are wanted.
 
     Returns:
         Rows as those of `projected_rankings`, of the maps and controls that are wanted.
+        As with other maps, every training set of the main one, of the others those
+        that leave something out.
     """
     wanted = ["none", *(each for each in OF_MAPS if each in controls)]
+    sets = nodes["training_set"].drop_nulls().unique()
+    zero_shot = pl.col("training_set").is_in([*filter(leaves_out, sets)])
     chosen = nodes.with_columns(map=LIFTED + pl.col("map")).filter(
-        pl.col("map").is_in(maps), pl.col("control").is_in(wanted)
+        pl.col("map").is_in(maps),
+        pl.col("control").is_in(wanted),
+        zero_shot | (pl.col("map") == maps[0]),
     )
     scores = [np.array(row, np.float32) for row in chosen["scores"]]
     edges = [lifted(graph, row).tolist() for row in scores]
