@@ -8,7 +8,12 @@ from test_reference_edges import CASES
 
 from circuit_transfer.circuits.ablations import ABLATIONS
 from circuit_transfer.circuits.edge_runs import edge_ablation_of, edge_runs
-from circuit_transfer.interventions import edge_logits, plan_edges, soft_edge_logits
+from circuit_transfer.interventions import (
+    Storage,
+    edge_logits,
+    plan_edges,
+    soft_edge_logits,
+)
 from circuit_transfer.models.edges import KV, config_graph
 from circuit_transfer.prompts.batches import pair_batches
 
@@ -155,3 +160,24 @@ def test_masks_of_another_graph_are_refused(tiny_model, tiny_pairs):
     two = plan_edges(runs.graph, np.stack([every, every]), silent=True)
     with pytest.raises(ValueError, match="a plan of 2 circuits"):
         soft_edge_logits(model, runs, two, torch.ones(1, len(every)))
+
+
+def test_passes_share_memory_one_after_the_other(tiny_model, tiny_pairs):
+    """What an earlier pass left there, of more circuits, changes nothing."""
+    model, _, runs, plan = prepared(tiny_model, tiny_pairs, "olmo2", {}, "kv-head")
+    every, storage = plan(np.ones(runs.graph.n_edges, bool)), Storage()
+    for circuits, seed in ((3, 0), (1, 1), (2, 2)):
+        shares = random_shares(runs.graph, circuits) * 0.5**seed
+        found = []
+        for own in (storage, None):
+            masks = shares.clone().requires_grad_()
+            logits = soft_edge_logits(model, runs, every, masks, own)
+            weighted(logits).backward()
+            found.append((logits.detach(), masks.grad))
+        for shared, fresh in zip(*found, strict=True):
+            assert torch.equal(shared, fresh)
+    masks = random_shares(runs.graph, 1).requires_grad_()
+    first = soft_edge_logits(model, runs, every, masks, storage)
+    soft_edge_logits(model, runs, every, masks, storage)
+    with pytest.raises(RuntimeError, match="take every pass back before the next"):
+        weighted(first).backward()

@@ -34,9 +34,9 @@ def learn(case, monkeypatch):
     def run(method, room, **own):
         passes, original = [], training.soft_edge_logits
 
-        def watch(model, runs, plan, masks):
+        def watch(model, runs, plan, masks, storage):
             passes.append(len(masks))
-            return original(model, runs, plan, masks)
+            return original(model, runs, plan, masks, storage)
 
         monkeypatch.setattr(training, "soft_edge_logits", watch)
         monkeypatch.setattr(side_by_side, "PASS_BYTES", room)

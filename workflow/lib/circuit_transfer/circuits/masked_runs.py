@@ -11,6 +11,7 @@ from circuit_transfer.circuits.prepared import Prepared
 from circuit_transfer.circuits.prepared_edges import PreparedEdges
 from circuit_transfer.interventions import (
     Plan,
+    Storage,
     answer_logits,
     mixing,
     pushing,
@@ -53,7 +54,11 @@ def masked_logits(
 
 
 def masked_edge_logits(
-    model: nn.Module, prepared: PreparedEdges, masks: Tensor, plan: Plan
+    model: nn.Module,
+    prepared: PreparedEdges,
+    masks: Tensor,
+    plan: Plan,
+    storage: Storage | None = None,
 ) -> Tensor:
     """Return the answer logits `(masks, batch, vocabulary)` under soft masks of edges.
 
@@ -62,6 +67,7 @@ def masked_edge_logits(
         prepared: a batch.
         masks: shares of the edges, `(masks, n_edges)`.
         plan: see `interventions.soft_edge_logits`.
+        storage: likewise.
     """
-    logits = soft_edge_logits(model, prepared.runs, plan, masks)
+    logits = soft_edge_logits(model, prepared.runs, plan, masks, storage)
     return logits.unflatten(0, (len(masks), -1))

@@ -42,6 +42,7 @@ from circuit_transfer.interventions.runs import (
     run_captured,
     run_prefix,
 )
+from circuit_transfer.interventions.soft_buffers import Storage
 from circuit_transfer.interventions.soft_edges import soft_edge_logits
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "PathRuns",
     "Plan",
     "Prefix",
+    "Storage",
     "answer_logits",
     "captured",
     "captured_stream",

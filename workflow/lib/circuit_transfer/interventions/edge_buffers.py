@@ -55,9 +55,14 @@ class Buffer:
         """
         self.writers = writers
         self.rows = rows
-        shape = (1 + len(writers), *rows, like.shape[-1])
-        self.values = like.new_empty(shape)
+        self.values = self.room(
+            "values", (1 + len(writers), *rows, like.shape[-1]), like
+        )
         self.norms: list[SumNorm] = []
+
+    def room(self, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """Return memory for values of that name, with whatever numbers are in it."""
+        return like.new_empty(shape)
 
     def slots(self, writers: range) -> tuple[int, int]:
         """Return the first slot of consecutive writers, and that after their last."""

@@ -13,14 +13,18 @@ from torch import Tensor, nn
 from circuit_transfer.interventions.edge_passes import EdgePass, EdgeRuns
 from circuit_transfer.interventions.edge_plans import Plan
 from circuit_transfer.interventions.edge_readers import folded_weights
-from circuit_transfer.interventions.soft_buffers import SoftBuffer
+from circuit_transfer.interventions.soft_buffers import SoftBuffer, Storage
 from circuit_transfer.models.edge_paths import ANSWER, EVERYWHERE
 from circuit_transfer.models.edges import KINDS
 from circuit_transfer.models.weights import on_device
 
 
 def soft_edge_logits(
-    model: nn.Module, runs: EdgeRuns, plan: Plan, masks: Tensor
+    model: nn.Module,
+    runs: EdgeRuns,
+    plan: Plan,
+    masks: Tensor,
+    storage: Storage | None = None,
 ) -> Tensor:
     """Return the answer logits of soft circuits, `(circuits * batch, vocabulary)`.
 
@@ -32,6 +36,8 @@ def soft_edge_logits(
         plan: of one circuit, with every edge that any mask may have a share of; nothing
             else is computed. See `edge_plans.plan_edges`.
         masks: shares of the edges, between 0 and 1, float32 `(circuits, n_edges)`.
+        storage: memory that passes use one after the other, each of which must have
+            gone back before the next begins; new memory by default.
 
     Raises:
         ValueError: the plan is of several circuits, or the masks of another graph.
@@ -41,7 +47,7 @@ def soft_edge_logits(
             f"a plan of {len(plan.kept)} circuits and masks {tuple(masks.shape)}: "
             f"expected a plan of 1, and (circuits, {runs.graph.n_edges})"
         )
-    running = _SoftPass(model, runs, plan, masks)
+    running = _SoftPass(model, runs, plan, masks, storage or Storage())
     logits = running.logits()
     for buffer in running.buffers.values():
         # By autograd it refers to its buffer, so that neither would ever be freed.
@@ -52,8 +58,16 @@ def soft_edge_logits(
 class _SoftPass(EdgePass):
     """A pass of circuits that have a share of every edge."""
 
-    def __init__(self, model: nn.Module, runs: EdgeRuns, plan: Plan, masks: Tensor):
-        graph = runs.graph
+    def __init__(
+        self,
+        model: nn.Module,
+        runs: EdgeRuns,
+        plan: Plan,
+        masks: Tensor,
+        storage: Storage,
+    ):
+        graph, self.storage = runs.graph, storage
+        storage.passes += 1
         kept = torch.from_numpy(graph.flat(plan.kept)).to(masks.device)
         writers, readers = (torch.from_numpy(each) for each in graph.ends)
         self.shares = masks.new_zeros(len(masks), *graph.legal.shape).index_put(
@@ -63,7 +77,8 @@ class _SoftPass(EdgePass):
 
     def buffer(self, place: int, length: int, like: Tensor) -> SoftBuffer:
         rows = self.circuits, self.batch, length
-        return SoftBuffer(self.plan.stored(place), rows, like)
+        writers = self.plan.stored(place)
+        return SoftBuffer(writers, rows, like, self.storage, place)
 
     def read(self, reader: int, place: int, stream: Tensor) -> Tensor:
         buffer = self.buffers[place]

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from circuit_transfer.circuits.prepared_edges import PreparedEdges
-from circuit_transfer.interventions import plan_edges, soft_edge_logits
+from circuit_transfer.interventions import Storage, plan_edges, soft_edge_logits
 from circuit_transfer.jobs.progress import progress
 from circuit_transfer.models.edges import Graph
 from circuit_transfer.pruning.outcomes import LearnedEdges, exact_circuits
@@ -81,11 +81,12 @@ def loss_slopes(
     plan = plan_edges(graph, np.ones((1, graph.n_edges), bool), silent=False)
     masks = torch.from_numpy(circuits).to(model.device, torch.float32)
     masks.requires_grad_()
+    storage = Storage()
     pairs = sum(len(each.batch) for each in prepared)
     for each in progress(prepared, len(prepared), "batch"):
         # One by one, so that they fit wherever a circuit does.
         for row in masks.split(1):
-            logits = soft_edge_logits(model, each.runs, plan, row)
+            logits = soft_edge_logits(model, each.runs, plan, row, storage)
             loss = LOSSES[objective](each, logits[None]).sum()
             (loss * (len(each.batch) / pairs)).backward()
     return masks.grad.cpu().numpy()

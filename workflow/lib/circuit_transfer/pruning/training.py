@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from circuit_transfer.circuits.metrics import answer_divergence, unfaithfulness
 from circuit_transfer.circuits.prepared_edges import PreparedEdges
-from circuit_transfer.interventions import Plan, plan_edges, soft_edge_logits
+from circuit_transfer.interventions import Plan, Storage, plan_edges, soft_edge_logits
 from circuit_transfer.jobs.progress import activity, progress
 from circuit_transfer.jobs.resume import (
     NO_RESUME,
@@ -159,6 +159,7 @@ class Training:
         self._rates = [group["lr"] for group in self.optimiser.param_groups]
         self._curve: list[dict[str, Tensor]] = []
         self._logged = 0
+        self._storage = Storage()
 
     @property
     def done(self) -> int:
@@ -191,7 +192,7 @@ class Training:
         # Each pass ends here, so that no two of them are in memory at once.
         given, measured = masks.detach().requires_grad_(), []
         for rows in given.split(at_once or len(masks)):
-            logits = soft_edge_logits(model, prepared.runs, plan, rows)
+            logits = soft_edge_logits(model, prepared.runs, plan, rows, self._storage)
             logits = logits.unflatten(0, (len(rows), -1))
             losses = loss(prepared, logits)
             losses.sum().backward()

@@ -9,7 +9,7 @@ from torch import nn
 from circuit_transfer.circuits.masked_runs import masked_edge_logits
 from circuit_transfer.circuits.prepared import Preparations
 from circuit_transfer.circuits.prepared_edges import PreparedEdges
-from circuit_transfer.interventions import plan_edges
+from circuit_transfer.interventions import Storage, plan_edges
 from circuit_transfer.jobs.denormals import flushing_denormals
 from circuit_transfer.jobs.resume import NO_RESUME, Resume
 from circuit_transfer.models.edges import Graph
@@ -73,6 +73,6 @@ def edge_target(
     return Target(
         prepared,
         graph.n_edges,
-        partial(masked_edge_logits, model, plan=plan),
+        partial(masked_edge_logits, model, plan=plan, storage=Storage()),
         lambda each: circuits_at_once(model, graph.kv, each.batch, room),
     )
