@@ -30,7 +30,22 @@ REPORT = @mkdir -p $(dir $(REPORT_LOG)) && \
   mv results/.report.html results/report.html && \
   echo 'All tables and figures: $(CURDIR)/results/report.html'
 
-.PHONY: help setup run preflight test lint report benchmark clean
+# The studies behind workflow/docs/results.md, each in a folder of its own, and the maps
+# whose transfers the page lists.
+RESULTS := results-embedded results-relatives
+FOLDER := results/studies
+define COLLECT
+from circuit_transfer.stages.outcomes import collect_outcomes
+maps = ["cka-prior", "lineage", "stitched"]
+collect_outcomes(
+    [f"$(FOLDER)/{name}/results" for name in "$(RESULTS)".split()],
+    "workflow/docs/results.md",
+    maps={"nodes": ["free", *maps], "edges": ["prior-residual", *maps]},
+)
+endef
+export COLLECT
+
+.PHONY: help setup run preflight test lint report benchmark results clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -59,6 +74,15 @@ report: $(READY) ## write results/report.html from the results
 
 benchmark: $(READY) ## measure speed and memory relative to plain passes of the model
 	$(SNAKEMAKE) -- benchmark
+
+results: $(READY) ## run the studies of workflow/docs/results.md, and write its table again
+	set -e; for study in $(RESULTS); do \
+	  mkdir -p $(FOLDER)/$$study; \
+	  $(BIN)/snakemake --workflow-profile workflow/profiles/default \
+	    --directory $(FOLDER)/$$study \
+	    --configfile config.yaml workflow/studies/$$study.yaml; \
+	done
+	$(BIN)/python -c "$$COLLECT"
 
 clean: ## remove everything that a run made
 	rm -rf results .snakemake

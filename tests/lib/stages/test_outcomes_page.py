@@ -29,7 +29,7 @@ def test_the_block_between_the_comments_is_replaced(results, tmp_path):
     page = tmp_path / "page.md"
     page.write_text(f"# Title\n\n{BEGIN}\nstale \\1\n{END}\n\nThe end.\n")
     for _ in range(2):
-        collect_outcomes([results], page, maps=["prior-residual"])
+        collect_outcomes([results], page, maps={"edges": ["prior-residual"]})
         text = page.read_text()
         assert text.startswith(f"# Title\n\n{BEGIN}\n| pair | kinship |")
         assert text.endswith(f"|\n{END}\n\nThe end.\n") and "stale" not in text
@@ -40,7 +40,7 @@ def test_the_block_between_the_comments_is_replaced(results, tmp_path):
 def test_several_studies_follow_each_other(results, tmp_path):
     page = tmp_path / "page.md"
     page.write_text(f"{BEGIN}{END}")
-    collect_outcomes([results, results], page, maps=["free"])
+    collect_outcomes([results, results], page, maps={"nodes": ["free"]})
     rows = [line for line in page.read_text().splitlines() if "→" in line]
     assert len(rows) == 4 and rows[:2] == rows[2:]
 

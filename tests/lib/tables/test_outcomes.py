@@ -8,7 +8,12 @@ import synthetic_edge_transfers as study
 import synthetic_study as nodes
 
 from circuit_transfer.tables.levels import levels_table
-from circuit_transfer.tables.outcomes import outcomes, outcomes_text, what_was_shown
+from circuit_transfer.tables.outcomes import (
+    outcomes,
+    outcomes_text,
+    short_answer,
+    what_was_shown,
+)
 from circuit_transfer.tables.typesetting import to_html
 
 PAIR = {"source": nodes.SOURCE, "target": nodes.TARGET}
@@ -179,11 +184,25 @@ def test_of_several_controls_the_largest_p_counts():
     assert what_was_shown([*exceeded, *worse]).startswith("not shown (p = 0.002; ")
 
 
+@pytest.mark.parametrize(
+    ("seeds", "tasks", "expected"),
+    [
+        (0.2, 0.3, "no .300"),
+        (0.0002, 0.0004, "yes < .001"),
+        (1.0, 1.0, "no 1.000"),
+        (0.001, 0.25, "no .250; tasks x seeds: yes .001"),
+    ],
+)
+def test_short_answers_are_those_over_tasks_alone(seeds, tasks, expected):
+    assert short_answer([BETTER | p(seeds, tasks)]) == expected
+
+
 def test_studies_of_several_kinships_are_one_table(statistics):
     kinship = {(nodes.SOURCE, nodes.TARGET): "apart"}
     alone = nodes.statistics_of_lone_tasks()[0]
     studies = [(statistics, kinship), (alone, dict.fromkeys(kinship, "pruned"))]
-    frame = outcomes(studies, ["prior-residual", "free"])
+    maps = {"edges": ["stitched", "prior-residual"], "nodes": ["free"]}
+    frame = outcomes(studies, maps)
     rows = frame.filter(measure="CPR").select("kinship", "method", "map").rows()
     expected = [("apart", "eap", "prior-residual"), ("apart", "exact", "free")]
     expected += [("apart", "nap", "free")]
@@ -204,16 +223,19 @@ def test_studies_of_several_kinships_are_one_table(statistics):
     ]
     gold = study.mean("gold")
     assert cells[5] == f"{gold:.2f} ({0.999 - gold:.2f})"
-    kinds = ["best control (without source)", "best target-only", "what was shown"]
-    assert [each.strip() for each in head.strip("|").split("|")][9:] == kinds
+    kinds = ["best control (without source)", "best target-only"]
+    assert [each.strip() for each in head.strip("|").split("|")][9:11] == kinds
     expected = [study.mean("source-free", "family"), study.mean("edge-changes")]
     assert cells[9:11] == [
         f"{name} {value:.2f} ({0.999 - value:.2f})"
         for name, value in zip(("source-free", "edge-changes"), expected, strict=True)
     ]
-    assert cells[11].startswith("uses its")
-    # No control of nodes is from the target's own passes.
-    assert rest[-1].split("|")[-3].strip() == "-"
+    # As above; the other three are adjusted, each for ten controls on two protocols.
+    assert cells[11:14] == ["no 1.000; tasks x seeds: yes .020"] * 3
+    assert cells[14] == "no .250; tasks x seeds: yes .004"
+    # No control of nodes is from the target's own passes, and no test but of sources.
+    of_nodes = [each.strip() for each in rest[-1].strip("|").split("|")]
+    assert of_nodes[10] == "-" and of_nodes[12:] == ["-", "-", "-"]
     every = outcomes([(statistics, kinship)])
     assert set(every["map"]) == {*study.MAPS, *nodes.MAPS}
 

@@ -193,6 +193,18 @@ def test_the_best_target_only_control_is_chosen_in_every_family():
     assert one["difference"] == pytest.approx(GAIN.mean())
 
 
+def test_totals_of_writers_and_readers_are_no_control_of_the_source():
+    """What only they tell is compared, but the other p values are not adjusted for it."""
+    half = [circuit(DOWN, "degree-source", lambda *cell: gained(*cell) - 0.02)]
+    frame = used(frame_of(*planted(), *half))
+    row = row_of(frame, "degree-source")
+    assert row["difference"] == pytest.approx(0.02)
+    assert row["p_families_holm"] is None and row["better"] == 6
+    without = used(frame_of(*planted()))
+    assert row_of(frame, ALL_GIVEN) == row_of(without, ALL_GIVEN)
+    assert row_of(frame, "mean-gold") == row_of(without, "mean-gold")
+
+
 def test_pairs_of_a_relation_are_averaged_in_every_family():
     def little(task, seed):
         return base(task, seed) + 0.02

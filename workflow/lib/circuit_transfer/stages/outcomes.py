@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -21,7 +21,7 @@ def collect_outcomes(
     results_paths: Iterable[Path | str],
     page_path: Path | str,
     *,
-    maps: Sequence[str] = (),
+    maps: Mapping[str, Sequence[str]] | None = None,
     ablation: str = "counterfactual",
 ) -> None:
     """Write a row for every pair, level and map between two comments of a page.
@@ -30,7 +30,7 @@ def collect_outcomes(
         results_paths: the folders with the results of the studies.
         page_path: a Markdown page with the comments `BEGIN` and `END`, which is
             replaced; what stands between them is written again.
-        maps: those to list; all of them if empty.
+        maps: by level those to list, see `outcomes.level_of`; by default all.
         ablation: of the circuits that are listed.
 
     Raises:

@@ -43,7 +43,8 @@ def levels_table(
         method: [names[0], *filter(is_lifted, names[1:])]
         for method, names in maps.items()
     }
-    frame = pair_outcomes(statistics, source, target, shown).drop("source", "target")
+    frame = pair_outcomes(statistics, source, target, shown)
+    frame = frame.select(pl.exclude("source", "target", "^.*_answer$"))
     # Once for all measures.
     once = pl.when(pl.col("measure") == CPR.name).then("shown").alias("shown")
     names = frame["map"].unique(maintain_order=True)

@@ -45,6 +45,7 @@ SCHEMA = {
     },
     **{f"minus_{o}{end}": pl.Float64 for o, end in product(AGAINST, TESTED)},
     "shown": pl.String,
+    **{f"{other}_answer": pl.String for other in AGAINST},
 }
 QUESTIONS = {
     "without_source": "uses its source",
@@ -52,7 +53,17 @@ QUESTIONS = {
     "degree_source": "knows more than the importance of nodes",
     "lifted": "better than lifted nodes",
 }
+# The same as heads of columns.
+SHORT_QUESTIONS = {
+    "without_source": "uses its source",
+    "target_only": "beats the target's own passes",
+    "degree_source": "more than node importance",
+    "lifted": "beats lifted nodes",
+}
+SHORT_VERDICTS = {"shown": "yes", "not shown": "no", "worse": "worse"}
 Rows = Sequence[Mapping[str, Any]]
+# By level, see `level_of`, the maps that are listed.
+MapsOfLevels = Mapping[str, Sequence[str]]
 
 
 def transferred_maps(statistics: pl.DataFrame) -> dict[str, list[str]]:
@@ -108,11 +119,15 @@ def _of_map(pair: Pair, method: str, name: str) -> Iterator[dict[str, Any]]:
     for kind, control in best.items():
         own = pair.level(method, control, name=name, protocol=protocol)
         circuits[f"{kind}_value"] = own
-    shown = "; ".join(_sentences(pair, method, name, protocol, best["target_only"]))
+    answered = _answered(pair, (method, name, protocol), best["target_only"])
+    said = {f"{key}_answer": short_answer(rows) for key, rows in answered.items()}
+    said["shown"] = "; ".join(
+        f"{QUESTIONS[key]}: {what_was_shown(rows)}" for key, rows in answered.items()
+    )
     others = best | {"degree_source": DEGREE_SOURCE}
     for measure in SHOWN:
         row = {"level": level_of(method, name), "method": method, "map": name}
-        row |= {"measure": measure.name, "shown": shown} | best
+        row |= {"measure": measure.name} | said | best
         row |= {key: each.get(measure.column) for key, each in circuits.items()}
         tests = {
             key: pair.test(method, name, protocol, other, measure)
@@ -148,13 +163,40 @@ def what_was_shown(rows: Rows) -> str:
         rows: differences of the statistics, by CPR and CMD, to one control or several,
             all of which must be exceeded.
     """
-    found = {test: _verdict(rows, test) for test in (SEEDS, TASKS)}
-    p = {test: max(row[test] for row in rows) for test in (SEEDS, TASKS)}
-    if all(row["n_cells"] == row["n_tasks"] for row in rows):
+    found, p = _tested(rows)
+    if _of_one_seed(rows):
         return f"{found[TASKS]} ({_p(p[TASKS])})"
     text = f"{found[SEEDS]} ({_p(p[SEEDS])}"
     alone = "" if found[TASKS] == found[SEEDS] else f"{found[TASKS]}, "
     return f"{text}; over tasks alone {alone}{_p(p[TASKS])})"
+
+
+def short_answer(rows: Rows) -> str:
+    """Return the same in short, over tasks alone, and with seeds where that differs.
+
+    Args:
+        rows: see `what_was_shown`.
+    """
+    found, p = _tested(rows)
+    texts = {
+        test: f"{SHORT_VERDICTS[found[test]]} {_p(p[test])[2:]}".replace("= ", "")
+        for test in found
+    }
+    texts = {test: text.replace(" 0.", " .") for test, text in texts.items()}
+    if _of_one_seed(rows) or found[TASKS] == found[SEEDS]:
+        return texts[TASKS]
+    return f"{texts[TASKS]}; tasks x seeds: {texts[SEEDS]}"
+
+
+def _tested(rows: Rows) -> tuple[dict[str, str], dict[str, float]]:
+    """Return the verdict and the largest p value, by test."""
+    found = {test: _verdict(rows, test) for test in (SEEDS, TASKS)}
+    return found, {test: max(row[test] for row in rows) for test in found}
+
+
+def _of_one_seed(rows: Rows) -> bool:
+    """Return whether both tests are the same."""
+    return all(row["n_cells"] == row["n_tasks"] for row in rows)
 
 
 def _verdict(rows: Rows, test: str) -> str:
@@ -168,11 +210,17 @@ def _p(value: float) -> str:
     return f"p = {value:.3f}" if value >= 0.001 else "p < 0.001"
 
 
-def _sentences(
-    pair: Pair, method: str, name: str, protocol: str, target_only: str | None
-) -> Iterator[str]:
-    """Yield the answer to every question that was tested."""
-    place, both = (method, name, protocol), (CPR, CMD)
+def _answered(
+    pair: Pair, place: tuple[str, str, str], target_only: str | None
+) -> dict[str, Rows]:
+    """Return the differences by which every question that was tested is answered.
+
+    Args:
+        pair: the pair.
+        place: the method, the map and the protocol.
+        target_only: the control of the target's own passes that counts.
+    """
+    both = (CPR, CMD)
     others = {
         "without_source": CANDIDATES["without_source"],
         "target_only": (target_only,),
@@ -183,21 +231,20 @@ def _sentences(
         for key, controls in others.items()
     }
     tests["lifted"] = [pair.lifted_test(*place, measure) for measure in both]
-    for key, question in QUESTIONS.items():
-        if rows := [*filter(None, tests[key])]:
-            yield f"{question}: {what_was_shown(rows)}"
+    known = {key: [*filter(None, rows)] for key, rows in tests.items()}
+    return {key: rows for key, rows in known.items() if rows}
 
 
 def outcomes(
     studies: Iterable[tuple[pl.DataFrame, Mapping[tuple[str, str], str]]],
-    maps: Sequence[str] = (),
+    maps: MapsOfLevels | None = None,
 ) -> pl.DataFrame:
     """Return what the transfers of several studies came to, see `pair_outcomes`.
 
     Args:
         studies: of each the statistics, of one ablation, and by source and target of
             the pairs that are wanted how they are related, in the order of the rows.
-        maps: those to list, in the order of the rows; all of them if empty.
+        maps: by level those to list, in the order of the rows; by default all.
 
     Returns:
         `kinship` and the columns of `SCHEMA`.
@@ -206,7 +253,7 @@ def outcomes(
     for statistics, kinships in studies:
         known = transferred_maps(statistics)
         wanted = {
-            method: [each for each in maps or names if each in names]
+            method: names if maps is None else _listed(method, names, maps)
             for method, names in known.items()
         }
         for pair, kinship in kinships.items():
@@ -215,14 +262,28 @@ def outcomes(
     return pl.concat(frames)
 
 
+def _listed(method: str, names: Sequence[str], maps: MapsOfLevels) -> list[str]:
+    every = ((level, name) for level, wanted in maps.items() for name in wanted)
+    return [
+        name
+        for level, name in every
+        if name in names and level_of(method, name) == level
+    ]
+
+
 def outcomes_text(frame: pl.DataFrame) -> str:
     """Return outcomes as a Markdown table: CPR, and CMD in brackets.
 
     Args:
         frame: see `outcomes`.
+
+    Returns:
+        A row for every pair, level and map. Under each of `SHORT_QUESTIONS` the answer
+        and its p value, see `short_answer`.
     """
     heads = ("pair", "kinship", "level", "method", "map", *map(_head, LEVELS))
-    heads += ("best control (without source)", "best target-only", "what was shown")
+    heads += ("best control (without source)", "best target-only")
+    heads += tuple(SHORT_QUESTIONS.values())
     lines = [_line(heads), _line(["---"] * len(heads))]
     # Of every map a row per measure.
     for of_map in frame.iter_slices(len(SHOWN)):
@@ -234,7 +295,8 @@ def outcomes_text(frame: pl.DataFrame) -> str:
             values.append(" ".join(filter(None, (by_cpr[kind], value))))
         labels = (by_cpr[key] for key in ("kinship", *LABELS[:-1]))
         pair = f"{by_cpr['source']} → {by_cpr['target']}"
-        lines.append(_line((pair, *labels, *values, by_cpr["shown"] or "not tested")))
+        answers = (by_cpr[f"{key}_answer"] or EMPTY for key in SHORT_QUESTIONS)
+        lines.append(_line((pair, *labels, *values, *answers)))
     return "\n".join(lines)
 
 

@@ -4,7 +4,8 @@ A *cell* is a family of tasks: the mean over its tasks and over seeds. Everythin
 is over cells, and so are the tests: tasks of a family share a circuit, and seeds are no
 further tasks. Two questions are separate. Whether the source adds to the map is shown
 by replacing its scores (`WITHOUT_SOURCE`); whether the transfer knows more than forward
-passes of the target itself, by the best of `OF_TARGET` in each cell.
+passes of the target itself, by the best of `OF_TARGET` in each cell. Of edges there is
+a third: whether more is transferred than the importance of nodes (`DEGREE_SOURCE`).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,7 +32,7 @@ from circuit_transfer.tables.equivalence import (
 )
 from circuit_transfer.tables.measures import AREAS, SHOWN, Measure
 from circuit_transfer.transfer.controls import TARGET_ONLY, WITHOUT_SOURCE
-from circuit_transfer.transfer.edge_controls import EDGE_TARGET_ONLY
+from circuit_transfer.transfer.edge_controls import DEGREE_SOURCE, EDGE_TARGET_ONLY
 from circuit_transfer.transfer.maps import STITCHED
 from circuit_transfer.transfer.training_sets import ONE_PROTOCOL, PROTOCOLS, Families
 
@@ -65,7 +66,8 @@ KEYS = {
         pl.String,
         f"what the real scores are compared with; {ALL_GIVEN}: of those that replace "
         f"the source's scores; {BEST_TARGET_ONLY}: in each family the best of "
-        "node-changes, self-stitched, and a constant through the stitched map",
+        "node-changes, self-stitched, and a constant through the stitched map; "
+        f"{DEGREE_SOURCE}: of edges, the source's totals of writers and readers",
     ),
 }
 VALUES = {
@@ -215,6 +217,7 @@ def _differences(
     yield ALL_GIVEN, _over(given.values(), np.mean)
     others = [minus(*each) for each in OF_TARGET]
     yield BEST_TARGET_ONLY, _over(others, min if measure.higher else max)
+    yield DEGREE_SOURCE, minus(DEGREE_SOURCE, ours.map)
 
 
 def family_differences(ours: Cells, theirs: Cells, families: Families) -> ByFamily:

@@ -13,6 +13,7 @@ from circuit_transfer.tables.source_use import (
 )
 from circuit_transfer.tables.typesetting import Table
 from circuit_transfer.transfer.controls import TARGET_ONLY
+from circuit_transfer.transfer.edge_controls import DEGREE_SOURCE
 
 LONGEST = 1000  # rows that a page shows
 NOTE = (
@@ -22,6 +23,7 @@ NOTE = (
     f" that replaces them; {ALL_GIVEN}: than these on average. {BEST_TARGET_ONLY}: in "
     "each family the best of node-changes, self-stitched and a constant through the "
     "stitched map, which see the target's own forward passes and no source scores. "
+    f"{DEGREE_SOURCE}: whether more is transferred than the importance of nodes. "
     "Rows without source and target: all pairs of the relation, the mean over which is "
     "taken by family first. better: in so many families. p families: sign flips over "
     "families alone, two-sided; holm: adjusted for the controls that replace the "
@@ -46,7 +48,7 @@ def source_use_table(frame: pl.DataFrame) -> Table:
         pl.col("equivalent").replace_strict(said, return_dtype=pl.String),
     )
     terms = [*MEASURE_EXPLANATIONS, *rows["map"].unique(maintain_order=True), *GIVEN]
-    terms += TARGET_ONLY
+    terms += [*TARGET_ONLY, DEGREE_SOURCE]
     return Table(
         rows,
         labels=len(KEYS),
