@@ -194,7 +194,7 @@ def test_the_best_target_only_control_is_chosen_in_every_family():
 
 
 def test_totals_of_writers_and_readers_are_no_control_of_the_source():
-    """What only they tell is compared, but the other p values are not adjusted for it."""
+    """They are compared too, but the other p values are not adjusted for it."""
     half = [circuit(DOWN, "degree-source", lambda *cell: gained(*cell) - 0.02)]
     frame = used(frame_of(*planted(), *half))
     row = row_of(frame, "degree-source")
