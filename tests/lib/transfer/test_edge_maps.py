@@ -7,11 +7,11 @@ import pytest
 
 from circuit_transfer.models.edges import KV_HEAD, QUERY_HEAD, edge_graph
 from circuit_transfer.transfer.edge_maps import (
-    EdgeMap,
     blocks,
     edge_kinds,
     lifted_map,
     permutation_within,
+    random_map,
     reader_kinds,
     writer_kinds,
 )
@@ -20,20 +20,8 @@ SOURCE = edge_graph(2, 2, 1)
 TARGET = edge_graph(3, 4, 2)
 
 
-def random_map(seed: int = 0) -> EdgeMap:
-    generator = np.random.default_rng(seed)
-    writers = generator.normal(size=(len(SOURCE.writers), len(TARGET.writers)))
-    readers = generator.normal(size=(len(SOURCE.readers), len(TARGET.readers)))
-    return EdgeMap(
-        (writers * blocks(SOURCE, TARGET, writer_kinds)).astype(np.float32),
-        (readers * blocks(SOURCE, TARGET, reader_kinds)).astype(np.float32),
-        SOURCE,
-        TARGET,
-    )
-
-
 def test_scores_go_through_both_ends():
-    edges = random_map()
+    edges = random_map(SOURCE, TARGET, 0)
     scores = np.random.default_rng(1).normal(size=SOURCE.n_edges).astype(np.float32)
     found = scores @ edges
     expected = np.zeros(TARGET.n_edges)
@@ -46,7 +34,7 @@ def test_scores_go_through_both_ends():
 
 
 def test_several_scores_are_mapped_as_each_alone():
-    edges = random_map()
+    edges = random_map(SOURCE, TARGET, 0)
     scores = np.random.default_rng(1).normal(size=(3, SOURCE.n_edges))
     both = scores @ edges
     for one, found in zip(scores, both, strict=True):
@@ -55,7 +43,7 @@ def test_several_scores_are_mapped_as_each_alone():
 
 def test_unknown_scores_stay_unknown():
     unknown = np.full(SOURCE.n_edges, np.nan, np.float32)
-    assert np.isnan(unknown @ random_map()).all()
+    assert np.isnan(unknown @ random_map(SOURCE, TARGET, 0)).all()
 
 
 def test_kinds_of_writers_and_readers():
@@ -81,7 +69,7 @@ def test_a_permutation_within_kinds_moves_some_of_each_and_mixes_none():
 
 
 def test_permuted_columns_stay_within_their_kind():
-    edges = random_map()
+    edges = random_map(SOURCE, TARGET, 0)
     other = edges.permuted(np.random.default_rng(3))
     for name, kinds in (("writers", writer_kinds), ("readers", reader_kinds)):
         before, after = getattr(edges, name), getattr(other, name)
@@ -129,3 +117,18 @@ def test_a_shared_key_goes_where_its_heads_go_on_average():
     # Heads 0 and 1 share it, and both heads of the target share theirs.
     assert edges.readers[row].tolist()[target.readers.index("a0.h0<k>")] == 0.75
     assert edges.readers[row].sum() == 0.75
+
+
+def test_random_maps_are_normal_within_kinds():
+    """Of many seeds together; nothing is mapped to what is of another kind."""
+    drawn = [random_map(SOURCE, TARGET, seed) for seed in range(200)]
+    for name, kinds in (("writers", writer_kinds), ("readers", reader_kinds)):
+        allowed = blocks(SOURCE, TARGET, kinds)
+        entries = np.stack([getattr(each, name) for each in drawn])
+        assert not entries[:, ~allowed].any() and entries.dtype == np.float32
+        own = entries[:, allowed]
+        assert abs(own.mean()) < 0.05 and abs(own.std() - 1) < 0.05
+        assert len(np.unique(own)) > 0.999 * own.size
+    again = random_map(SOURCE, TARGET, 3)
+    assert np.array_equal(again.writers, drawn[3].writers)
+    assert np.array_equal(again.readers, drawn[3].readers)

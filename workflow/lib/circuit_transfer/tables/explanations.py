@@ -10,7 +10,7 @@ from circuit_transfer.tables.typesetting import EXAGGERATES, EXAGGERATION
 BEST_BY_CPR = "best-by-CPR"
 CONTROL_EXPLANATIONS = {
     "random-rankings": "random order of the target's nodes",
-    "random-alignment": "the alignment before training",
+    "random-alignment": "the alignment before training; of edges: a random one",
     "scrambled-source": "the trained alignment applied to permuted source scores",
     "permuted-alignment": "the trained alignment with permuted columns",
     "depth-heuristic": "no training: scores are assigned to layers of equal relative "

@@ -52,12 +52,6 @@ class EdgeFit:
         both = (self.tensors[self._name(kind, name, control)] for kind in kinds)
         return EdgeMap(*both, self.source, self.target)
 
-    def initial(self, name: str) -> EdgeMap:
-        """Return a trained map before training."""
-        kinds = ("initial_writers", "initial_readers")
-        both = (self.tensors[self._name(kind, name)] for kind in kinds)
-        return EdgeMap(*both, self.source, self.target)
-
     def project(
         self, scores: np.ndarray, name: str | None = None, control: str = "none"
     ) -> np.ndarray:

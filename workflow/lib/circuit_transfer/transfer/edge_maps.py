@@ -124,6 +124,25 @@ def lifted_map(matrix: np.ndarray, source: Graph, target: Graph) -> EdgeMap:
     return EdgeMap(writers, readers.astype(np.float32), source, target)
 
 
+def random_map(source: Graph, target: Graph, seed: int) -> EdgeMap:
+    """Return a map of random factors, normal within each kind.
+
+    Args:
+        source: the edges of the source.
+        target: the edges of the target.
+        seed: of the numbers.
+    """
+    generator = np.random.default_rng(seed)
+    factors = [
+        np.where(allowed, generator.normal(size=allowed.shape), 0).astype(np.float32)
+        for allowed in (
+            blocks(source, target, writer_kinds),
+            blocks(source, target, reader_kinds),
+        )
+    ]
+    return EdgeMap(*factors, source, target)
+
+
 def _users(graph: Graph) -> np.ndarray:
     """Return which node a reader belongs to, `(n_writers, n_readers)` of 0 and 1.
 

@@ -23,7 +23,12 @@ from circuit_transfer.transfer.edge_controls import (
     degree_preserving,
 )
 from circuit_transfer.transfer.edge_fits import EdgeFit
-from circuit_transfer.transfer.edge_maps import EdgeMap, edge_kinds, lifted_map
+from circuit_transfer.transfer.edge_maps import (
+    EdgeMap,
+    edge_kinds,
+    lifted_map,
+    random_map,
+)
 from circuit_transfer.transfer.maps import transformed
 
 Fit = Alignment | EdgeFit
@@ -38,6 +43,8 @@ class Level:
         kinds: the kinds of the source's scores `(n_source,)` of a fit, within which
             they are shuffled; None where all are of one.
         mix: returns a map with its columns in the order of a generator.
+        random: returns a map that has learned nothing, by the name of a trained one: of
+            nodes that map before training, of edges random factors.
         reached: which of the target's scores a map reaches, bool `(n_target,)`.
         trained: the controls that are trained.
         target_only: those that are scores from the target's own runs, `(n_target,)`.
@@ -50,6 +57,7 @@ class Level:
 
     kinds: Callable[[Fit], np.ndarray | None]
     mix: Callable[[Any, np.random.Generator], Any]
+    random: Callable[[Fit, str], Any]
     reached: Callable[[Any], np.ndarray]
     trained: tuple[str, ...]
     target_only: tuple[str, ...]
@@ -68,6 +76,10 @@ def _spread_edges(fit: EdgeFit, scores: np.ndarray) -> np.ndarray:
     return transformed(scores, "max") @ lifted_map(nodes, fit.source, fit.target)
 
 
+def _random(fit: EdgeFit, name: str) -> EdgeMap:
+    return random_map(fit.source, fit.target, fit.metadata["seed"])
+
+
 def _reduced(fit: EdgeFit, scores: np.ndarray) -> np.ndarray:
     return _reduced_once(scores.tobytes(), scores.dtype.str, fit.source)
 
@@ -81,6 +93,7 @@ def _reduced_once(scores: bytes, dtype: str, graph: Graph) -> np.ndarray:
 NODES = Level(
     kinds=lambda fit: None,
     mix=columns_in_any_order,
+    random=Alignment.initial,
     reached=lambda matrix: matrix.any(0),
     trained=TRAINED_CONTROLS,
     target_only=TARGET_ONLY,
@@ -94,6 +107,7 @@ NODES = Level(
 EDGES = Level(
     kinds=lambda fit: edge_kinds(fit.source),
     mix=EdgeMap.permuted,
+    random=_random,
     reached=EdgeMap.reached,
     trained=TRAINED_EDGE_CONTROLS,
     target_only=EDGE_TARGET_ONLY,

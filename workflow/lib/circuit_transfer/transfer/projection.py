@@ -220,7 +220,7 @@ def _other_sources(
 
 
 def _of_first_map(maps: Completed, task: str) -> Iterator[Row]:
-    """Permute the first map's scores, or its columns; or take it before training."""
+    """Permute the first map's scores, or its columns; or take a random map."""
     fit = maps.fit
     training_set, seed = fit.metadata["training_set"], fit.metadata["seed"]
     name = fit.maps[0]
@@ -232,7 +232,8 @@ def _of_first_map(maps: Completed, task: str) -> Iterator[Row]:
     by_others = maps.through(mixed_up, scores, name)
     yield training_set, name, "permuted-alignment", seed, by_others
     if name in TRAINED_MAPS:
-        yield None, name, "random-alignment", seed, scores @ fit.initial(name)
+        by_chance = scores @ maps.level.random(fit, name)
+        yield None, name, "random-alignment", seed, by_chance
 
 
 def _shuffled(
