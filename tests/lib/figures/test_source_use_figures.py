@@ -79,6 +79,18 @@ def test_both_directions_are_below_each_other_with_a_row_for_every_map():
     assert not cut_off(figure)
 
 
+def test_of_edges_the_totals_of_writers_and_readers_are_drawn_too():
+    totals = row(DOWN, "degree-source", 0.02, p_families=0.2, p_families_holm=None)
+    figure = source_use(frame(*both_ways(), totals), **LOOKS)
+    found = marks(figure.axes[0])
+    assert found[-1] == (pytest.approx(0.02), pytest.approx(0.375), False)
+    # There is room for one more.
+    assert [y for _, y, _ in found[:2]] == pytest.approx([-0.375, -0.225])
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names[5] == "totals of writers and readers"
+    assert not cut_off(figure)
+
+
 def test_many_pairs_fill_several_rows_of_panels():
     pairs = [(f"model-with-a-name-{n}", "big") for n in range(7)]
     rows = [row(pair, "mean-gold", 0.1) for pair in pairs] + [row(UP, "mean-gold", 0.1)]

@@ -25,6 +25,7 @@ from circuit_transfer.tables.source_use import (
     strictest,
 )
 from circuit_transfer.transfer.controls import WITHOUT_SOURCE
+from circuit_transfer.transfer.edge_controls import DEGREE_SOURCE
 
 NO_SIMILARITY = (
     "There is no pair of which the similarity of tasks is known: nothing to draw. It "
@@ -37,10 +38,12 @@ LOOKS = {
     "another family's scores": ("#D55E00", "D"),
     "mean gold scores": ("#E69F00", "^"),
     BEST_TARGET_ONLY: ("#0072B2", "o"),
+    "totals of writers and readers": ("#CC79A7", "P"),
 }
 # By control what it is of `LOOKS`.
 STANDS_FOR = {name: what for what, names in WITHOUT_SOURCE.items() for name in names}
 STANDS_FOR |= {BEST_TARGET_ONLY: BEST_TARGET_ONLY}
+STANDS_FOR |= {DEGREE_SOURCE: "totals of writers and readers"}
 COLUMNS, MAP_COLUMNS = 5, 4
 WIDTH = 6.0  # inches at least, for the legends
 ASIDE = 0.01  # of the marks of a direction, in units of the similarity
@@ -164,11 +167,12 @@ def _draw_pair(
     of_pair = rows.filter(source=source, target=target)
     axes.set_title(f"{of_pair['relation'][0]}\n{source} →\n{target}", fontsize=8)
     axes.axvline(0, **ZERO)
-    middle = (len(LOOKS) - 1) / 2
+    looks = _looks(rows["control"])
+    middle = (len(looks) - 1) / 2
     for row in of_pair.iter_rows(named=True):
         what = STANDS_FOR[row["control"]]
-        colour, marker = LOOKS[what]
-        place = names.index(row["map"]) + STEP * ([*LOOKS].index(what) - middle)
+        colour, marker = looks[what]
+        place = names.index(row["map"]) + STEP * ([*looks].index(what) - middle)
         ends = (row["difference_low"], row["difference_high"])
         axes.plot(ends, [place] * 2, color=colour, linewidth=1)
         face = colour if _significant(row) else "white"
@@ -191,11 +195,9 @@ def _significant(row: dict) -> bool:
 
 
 def _control_legend(figure: Figure, controls: pl.Series) -> None:
-    found = {STANDS_FOR[name] for name in controls.unique()}
     handles = [
         Line2D([], [], marker=marker, color=colour, label=what, markersize=4)
-        for what, (colour, marker) in LOOKS.items()
-        if what in found
+        for what, (colour, marker) in _looks(controls).items()
     ]
     style = {"linestyle": "", "marker": "o", "color": "#000000", "markersize": 4}
     handles += [
@@ -204,6 +206,12 @@ def _control_legend(figure: Figure, controls: pl.Series) -> None:
     ]
     columns = min(len(handles), 4)
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+
+
+def _looks(controls: pl.Series) -> dict[str, tuple[str, str]]:
+    """Return the looks of what is drawn anywhere in the figure."""
+    found = {STANDS_FOR[name] for name in controls.unique()}
+    return {what: look for what, look in LOOKS.items() if what in found}
 
 
 def _pair_looks() -> Iterator[tuple[str, str]]:
