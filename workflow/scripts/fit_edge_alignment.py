@@ -12,7 +12,7 @@ from circuit_transfer.artifacts.descriptions import read_description
 from circuit_transfer.artifacts.edge_alignments import write_edge_alignment
 from circuit_transfer.artifacts.edge_scores import read_edge_scores
 from circuit_transfer.artifacts.text import write_json
-from circuit_transfer.circuits.edge_controls import rankings_of
+from circuit_transfer.circuits.edge_controls import ranked
 from circuit_transfer.jobs.resume import NO_RESUME, Resume
 from circuit_transfer.jobs.stage import run_stage
 from circuit_transfer.models.edges import Graph, described_graph
@@ -95,7 +95,7 @@ def _scores(path: Path | str, graph: Graph, ranking: str) -> np.ndarray:
     """Read scores of the source's edges as they are ranked, `(n_edges,)`."""
     scores = read_edge_scores(path)
     check_graph(scores, graph, path)
-    return rankings_of(scores.flat)[ranking]
+    return ranked(scores.flat, ranking)
 
 
 def _prepare(

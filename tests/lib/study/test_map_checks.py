@@ -96,13 +96,18 @@ def test_a_study_without_a_related_pair_is_refused(folder):
 
 def test_beside_a_related_pair_the_others_have_no_map_by_lineage(folder):
     pairs = ("apart", "whole"), ("shipped", "whole")
-    mixed = config(*pairs, compare=["depth-prior", "mean-gold-lineage"])
+    edges = {"methods": ["eap"], "map": "prior-residual", "compare": ["lifted-lineage"]}
+    compared = ["depth-prior", "mean-gold-lineage"]
+    mixed = config(*pairs, compare=compared, edges=edges)
     check_maps(mixed, [folder])
+    mixed["study"]["methods"] = ["nap"]
     names = Names(mixed, recorded_ancestors(mixed, [folder]))
     assert names.maps_of("apart", "whole") == ["free", "depth-prior"]
     every = ["free", "depth-prior", "mean-gold-lineage"]
     assert names.maps == names.maps_of("shipped", "whole") == every
-    assert names.omitted_maps == [["apart", "whole", "mean-gold-lineage"]]
+    # Of edges as well, so that the page does not count a map that is not there.
+    omitted = ["mean-gold-lineage", "lifted-lineage"]
+    assert names.omitted_maps == [["apart", "whole", name] for name in omitted]
 
 
 def test_the_main_map_is_one_that_every_pair_has(folder):

@@ -8,6 +8,8 @@ import synthetic_study as nodes
 from circuit_transfer.summary.circuits import transfer_answer
 from circuit_transfer.summary.edge_transfers import circuits_caption, edges_answer
 from circuit_transfer.summary.source import source_answer
+from circuit_transfer.tables.measures import CMD, CPR
+from circuit_transfer.tables.outcomes import hardest
 from circuit_transfer.tables.transferred_edges import BOTH, GOLD, SOURCE, TRANSFERRED
 from circuit_transfer.tables.transfers import Pair
 
@@ -26,9 +28,9 @@ def test_edges_are_said_to_exceed_what_the_tests_show(pair):
     shown = "over tasks x seeds, not shown over tasks alone"
     assert answer.lead == (
         f"{START}zero-shot-family circuits of edges are better than those of "
-        f"source-free, their strongest control without the source by CPR {shown}; they "
-        "are better than those of edge-changes, the best scores from the target's own "
-        f"forward passes {shown}; they are better than "
+        f"source-free, the hardest control without the source to exceed {shown}; they "
+        "are better than those of edge-changes, the hardest of those from the target's "
+        f"own forward passes {shown}; they are better than "
         f"those of degree-source, the importance of nodes alone {shown}; they are "
         f"better than those of lifted-free, scores of nodes {shown}."
     )
@@ -72,3 +74,24 @@ def test_captions_count_the_edges_that_both_circuits_have():
         "of the gold circuit (blue)."
     )
     assert circuits_caption(frame.clear()).startswith("No edge has a score")
+    alone = frame.filter(pl.col("circuit") != TRANSFERRED)
+    assert circuits_caption(alone).startswith(
+        "No edge has a transferred score: the map"
+    )
+
+
+def test_of_several_controls_the_hardest_to_exceed_is_named():
+    """Better by CPR, not by CMD: a control with a lower CPR may be the harder one."""
+    same = {"n_cells": 9, "n_tasks": 3, "p_tasks_holm": 0.25}
+    rows = [
+        {"against": against, "measure": measure, "mean_difference": gain} | same
+        for against in ("ridge", "other", "worst")
+        for measure, gain in (("cpr", 0.1), ("cmd", -0.1))
+    ]
+    for row, p in zip(rows, (0.01, 0.02, 0.001, 0.3, 0.001, 0.001), strict=True):
+        row["p_permutation_holm"] = p
+    assert hardest(rows)[CMD] == rows[3]
+    assert hardest(rows[:2] + rows[4:])[CPR] == rows[0]
+    for row in rows[4:]:
+        row["mean_difference"] *= -1
+    assert hardest(rows)[CPR] == rows[4]

@@ -7,13 +7,16 @@ import pytest
 import synthetic_edge_transfers as study
 import synthetic_study as nodes
 
+from circuit_transfer.tables.differences import differences
 from circuit_transfer.tables.levels import levels_table
+from circuit_transfer.tables.measures import CMD, CPR, SHOWN
 from circuit_transfer.tables.outcomes import (
     outcomes,
     outcomes_text,
     short_answer,
     what_was_shown,
 )
+from circuit_transfer.tables.transfers import Pair
 from circuit_transfer.tables.typesetting import to_html
 
 PAIR = {"source": nodes.SOURCE, "target": nodes.TARGET}
@@ -249,3 +252,50 @@ def test_without_transfers_there_is_nothing(statistics):
     nothing = statistics.filter(pl.col("source").is_null())
     assert levels_table(nothing, **PAIR, maps=study.maps()).frame.is_empty()
     assert outcomes_text(outcomes([(nothing, {})])).count("\n") == 1
+
+
+def test_random_circuits_are_compared_as_a_mean_over_their_seeds():
+    """Their seeds are of random orders, and there may be fewer than of fits."""
+    labels = dict.fromkeys(("source", "target", "method", "ablation"), "x")
+    rows = [("zero-shot", seed, value) for seed, value in enumerate((1, 2, 3, 10, 20))]
+    rows += [("random-effective", seed, value) for seed, value in enumerate((0, 5, -5))]
+    cells = [
+        labels
+        | {"map": "free", "circuit": circuit, "protocol": "task", "seed": seed}
+        | {"task": task, **dict.fromkeys((each.column for each in SHOWN), float(value))}
+        for circuit, seed, value in rows
+        for task in ("a", "b")
+    ]
+    found = [row for row in differences(pl.DataFrame(cells)) if row["measure"] == "cpr"]
+    (row,) = found
+    assert row["against"] == "random-effective" and row["n_cells"] == 10
+    assert row["mean_difference"] == pytest.approx(7.2)
+
+
+def test_of_several_lifted_maps_the_one_with_the_highest_cpr_counts(statistics):
+    """Where none is of the same map of nodes; what lifts has no such comparison."""
+    lifted = statistics.filter(comparison="lifted", map="prior-residual")
+    higher = lifted.with_columns(
+        pl.lit("lifted-a-prior").alias("against"),
+        # Its CPR is higher, so that less is gained over it.
+        pl.col("mean_difference") / 2,
+    )
+    both = Pair(pl.concat([higher, statistics, higher]), *PAIR.values())
+    protocol = lifted["protocol"][-1]
+    for measure in (CPR, CMD):
+        test = both.lifted_test("eap", "prior-residual", protocol, measure)
+        assert test["against"] == "lifted-a-prior"
+    same = lifted.with_columns(pl.lit("lifted-prior-residual").alias("against"))
+    both = Pair(pl.concat([higher, statistics, same]), *PAIR.values())
+    test = both.lifted_test("eap", "prior-residual", protocol, CMD)
+    assert test["against"] == "lifted-prior-residual"
+    assert statistics.filter(comparison="lifted")["map"].unique().to_list() == [
+        "prior-residual"
+    ]
+
+
+def test_the_baseline_of_a_method_is_its_own(statistics):
+    untrained = (pl.col("circuit") == "random-alignment") & (pl.col("method") == "eap")
+    pair = Pair(statistics.filter(~untrained.fill_null(False)), *PAIR.values())
+    assert pair.random("eap") == "random-rankings"
+    assert pair.random("nap") == "random-alignment"

@@ -33,7 +33,7 @@ LOOKS = {
     ),
     SOURCE: ({"colour": "#777777"}, "of the source, whose edges are others"),
 }
-NO_SCORES = "No scores: no prompt pair of the task can be used."
+NO_SCORES = "No scores: no prompt pairs, or no other task to learn from."
 
 
 @dataclass(frozen=True)

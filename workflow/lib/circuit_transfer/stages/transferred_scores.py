@@ -8,7 +8,7 @@ import numpy as np
 
 from circuit_transfer.artifacts.edge_scores import read_edge_scores
 from circuit_transfer.artifacts.scores import read_scores
-from circuit_transfer.circuits.edge_controls import rankings_of
+from circuit_transfer.circuits.edge_controls import ranked
 from circuit_transfer.tables.edge_curves import ABSOLUTE
 
 
@@ -28,4 +28,4 @@ def transferred_scores(
     for nodes in map(read_scores, paths):
         yield nodes.metadata, nodes.scores
     for edges in map(read_edge_scores, edge_paths):
-        yield edges.metadata, rankings_of(edges.flat)[ranking]
+        yield edges.metadata, ranked(edges.flat, ranking)

@@ -245,8 +245,8 @@ class Names:
         return [
             [*pair, name]
             for pair in self.transfers
-            for name in self.maps
-            if name not in self.maps_of(*pair)
+            for name in self.every_map
+            if name not in chain(*self.maps_by_method(*pair).values())
         ]
 
     @property

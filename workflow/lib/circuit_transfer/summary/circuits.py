@@ -193,17 +193,19 @@ def transfer_table(pair: Pair, *, maps: Maps) -> Table:
         pair: its statistics.
         maps: by method; circuits of the main one are shown.
     """
-    rows = (pair.random, *SEEN, *pair.protocols.values(), "gold")
+    others = (*SEEN, *pair.protocols.values(), "gold")
     lines = []
-    for method, circuit in product(maps, rows):
-        level = pair.level(method, circuit, name=maps[method][0])
-        if level:
-            lines.append(
-                {"method": method, "circuit": circuit} | measure_cells(level, NAMES)
-            )
+    for method in maps:
+        for circuit in (pair.random(method), *others):
+            level = pair.level(method, circuit, name=maps[method][0])
+            if level:
+                names = {"method": method, "circuit": circuit}
+                lines.append(names | measure_cells(level, NAMES))
     frame = pl.DataFrame(lines, schema=_schema("method", "circuit"))
     note = f"Means over the tasks that have a circuit. {_note(frame)}"
-    terms = explain([*MEASURE_EXPLANATIONS, *rows])
+    terms = explain(
+        [*MEASURE_EXPLANATIONS, *frame["circuit"].unique(maintain_order=True)]
+    )
     return Table(frame, labels=2, note=note, explanations=terms)
 
 

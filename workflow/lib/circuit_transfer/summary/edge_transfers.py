@@ -1,4 +1,4 @@
-"""What transferred scores of edges come to, against their best controls."""
+"""What transferred scores of edges come to, against their hardest controls."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,20 +7,19 @@ import polars as pl
 
 from circuit_transfer.summary.differences import compared, verdict
 from circuit_transfer.summary.wording import Answer, counted
-from circuit_transfer.tables.measures import CMD, CPR, Measure
-from circuit_transfer.tables.outcomes import CANDIDATES, best_control
+from circuit_transfer.tables.measures import CPR, Measure
+from circuit_transfer.tables.outcomes import answers, hardest
 from circuit_transfer.tables.transferred_edges import BOTH, GOLD, SCHEMA, TRANSFERRED
 from circuit_transfer.tables.transfers import Pair
-from circuit_transfer.transfer.edge_controls import DEGREE_SOURCE
 
 # The columns that are read.
 DRAWN = SCHEMA
-# What differences are said by.
-BY = (CPR, CMD)
-# The best control of `CANDIDATES`, in words.
-STRONGEST = {
-    "without_source": "their strongest control without the source by CPR",
-    "target_only": "the best scores from the target's own forward passes",
+# By question, what the control is that is the hardest to exceed.
+HARDEST = {
+    "without_source": "the hardest control without the source to exceed",
+    "target_only": "the hardest of those from the target's own forward passes",
+    "degree_source": "the importance of nodes alone",
+    "lifted": "scores of nodes",
 }
 Tests = Mapping[Measure, Mapping[str, Any]]
 
@@ -28,7 +27,7 @@ Tests = Mapping[Measure, Mapping[str, Any]]
 def edges_answer(
     pair: Pair, *, source: str, target: str, method: str, map_name: str
 ) -> Iterator[Answer]:
-    """Yield whether circuits of edges exceed the best controls, and scores of nodes.
+    """Yield whether circuits of edges exceed their controls, and scores of nodes.
 
     By the strictest protocol; nothing without such circuits.
 
@@ -58,18 +57,9 @@ def _compared(
     pair: Pair, method: str, name: str, protocol: str
 ) -> Iterator[tuple[str, Tests]]:
     """Yield in words what circuits are compared with, and the differences."""
-    others = {}
-    for kind, controls in CANDIDATES.items():
-        control = best_control(pair, method, name, protocol, controls)
-        others[control] = f"those of {control}, {STRONGEST[kind]}"
-    others[DEGREE_SOURCE] = f"those of {DEGREE_SOURCE}, the importance of nodes alone"
-    for other, words in others.items():
-        tests = {each: pair.test(method, name, protocol, other, each) for each in BY}
-        if other and all(tests.values()):
-            yield words, tests
-    tests = {each: pair.lifted_test(method, name, protocol, each) for each in BY}
-    if all(tests.values()):
-        yield f"those of {tests[CPR]['against']}, scores of nodes", tests
+    for question, rows in answers(pair, method, name, protocol).items():
+        tests = hardest(rows)
+        yield f"those of {tests[CPR]['against']}, {HARDEST[question]}", tests
 
 
 def circuits_caption(edges: pl.DataFrame) -> str:
@@ -79,8 +69,10 @@ def circuits_caption(edges: pl.DataFrame) -> str:
         edges: those that are drawn, see `DRAWN`.
     """
     gold, transferred = (edges.filter(circuit=each) for each in (GOLD, TRANSFERRED))
-    if gold.is_empty() or transferred.is_empty():
+    if gold.is_empty():
         return "No edge has a score: the task has no usable train pair."
+    if transferred.is_empty():
+        return "No edge has a transferred score: the map has no task to learn from."
     shared = len(transferred.filter(circuits=BOTH))
     return (
         f"Of the {counted(len(transferred), 'edge')} with the highest transferred "

@@ -11,6 +11,7 @@ from circuit_transfer.statistics import Comparison, compare, holm
 from circuit_transfer.tables.curves import RANKINGS, SEEN, ZERO_SHOT
 from circuit_transfer.tables.edge_transfers import is_lifted, random_method
 from circuit_transfer.tables.measures import SHOWN
+from circuit_transfer.transfer.edge_controls import RANDOM_EFFECTIVE
 
 MEAN = "mean"
 PLACE = ("source", "target", "method", "ablation", "map")
@@ -59,9 +60,8 @@ def _differences(
         if ours.circuit not in ZERO_SHOT:
             continue
         for comparison, other in _compared(ours, cells):
-            paired = paired_cells(
-                cells[ours], cells[other], mean=other.circuit == RANKINGS
-            )
+            mean = other.circuit in (RANKINGS, RANDOM_EFFECTIVE)
+            paired = paired_cells(cells[ours], cells[other], mean=mean)
             if not paired:
                 continue
             against = other.map if comparison in BY_MAP else other.circuit
@@ -116,9 +116,11 @@ def _compared(
         elif other.circuit == "gold":
             yield "gold", other
         elif other.circuit == ours.circuit:
+            if is_lifted(ours.map):
+                continue
             if other.map == "free" != ours.map:
                 yield "map", other
-            if is_lifted(other.map) and not is_lifted(ours.map):
+            if is_lifted(other.map):
                 yield "lifted", other
         elif (
             other.circuit not in NO_CONTROLS
@@ -131,8 +133,8 @@ def _compared(
 def paired_cells(ours: Cells, theirs: Cells, *, mean: bool) -> list[np.ndarray]:
     """Return the differences on every common task, a number per seed.
 
-    What has no seed is compared with every seed of the other; random rankings, whose
-    seeds mean something else, with their mean.
+    What has no seed is compared with every seed of the other; random rankings and
+    random circuits, whose seeds mean something else, with their mean.
     """
     paired = []
     for task in ours.keys() & theirs.keys():

@@ -22,9 +22,11 @@ NOTE = (
     "95 % interval over tasks and seeds within them (CPR and accuracy area: higher is "
     "better, CMD: lower is better). p: over tasks x seeds and over tasks alone, "
     "adjusted by Holm for all controls of a map, and for all lifted maps. shown: by "
-    "CPR and CMD together, with the largest p; the source is used only where all "
-    "controls without it are exceeded. not shown, though p is small: the differences "
-    "are of both signs."
+    "CPR and CMD together, with the largest p; of several controls all must be "
+    "exceeded. not shown, though p is small: the differences are of both signs. Lifted "
+    "nodes rank by the sign of their scores, edges as the study says: that is part of "
+    "the difference. Seeds of a map of edges share the order of batches, so tasks "
+    "alone are the stricter unit."
 )
 
 

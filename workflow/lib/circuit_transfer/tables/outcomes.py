@@ -15,7 +15,7 @@ import polars as pl
 from circuit_transfer.tables.by_method import Maps
 from circuit_transfer.tables.differences import MEAN
 from circuit_transfer.tables.edge_transfers import is_lifted, scored_by
-from circuit_transfer.tables.measures import CMD, CPR, SHOWN
+from circuit_transfer.tables.measures import CMD, CPR, SHOWN, Measure
 from circuit_transfer.tables.transfers import Pair, verdict
 from circuit_transfer.tables.typesetting import EMPTY, rounded
 from circuit_transfer.transfer.controls import TARGET_ONLY, WITHOUT_SOURCE
@@ -70,7 +70,8 @@ def transferred_maps(statistics: pl.DataFrame) -> dict[str, list[str]]:
     """Return by method the maps of which a study has transferred circuits."""
     aligned = statistics.filter(pl.col("map").is_not_null(), row="level", task=MEAN)
     aligned = aligned.filter(pl.col("protocol").is_not_null())
-    names = aligned.select("method", "map").unique(maintain_order=True).sort("method")
+    names = aligned.select("method", "map").unique(maintain_order=True)
+    names = names.sort("method", maintain_order=True)
     return {
         method: of_method["map"].to_list()
         for (method,), of_method in names.group_by("method", maintain_order=True)
@@ -84,7 +85,7 @@ def pair_outcomes(
 
     `without_source` and `target_only` are those of `CANDIDATES` with the highest CPR,
     `minus_...` a difference of the circuits without the task's family to other ones.
-    The source is used only where all controls without it are exceeded.
+    A question about several controls is answered by all of them.
 
     Args:
         statistics: the levels and differences of all circuits, of one ablation.
@@ -119,7 +120,7 @@ def _of_map(pair: Pair, method: str, name: str) -> Iterator[dict[str, Any]]:
     for kind, control in best.items():
         own = pair.level(method, control, name=name, protocol=protocol)
         circuits[f"{kind}_value"] = own
-    answered = _answered(pair, (method, name, protocol), best["target_only"])
+    answered = answers(pair, method, name, protocol)
     said = {f"{key}_answer": short_answer(rows) for key, rows in answered.items()}
     said["shown"] = "; ".join(
         f"{QUESTIONS[key]}: {what_was_shown(rows)}" for key, rows in answered.items()
@@ -210,29 +211,52 @@ def _p(value: float) -> str:
     return f"p = {value:.3f}" if value >= 0.001 else "p < 0.001"
 
 
-def _answered(
-    pair: Pair, place: tuple[str, str, str], target_only: str | None
-) -> dict[str, Rows]:
+def answers(pair: Pair, method: str, name: str, protocol: str) -> dict[str, Rows]:
     """Return the differences by which every question that was tested is answered.
 
     Args:
         pair: the pair.
-        place: the method, the map and the protocol.
-        target_only: the control of the target's own passes that counts.
+        method: of the scores that are transferred.
+        name: of the map.
+        protocol: of the circuits.
+
+    Returns:
+        By question, see `QUESTIONS`, those to every control, by CPR and by CMD.
     """
-    both = (CPR, CMD)
-    others = {
-        "without_source": CANDIDATES["without_source"],
-        "target_only": (target_only,),
-        "degree_source": (DEGREE_SOURCE,),
-    }
+    place, both = (method, name, protocol), (CPR, CMD)
+    controls = CANDIDATES | {"degree_source": (DEGREE_SOURCE,)}
     tests = {
-        key: [pair.test(*place, *each) for each in product(controls, both)]
-        for key, controls in others.items()
+        key: [pair.test(*place, *each) for each in product(names, both)]
+        for key, names in controls.items()
     }
     tests["lifted"] = [pair.lifted_test(*place, measure) for measure in both]
     known = {key: [*filter(None, rows)] for key, rows in tests.items()}
     return {key: rows for key, rows in known.items() if rows}
+
+
+def hardest(rows: Rows) -> dict[Measure, Mapping[str, Any]]:
+    """Return the differences to the one control that is the hardest to exceed.
+
+    One that is better, then one that was not shown to be worse; the largest p first.
+
+    Args:
+        rows: of one question, see `answers`.
+
+    Returns:
+        By measure, CPR and CMD.
+    """
+    by_control: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        by_control.setdefault(row["against"], []).append(row)
+    order = ("shown", "not shown", "worse")
+
+    def difficulty(control: str) -> tuple[int, float]:
+        """Return how far circuits are from exceeding a control."""
+        found, p = _tested(by_control[control])
+        return order.index(found[SEEDS]), p[SEEDS]
+
+    chosen = by_control[max(by_control, key=difficulty)]
+    return dict(zip((CPR, CMD), chosen, strict=True))
 
 
 def outcomes(

@@ -35,8 +35,10 @@ def scaling(
     """Circuits on one task: what each pair's best alignment reaches of the gold one."""
     transfers = [(pair["source"], pair["target"]) for pair in transfers]
     pairs = {pair: Pair(statistics, *pair) for pair in transfers}
-    # The same baseline for all pairs, so that the column has one meaning.
-    untrained = all(pair.has(UNTRAINED) for pair in pairs.values())
+    # The same baseline for all pairs and methods, so that the column has one meaning.
+    untrained = all(
+        pair.has(UNTRAINED, each) for pair in pairs.values() for each in maps
+    )
     random = UNTRAINED if untrained else RANKINGS
     columns = {random: random, BEST_BY_CPR: "best", "gold": "gold"}
     lines = []

@@ -66,8 +66,9 @@ KEYS = {
         pl.String,
         f"what the real scores are compared with; {ALL_GIVEN}: of those that replace "
         f"the source's scores; {BEST_TARGET_ONLY}: in each family the best of "
-        "node-changes, self-stitched, and a constant through the stitched map; "
-        f"{DEGREE_SOURCE}: of edges, the source's totals of writers and readers",
+        "node-changes, edge-changes, self-stitched, and a constant through the "
+        f"stitched map; {DEGREE_SOURCE}: of edges, the source's totals of writers and "
+        "readers",
     ),
 }
 VALUES = {

@@ -32,7 +32,7 @@ from circuit_transfer.tables.explanations import (
     MEASURE_EXPLANATIONS,
     explain,
 )
-from circuit_transfer.tables.measures import SHOWN, Measure, agreed_best
+from circuit_transfer.tables.measures import CPR, SHOWN, Measure, agreed_best
 from circuit_transfer.tables.typesetting import (
     MARK,
     SPREAD,
@@ -69,20 +69,21 @@ class Pair:
             for row in self.differences
             if row["comparison"] not in BY_MAP
         }
-        self._lifted: dict[tuple, list[dict[str, Any]]] = {}
+        self._lifted: dict[tuple, dict[str, dict[str, Any]]] = {}
         for row in self.differences:
             if row["comparison"] == "lifted":
                 key = (row["method"], row["map"], row["protocol"], row["measure"])
-                self._lifted.setdefault(key, []).append(row)
+                self._lifted.setdefault(key, {})[row["against"]] = row
 
-    @property
-    def random(self) -> str:
-        """The baseline: the alignment before training, or else random rankings."""
-        return UNTRAINED if self.has(UNTRAINED) else RANKINGS
+    def random(self, method: str) -> str:
+        """Return a method's baseline: a random alignment, or else random rankings."""
+        return UNTRAINED if self.has(UNTRAINED, method) else RANKINGS
 
-    def has(self, circuit: str) -> bool:
-        """Return whether a circuit was evaluated at all."""
-        return any(key[2] == circuit for key in self._levels)
+    def has(self, circuit: str, method: str | None = None) -> bool:
+        """Return whether a circuit was evaluated at all, of a method or of any."""
+        return any(
+            key[2] == circuit and method in (key[0], None) for key in self._levels
+        )
 
     def level(
         self,
@@ -156,11 +157,20 @@ class Pair:
     ) -> dict[str, Any] | None:
         """Return the tested difference of a map of edges to lifted scores of nodes.
 
-        Of several lifted maps, that to the same map of nodes, or else to the first.
+        Of several lifted maps, that to the same map of nodes, or else to the one with
+        the highest CPR.
         """
-        rows = self._lifted.get((method, name, protocol, measure.column), [])
-        same = [row for row in rows if row["against"] == f"{LIFTED}{name}"]
-        return next(iter([*same, *rows]), None)
+        rows = {
+            each: self._lifted.get((method, name, protocol, each), {})
+            for each in (measure.column, CPR.column)
+        }
+        against = f"{LIFTED}{name}"
+        if against not in rows[CPR.column]:
+            gains = {
+                each: row["mean_difference"] for each, row in rows[CPR.column].items()
+            }
+            against = min(gains, key=gains.get, default=None)
+        return rows[measure.column].get(against)
 
     def mark(
         self, method: str, name: str, protocol: str, against: str, measure: Measure
@@ -200,14 +210,15 @@ def leaderboard(
         tasks: the columns.
     """
     pair = Pair(statistics, source, target)
-    rows = (pair.random, "gold", *SEEN, *pair.protocols.values())
+    others = ("gold", *SEEN, *pair.protocols.values())
     lines = [
         {"method": method, "measure": measure.name, "circuit": row}
         | _cells(pair, method, row, tasks, name=name, measure=measure)
         for method, name in main_maps(maps).items()
         for measure in SHOWN
-        for row in rows
+        for row in (pair.random(method), *others)
     ]
+    rows = list(dict.fromkeys(line["circuit"] for line in lines))
     notes = (MEAN_NOTE, INTERVAL_NOTE, BOLD_NOTE, EXAGGERATION_NOTE)
     notes += pair.examples(tasks) + pair.collapsed(only_main(maps), rows)
     frame = _by_task(lines, ("method", "measure", "circuit"), tasks)

@@ -135,6 +135,8 @@ class Completed:
             return scores @ matrix  # unknown
         if control == "source-free":  # a constant is its own mean
             return self.mean_gold()
+        if reduce := self.level.reduced.get(control):
+            vectors = {each: reduce(self.fit, vectors[each]) for each in tasks}
         return self.mean_gold() + (scores - _mean(vectors, tasks)) @ matrix
 
 

@@ -19,7 +19,7 @@ from circuit_transfer.transfer.training_sets import (
 )
 
 # The vectors that are compared, all over the target's nodes.
-DEPTH, BEFORE, AFTER, GOLD = "source by depth", "before training", "trained", "gold"
+DEPTH, BEFORE, AFTER, GOLD = "source by depth", "random alignment", "trained", "gold"
 CHANCE = "chance"
 REGIMES = ("in-distribution", *PROTOCOLS.values(), *ONE_PROTOCOL.values())
 CORRELATION_SCHEMA = {

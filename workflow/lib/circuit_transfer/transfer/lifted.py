@@ -23,22 +23,20 @@ def lifted_rankings(
     Args:
         nodes: rankings of the nodes, with the columns of `projected_rankings`.
         graph: the edges of the same model.
-        maps: names of maps of edges, the main one first; those of nodes among them
-            have `LIFTED` before.
+        maps: names of maps of edges; those of nodes among them have `LIFTED` before.
         controls: those that are wanted.
 
     Returns:
         Rows as those of `projected_rankings`, of the maps and controls that are wanted.
-        As with other maps, every training set of the main one, of the others those
-        that leave something out.
+        Of training sets those that leave something out, as of all maps but the main
+        one, which is never lifted.
     """
     wanted = ["none", *(each for each in OF_MAPS if each in controls)]
     sets = nodes["training_set"].drop_nulls().unique()
-    zero_shot = pl.col("training_set").is_in([*filter(leaves_out, sets)])
     chosen = nodes.with_columns(map=LIFTED + pl.col("map")).filter(
         pl.col("map").is_in(maps),
         pl.col("control").is_in(wanted),
-        zero_shot | (pl.col("map") == maps[0]),
+        pl.col("training_set").is_in([*filter(leaves_out, sets)]),
     )
     scores = [np.array(row, np.float32) for row in chosen["scores"]]
     edges = [lifted(graph, row).tolist() for row in scores]
