@@ -36,11 +36,15 @@ RESULTS := results-embedded results-relatives
 FOLDER := results/studies
 define COLLECT
 from circuit_transfer.stages.outcomes import collect_outcomes
-maps = ["cka-prior", "lineage", "stitched"]
+maps = ["cka-prior", "lineage"]
 collect_outcomes(
     [f"$(FOLDER)/{name}/results" for name in "$(RESULTS)".split()],
     "workflow/docs/results.md",
-    maps={"nodes": ["free", *maps], "edges": ["prior-residual", *maps]},
+    maps={
+        "nodes": ["free", *maps],
+        "edges": ["prior-residual", *maps],
+        "nodes lifted to edges": ["lifted-cka-prior"],
+    },
 )
 endef
 export COLLECT

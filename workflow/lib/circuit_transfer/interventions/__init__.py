@@ -42,8 +42,8 @@ from circuit_transfer.interventions.runs import (
     run_captured,
     run_prefix,
 )
-from circuit_transfer.interventions.soft_buffers import Storage
 from circuit_transfer.interventions.soft_edges import soft_edge_logits
+from circuit_transfer.interventions.storage import Storage
 
 __all__ = [
     "EdgeRun",

@@ -10,7 +10,6 @@ A write passes on a *token*, a number that all later reads depend on. So the bac
 pass of a write comes after that of all reads of what it wrote.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -25,38 +24,11 @@ from circuit_transfer.interventions.edge_buffers import (
     normed,
     statistics,
 )
+from circuit_transfer.interventions.storage import Storage
 from circuit_transfer.models.architectures import Norm
 
 # Numbers that are read at a time: so many stay in a CPU's cache until they are used.
 AT_ONCE = {"cpu": 2**19, "cuda": 2**28}
-
-
-class Storage:
-    """The memory of buffers, which one pass after the other uses.
-
-    New memory costs a fault for every page: of a step of edge pruning that is a tenth.
-    """
-
-    def __init__(self):
-        """Hold nothing yet."""
-        self._held: dict[tuple[str, ...], Tensor] = {}
-        self.passes = 0
-
-    def room(self, name: tuple[str, ...], shape: Sequence[int], like: Tensor) -> Tensor:
-        """Return memory of a shape, that of the last pass if it is large enough.
-
-        Args:
-            name: what it is for; of each name a pass takes one.
-            shape: of the tensor.
-            like: a tensor of the same type and device.
-        """
-        size, held = math.prod(shape), self._held.pop(name, None)
-        fits = held is not None and len(held) >= size
-        if not fits or (held.dtype, held.device) != (like.dtype, like.device):
-            held = None  # freed before there is more
-            held = like.new_empty(size)
-        self._held[name] = held
-        return held[:size].view(*shape)
 
 
 class SoftBuffer(Buffer):

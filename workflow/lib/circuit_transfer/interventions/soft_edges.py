@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from circuit_transfer.interventions.edge_passes import EdgePass, EdgeRuns
 from circuit_transfer.interventions.edge_plans import Plan
 from circuit_transfer.interventions.edge_readers import folded_weights
-from circuit_transfer.interventions.soft_buffers import SoftBuffer, Storage
+from circuit_transfer.interventions.soft_buffers import SoftBuffer
+from circuit_transfer.interventions.storage import Storage
 from circuit_transfer.models.edge_paths import ANSWER, EVERYWHERE
 from circuit_transfer.models.edges import KINDS
 from circuit_transfer.models.weights import on_device
