@@ -233,3 +233,25 @@ def statistics(values: Tensor, norm: Norm) -> tuple[Tensor | None, Tensor]:
         return mean.to(values), (variance + norm.eps).rsqrt().to(values)
     size = torch.linalg.vector_norm(values, dim=-1, keepdim=True, dtype=wide)
     return None, (size.square() / width + norm.eps).rsqrt().to(values)
+
+
+def through_norm_(at: Tensor, streams: Tensor, along: Tensor, norm: Norm) -> None:
+    """Take from gradients at scaled streams those at the streams, in place.
+
+    Args:
+        at: gradients times the scale, `(readers, rows, d_model)`.
+        streams: what was scaled; centred here, if the norm does that.
+        along: the scale squared times the gradients' product with the scaled streams.
+        norm: the norm.
+    """
+    if norm.centred:
+        at -= at.mean(-1, keepdim=True)
+        streams -= streams.mean(-1, keepdim=True)
+    at.addcmul_(streams, along / streams.shape[-1], value=-1)
+
+
+def normed_gradients(sums: Tensor, norm: Norm, gradients: Tensor) -> Tensor:
+    """Return the gradients at sums from those at their norm."""
+    with torch.enable_grad():
+        leaf = sums.detach().requires_grad_()
+        return torch.autograd.grad(normed(leaf, norm), leaf, gradients)[0]

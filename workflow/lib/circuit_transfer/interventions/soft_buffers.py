@@ -22,7 +22,9 @@ from circuit_transfer.interventions.edge_buffers import (
     Buffer,
     SumNorm,
     normed,
+    normed_gradients,
     statistics,
+    through_norm_,
 )
 from circuit_transfer.interventions.storage import Storage
 from circuit_transfer.models.architectures import Norm
@@ -182,7 +184,7 @@ class _Reads:
         """
         found = self._add(slice(len(self.shares)), self._plain(), gradients, known)
         for each in self.norms:
-            own = _normed_gradients(self._sums(each), each.norm, gradients)
+            own = normed_gradients(self._sums(each), each.norm, gradients)
             heads = slice(each.first, each.last)
             found[heads] = self._add(heads, self.shares[heads], own, known=True)
         return found
@@ -333,7 +335,7 @@ class _Project(Function):
                 streams = each.streams().to(weight.device)
             if norm is not None:
                 along = (scaled * found[:, each.place]).sum(-1, keepdim=True)
-                _through_norm_(at, streams, along * scales[:, each.place], norm)
+                through_norm_(at, streams, along * scales[:, each.place], norm)
             if needs_weight:
                 by_weight += torch.bmm(scaled.mT, streams)
             at = at.to(buffer.values.device)
@@ -343,28 +345,6 @@ class _Project(Function):
         return token, by_share, by_weight, by_bias, None, None, None
 
 
-def _through_norm_(at: Tensor, streams: Tensor, along: Tensor, norm: Norm) -> None:
-    """Take from gradients at scaled streams those at the streams, in place.
-
-    Args:
-        at: gradients times the scale, `(readers, rows, d_model)`.
-        streams: what was scaled; centred here, if the norm does that.
-        along: the scale squared times the gradients' product with the scaled streams.
-        norm: the norm.
-    """
-    if norm.centred:
-        at -= at.mean(-1, keepdim=True)
-        streams -= streams.mean(-1, keepdim=True)
-    at.addcmul_(streams, along / streams.shape[-1], value=-1)
-
-
 def _product(shares: Tensor, values: Tensor) -> Tensor:
     """Return sums of values `(slots, rows, d_model)` by shares `(readers, slots)`."""
     return (shares @ values.flatten(1)).unflatten(1, values.shape[1:])
-
-
-def _normed_gradients(sums: Tensor, norm: Norm, gradients: Tensor) -> Tensor:
-    """Return the gradients at sums from those at their norm."""
-    with torch.enable_grad():
-        leaf = sums.detach().requires_grad_()
-        return torch.autograd.grad(normed(leaf, norm), leaf, gradients)[0]
