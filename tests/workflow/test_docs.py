@@ -87,6 +87,7 @@ PLANNED = {
     "make setup": ["make setup"],
     "make test": ["make test"],
     "make benchmark": ["make benchmark"],
+    "make results": ["make results"],
     "make run CONFIG=my/study.yaml": ["make run CONFIG=my/study.yaml"],
 }
 PLANS = "test_studies.py::test_every_study_plans_a_run_without_a_network"
