@@ -92,6 +92,10 @@ def test_of_several_controls_the_hardest_to_exceed_is_named():
         row["p_permutation_holm"] = p
     assert hardest(rows)[CMD] == rows[3]
     assert hardest(rows[:2] + rows[4:])[CPR] == rows[0]
+    # With p values that are the same, the one that is exceeded by the least.
+    rows[2] |= {"mean_difference": 0.05, "p_permutation_holm": 0.02}
+    rows[3]["p_permutation_holm"] = 0.02
+    assert hardest(rows)[CPR] == rows[2]
     for row in rows[4:]:
         row["mean_difference"] *= -1
     assert hardest(rows)[CPR] == rows[4]

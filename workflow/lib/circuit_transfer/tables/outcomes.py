@@ -237,7 +237,8 @@ def answers(pair: Pair, method: str, name: str, protocol: str) -> dict[str, Rows
 def hardest(rows: Rows) -> dict[Measure, Mapping[str, Any]]:
     """Return the differences to the one control that is the hardest to exceed.
 
-    One that is better, then one that was not shown to be worse; the largest p first.
+    One that is better, then one that was not shown to be worse; among these the largest
+    p, and then the smallest difference by CPR.
 
     Args:
         rows: of one question, see `answers`.
@@ -250,10 +251,11 @@ def hardest(rows: Rows) -> dict[Measure, Mapping[str, Any]]:
         by_control.setdefault(row["against"], []).append(row)
     order = ("shown", "not shown", "worse")
 
-    def difficulty(control: str) -> tuple[int, float]:
+    def difficulty(control: str) -> tuple[int, float, float]:
         """Return how far circuits are from exceeding a control."""
-        found, p = _tested(by_control[control])
-        return order.index(found[SEEDS]), p[SEEDS]
+        by_cpr, _ = rows = by_control[control]
+        found, p = _tested(rows)
+        return order.index(found[SEEDS]), p[SEEDS], -by_cpr["mean_difference"]
 
     chosen = by_control[max(by_control, key=difficulty)]
     return dict(zip((CPR, CMD), chosen, strict=True))
