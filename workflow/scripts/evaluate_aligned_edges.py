@@ -53,9 +53,8 @@ def evaluate_aligned_edges(
 ) -> None:
     """Project the task's edge scores by every map and control, measure every size.
 
-    The projected scores are written as well. `maps` has the main one first, and
-    `nodes_path` those of nodes; `settings` are as in `evaluate_edges`. What circuits
-    leave out is measured of the main map's alone, as no figure or table has others.
+    The projected scores are written as well, `nodes_path` has those of nodes, `maps`
+    the main one first, whose complements alone are shown. `settings`: `evaluate_edges`.
     """
     graph = described_graph(read_description(target_path), kv)
     fits = [read_edge_fit(path) for path in alignments_paths]
