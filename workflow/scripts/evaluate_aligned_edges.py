@@ -62,9 +62,8 @@ def evaluate_aligned_edges(
     gold = _ranked(tasks, gold_paths, ranking, graph)
     masks = [_free_mask(path, graph) for path in masks_paths]
     stitched = read_edge_fit(stitched_path) if stitched_path else None
-    how = {"controls": controls, "families": families, "level": EDGES}
-    every = task, given, gold, fits, masks
-    rankings = projected_rankings(*every, stitched=stitched, **how)
+    how = {"controls": controls, "families": families, "stitched": stitched}
+    rankings = projected_rankings(task, given, gold, fits, masks, level=EDGES, **how)
     if nodes_path:
         of_nodes = lifted_rankings(read_frame(nodes_path), graph, maps, controls)
         rankings = pl.concat([rankings, of_nodes])
