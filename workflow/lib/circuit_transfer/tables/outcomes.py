@@ -321,8 +321,8 @@ def outcomes_text(frame: pl.DataFrame) -> str:
             values.append(" ".join(filter(None, (by_cpr[kind], value))))
         labels = (by_cpr[key] for key in ("kinship", *LABELS[:-1]))
         pair = f"{by_cpr['source']} → {by_cpr['target']}"
-        answers = (by_cpr[f"{key}_answer"] or EMPTY for key in SHORT_QUESTIONS)
-        lines.append(_line((pair, *labels, *values, *answers)))
+        said = (by_cpr[f"{key}_answer"] or EMPTY for key in SHORT_QUESTIONS)
+        lines.append(_line((pair, *labels, *values, *said)))
     return "\n".join(lines)
 
 
