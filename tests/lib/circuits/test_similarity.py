@@ -24,10 +24,10 @@ from circuit_transfer.circuits.similarity import (
 )
 from circuit_transfer.transfer.correlation import (
     AFTER,
-    BEFORE,
     CHANCE,
     DEPTH,
     GOLD,
+    RANDOM,
     compare_projections,
 )
 
@@ -164,16 +164,16 @@ def test_every_two_vectors_are_compared(projections, gold):
     assert set(frame.select(keys).rows()) == {
         (DEPTH, GOLD, None, None, None),
         *(
-            (BEFORE, other, "free", None, seed)
+            (RANDOM, other, "free", None, seed)
             for other in (GOLD, DEPTH)
             for seed in (0, 1)
         ),
         *(
             (AFTER, other, "free", "in-distribution", seed)
-            for other in (GOLD, DEPTH, BEFORE)
+            for other in (GOLD, DEPTH, RANDOM)
             for seed in (0, 1)
         ),
-        *((AFTER, other, "free", "zero-shot", 0) for other in (GOLD, DEPTH, BEFORE)),
+        *((AFTER, other, "free", "zero-shot", 0) for other in (GOLD, DEPTH, RANDOM)),
         *(
             (AFTER, other, "depth-prior", "zero-shot-family", None)
             for other in (GOLD, DEPTH)
@@ -194,7 +194,7 @@ def test_what_equals_the_gold_scores_is_like_them(projections, gold):
 
 def test_each_seed_is_compared_with_its_own_start(projections, gold):
     frame = compared(projections, gold).filter(
-        left=AFTER, right=BEFORE, regime="in-distribution", measure="spearman"
+        left=AFTER, right=RANDOM, regime="in-distribution", measure="spearman"
     )
     for seed, sign in ((0, 1), (1, -1)):
         expected = sign * spearmanr(gold, random_scores(10, seed=2 + seed)).statistic

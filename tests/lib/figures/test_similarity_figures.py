@@ -8,11 +8,11 @@ from circuit_transfer.figures import similarity as figures
 from circuit_transfer.tables.similarity import correlations_table, similarity_means
 from circuit_transfer.transfer.correlation import (
     AFTER,
-    BEFORE,
     CHANCE,
     CORRELATION_SCHEMA,
     DEPTH,
     GOLD,
+    RANDOM,
 )
 
 PAIR = {"source": "small", "target": "large"}
@@ -46,14 +46,14 @@ def likeness():
     trained = {"map": "free", "regime": "zero-shot", "training_set": "without-x"}
     parts = [
         *rows(DEPTH, 0.3, seeds=[None]),
-        *rows(BEFORE, 0.1, map="free"),
+        *rows(RANDOM, 0.1, map="free"),
         *rows(AFTER, 0.6, **trained),
         *rows(AFTER, 0.2, right=DEPTH, **trained),
         *rows(AFTER, 0.4, seeds=[None], **(trained | {"map": "depth-prior"})),
         row(CHANCE, GOLD, "jaccard", 0.05, task="ioi", proportion=0.25, n_nodes=1),
         row(CHANCE, GOLD, "jaccard", 0.05, task="mcqa", proportion=0.25, n_nodes=1),
         # A flat vector, and another pair: neither counts.
-        row(BEFORE, GOLD, "pearson", None, task="ioi", map="free", seed=0),
+        row(RANDOM, GOLD, "pearson", None, task="ioi", map="free", seed=0),
         row(DEPTH, GOLD, "pearson", -1.0, task="ioi") | {"target": "other"},
     ]
     return pl.DataFrame(parts, schema=CORRELATION_SCHEMA)
@@ -71,7 +71,7 @@ def test_table_lists_projections_before_and_after(likeness):
         ("nap", None, CHANCE),
         ("nap", None, DEPTH),
         ("nap", "depth-prior", "zero-shot"),
-        ("nap", "free", BEFORE),
+        ("nap", "free", RANDOM),
         ("nap", "free", "zero-shot"),
     ]
     assert frame.columns[3:] == [
@@ -115,7 +115,7 @@ def test_figure_shows_the_main_map_with_source_and_untrained(likeness):
     figure = draw_likeness(likeness)
     above, empty, below, _ = figure.axes
     labels = [label.get_text() for label in above.get_xticklabels()]
-    assert labels[:2] == [DEPTH, BEFORE] and labels[3] == "zero-shot"
+    assert labels[:2] == [DEPTH, RANDOM] and labels[3] == "zero-shot"
     expected = {("o", 0): 0.3, ("o", 1): 0.1, ("o", 3): 0.6}
     expected |= {("D", 0): 0.2, ("D", 1): 0.0, ("D", 3): 0.5}
     found = points(above)

@@ -18,12 +18,12 @@ from circuit_transfer.tables.by_method import Maps, main_maps
 from circuit_transfer.tables.curves import shown_protocols
 from circuit_transfer.tables.edge_transfers import size_label
 from circuit_transfer.tables.similarity import CORRELATIONS, similarity_means
-from circuit_transfer.transfer.correlation import BEFORE, CHANCE, DEPTH, GOLD
+from circuit_transfer.transfer.correlation import CHANCE, DEPTH, GOLD, RANDOM
 from circuit_transfer.transfer.training_sets import ONE_PROTOCOL, PROTOCOLS
 
 # As in `style`, but with green for the source.
 SERIES = COLOURS | {DEPTH: "#009E73", "source": "#009E73"}
-SERIES |= {BEFORE: COLOURS["random"], CHANCE: "#000000"}
+SERIES |= {RANDOM: COLOURS["random"], CHANCE: "#000000"}
 MARKERS = dict(zip(CORRELATIONS, ("o", "D"), strict=True))
 ENOUGH = 0.8  # the Jaccard index above which a circuit is called stable
 APART = 1.08  # horizontal distance of two circuits, as a factor (log scale)
@@ -57,7 +57,7 @@ def correlations_figure(
         return message("No projection was compared: there is nothing to draw.")
     means = similarity_means(frame)
     zero_shot = shown_protocols(frame["regime"]).values()
-    rows = (DEPTH, BEFORE, "in-distribution", *zero_shot)
+    rows = (DEPTH, RANDOM, "in-distribution", *zero_shot)
     # Wide enough for the legend below the panels, even with a single panel.
     width = max(2.9, 5.6 / len(methods))
     figure, axes = panels(

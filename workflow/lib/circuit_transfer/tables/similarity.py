@@ -7,14 +7,14 @@ import polars as pl
 from circuit_transfer.tables.typesetting import Table
 from circuit_transfer.transfer.correlation import (
     AFTER,
-    BEFORE,
     CHANCE,
     DEPTH,
     GOLD,
+    RANDOM,
     REGIMES,
 )
 
-ROWS = (CHANCE, DEPTH, BEFORE, *REGIMES)
+ROWS = (CHANCE, DEPTH, RANDOM, *REGIMES)
 CORRELATIONS = ("pearson", "spearman")
 NOTE = (
     "Means over tasks, then over seeds; sd: standard deviation over seeds. pearson, "

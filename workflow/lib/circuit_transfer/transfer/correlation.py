@@ -19,7 +19,7 @@ from circuit_transfer.transfer.training_sets import (
 )
 
 # The vectors that are compared, all over the target's nodes.
-DEPTH, BEFORE, AFTER, GOLD = "source by depth", "random alignment", "trained", "gold"
+DEPTH, RANDOM, AFTER, GOLD = "source by depth", "random alignment", "trained", "gold"
 CHANCE = "chance"
 REGIMES = ("in-distribution", *PROTOCOLS.values(), *ONE_PROTOCOL.values())
 CORRELATION_SCHEMA = {
@@ -96,17 +96,17 @@ def _couples(
 ) -> Iterator[tuple]:
     """Yield map, set and regime; the seed; the names of two vectors; the vectors."""
     depth = _vectors(projections, "depth-heuristic").get((None, None))
-    before = _vectors(projections, "random-alignment")
+    by_chance = _vectors(projections, "random-alignment")
     if depth is not None:
         yield (None, None, None), None, DEPTH, GOLD, (depth, gold)
-    for (name, seed), vector in before.items():
+    for (name, seed), vector in by_chance.items():
         for other, right in ((GOLD, gold), (DEPTH, depth)):
             if right is not None:
-                yield (name, None, None), seed, BEFORE, other, (vector, right)
+                yield (name, None, None), seed, RANDOM, other, (vector, right)
     for row in projections.filter(control="none").iter_rows(named=True):
         vector, seed = np.asarray(row["scores"]), row["seed"]
-        start = before.get((row["map"], seed))
-        rights = ((GOLD, gold), (DEPTH, depth), (BEFORE, start))
+        drawn = by_chance.get((row["map"], seed))
+        rights = ((GOLD, gold), (DEPTH, depth), (RANDOM, drawn))
         for (regime, name), (other, right) in product(sets.items(), rights):
             if name == row["training_set"] and right is not None:
                 labels = (row["map"], name, regime)
